@@ -1,0 +1,1 @@
+//! The bare servers that set the floor, and what the benches share.

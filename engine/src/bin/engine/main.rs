@@ -1,0 +1,2 @@
+//! The echo and broadcast backend.
+fn main() {}

@@ -1,0 +1,34 @@
+//! Frames, stateless: bytes to fields and back.
+//!
+//! Nothing here remembers an earlier frame, allocates or does I/O, and no input can panic: the
+//! lints below deny every construct that could. Lengths stay `u64` until [`crate::conn`] has
+//! compared them with a limit.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod error;
+mod frame;
+pub mod hybi02;
+mod opcode;
+
+pub use error::ProtocolError;
+pub use frame::{FrameHeader, HEADER_MAX};
+pub use opcode::Opcode;
+
+/// One version of the protocol on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// draft-ietf-hybi-thewebsocketprotocol-02, `Sec-WebSocket-Draft: 2`.
+    Hybi02,
+}
+
+impl Dialect {
+    /// The name that flags, logs and result files use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hybi02 => "hybi-02",
+        }
+    }
+}

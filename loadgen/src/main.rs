@@ -1,0 +1,2 @@
+//! An open-loop WebSocket load generator.
+fn main() {}
