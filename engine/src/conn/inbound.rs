@@ -1,0 +1,387 @@
+//! The receive half of a connection: bytes in, events out.
+//!
+//! Frames are parsed where they lie. A message that is whole in one read is lent straight from the
+//! receive buffer; one that spans reads is gathered in an [`Assembly`], which grows with the bytes
+//! that arrive. However the stream is cut into reads, the events and the answers are the same.
+
+use super::assembly::Assembly;
+use super::limits::{InvalidUtf8, Limits};
+use super::outbound::{Outbound, Output};
+use super::state::Step;
+use super::{Message, Role};
+use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi02};
+
+/// What the peer did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// A whole message, and the room around it.
+    Message(Message<'e>, Place<'e>),
+    /// A ping; its pong is already written.
+    Ping(&'e [u8]),
+    /// A pong, asked for or not (AMB-05).
+    Pong(&'e [u8]),
+    /// A Close frame; if we had not sent one, its answer is already written, with the same
+    /// payload (CTL-04, AMB-13). Nothing more will be read.
+    Close(&'e [u8]),
+    /// The peer broke a rule; the connection must be ended.
+    Failed(ProtocolError),
+}
+
+/// Where a message lies, for whoever wants to send it on without a copy.
+#[derive(Debug)]
+pub struct Place<'e> {
+    /// Bytes in front of the payload that nobody needs any more; a header written at their end is
+    /// adjacent to the payload.
+    pub(crate) head: &'e mut [u8],
+    /// Where the payload starts in the buffer of [`Place::origin`].
+    pub(crate) start: usize,
+    pub(crate) origin: Origin,
+}
+
+/// Which memory a message lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The slice that [`Inbound::receive`] was given.
+    Input,
+    /// The assembly that the next call of [`Events::next_event`] recycles.
+    Assembly,
+    /// Memory of its own: text in which bad sequences were replaced.
+    Replaced,
+}
+
+/// The frame whose payload has not all arrived.
+#[derive(Debug, Clone, Copy)]
+struct Partial {
+    header: FrameHeader,
+    remaining: u64,
+}
+
+/// The receive half. An idle connection owns no buffer.
+#[derive(Debug)]
+pub struct Inbound {
+    dialect: Dialect,
+    role: Role,
+    /// The kind of the open fragmented message.
+    open: Option<Opcode>,
+    /// Bytes of a header that was cut between reads.
+    stash: [u8; HEADER_MAX],
+    stashed: u8,
+    /// Frames of the open message so far.
+    fragments: u32,
+    partial: Option<Partial>,
+    message: Option<Box<Assembly>>,
+    /// The payload of a control frame that spans reads; apart from the message, because control
+    /// frames may stand between its fragments (AMB-01).
+    control: Option<Box<Assembly>>,
+}
+
+impl Inbound {
+    pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
+        Self {
+            dialect,
+            role,
+            open: None,
+            stash: [0; HEADER_MAX],
+            stashed: 0,
+            fragments: 0,
+            partial: None,
+            message: None,
+            control: None,
+        }
+    }
+
+    /// Reads `input`, the next bytes of the stream; drain the events until there is none.
+    pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
+        Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
+    }
+
+    /// How many bytes of the frame in progress are still to come; 0 between frames.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.partial.map_or(0, |partial| partial.remaining)
+    }
+
+    /// Whether a message or frame has begun and not ended.
+    #[must_use]
+    pub const fn is_mid_message(&self) -> bool {
+        self.open.is_some() || self.partial.is_some() || self.stashed > 0
+    }
+
+    /// Takes the assembly that the rest of the data frame in progress may be received into
+    /// directly, if there is one. Give it back with [`Inbound::return_direct`].
+    pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
+        let partial = self.partial.filter(|partial| !partial.header.opcode.is_control())?;
+        Some((self.message.take()?, partial.remaining))
+    }
+
+    /// Gives back what [`Inbound::take_direct`] took, `n` bytes fuller. Follow with
+    /// [`Inbound::receive`] of an empty slice to get the message if it is whole now.
+    pub(crate) fn return_direct(&mut self, mut assembly: Box<Assembly>, n: usize) {
+        assembly.advance(n);
+        self.message = Some(assembly);
+        if let Some(partial) = &mut self.partial {
+            partial.remaining = partial.remaining.saturating_sub(n as u64);
+        }
+    }
+
+    /// Judges a frame by what came before it (FR-11) and by the limits (CONF-03), before any of
+    /// its payload is kept.
+    #[inline]
+    fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
+        if header.opcode.is_control() {
+            return if header.payload_len > limits.max_control_bytes.min(limits.max_frame_bytes) {
+                Err(ProtocolError::ControlTooLarge)
+            } else {
+                Ok(())
+            };
+        }
+        match (self.open, header.opcode) {
+            (None, Opcode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
+            (Some(_), Opcode::Text | Opcode::Binary) => {
+                return Err(ProtocolError::ExpectedContinuation);
+            }
+            _ => {}
+        }
+        if header.payload_len > limits.max_frame_bytes {
+            return Err(ProtocolError::FrameTooLarge);
+        }
+        let so_far = self.message.as_ref().map_or(0, |message| message.len() as u64);
+        if header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
+            return Err(ProtocolError::MessageTooLarge);
+        }
+        self.fragments = if self.open.is_none() { 1 } else { self.fragments.saturating_add(1) };
+        if self.fragments > limits.max_fragments {
+            return Err(ProtocolError::TooManyFragments);
+        }
+        if self.open.is_none() && !header.last {
+            self.open = Some(header.opcode);
+        }
+        Ok(())
+    }
+}
+
+/// The events of one read; see [`Inbound::receive`].
+#[derive(Debug)]
+pub struct Events<'a> {
+    inbound: &'a mut Inbound,
+    limits: &'a Limits,
+    input: &'a mut [u8],
+    /// Bytes of the read in front of `input`.
+    consumed: usize,
+    /// The assembly that the last event pointed into.
+    lent: Option<Box<Assembly>>,
+    /// The text that the last event pointed into, when bad sequences were replaced.
+    replaced: Option<String>,
+}
+
+/// What the next frame turned out to be, before anything is borrowed for its event.
+enum Found<'a> {
+    /// A whole frame inside the input.
+    InPlace { opcode: Opcode, head: &'a mut [u8], payload: &'a mut [u8], start: usize },
+    /// A message or control payload that is whole in `Events::lent`.
+    Assembled(Opcode),
+}
+
+impl<'a> Events<'a> {
+    /// The next event, or `None` when the input is used up. Answers to pings and Close frames are
+    /// written to `out`. After a Close or a failure the rest of the input is discarded (CTL-06).
+    #[inline]
+    pub fn next_event<'e>(
+        &'e mut self,
+        outbound: &mut Outbound,
+        out: &mut impl Output,
+    ) -> Option<Event<'e>> {
+        if let Some(lent) = self.lent.take() {
+            out.recycle(lent);
+        }
+        if !outbound.state().can_receive() {
+            self.input = &mut [];
+            return None;
+        }
+        let found = loop {
+            match self.step(out) {
+                Ok(Some(found)) => break found,
+                Ok(None) if self.input.is_empty() => return None,
+                Ok(None) => {}
+                Err(error) => return Some(self.failed(error, outbound)),
+            }
+        };
+        let text = TextPolicy { invalid: self.policy(), replaced: &mut self.replaced };
+        match found {
+            Found::InPlace { opcode, head, payload, start } => {
+                let place = Place { head, start, origin: Origin::Input };
+                event(opcode, payload, place, text, outbound, out)
+            }
+            Found::Assembled(opcode) => {
+                let lent = self.lent.as_mut()?;
+                let start = lent.start();
+                let (head, payload) = lent.split();
+                let place = Place { head, start, origin: Origin::Assembly };
+                event(opcode, payload, place, text, outbound, out)
+            }
+        }
+    }
+
+    /// Bytes of the input not yet looked at.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.input.len()
+    }
+
+    /// A client reads bad text as U+FFFD, whatever the limits say (UTF8-01).
+    const fn policy(&self) -> InvalidUtf8 {
+        match self.inbound.role {
+            Role::Client => InvalidUtf8::Replace,
+            Role::Server => self.limits.invalid_utf8,
+        }
+    }
+
+    fn failed<'e>(&mut self, error: ProtocolError, outbound: &mut Outbound) -> Event<'e> {
+        self.input = &mut [];
+        self.inbound.partial = None;
+        self.inbound.message = None;
+        self.inbound.control = None;
+        outbound.step(Step::Failed);
+        Event::Failed(error)
+    }
+
+    /// Reads one header or one part of a payload.
+    #[inline]
+    fn step(&mut self, out: &mut impl Output) -> Result<Option<Found<'a>>, ProtocolError> {
+        if self.inbound.partial.is_some() {
+            return Ok(self.continue_frame(out));
+        }
+        let Some((header, taken)) = self.header()? else { return Ok(None) };
+        self.inbound.admit(header, self.limits)?;
+        let input = std::mem::take(&mut self.input);
+        let (head, rest) = input.split_at_mut_checked(taken).unwrap_or_default();
+        let whole = usize::try_from(header.payload_len).is_ok_and(|len| len <= rest.len());
+        let alone = header.opcode.is_control() || (header.last && self.inbound.open.is_none());
+        if !(whole && alone) {
+            self.consumed += taken;
+            self.input = rest;
+            self.inbound.partial = Some(Partial { header, remaining: header.payload_len });
+            return Ok(self.continue_frame(out));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "compared with the input's length")]
+        let (payload, rest) =
+            rest.split_at_mut_checked(header.payload_len as usize).unwrap_or_default();
+        let start = self.consumed + taken;
+        self.consumed = start + payload.len();
+        self.input = rest;
+        Ok(Some(Found::InPlace { opcode: header.opcode, head, payload, start }))
+    }
+
+    /// The next header and how many bytes of the input it took; `None` when it is cut, its bytes
+    /// then being stashed.
+    #[inline]
+    fn header(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        let Dialect::Hybi02 = self.inbound.dialect;
+        if self.inbound.stashed == 0 {
+            if let Some(found) = hybi02::decode(self.input)? {
+                return Ok(Some(found));
+            }
+        }
+        self.header_in_pieces()
+    }
+
+    #[cold]
+    fn header_in_pieces(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        let before = usize::from(self.inbound.stashed);
+        let free = self.inbound.stash.get_mut(before..).unwrap_or_default();
+        let mut added = 0;
+        for (place, byte) in free.iter_mut().zip(self.input.iter()) {
+            *place = *byte;
+            added += 1;
+        }
+        let filled = before + added;
+        let stash = self.inbound.stash.get(..filled).unwrap_or_default();
+        if let Some((header, len)) = hybi02::decode(stash)? {
+            self.inbound.stashed = 0;
+            return Ok(Some((header, len.saturating_sub(before))));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_MAX")]
+        {
+            self.inbound.stashed = filled as u8;
+        }
+        self.consumed += self.input.len();
+        self.input = &mut [];
+        Ok(None)
+    }
+
+    /// Moves what has arrived of the frame in progress into its assembly.
+    fn continue_frame(&mut self, out: &mut impl Output) -> Option<Found<'a>> {
+        let mut partial = self.inbound.partial.take()?;
+        let input = std::mem::take(&mut self.input);
+        let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
+        let (part, rest) = input.split_at_mut_checked(n).unwrap_or_default();
+        self.consumed += n;
+        self.input = rest;
+        partial.remaining -= n as u64;
+        let control = partial.header.opcode.is_control();
+        let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
+        // Even an empty payload needs a place, so that it can be lent.
+        let assembly = place.get_or_insert_with(|| out.take_assembly());
+        assembly.append(part, partial.remaining);
+        if partial.remaining > 0 {
+            self.inbound.partial = Some(partial);
+            return None;
+        }
+        if control {
+            self.lent = self.inbound.control.take();
+            return Some(Found::Assembled(partial.header.opcode));
+        }
+        if !partial.header.last {
+            return None;
+        }
+        self.lent = self.inbound.message.take();
+        let opcode = self.inbound.open.take().unwrap_or(partial.header.opcode);
+        Some(Found::Assembled(opcode))
+    }
+}
+
+/// What to do with bad text, and where to keep the text that takes its place.
+struct TextPolicy<'e> {
+    invalid: InvalidUtf8,
+    replaced: &'e mut Option<String>,
+}
+
+/// Turns a whole payload into its event and writes the answer it asks for.
+#[inline]
+fn event<'e>(
+    opcode: Opcode,
+    payload: &'e [u8],
+    mut place: Place<'e>,
+    text: TextPolicy<'e>,
+    outbound: &mut Outbound,
+    out: &mut impl Output,
+) -> Option<Event<'e>> {
+    Some(match opcode {
+        Opcode::Binary => Event::Message(Message::Binary(payload), place),
+        Opcode::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(valid) => Event::Message(Message::Text(valid), place),
+            Err(_) if text.invalid == InvalidUtf8::Replace => {
+                let replaced = String::from_utf8_lossy(payload).into_owned();
+                place.origin = Origin::Replaced;
+                Event::Message(Message::Text(text.replaced.insert(replaced)), place)
+            }
+            Err(_) => {
+                outbound.step(Step::Failed);
+                Event::Failed(ProtocolError::InvalidUtf8)
+            }
+        },
+        Opcode::Ping => {
+            outbound.pong(payload, out);
+            Event::Ping(payload)
+        }
+        Opcode::Pong => Event::Pong(payload),
+        Opcode::Close => {
+            outbound.step(Step::ReceivedClose);
+            outbound.close(payload, out);
+            Event::Close(payload)
+        }
+        // `admit` lets a continuation pass only inside an open message, whose opcode is given.
+        Opcode::Continuation => return None,
+    })
+}

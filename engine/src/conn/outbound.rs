@@ -1,0 +1,165 @@
+//! The send half of a connection: frames out, and the closing handshake.
+
+use super::assembly::Assembly;
+use super::state::{State, Step};
+use super::{Message, Role};
+use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, hybi02};
+
+/// Where a connection writes.
+pub trait Output {
+    /// Takes a frame: its header and its payload, to be sent in this order.
+    fn frame(&mut self, header: &[u8], payload: &[u8]);
+
+    /// Lends memory for a message that spans reads.
+    fn take_assembly(&mut self) -> Box<Assembly> {
+        Box::default()
+    }
+
+    /// Gets back what [`Output::take_assembly`] lent, once the message was delivered.
+    fn recycle(&mut self, assembly: Box<Assembly>) {
+        drop(assembly);
+    }
+}
+
+impl Output for Vec<u8> {
+    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+        self.extend_from_slice(header);
+        self.extend_from_slice(payload);
+    }
+}
+
+/// An encoded frame header.
+#[derive(Debug, Clone, Copy)]
+pub struct EncodedHeader {
+    bytes: [u8; HEADER_MAX],
+    len: u8,
+}
+
+impl EncodedHeader {
+    /// The header as it goes on the wire.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// The send half: what may still be sent, and how it looks on the wire.
+#[derive(Debug)]
+pub struct Outbound {
+    dialect: Dialect,
+    role: Role,
+    state: State,
+}
+
+impl Outbound {
+    pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
+        Self { dialect, role, state: State::Opening }
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Which side of the connection this is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The dialect spoken.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Encodes a header in this connection's dialect.
+    #[inline]
+    #[must_use]
+    pub fn encode(&self, header: FrameHeader) -> EncodedHeader {
+        let mut bytes = [0; HEADER_MAX];
+        let len = match self.dialect {
+            Dialect::Hybi02 => hybi02::encode(header, &mut bytes),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_MAX")]
+        EncodedHeader { bytes, len: len as u8 }
+    }
+
+    /// Sends a message as one frame. Says `false`, and sends nothing, when the closing handshake
+    /// has begun or the opening one has not ended (CTL-05, FR-18).
+    pub fn message(&mut self, message: Message<'_>, out: &mut impl Output) -> bool {
+        if !self.state.can_send() {
+            return false;
+        }
+        let payload = message.payload();
+        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
+        out.frame(self.encode(header).as_bytes(), payload);
+        true
+    }
+
+    /// Sends a message cut into frames of at most `fragment` bytes (FR-11, FR-13). Says `false`
+    /// where [`Outbound::message`] does.
+    pub fn fragmented(
+        &mut self,
+        message: Message<'_>,
+        fragment: std::num::NonZeroUsize,
+        out: &mut impl Output,
+    ) -> bool {
+        if !self.state.can_send() {
+            return false;
+        }
+        let mut opcode = message.opcode();
+        let mut rest = message.payload();
+        loop {
+            let (part, tail) = rest.split_at(rest.len().min(fragment.get()));
+            let last = tail.is_empty();
+            let header = FrameHeader::fragment(opcode, last, part.len() as u64);
+            out.frame(self.encode(header).as_bytes(), part);
+            if last {
+                return true;
+            }
+            opcode = Opcode::Continuation;
+            rest = tail;
+        }
+    }
+
+    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). `false` when the
+    /// closing handshake has begun.
+    pub fn ping(&mut self, payload: &[u8], out: &mut impl Output) -> bool {
+        self.control(Opcode::Ping, payload, out)
+    }
+
+    pub(super) fn pong(&mut self, payload: &[u8], out: &mut impl Output) {
+        self.control(Opcode::Pong, payload, out);
+    }
+
+    /// Starts or answers the closing handshake; a second call does nothing (CTL-04, CTL-08).
+    /// Draft-02 gives the payload no meaning (CTL-09): empty to start, the peer's to answer.
+    pub fn close(&mut self, payload: &[u8], out: &mut impl Output) {
+        if matches!(self.state, State::Open | State::CloseReceived) {
+            let header = FrameHeader::whole(Opcode::Close, payload.len() as u64);
+            out.frame(self.encode(header).as_bytes(), payload);
+            self.step(Step::SentClose);
+        }
+    }
+
+    /// The connection is over without a closing handshake.
+    pub fn fail(&mut self) {
+        self.step(Step::Failed);
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        self.state = self.state.after(step);
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
+        if !self.state.can_send() {
+            return false;
+        }
+        let header = FrameHeader::whole(opcode, payload.len() as u64);
+        out.frame(self.encode(header).as_bytes(), payload);
+        true
+    }
+}
