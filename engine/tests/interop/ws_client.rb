@@ -41,7 +41,7 @@ class Connection
     handshake = WebSocket::Handshake::Client.new(url: url, origin: ORIGIN,
                                                  version: HANDSHAKE_VERSION)
     @socket.write(handshake.to_s)
-    handshake << read_head << @socket.read(16).to_s
+    handshake << (read_head + @socket.read(16).to_s)
     raise "refused: #{handshake.error}" unless handshake.finished? && handshake.valid?
 
     check_field(handshake, 'sec-websocket-origin', ORIGIN)
