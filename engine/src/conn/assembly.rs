@@ -8,6 +8,8 @@ const HEADROOM: usize = 16;
 const _: () = assert!(HEADROOM >= HEADER_MAX);
 /// The first allocation: one small receive buffer's worth.
 const FIRST: usize = 4096;
+/// Less room than this is not worth a read of its own.
+const LITTLE: usize = FIRST / 4;
 
 /// A growing message. Its memory is at most twice the bytes it holds (or one small buffer), and
 /// is always initialised, so it can be lent to whoever reads the rest of the message into it.
@@ -41,10 +43,15 @@ impl Assembly {
         self.filled = 0;
     }
 
-    /// Adds `part`. `expected` is how many bytes are announced after it: a hint that caps growth,
-    /// never a reason to grow.
-    pub fn append(&mut self, part: &[u8], expected: u64) {
-        self.reserve(part.len(), expected);
+    /// Adds `part`. `expected` is how many bytes of the message are still to come, or `None` while
+    /// nobody knows, since further frames follow: a hint that caps growth, never a reason to grow.
+    pub fn append(&mut self, part: &[u8], expected: Option<u64>) {
+        self.filled = self.filled.max(HEADROOM);
+        let needed = self.filled + part.len();
+        if needed > self.bytes.len() {
+            let grown = needed.max(self.bytes.len() * 2).max(FIRST);
+            self.grow(grown.min(needed.saturating_add(expected.map_or(usize::MAX, saturated))));
+        }
         if let Some(place) = self.bytes.get_mut(self.filled..self.filled + part.len()) {
             place.copy_from_slice(part);
             self.filled += part.len();
@@ -54,16 +61,15 @@ impl Assembly {
     /// Memory for the next bytes of the message, at most `expected` of them and never empty when
     /// `expected` is not 0. What was written there counts once [`Assembly::advance`] is told.
     pub fn spare(&mut self, expected: u64) -> &mut [u8] {
-        // Room for as much again as has arrived: memory follows bytes received.
-        let room = usize::try_from(expected).unwrap_or(usize::MAX).min(self.len().max(FIRST));
-        if self.bytes.len().saturating_sub(self.filled.max(HEADROOM)) < room {
-            self.reserve(room, expected - room as u64);
-        }
         self.filled = self.filled.max(HEADROOM);
-        let end = usize::try_from(expected)
-            .unwrap_or(usize::MAX)
-            .saturating_add(self.filled)
-            .min(self.bytes.len());
+        let expected = saturated(expected);
+        // Room for as much again as has arrived, when little is left: memory follows bytes received,
+        // and the message moves a logarithmic number of times.
+        if self.bytes.len() - self.filled < expected.min(LITTLE) {
+            let doubled = self.filled + self.len();
+            self.grow(doubled.max(FIRST).min(self.filled.saturating_add(expected)));
+        }
+        let end = self.filled.saturating_add(expected).min(self.bytes.len());
         self.bytes.get_mut(self.filled..end).unwrap_or_default()
     }
 
@@ -90,16 +96,14 @@ impl Assembly {
         HEADROOM
     }
 
-    fn reserve(&mut self, additional: usize, expected: u64) {
-        self.filled = self.filled.max(HEADROOM);
-        let needed = self.filled + additional;
-        if needed > self.bytes.len() {
-            let announced = needed.saturating_add(usize::try_from(expected).unwrap_or(usize::MAX));
-            let grown = needed.max(self.bytes.len() * 2).max(FIRST);
-            // The allocator rounds up on its own; `reserve_exact` keeps our bound.
-            let target = grown.min(announced);
-            self.bytes.reserve_exact(target - self.bytes.len());
-            self.bytes.resize(target, 0);
-        }
+    fn grow(&mut self, len: usize) {
+        // The allocator rounds up on its own; `reserve_exact` keeps our bound.
+        self.bytes.reserve_exact(len.saturating_sub(self.bytes.len()));
+        self.bytes.resize(len, 0);
     }
+}
+
+/// A length for arithmetic that saturates anyway.
+fn saturated(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }

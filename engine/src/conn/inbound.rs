@@ -17,7 +17,7 @@ use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi0
 pub enum Event<'e> {
     /// A whole message, and the room around it.
     Message(Message<'e>, Place<'e>),
-    /// A ping; its pong is already written.
+    /// A ping; its pong is already written, unless we have sent a Close: after that we send nothing.
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),
@@ -106,6 +106,13 @@ impl Inbound {
     #[must_use]
     pub const fn is_mid_message(&self) -> bool {
         self.open.is_some() || self.partial.is_some() || self.stashed > 0
+    }
+
+    /// Bytes of memory held for what has begun and not ended; 0 between messages.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        let of = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map_or(0, |a| a.capacity());
+        of(&self.message) + of(&self.control)
     }
 
     /// Takes the assembly that the rest of the data frame in progress may be received into
@@ -323,7 +330,10 @@ impl<'a> Events<'a> {
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
         let assembly = place.get_or_insert_with(|| out.take_assembly());
-        assembly.append(part, partial.remaining);
+        // Only the last frame says where the message ends; before it, growth must stay geometric,
+        // or a message of many small fragments is moved once per fragment.
+        let expected = partial.header.last.then_some(partial.remaining);
+        assembly.append(part, expected);
         if partial.remaining > 0 {
             self.inbound.partial = Some(partial);
             return None;

@@ -39,3 +39,6 @@ pub enum Role {
 pub(crate) const fn halves(dialect: Dialect, role: Role) -> (Inbound, Outbound) {
     (Inbound::new(dialect, role), Outbound::new(dialect, role))
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,8 +125,8 @@ impl Outbound {
         }
     }
 
-    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). `false` when the
-    /// closing handshake has begun.
+    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
+    /// sends nothing, where [`Outbound::message`] does.
     pub fn ping(&mut self, payload: &[u8], out: &mut impl Output) -> bool {
         self.control(Opcode::Ping, payload, out)
     }
@@ -143,6 +143,11 @@ impl Outbound {
             out.frame(self.encode(header).as_bytes(), payload);
             self.step(Step::SentClose);
         }
+    }
+
+    /// The opening handshake has succeeded: messages may flow.
+    pub(crate) fn opened(&mut self) {
+        self.step(Step::Opened);
     }
 
     /// The connection is over without a closing handshake.

@@ -1,1 +1,38 @@
-//! The opening handshake, both roles.
+//! The opening handshake, both roles, sans-IO: bytes in, fields or an answer out.
+//!
+//! A server gives all bytes of a connection to [`ServerHandshake::read`] until it returns an
+//! [`UpgradeRequest`], has a [`ServerPolicy`] judge it, and writes the answer with [`accept`], or a
+//! refusal with [`refuse`]. A client makes a [`ClientRequest`] out of a [`Url`], writes it with
+//! [`ClientHandshake::start`] and gives what comes back to [`ClientHandshake::read`].
+//!
+//! Nothing here knows a connection or a clock, a head of a legal size is read without allocation
+//! when it arrives in one piece, every limit is enforced before anything is kept, and no input can
+//! panic: the lints below deny every construct that could. Bytes behind the handshake are never
+//! taken: `len()` says where they begin.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod accept;
+mod client;
+mod error;
+mod field;
+pub mod hybi02;
+mod limits;
+mod policy;
+pub mod proxy;
+mod queue;
+mod request;
+mod response;
+pub mod scan;
+pub mod url;
+
+pub use accept::{AcceptError, accept, refuse};
+pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
+pub use error::{RequestError, ResponseError};
+pub use field::Field;
+pub use limits::HeadLimits;
+pub use policy::ServerPolicy;
+pub use queue::{ConnectQueue, RemoteHost, Ticket};
+pub use request::{ServerHandshake, UpgradeRequest};
+pub use response::UpgradeResponse;
+pub use url::{Url, UrlError};

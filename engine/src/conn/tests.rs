@@ -1,0 +1,140 @@
+//! A connection half against byte strings. Every stream here is fed through [`Side`], which keeps
+//! what an application would see and what would go on the wire.
+
+mod arbitrary;
+mod closing;
+mod limits;
+mod places;
+mod split;
+mod utf8;
+mod vectors;
+
+use super::{Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, halves};
+use crate::wire::{Dialect, ProtocolError};
+
+/// An event, owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Vec<u8>),
+    Failed(ProtocolError),
+}
+
+impl Seen {
+    fn of(event: &Event<'_>) -> Self {
+        match event {
+            Event::Message(Message::Text(text), _) => Self::Text((*text).to_owned()),
+            Event::Message(Message::Binary(bytes), _) => Self::Binary(bytes.to_vec()),
+            Event::Ping(payload) => Self::Ping(payload.to_vec()),
+            Event::Pong(payload) => Self::Pong(payload.to_vec()),
+            Event::Close(payload) => Self::Close(payload.to_vec()),
+            Event::Failed(error) => Self::Failed(*error),
+        }
+    }
+}
+
+/// What goes on the wire, and the assemblies that are out on loan.
+#[derive(Debug, Default)]
+struct Wire {
+    bytes: Vec<u8>,
+    on_loan: usize,
+    spare: Vec<Box<Assembly>>,
+}
+
+impl Output for Wire {
+    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+        self.bytes.extend_from_slice(header);
+        self.bytes.extend_from_slice(payload);
+    }
+
+    fn take_assembly(&mut self) -> Box<Assembly> {
+        self.on_loan += 1;
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+        self.on_loan -= 1;
+        assembly.clear();
+        self.spare.push(assembly);
+    }
+}
+
+/// One side of an open connection.
+#[derive(Debug)]
+struct Side {
+    inbound: Inbound,
+    outbound: Outbound,
+    limits: Limits,
+    wire: Wire,
+    seen: Vec<Seen>,
+}
+
+impl Side {
+    fn new(role: Role, limits: Limits) -> Self {
+        let (inbound, mut outbound) = halves(Dialect::Hybi02, role);
+        outbound.opened();
+        Self { inbound, outbound, limits, wire: Wire::default(), seen: Vec::new() }
+    }
+
+    fn server() -> Self {
+        Self::new(Role::Server, Limits::default())
+    }
+
+    fn client() -> Self {
+        Self::new(Role::Client, Limits::default())
+    }
+
+    /// Receives one read.
+    fn feed(&mut self, bytes: &[u8]) {
+        let mut input = bytes.to_vec();
+        let mut events = self.inbound.receive(&self.limits, &mut input);
+        while let Some(event) = events.next_event(&mut self.outbound, &mut self.wire) {
+            self.seen.push(Seen::of(&event));
+        }
+        assert_eq!(events.unread(), 0, "the input is used up");
+    }
+
+    /// What a fresh server sees of `bytes` in one read, and what it answers.
+    fn serve(bytes: &[u8]) -> (Vec<Seen>, Vec<u8>, State) {
+        let mut side = Self::server();
+        side.feed(bytes);
+        (side.seen, side.wire.bytes, side.outbound.state())
+    }
+}
+
+fn text(text: &str) -> Seen {
+    Seen::Text(text.to_owned())
+}
+
+/// A frame in the shortest form, written apart from the code under test.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ 0..126 => bytes.push(u8::try_from(len).unwrap()),
+        len @ 126..=0xFFFF => {
+            bytes.push(126);
+            bytes.extend(u16::try_from(len).unwrap().to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend((len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Bytes that differ from their neighbours, so that a shift shows.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect()
+}
+
+/// A frame that announces `len` bytes and brings none.
+fn announce(first: u8, len: u64) -> Vec<u8> {
+    let mut bytes = vec![first, 127];
+    bytes.extend(len.to_be_bytes());
+    bytes
+}

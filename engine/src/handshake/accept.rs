@@ -1,0 +1,175 @@
+//! The server's answer as bytes.
+
+use std::fmt;
+
+use super::url::default_port;
+use super::{ServerPolicy, UpgradeRequest};
+
+/// Appends the whole answer to a request that `policy` accepted, the sixteen bytes included
+/// (draft-02 §5.2.2 steps 2 to 13). The connection is established then: frames may follow at once.
+///
+/// `subprotocol` is one of those the client asked for, or none. `extra` holds the names and values
+/// of further fields, Set-Cookie and the like.
+///
+/// # Errors
+///
+/// A subprotocol or an extra field that would break the answer; nothing is written then.
+#[inline]
+pub fn accept(
+    request: &UpgradeRequest<'_>,
+    policy: &ServerPolicy,
+    subprotocol: Option<&str>,
+    extra: &[(impl AsRef<str>, impl AsRef<str>)],
+    out: &mut Vec<u8>,
+) -> Result<(), AcceptError> {
+    if subprotocol.is_some_and(|wanted| !request.subprotocols().any(|name| name == wanted)) {
+        return Err(AcceptError::Subprotocol);
+    }
+    for (name, value) in extra {
+        check_extra(name.as_ref(), value.as_ref())?;
+    }
+    let resource_name = request.resource_name();
+    out.reserve(256 + request.host().len() + resource_name.len());
+    out.extend_from_slice(HEAD);
+    lowercase(request.origin().unwrap_or_default(), out);
+    out.extend_from_slice(b"\r\nSec-WebSocket-Location: ");
+    let secure = policy.is_secure();
+    out.extend_from_slice(if secure { b"wss://" } else { b"ws://" });
+    let target = request.host_port();
+    lowercase(target.host, out);
+    if let Some(port) = target.port.filter(|&port| port != default_port(secure)) {
+        out.push(b':');
+        decimal(u32::from(port), out);
+    }
+    out.extend_from_slice(resource_name.as_bytes());
+    if let Some(name) = subprotocol {
+        line(b"Sec-WebSocket-Protocol", name, out);
+    }
+    for (name, value) in extra {
+        line(name.as_ref().as_bytes(), value.as_ref(), out);
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(&request.answer());
+    Ok(())
+}
+
+/// What stands before the origin in every answer.
+const HEAD: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
+    Upgrade: WebSocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Origin: ";
+
+/// Why an answer cannot be written as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// The client did not ask for this subprotocol, so it would fail the connection (HS-C-44).
+    Subprotocol,
+    /// An extra field's name is empty or holds other bytes than U+0021 to U+0039 and U+003B to
+    /// U+007E, or its value holds a control character other than HT.
+    Malformed,
+    /// An extra field has a name that is reserved for the handshake (REG-03, HS-S-31), or that
+    /// speaks of a body, which the answer has not (HS-S-33).
+    Reserved,
+}
+
+impl fmt::Display for AcceptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Subprotocol => "the client did not ask for this subprotocol",
+            Self::Malformed => "an extra field holds an illegal character",
+            Self::Reserved => "an extra field's name is reserved for the handshake",
+        })
+    }
+}
+
+impl std::error::Error for AcceptError {}
+
+/// Whether an extra field may stand in an answer.
+fn check_extra(name: &str, value: &str) -> Result<(), AcceptError> {
+    if !is_field(name, value) {
+        return Err(AcceptError::Malformed);
+    }
+    if is_reserved(name)
+        || ["Content-Length", "Transfer-Encoding"].iter().any(|n| n.eq_ignore_ascii_case(name))
+    {
+        return Err(AcceptError::Reserved);
+    }
+    Ok(())
+}
+
+/// Whether a name and a value make one line: no separator or control character in either.
+pub(super) fn is_field(name: &str, value: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| matches!(byte, 0x21..=0x7E) && byte != b':')
+        && !value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
+}
+
+/// Whether the handshake itself writes fields of this name (REG-03).
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("Sec-WebSocket-"))
+        || ["Upgrade", "Connection", "Host", "Origin"].iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// Appends a minimal HTTP/1.1 answer that says why the request is refused, for people with an HTTP
+/// client; the draft prescribes none (§7.2). Close the connection behind it.
+///
+/// `sentence` is the body; control characters in it become spaces.
+pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
+    let reason = match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        _ => "Refused",
+    };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(u32::from(status.clamp(100, 999)), out);
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    line(b"Connection", if status == 426 { "Upgrade, close" } else { "close" }, out);
+    if status == 426 {
+        line(b"Upgrade", "WebSocket", out);
+        line(b"Sec-WebSocket-Draft", "2", out);
+    }
+    line(b"Content-Type", "text/plain; charset=utf-8", out);
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    decimal(u32::try_from(sentence.len() + 1).unwrap_or(u32::MAX), out);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend(sentence.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+    out.push(b'\n');
+}
+
+/// Ends the line before and appends one field without its end.
+fn line(name: &[u8], value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// Appends in ASCII lowercase.
+fn lowercase(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+}
+
+/// Appends a number in base ten.
+fn decimal(number: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10).to_le_bytes()[0]);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The client's side: the request it sends, and the reader of what comes back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::accept::{is_field, is_reserved};
+use super::hybi02::{self, ANSWER_LEN, KEY_3_LEN};
+use super::response::{self, Judge, UpgradeResponse};
+use super::scan::{FIELDS_MAX, Head, Strictness};
+use super::{HeadLimits, ResponseError, Url};
+use crate::sys::simd::Isa;
+
+/// Everything about a client's request that is the same for each connection made with it.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    url: Url,
+    location: String,
+    origin: String,
+    protocols: Vec<String>,
+    defer_cookies: bool,
+    /// "GET /resource HTTP/1.1" with its CRLF.
+    request_line: String,
+    /// The lines of all fields but the keys, each with its CRLF.
+    lines: Vec<String>,
+}
+
+/// Collects what a [`ClientRequest`] is made of; made by [`ClientRequest::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientRequestBuilder {
+    url: Url,
+    origin: String,
+    protocols: Vec<String>,
+    cookies: Vec<(String, String)>,
+    defer_cookies: bool,
+}
+
+impl ClientRequest {
+    /// A request for `url` in the name of a page or program of `origin`, such as
+    /// "http://example.com" (always sent, AMB-12).
+    pub fn builder(url: Url, origin: impl Into<String>) -> ClientRequestBuilder {
+        ClientRequestBuilder {
+            url,
+            origin: origin.into(),
+            protocols: Vec::new(),
+            cookies: Vec::new(),
+            defer_cookies: false,
+        }
+    }
+
+    /// The URL asked for.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The origin sent.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The location that the server must send back.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The subprotocols asked for.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocols.iter().map(String::as_str)
+    }
+
+    /// Whether the application, not the client, applies the cookies of the answer (§5.1 steps 49
+    /// and 51).
+    #[must_use]
+    pub const fn defer_cookies(&self) -> bool {
+        self.defer_cookies
+    }
+}
+
+impl ClientRequestBuilder {
+    /// The subprotocols to ask for, any one of which the server may take; none by default.
+    pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.protocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The HTTP fields that carry the cookies for the URL, such as ("Cookie", "a=1; b=2"), one line
+    /// each (§5.1 steps 17 and 18).
+    pub fn cookies<N: Into<String>, V: Into<String>>(
+        mut self,
+        fields: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.cookies = fields.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+        self
+    }
+
+    /// Leaves the cookies of the answer to the application (§5.1 step 51).
+    pub const fn defer_cookies(mut self, deferred: bool) -> Self {
+        self.defer_cookies = deferred;
+        self
+    }
+
+    /// Checks everything against §3.3 and makes the request.
+    ///
+    /// # Errors
+    ///
+    /// What §3.3 or the form of a field line forbids. No connection may be made then.
+    pub fn build(self) -> Result<ClientRequest, ClientRequestError> {
+        let Self { url, origin, protocols, cookies, defer_cookies } = self;
+        let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
+        if origin.is_empty() || !visible(&origin) || origin.bytes().any(|b| b.is_ascii_uppercase())
+        {
+            return Err(ClientRequestError::Origin);
+        }
+        for (i, name) in protocols.iter().enumerate() {
+            if name.is_empty() || !visible(name) || protocols.iter().take(i).any(|n| n == name) {
+                return Err(ClientRequestError::Protocol);
+            }
+        }
+        if cookies.iter().any(|(name, value)| !is_field(name, value) || is_reserved(name)) {
+            return Err(ClientRequestError::Cookie);
+        }
+        let mut lines = vec![
+            "Upgrade: WebSocket\r\n".to_owned(),
+            "Connection: Upgrade\r\n".to_owned(),
+            format!("Host: {}\r\n", url.host_port()),
+            format!("Origin: {origin}\r\n"),
+            format!("Sec-WebSocket-Draft: {}\r\n", hybi02::DRAFT),
+        ];
+        if !protocols.is_empty() {
+            lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(" ")));
+        }
+        lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+        if lines.len() + KEYS > FIELDS_MAX {
+            return Err(ClientRequestError::TooManyFields);
+        }
+        let request_line = format!("GET {} HTTP/1.1\r\n", url.resource_name());
+        let location = url.location();
+        Ok(ClientRequest { url, location, origin, protocols, defer_cookies, request_line, lines })
+    }
+}
+
+/// The lines that differ from connection to connection.
+const KEYS: usize = 2;
+
+/// Why a request may not be made (draft-02 §3.3, §5.1 steps 1 and 18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientRequestError {
+    /// The origin is empty, holds A to Z, or bytes outside U+0021 to U+007E (URL-12, AMB-17).
+    Origin,
+    /// A subprotocol is empty, holds bytes outside U+0021 to U+007E, or stands there twice
+    /// (URL-14, AMB-17).
+    Protocol,
+    /// A cookie field holds an illegal character, or its name is reserved (HS-C-18, REG-03).
+    Cookie,
+    /// More fields than [`FIELDS_MAX`].
+    TooManyFields,
+}
+
+impl fmt::Display for ClientRequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Origin => "the origin is not visible ASCII without capital letters",
+            Self::Protocol => "a subprotocol is not visible ASCII, or stands there twice",
+            Self::Cookie => "a cookie field holds an illegal character or a reserved name",
+            Self::TooManyFields => "the request has too many fields",
+        })
+    }
+}
+
+impl std::error::Error for ClientRequestError {}
+
+/// One handshake from the client's side: the challenge it sent and the reader of the response.
+#[derive(Debug)]
+pub struct ClientHandshake {
+    request: Arc<ClientRequest>,
+    expected: [u8; ANSWER_LEN],
+    isa: Isa,
+    /// The place reached, once a response turned out to be in pieces.
+    partial: Option<Box<(Head, Judge)>>,
+}
+
+impl ClientHandshake {
+    /// Appends a new request to `out`: the head, its fields in random order, and key_3 (§5.1 steps 6
+    /// to 30). The same state of `rng` gives the same bytes.
+    pub fn start(request: &Arc<ClientRequest>, rng: &mut Rng, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(request.request_line.as_bytes());
+        let count = request.lines.len() + KEYS;
+        let mut order: [u8; FIELDS_MAX] = std::array::from_fn(|i| i.to_le_bytes()[0]);
+        let order = order.get_mut(..count).unwrap_or_default();
+        rng.shuffle(order);
+        let mut numbers = [0; KEYS];
+        for &i in &*order {
+            let i = usize::from(i);
+            match (request.lines.get(i), numbers.get_mut(i.wrapping_sub(request.lines.len()))) {
+                (Some(line), _) => out.extend_from_slice(line.as_bytes()),
+                (None, Some(number)) => {
+                    let first = i == request.lines.len();
+                    let name: &[u8] =
+                        if first { b"Sec-WebSocket-Key1: " } else { b"Sec-WebSocket-Key2: " };
+                    out.extend_from_slice(name);
+                    *number = hybi02::write_key(rng, out);
+                    out.extend_from_slice(b"\r\n");
+                }
+                (None, None) => {}
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        let key_3: [u8; KEY_3_LEN] = rng.u64(..).to_be_bytes();
+        out.extend_from_slice(&key_3);
+        let [number_1, number_2] = numbers;
+        let expected = hybi02::answer(number_1, number_2, key_3);
+        Self { request: Arc::clone(request), expected, isa: Isa::detect(), partial: None }
+    }
+
+    /// The request that was sent.
+    #[must_use]
+    pub const fn request(&self) -> &Arc<ClientRequest> {
+        &self.request
+    }
+
+    /// Reads `received`: everything that was received on the connection, from its first byte. Each
+    /// call's slice begins with the bytes of the call before, and none is scanned twice. `None` asks
+    /// for more bytes; if the connection ends instead, that is [`ResponseError::ConnectionEnded`].
+    ///
+    /// # Errors
+    ///
+    /// The first rule of §5.1 steps 31 to 48 that the response breaks: as soon as the status code,
+    /// the line or the byte of the answer that breaks it is there. Its cookies are not to be used
+    /// (HS-C-52).
+    pub fn read<'a>(
+        &mut self,
+        limits: &HeadLimits,
+        received: &'a [u8],
+    ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
+        if let Some(mut partial) = self.partial.take() {
+            let (head, judge) = &mut *partial;
+            let response = self.advance(head, judge, limits, received)?;
+            if response.is_none() {
+                self.partial = Some(partial);
+            }
+            return Ok(response);
+        }
+        let (mut head, mut judge) = (Head::new(), Judge::new());
+        let response = self.advance(&mut head, &mut judge, limits, received)?;
+        if response.is_none() {
+            self.partial = Some(Box::new((head, judge)));
+        }
+        Ok(response)
+    }
+
+    fn advance<'a>(
+        &self,
+        head: &mut Head,
+        judge: &mut Judge,
+        limits: &HeadLimits,
+        received: &'a [u8],
+    ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
+        let scanned = head.scan(self.isa, Strictness::Letter, limits, received);
+        // An error further on does not hide the one before it: lines that are complete go first.
+        judge.status_line(head, received)?;
+        judge.fields(head, received, &self.request)?;
+        let Some(len) = scanned.map_err(response::scan_error)? else { return Ok(None) };
+        judge.counts(&self.request)?;
+        let reply = received.get(len..).unwrap_or_default();
+        if reply.iter().zip(&self.expected).any(|(is, wanted)| is != wanted) {
+            return Err(ResponseError::Answer);
+        }
+        if reply.len() < ANSWER_LEN {
+            return Ok(None);
+        }
+        let asked = !self.request.protocols.is_empty();
+        Ok(Some(UpgradeResponse::new(received, head.clone(), len + ANSWER_LEN, asked)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

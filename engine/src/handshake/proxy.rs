@@ -1,0 +1,343 @@
+//! A tunnel through a proxy, sans-IO: draft-02 §5.1 step 3.
+//!
+//! Write [`Tunnel::start`]'s bytes to the proxy, then give [`Tunnel::read`] all that comes back
+//! until it says the tunnel is open; the WebSocket handshake runs inside.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Url;
+
+/// A name and a password for a proxy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    name: String,
+    password: String,
+}
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyKind {
+    /// SOCKS version 5 (RFC 1928, RFC 1929).
+    Socks5,
+    /// HTTP's CONNECT.
+    Http,
+}
+
+/// A proxy's place and the credentials it wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    kind: ProxyKind,
+    host: String,
+    port: u16,
+    credentials: Option<Credentials>,
+}
+
+/// The proxies that a system has configured, none of them for WebSocket in particular.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Proxies {
+    /// For any protocol, by SOCKS.
+    pub socks: Option<Proxy>,
+    /// For HTTPS.
+    pub https: Option<Proxy>,
+    /// For HTTP.
+    pub http: Option<Proxy>,
+}
+
+impl Proxies {
+    /// The one to use: SOCKS, failing that the one for HTTPS, failing that the one for HTTP.
+    #[must_use]
+    pub fn choose(&self) -> Option<&Proxy> {
+        self.socks.as_ref().or(self.https.as_ref()).or(self.http.as_ref())
+    }
+}
+
+impl Credentials {
+    /// `None` if they cannot be sent: a control character or a colon in the name, a control
+    /// character in the password, or more than 255 bytes in either.
+    #[must_use]
+    pub fn new(name: &str, password: &str) -> Option<Self> {
+        let right = |text: &str| text.len() <= 255 && !text.bytes().any(|b| b.is_ascii_control());
+        (right(name) && right(password) && !name.is_empty() && !name.contains(':'))
+            .then(|| Self { name: name.to_owned(), password: password.to_owned() })
+    }
+}
+
+/// The password stays out of logs.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    /// A proxy at this host and port.
+    #[must_use]
+    pub fn new(kind: ProxyKind, host: &str, port: u16) -> Self {
+        Self { kind, host: host.to_owned(), port, credentials: None }
+    }
+
+    /// With credentials, sent from the first.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// How it is spoken to.
+    #[must_use]
+    pub const fn kind(&self) -> ProxyKind {
+        self.kind
+    }
+
+    /// The host to connect to.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port to connect to.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Why a proxy does not open a tunnel. The connection attempt has failed (HS-C-04).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// It wants credentials, or others: connect again with them (HS-C-33, AMB-07).
+    AuthenticationRequired,
+    /// It answered with this code, of HTTP or of SOCKS.
+    Refused(u16),
+    /// What it sent is no answer of this kind of proxy.
+    Malformed,
+    /// Its answer is longer than 8,192 bytes.
+    TooLarge,
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AuthenticationRequired => f.write_str("the proxy wants other credentials"),
+            Self::Refused(code) => write!(f, "the proxy refused with code {code}"),
+            Self::Malformed => f.write_str("the proxy's answer is malformed"),
+            Self::TooLarge => write!(f, "the proxy's answer exceeds {ANSWER_MAX} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+/// The most bytes of an HTTP proxy's answer.
+const ANSWER_MAX: usize = 8192;
+
+/// The opening of one tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    state: State,
+    host: String,
+    port: u16,
+    credentials: Option<Credentials>,
+    /// Bytes of the answer that are done with.
+    taken: usize,
+    /// Bytes of an HTTP answer that hold no end of its head.
+    searched: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    HttpAnswer,
+    SocksMethod,
+    SocksAuthentication,
+    SocksReply,
+}
+
+impl Tunnel {
+    /// Appends the first bytes for the proxy, which ask for a TCP connection to `url`'s host and
+    /// port.
+    pub fn start(proxy: &Proxy, url: &Url, out: &mut Vec<u8>) -> Self {
+        let (host, port) = (url.host().to_owned(), url.port());
+        let credentials = proxy.credentials.clone();
+        let state = match proxy.kind {
+            ProxyKind::Http => {
+                write_connect(&host, port, credentials.as_ref(), out);
+                State::HttpAnswer
+            }
+            ProxyKind::Socks5 if credentials.is_some() => {
+                out.extend_from_slice(&[5, 2, NO_AUTHENTICATION, NAME_AND_PASSWORD]);
+                State::SocksMethod
+            }
+            ProxyKind::Socks5 => {
+                out.extend_from_slice(&[5, 1, NO_AUTHENTICATION]);
+                State::SocksMethod
+            }
+        };
+        Self { state, host, port, credentials, taken: 0, searched: 0 }
+    }
+
+    /// Reads `received`: everything the proxy sent, from its first byte. `Some` is how many bytes of
+    /// it the proxy's answer took; the tunnel is open and what follows comes through it. `None`
+    /// means: write what was appended to `out`, if anything, and wait for more.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no tunnel.
+    pub fn read(
+        &mut self,
+        received: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Option<usize>, ProxyError> {
+        if self.state == State::HttpAnswer {
+            return self.read_http(received);
+        }
+        loop {
+            let rest = received.get(self.taken..).unwrap_or_default();
+            match self.state {
+                State::SocksMethod => {
+                    let Some(answer) = rest.first_chunk::<2>() else { return Ok(None) };
+                    self.taken += answer.len();
+                    match *answer {
+                        [5, NO_AUTHENTICATION] => self.ask_socks(out),
+                        [5, NAME_AND_PASSWORD] => self.authenticate(out)?,
+                        [5, _] => return Err(ProxyError::AuthenticationRequired),
+                        _ => return Err(ProxyError::Malformed),
+                    }
+                }
+                State::SocksAuthentication => {
+                    let Some(answer) = rest.first_chunk::<2>() else { return Ok(None) };
+                    self.taken += answer.len();
+                    match *answer {
+                        [1, 0] => self.ask_socks(out),
+                        [1, _] => return Err(ProxyError::AuthenticationRequired),
+                        _ => return Err(ProxyError::Malformed),
+                    }
+                }
+                State::SocksReply | State::HttpAnswer => {
+                    let len = socks_reply(rest)?;
+                    return Ok(len.map(|len| self.taken + len));
+                }
+            }
+        }
+    }
+
+    fn read_http(&mut self, received: &[u8]) -> Result<Option<usize>, ProxyError> {
+        // The end may begin in the last three bytes of what was searched before.
+        let from = self.searched.saturating_sub(3);
+        let found = received
+            .get(from..)
+            .unwrap_or_default()
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .map(|at| from + at + 4);
+        self.searched = received.len();
+        let Some(len) = found else {
+            return if received.len() >= ANSWER_MAX { Err(ProxyError::TooLarge) } else { Ok(None) };
+        };
+        match http_status(received).ok_or(ProxyError::Malformed)? {
+            200..=299 => Ok(Some(len)),
+            407 => Err(ProxyError::AuthenticationRequired),
+            code => Err(ProxyError::Refused(code)),
+        }
+    }
+
+    /// Appends the SOCKS request to connect (RFC 1928 §4).
+    fn ask_socks(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[5, 1, 0]);
+        match self.host.trim_start_matches('[').trim_end_matches(']').parse() {
+            Ok(IpAddr::V4(address)) => {
+                out.push(1);
+                out.extend_from_slice(&address.octets());
+            }
+            Ok(IpAddr::V6(address)) => {
+                out.push(4);
+                out.extend_from_slice(&address.octets());
+            }
+            Err(_) => {
+                out.push(3);
+                push_counted(&self.host, out);
+            }
+        }
+        out.extend_from_slice(&self.port.to_be_bytes());
+        self.state = State::SocksReply;
+    }
+
+    /// Appends name and password (RFC 1929 §2).
+    fn authenticate(&mut self, out: &mut Vec<u8>) -> Result<(), ProxyError> {
+        let Some(credentials) = &self.credentials else { return Err(ProxyError::Malformed) };
+        out.push(1);
+        push_counted(&credentials.name, out);
+        push_counted(&credentials.password, out);
+        self.state = State::SocksAuthentication;
+        Ok(())
+    }
+}
+
+/// SOCKS methods (RFC 1928 §3).
+const NO_AUTHENTICATION: u8 = 0;
+const NAME_AND_PASSWORD: u8 = 2;
+
+/// The length of a SOCKS reply that says yes (RFC 1928 §6).
+fn socks_reply(bytes: &[u8]) -> Result<Option<usize>, ProxyError> {
+    match *bytes {
+        [version, ..] if version != 5 => Err(ProxyError::Malformed),
+        [_, code, ..] if code != 0 => Err(ProxyError::Refused(u16::from(code))),
+        [_, _, _, kind, first, ..] => {
+            let address = match kind {
+                1 => 4,
+                3 => 1 + usize::from(first),
+                4 => 16,
+                _ => return Err(ProxyError::Malformed),
+            };
+            let len = 4 + address + 2;
+            Ok((bytes.len() >= len).then_some(len))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Appends a length of one byte and the text; texts are at most 255 bytes long by construction.
+fn push_counted(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes().get(..255).unwrap_or(text.as_bytes());
+    out.push(bytes.len().to_le_bytes()[0]);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends an HTTP request for a tunnel, as in the draft's example.
+fn write_connect(host: &str, port: u16, credentials: Option<&Credentials>, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n").as_bytes());
+    if let Some(Credentials { name, password }) = credentials {
+        let token = base64(format!("{name}:{password}").as_bytes());
+        out.extend_from_slice(format!("Proxy-authorization: Basic {token}\r\n").as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The code of an HTTP status line.
+fn http_status(answer: &[u8]) -> Option<u16> {
+    let rest = answer.strip_prefix(b"HTTP/1.")?;
+    let (&[_minor, space, code @ .., end], _) = rest.split_first_chunk::<6>()?;
+    let code = std::str::from_utf8(&code).ok().filter(|c| c.bytes().all(|b| b.is_ascii_digit()))?;
+    (space == b' ' && matches!(end, b' ' | b'\r')).then(|| code.parse().ok())?
+}
+
+/// RFC 4648 §4, padded.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().chain(&[0; 2]).take(3).fold(0, |bits, &b| bits << 8 | usize::from(b));
+        for i in 0..4 {
+            let digit = DIGITS.get(bits >> (18 - 6 * i) & 63).copied().unwrap_or(b'=');
+            text.push(char::from(if i > group.len() { b'=' } else { digit }));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

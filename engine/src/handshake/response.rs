@@ -1,0 +1,225 @@
+//! The client's judgement of a response, line by line, and the response as borrowed fields.
+
+use super::scan::{Head, ScanError};
+use super::{ClientRequest, Field, ResponseError};
+
+/// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Judge {
+    /// Bytes of the status line looked at.
+    status_seen: u16,
+    /// Spaces among them.
+    spaces: u8,
+    /// The first bytes of the code.
+    code: [u8; 3],
+    code_len: u8,
+    status_right: bool,
+    /// Fields judged.
+    fields: u8,
+    /// Which of the fields that may stand there only once were seen, as in [`ONCE`].
+    seen: [bool; 5],
+}
+
+/// A field that must stand in the response exactly once.
+struct Once {
+    name: &'static str,
+    count: ResponseError,
+    value: ResponseError,
+}
+
+/// The last one only if a subprotocol was asked for.
+const ONCE: [Once; 5] = [
+    Once {
+        name: "upgrade",
+        count: ResponseError::UpgradeCount,
+        value: ResponseError::UpgradeValue,
+    },
+    Once {
+        name: "connection",
+        count: ResponseError::ConnectionCount,
+        value: ResponseError::ConnectionValue,
+    },
+    Once {
+        name: "sec-websocket-origin",
+        count: ResponseError::OriginCount,
+        value: ResponseError::OriginValue,
+    },
+    Once {
+        name: "sec-websocket-location",
+        count: ResponseError::LocationCount,
+        value: ResponseError::LocationValue,
+    },
+    Once {
+        name: "sec-websocket-protocol",
+        count: ResponseError::SubprotocolCount,
+        value: ResponseError::SubprotocolValue,
+    },
+];
+
+impl Judge {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Judges the status line as far as it arrived (steps 31 to 33).
+    pub(super) fn status_line(
+        &mut self,
+        head: &Head,
+        received: &[u8],
+    ) -> Result<(), ResponseError> {
+        if self.status_right {
+            return Ok(());
+        }
+        let len = head.first_line();
+        let line = received.get(..len.unwrap_or_else(|| head.scanned())).unwrap_or_default();
+        for &byte in line.iter().skip(usize::from(self.status_seen)) {
+            self.status_seen = self.status_seen.saturating_add(1);
+            match byte {
+                b' ' if self.spaces == 1 => {
+                    self.spaces = 2;
+                    self.judge_code()?;
+                }
+                b' ' => self.spaces = self.spaces.saturating_add(1),
+                _ if self.spaces == 1 => {
+                    if let Some(place) = self.code.get_mut(usize::from(self.code_len)) {
+                        *place = byte;
+                    }
+                    self.code_len = self.code_len.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+        // With its CRLF the line must have seven bytes.
+        if let Some(len) = len {
+            if len < 5 || self.spaces < 2 {
+                return Err(ResponseError::StatusLine);
+            }
+            self.status_right = true;
+        }
+        Ok(())
+    }
+
+    fn judge_code(&self) -> Result<(), ResponseError> {
+        match (self.code_len, &self.code) {
+            (3, b"101") => Ok(()),
+            (3, b"407") => Err(ResponseError::ProxyAuthenticationRequired),
+            _ => Err(ResponseError::StatusCode),
+        }
+    }
+
+    /// Judges the fields that became complete since the last call (steps 35 to 44).
+    pub(super) fn fields(
+        &mut self,
+        head: &Head,
+        received: &[u8],
+        request: &ClientRequest,
+    ) -> Result<(), ResponseError> {
+        while let Some(field) = field(head, received, usize::from(self.fields)) {
+            self.fields += 1;
+            for (i, (once, seen)) in ONCE.iter().zip(&mut self.seen).enumerate() {
+                if !field.is(once.name) {
+                    continue;
+                }
+                let right = match i {
+                    0 => field.value.eq_ignore_ascii_case(b"websocket"),
+                    1 => field.value.eq_ignore_ascii_case(b"upgrade"),
+                    2 => field.value == request.origin().as_bytes(),
+                    3 => field.value == request.location().as_bytes(),
+                    _ if request.protocols().next().is_none() => continue,
+                    _ => request.protocols().any(|name| field.value == name.as_bytes()),
+                };
+                if std::mem::replace(seen, true) {
+                    return Err(once.count);
+                }
+                if !right {
+                    return Err(once.value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges, at the end of the head, that no field is missing (step 44).
+    pub(super) fn counts(&self, request: &ClientRequest) -> Result<(), ResponseError> {
+        let asked = request.protocols().next().is_some();
+        let needed = if asked { ONCE.len() } else { ONCE.len() - 1 };
+        match ONCE.iter().zip(&self.seen).take(needed).find(|(_, seen)| !**seen) {
+            Some((once, _)) => Err(once.count),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) const fn scan_error(error: ScanError) -> ResponseError {
+    match error {
+        ScanError::BareCarriageReturn => ResponseError::BareCarriageReturn,
+        ScanError::BareLineFeed => ResponseError::BareLineFeed,
+        ScanError::EmptyName => ResponseError::FieldWithoutName,
+        // The other two are not found when reading to the letter.
+        ScanError::NoColon | ScanError::ControlByte | ScanError::NameByte => {
+            ResponseError::FieldWithoutColon
+        }
+        ScanError::TooManyFields => ResponseError::TooManyFields,
+        ScanError::LineTooLong => ResponseError::LineTooLong,
+        ScanError::HeadTooLarge => ResponseError::HeadTooLarge,
+    }
+}
+
+/// A server's right answer, borrowed from the received bytes: the connection is established.
+#[derive(Debug, Clone)]
+pub struct UpgradeResponse<'a> {
+    received: &'a [u8],
+    head: Head,
+    len: usize,
+    asked_for_subprotocol: bool,
+}
+
+impl<'a> UpgradeResponse<'a> {
+    pub(super) const fn new(
+        received: &'a [u8],
+        head: Head,
+        len: usize,
+        asked_for_subprotocol: bool,
+    ) -> Self {
+        Self { received, head, len, asked_for_subprotocol }
+    }
+
+    /// How many of the received bytes the response took, its sixteen last included. Bytes behind it
+    /// are frames (HS-C-50).
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// False: a response has bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The subprotocol that the server chose; `None` if none was asked for, whatever it sent
+    /// (HS-C-44).
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&'a str> {
+        let field = self.fields().find(|field| field.is("sec-websocket-protocol"))?;
+        std::str::from_utf8(field.value).ok().filter(|_| self.asked_for_subprotocol)
+    }
+
+    /// The fields that set cookies: Set-Cookie and Set-Cookie2 (HS-C-44, HS-C-49, HS-C-51).
+    pub fn cookies(&self) -> impl Iterator<Item = Field<'a>> + '_ {
+        self.fields().filter(|field| field.is("set-cookie") || field.is("set-cookie2"))
+    }
+
+    /// All fields in the order they were sent.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + '_ {
+        (0..self.head.complete_fields()).filter_map(|i| field(&self.head, self.received, i))
+    }
+}
+
+/// Field `i` of a scanned head; one space behind the colon does not belong to the value (step 38).
+fn field<'a>(head: &Head, received: &'a [u8], i: usize) -> Option<Field<'a>> {
+    let (start, colon, end) = head.field(i)?;
+    let value = received.get(colon + 1..end)?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    Some(Field { name: received.get(start..colon)?, value })
+}
