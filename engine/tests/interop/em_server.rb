@@ -12,6 +12,8 @@
 # - a fragmented control frame is appended to the open message;
 # - a data frame that is whole is delivered even inside an open message;
 # - bytes behind key_3 make it refuse the handshake ("Extra bytes after third key");
+# - key_3 in a segment of its own may be read as a next request ("Must be GET request"): a client
+#   must send it together with the fields;
 # - a key without a digit counts as 0;
 # - the location repeats the Host field as it came, upper case included;
 # - it sends a Close before it ends a connection over a broken frame;

@@ -403,13 +403,19 @@ def many_fragments_make_one_message(run):
         client.close()
 
 
-@check("basic", "echo")
-def bytes_one_by_one(run):
+@check("echo")
+def handshake_byte_by_byte(run):
     request = run.request()
     with Client(request, open=False) as client:
         for byte in request.head() + request.key_3:
             client.write(bytes([byte]))
         client.read_answer()
+        client.close()
+
+
+@check("basic", "echo")
+def frame_byte_by_byte(run):
+    with run.connect() as client:
         payload = run.text(126)
         for byte in frame(TEXT, payload):
             client.write(bytes([byte]))
