@@ -17,7 +17,8 @@ pub const FIELDS_MAX: usize = 64;
 
 /// Which bytes a line may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strictness {
+#[expect(clippy::exhaustive_enums, reason = "one for each role")]
+pub enum Strictness {
     /// The server's rules (§5.2.1): see the module's head.
     Strict,
     /// The client's rules (§5.1 steps 31 to 42), to the letter: any byte but CR, LF and, in a name,
@@ -25,23 +26,35 @@ pub(super) enum Strictness {
     Letter,
 }
 
-/// Why a head cannot be one.
+/// Why bytes are not a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScanError {
+#[non_exhaustive]
+pub enum ScanError {
+    /// CR without LF.
     BareCarriageReturn,
+    /// LF without CR.
     BareLineFeed,
+    /// A control character in the first line or a value, under [`Strictness::Strict`].
     ControlByte,
+    /// A byte that no name may hold, under [`Strictness::Strict`].
     NameByte,
+    /// The line ends inside the name.
     NoColon,
+    /// The line begins with the colon.
     EmptyName,
+    /// More fields than `max_fields`.
     TooManyFields,
+    /// A line longer than `max_line_bytes`.
     LineTooLong,
+    /// A head longer than `max_bytes`.
     HeadTooLarge,
 }
 
 /// A head as far as it was scanned: where its lines begin and where their colons are.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub struct Head {
+    isa: Isa,
+    strictness: Strictness,
     /// Where the walk goes on.
     scanned: u16,
     /// Where the current line begins.
@@ -73,8 +86,17 @@ struct Mark {
 const WINDOW: usize = 8;
 
 impl Head {
-    pub(super) const fn new() -> Self {
+    /// A head of which nothing was scanned yet.
+    #[must_use]
+    #[inline]
+    pub fn new(strictness: Strictness) -> Self {
+        Self::with_isa(strictness, Isa::detect())
+    }
+
+    fn with_isa(strictness: Strictness, isa: Isa) -> Self {
         Self {
+            isa,
+            strictness,
             scanned: 0,
             line: 0,
             first_line: 0,
@@ -86,10 +108,12 @@ impl Head {
 
     /// Goes on scanning; `received` begins with the bytes of the call before. `Some` is the head's
     /// length, blank line included; `None` asks for more bytes.
-    pub(super) fn scan(
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the head breaks. Fields before the place stay readable.
+    pub fn scan(
         &mut self,
-        isa: Isa,
-        strictness: Strictness,
         limits: &HeadLimits,
         received: &[u8],
     ) -> Result<Option<usize>, ScanError> {
@@ -97,8 +121,8 @@ impl Head {
         let bytes = received.get(..max).unwrap_or(received);
         while self.state != State::Complete {
             let base = usize::from(self.scanned);
-            let (stops, len) = window(isa, bytes, base);
-            let walk = Walk { bytes, base, len, stops: &stops, strictness, limits };
+            let (stops, len) = window(self.isa, bytes, base);
+            let walk = Window { bytes, base, len, stops: &stops, limits };
             if !self.walk(&walk)? || usize::from(self.scanned) >= bytes.len() {
                 break;
             }
@@ -115,86 +139,109 @@ impl Head {
         Ok(None)
     }
 
-    /// Walks through one window; false if the next byte is needed to go on.
+    /// Walks through one window, from one stop of values to the next; false if the byte behind the
+    /// window is needed to go on. Each stop of values is one of names too, so a line's name is
+    /// looked for only when its line has come to a stop: the walk itself waits for no name.
     #[inline]
-    fn walk(&mut self, walk: &Walk<'_>) -> Result<bool, ScanError> {
-        let mut at = walk.base;
-        while self.state != State::Complete {
-            let stop = if self.state == State::Name {
-                walk.next(at, |stops| stops.name)
-            } else {
-                walk.next(at, |stops| stops.value)
-            };
-            let Some(stop) = stop else {
-                // The line feed of the last line may lie one byte behind the window.
-                self.scanned = offset(at.max(walk.base + walk.len));
-                return Ok(true);
-            };
-            match self.step(walk, stop) {
-                Ok(Some(next)) => at = next,
-                Ok(None) => {
-                    self.scanned = offset(stop);
+    fn walk(&mut self, walk: &Window<'_>) -> Result<bool, ScanError> {
+        for (block, stops) in walk.stops.iter().enumerate() {
+            let mut bits = stops.value;
+            while bits != 0 {
+                let stop = walk.base + block * BLOCK + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if stop + 1 == usize::from(self.line) {
+                    continue; // the LF of the line that ended at the stop before
+                }
+                self.scanned = offset(stop);
+                if self.state == State::Name {
+                    self.find_colon(walk, stop)?;
+                }
+                if !self.stop(walk, stop)? {
                     return Ok(false);
                 }
-                Err(error) => {
-                    self.scanned = offset(stop);
-                    return Err(error);
+                if self.state == State::Complete {
+                    return Ok(true);
                 }
             }
         }
-        self.scanned = offset(at);
+        let end = walk.base + walk.len;
+        if self.state == State::Name {
+            self.find_colon(walk, end)?;
+        }
+        // The LF of the last line may lie one byte behind the window.
+        self.scanned = offset(end.max(usize::from(self.line)));
         Ok(true)
     }
 
-    /// Handles the byte at a stop: where to go on, or `None` if the byte behind it is needed first.
+    /// Looks for the end of the current line's name before `end`.
     #[inline]
-    fn step(&mut self, walk: &Walk<'_>, stop: usize) -> Result<Option<usize>, ScanError> {
-        let in_name = self.state == State::Name;
-        let at_line_start = stop == usize::from(self.line);
-        match walk.byte(stop) {
-            b'\n' => Err(ScanError::BareLineFeed),
-            b'\r' if in_name && !at_line_start => Err(ScanError::NoColon),
-            b'\r' => {
-                let next = walk.line_feed(stop)?;
-                match next {
-                    Some(_) if in_name => self.state = State::Complete,
-                    Some(next) => self.end_line(stop, next, walk.limits)?,
-                    None => {}
+    fn find_colon(&mut self, walk: &Window<'_>, end: usize) -> Result<(), ScanError> {
+        let mut at = walk.base.max(usize::from(self.line));
+        while let Some(stop) = walk.next_of_name(at).filter(|&stop| stop < end) {
+            match walk.byte(stop) {
+                b':' if stop == usize::from(self.line) => {
+                    return self.fail(stop, ScanError::EmptyName);
                 }
-                Ok(next)
+                b':' => {
+                    self.state = State::Value;
+                    return self.mark(stop, walk.limits);
+                }
+                _ if self.strictness == Strictness::Letter => at = stop + 1,
+                _ => return self.fail(stop, ScanError::NameByte),
             }
-            b':' if in_name && at_line_start => Err(ScanError::EmptyName),
-            b':' if in_name => {
-                self.mark(stop, walk.limits)?;
-                self.state = State::Value;
-                Ok(Some(stop + 1))
-            }
-            _ if walk.strictness == Strictness::Letter => Ok(Some(stop + 1)),
+        }
+        Ok(())
+    }
+
+    /// Handles the byte at a stop; false if the byte behind it is needed first.
+    #[inline]
+    fn stop(&mut self, walk: &Window<'_>, stop: usize) -> Result<bool, ScanError> {
+        let in_name = self.state == State::Name;
+        match walk.byte(stop) {
+            b'\r' if in_name && stop != usize::from(self.line) => Err(ScanError::NoColon),
+            b'\r' => match walk.bytes.get(stop + 1) {
+                Some(b'\n') if in_name => {
+                    self.state = State::Complete;
+                    self.scanned = offset(stop + 2);
+                    Ok(true)
+                }
+                Some(b'\n') => self.end_line(stop, walk.limits).map(|()| true),
+                Some(_) => Err(ScanError::BareCarriageReturn),
+                None => Ok(false),
+            },
+            b'\n' => Err(ScanError::BareLineFeed),
+            _ if self.strictness == Strictness::Letter => Ok(true),
             _ if in_name => Err(ScanError::NameByte),
             _ => Err(ScanError::ControlByte),
         }
     }
 
+    #[cold]
+    fn fail(&mut self, at: usize, error: ScanError) -> Result<(), ScanError> {
+        self.scanned = offset(at);
+        Err(error)
+    }
+
+    #[inline]
     fn mark(&mut self, colon: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        if usize::from(self.count) >= limits.max_fields() {
-            return Err(ScanError::TooManyFields);
-        }
-        let Some(mark) = self.marks.get_mut(usize::from(self.count)) else {
-            return Err(ScanError::TooManyFields);
+        let mark = self.marks.get_mut(usize::from(self.count));
+        let Some(mark) = mark.filter(|_| usize::from(self.count) < limits.max_fields()) else {
+            return self.fail(colon, ScanError::TooManyFields);
         };
         *mark = Mark { start: self.line, colon: offset(colon) };
         self.count += 1;
         Ok(())
     }
 
-    fn end_line(&mut self, end: usize, next: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        if end.saturating_sub(usize::from(self.line)) > limits.max_line_bytes() {
+    #[inline]
+    fn end_line(&mut self, end: usize, limits: &HeadLimits) -> Result<(), ScanError> {
+        if end - usize::from(self.line) > limits.max_line_bytes() {
             return Err(ScanError::LineTooLong);
         }
         if self.state == State::FirstLine {
             self.first_line = offset(end);
         }
-        self.line = offset(next);
+        self.line = offset(end + 2);
         self.state = State::Name;
         Ok(())
     }
@@ -213,14 +260,17 @@ impl Head {
     }
 
     /// How many fields are complete.
-    pub(super) const fn complete_fields(&self) -> usize {
+    #[must_use]
+    pub const fn complete_fields(&self) -> usize {
         // The last one marked is open while its value is being read.
         self.count as usize - (matches!(self.state, State::Value) as usize)
     }
 
     /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
     /// [`Head::complete_fields`] on.
-    pub(super) fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
+    #[must_use]
+    #[inline]
+    pub fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
         let mark = self.marks.get(i).filter(|_| i < self.complete_fields())?;
         let next = if i + 1 < usize::from(self.count) {
             self.marks.get(i + 1).map_or(self.line, |next| next.start)
@@ -231,46 +281,35 @@ impl Head {
     }
 }
 
-/// One window of a head and what was found in it.
-struct Walk<'a> {
+/// Some blocks of a head and what was found in them.
+struct Window<'a> {
     bytes: &'a [u8],
     /// Where the window begins in `bytes`.
     base: usize,
     /// The window's length.
     len: usize,
     stops: &'a [Stops; WINDOW],
-    strictness: Strictness,
     limits: &'a HeadLimits,
 }
 
-impl Walk<'_> {
-    /// The first stop at or after `at`.
+impl Window<'_> {
+    /// The first stop of names at or after `at`.
     #[inline]
-    fn next(&self, at: usize, kind: impl Fn(&Stops) -> u64) -> Option<usize> {
+    fn next_of_name(&self, at: usize) -> Option<usize> {
         let from = at - self.base;
         let mut block = from / BLOCK;
-        let mut bits = kind(self.stops.get(block)?) >> (from % BLOCK) << (from % BLOCK);
+        let mut bits = self.stops.get(block)?.name >> (from % BLOCK) << (from % BLOCK);
         while bits == 0 {
             block += 1;
-            bits = kind(self.stops.get(block)?);
+            bits = self.stops.get(block)?.name;
         }
         Some(self.base + block * BLOCK + bits.trailing_zeros() as usize)
     }
 
-    /// The byte at a stop; NUL, which no caller takes for anything else, outside.
+    /// The byte at a stop; outside, NUL, which no caller takes for anything else.
     #[inline]
     fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
-    }
-
-    /// The place behind the LF that follows the CR at `at`; `None` while it did not arrive.
-    #[inline]
-    fn line_feed(&self, at: usize) -> Result<Option<usize>, ScanError> {
-        match self.bytes.get(at + 1) {
-            Some(b'\n') => Ok(Some(at + 2)),
-            Some(_) => Err(ScanError::BareCarriageReturn),
-            None => Ok(None),
-        }
     }
 }
 
