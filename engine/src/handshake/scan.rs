@@ -55,17 +55,25 @@ pub enum ScanError {
 pub struct Head {
     isa: Isa,
     strictness: Strictness,
-    /// Where the walk goes on.
-    scanned: u16,
-    /// Where the current line begins.
-    line: u16,
-    /// Length of the first line, without its end.
-    first_line: u16,
-    state: State,
-    count: u8,
+    cursor: Cursor,
     marks: [Mark; FIELDS_MAX],
 }
 
+/// How far the walk has come.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// Where the walk goes on.
+    scanned: usize,
+    /// Where the current line begins.
+    line: usize,
+    /// Length of the first line, without its end.
+    first_line: usize,
+    /// Fields marked.
+    count: usize,
+    state: State,
+}
+
+/// Where in its line the walk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     FirstLine,
@@ -93,17 +101,11 @@ impl Head {
         Self::with_isa(strictness, Isa::detect())
     }
 
+    #[inline]
     fn with_isa(strictness: Strictness, isa: Isa) -> Self {
-        Self {
-            isa,
-            strictness,
-            scanned: 0,
-            line: 0,
-            first_line: 0,
-            state: State::FirstLine,
-            count: 0,
-            marks: [Mark { start: 0, colon: 0 }; FIELDS_MAX],
-        }
+        let cursor =
+            Cursor { scanned: 0, line: 0, first_line: 0, count: 0, state: State::FirstLine };
+        Self { isa, strictness, cursor, marks: [Mark { start: 0, colon: 0 }; FIELDS_MAX] }
     }
 
     /// Goes on scanning; `received` begins with the bytes of the call before. `Some` is the head's
@@ -112,6 +114,7 @@ impl Head {
     /// # Errors
     ///
     /// The first rule that the head breaks. Fields before the place stay readable.
+    #[inline]
     pub fn scan(
         &mut self,
         limits: &HeadLimits,
@@ -119,18 +122,26 @@ impl Head {
     ) -> Result<Option<usize>, ScanError> {
         let max = limits.max_bytes();
         let bytes = received.get(..max).unwrap_or(received);
-        while self.state != State::Complete {
-            let base = usize::from(self.scanned);
+        while self.cursor.state != State::Complete {
+            let base = self.cursor.scanned;
             let (stops, len) = window(self.isa, bytes, base);
-            let walk = Window { bytes, base, len, stops: &stops, limits };
-            if !self.walk(&walk)? || usize::from(self.scanned) >= bytes.len() {
+            let mut walk = Walk {
+                window: Window { bytes, base, len, stops: &stops },
+                limits,
+                strictness: self.strictness,
+                marks: &mut self.marks,
+                cursor: self.cursor, // a copy, so that it can live in registers
+            };
+            let done = walk.run();
+            self.cursor = walk.cursor;
+            if !done? || self.cursor.scanned >= bytes.len() {
                 break;
             }
         }
-        if self.state == State::Complete {
-            return Ok(Some(usize::from(self.scanned)));
+        if self.cursor.state == State::Complete {
+            return Ok(Some(self.cursor.scanned));
         }
-        if bytes.len().saturating_sub(usize::from(self.line)) > limits.max_line_bytes() {
+        if bytes.len().saturating_sub(self.cursor.line) > limits.max_line_bytes() {
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -139,53 +150,98 @@ impl Head {
         Ok(None)
     }
 
-    /// Walks through one window, from one stop of values to the next; false if the byte behind the
-    /// window is needed to go on. Each stop of values is one of names too, so a line's name is
-    /// looked for only when its line has come to a stop: the walk itself waits for no name.
+    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
+    #[must_use]
+    pub const fn scanned(&self) -> usize {
+        self.cursor.scanned
+    }
+
+    /// The first line's length without its CRLF, once it is complete.
+    #[must_use]
+    pub const fn first_line(&self) -> Option<usize> {
+        match self.cursor.state {
+            State::FirstLine => None,
+            _ => Some(self.cursor.first_line),
+        }
+    }
+
+    /// How many fields are complete.
+    #[must_use]
+    pub const fn complete_fields(&self) -> usize {
+        // The last one marked is open while its value is being read.
+        self.cursor.count - (matches!(self.cursor.state, State::Value) as usize)
+    }
+
+    /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
+    /// [`Head::complete_fields`] on.
+    #[must_use]
     #[inline]
-    fn walk(&mut self, walk: &Window<'_>) -> Result<bool, ScanError> {
-        for (block, stops) in walk.stops.iter().enumerate() {
+    pub fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
+        let mark = self.marks.get(i).filter(|_| i < self.complete_fields())?;
+        let next = match self.marks.get(i + 1) {
+            Some(next) if i + 1 < self.cursor.count => usize::from(next.start),
+            _ => self.cursor.line,
+        };
+        Some((usize::from(mark.start), usize::from(mark.colon), next - 2))
+    }
+}
+
+/// A walk through one window, from one stop of values to the next. Each of these is a stop of names
+/// too, so a line's name is looked for only when its line has come to a stop: the walk itself waits
+/// for no name.
+struct Walk<'a> {
+    window: Window<'a>,
+    limits: &'a HeadLimits,
+    strictness: Strictness,
+    marks: &'a mut [Mark; FIELDS_MAX],
+    cursor: Cursor,
+}
+
+impl Walk<'_> {
+    /// False if the byte behind the window is needed to go on.
+    #[inline]
+    fn run(&mut self) -> Result<bool, ScanError> {
+        for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
             let mut bits = stops.value;
             while bits != 0 {
-                let stop = walk.base + block * BLOCK + bits.trailing_zeros() as usize;
+                let stop = start + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if stop + 1 == usize::from(self.line) {
+                if stop + 1 == self.cursor.line {
                     continue; // the LF of the line that ended at the stop before
                 }
-                self.scanned = offset(stop);
-                if self.state == State::Name {
-                    self.find_colon(walk, stop)?;
+                self.cursor.scanned = stop;
+                if self.cursor.state == State::Name {
+                    self.find_colon(stop)?;
                 }
-                if !self.stop(walk, stop)? {
+                if !self.stop(stop)? {
                     return Ok(false);
                 }
-                if self.state == State::Complete {
+                if self.cursor.state == State::Complete {
                     return Ok(true);
                 }
             }
         }
-        let end = walk.base + walk.len;
-        if self.state == State::Name {
-            self.find_colon(walk, end)?;
+        let end = self.window.base + self.window.len;
+        if self.cursor.state == State::Name {
+            self.find_colon(end)?;
         }
         // The LF of the last line may lie one byte behind the window.
-        self.scanned = offset(end.max(usize::from(self.line)));
+        self.cursor.scanned = end.max(self.cursor.line);
         Ok(true)
     }
 
     /// Looks for the end of the current line's name before `end`.
     #[inline]
-    fn find_colon(&mut self, walk: &Window<'_>, end: usize) -> Result<(), ScanError> {
-        let mut at = walk.base.max(usize::from(self.line));
-        while let Some(stop) = walk.next_of_name(at).filter(|&stop| stop < end) {
-            match walk.byte(stop) {
-                b':' if stop == usize::from(self.line) => {
-                    return self.fail(stop, ScanError::EmptyName);
+    fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
+        let line = self.cursor.line;
+        let mut at = self.window.base.max(line);
+        while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
+            match self.window.byte(stop) {
+                b':' if stop != line => {
+                    self.cursor.state = State::Value;
+                    return self.mark(stop);
                 }
-                b':' => {
-                    self.state = State::Value;
-                    return self.mark(stop, walk.limits);
-                }
+                b':' => return self.fail(stop, ScanError::EmptyName),
                 _ if self.strictness == Strictness::Letter => at = stop + 1,
                 _ => return self.fail(stop, ScanError::NameByte),
             }
@@ -195,17 +251,17 @@ impl Head {
 
     /// Handles the byte at a stop; false if the byte behind it is needed first.
     #[inline]
-    fn stop(&mut self, walk: &Window<'_>, stop: usize) -> Result<bool, ScanError> {
-        let in_name = self.state == State::Name;
-        match walk.byte(stop) {
-            b'\r' if in_name && stop != usize::from(self.line) => Err(ScanError::NoColon),
-            b'\r' => match walk.bytes.get(stop + 1) {
+    fn stop(&mut self, stop: usize) -> Result<bool, ScanError> {
+        let in_name = self.cursor.state == State::Name;
+        match self.window.byte(stop) {
+            b'\r' if in_name && stop != self.cursor.line => Err(ScanError::NoColon),
+            b'\r' => match self.window.bytes.get(stop + 1) {
                 Some(b'\n') if in_name => {
-                    self.state = State::Complete;
-                    self.scanned = offset(stop + 2);
+                    self.cursor.state = State::Complete;
+                    self.cursor.scanned = stop + 2;
                     Ok(true)
                 }
-                Some(b'\n') => self.end_line(stop, walk.limits).map(|()| true),
+                Some(b'\n') => self.end_line(stop).map(|()| true),
                 Some(_) => Err(ScanError::BareCarriageReturn),
                 None => Ok(false),
             },
@@ -216,68 +272,33 @@ impl Head {
         }
     }
 
-    #[cold]
-    fn fail(&mut self, at: usize, error: ScanError) -> Result<(), ScanError> {
-        self.scanned = offset(at);
-        Err(error)
-    }
-
     #[inline]
-    fn mark(&mut self, colon: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        let mark = self.marks.get_mut(usize::from(self.count));
-        let Some(mark) = mark.filter(|_| usize::from(self.count) < limits.max_fields()) else {
-            return self.fail(colon, ScanError::TooManyFields);
-        };
-        *mark = Mark { start: self.line, colon: offset(colon) };
-        self.count += 1;
+    fn mark(&mut self, colon: usize) -> Result<(), ScanError> {
+        let count = self.cursor.count;
+        let mark = self.marks.get_mut(count).filter(|_| count < self.limits.max_fields());
+        let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
+        *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
+        self.cursor.count += 1;
         Ok(())
     }
 
     #[inline]
-    fn end_line(&mut self, end: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        if end - usize::from(self.line) > limits.max_line_bytes() {
+    fn end_line(&mut self, end: usize) -> Result<(), ScanError> {
+        if end - self.cursor.line > self.limits.max_line_bytes() {
             return Err(ScanError::LineTooLong);
         }
-        if self.state == State::FirstLine {
-            self.first_line = offset(end);
+        if self.cursor.state == State::FirstLine {
+            self.cursor.first_line = end;
         }
-        self.line = offset(end + 2);
-        self.state = State::Name;
+        self.cursor.line = end + 2;
+        self.cursor.state = State::Name;
         Ok(())
     }
 
-    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
-    pub(super) const fn scanned(&self) -> usize {
-        self.scanned as usize
-    }
-
-    /// The first line's length without its CRLF, once it is complete.
-    pub(super) const fn first_line(&self) -> Option<usize> {
-        match self.state {
-            State::FirstLine => None,
-            _ => Some(self.first_line as usize),
-        }
-    }
-
-    /// How many fields are complete.
-    #[must_use]
-    pub const fn complete_fields(&self) -> usize {
-        // The last one marked is open while its value is being read.
-        self.count as usize - (matches!(self.state, State::Value) as usize)
-    }
-
-    /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
-    /// [`Head::complete_fields`] on.
-    #[must_use]
     #[inline]
-    pub fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
-        let mark = self.marks.get(i).filter(|_| i < self.complete_fields())?;
-        let next = if i + 1 < usize::from(self.count) {
-            self.marks.get(i + 1).map_or(self.line, |next| next.start)
-        } else {
-            self.line
-        };
-        Some((usize::from(mark.start), usize::from(mark.colon), usize::from(next) - 2))
+    const fn fail(&mut self, at: usize, error: ScanError) -> Result<(), ScanError> {
+        self.cursor.scanned = at;
+        Err(error)
     }
 }
 
@@ -289,7 +310,6 @@ struct Window<'a> {
     /// The window's length.
     len: usize,
     stops: &'a [Stops; WINDOW],
-    limits: &'a HeadLimits,
 }
 
 impl Window<'_> {
@@ -350,6 +370,7 @@ fn tail_stops(isa: Isa, bytes: &[u8], tail: &[u8]) -> Stops {
 }
 
 /// Positions fit, since a head's limit does.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "max_bytes is at most u16::MAX")]
 const fn offset(at: usize) -> u16 {
     at as u16
