@@ -203,21 +203,21 @@ impl Walk<'_> {
     fn run(&mut self) -> Result<bool, ScanError> {
         for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
             let mut bits = stops.value;
+            if start + 1 == self.cursor.line {
+                bits = without_lowest(bits); // the LF of a line that ended with the block before
+            }
             while bits != 0 {
                 let stop = start + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                if stop + 1 == self.cursor.line {
-                    continue; // the LF of the line that ended at the stop before
-                }
+                bits = without_lowest(bits);
                 self.cursor.scanned = stop;
                 if self.cursor.state == State::Name {
                     self.find_colon(stop)?;
                 }
-                if !self.stop(stop)? {
-                    return Ok(false);
-                }
-                if self.cursor.state == State::Complete {
-                    return Ok(true);
+                match self.stop(stop)? {
+                    Stop::Line => bits = without_lowest(bits), // the LF, if it is in this block
+                    Stop::Byte => {}
+                    Stop::Wait => return Ok(false),
+                    Stop::Complete => return Ok(true),
                 }
             }
         }
@@ -249,9 +249,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Handles the byte at a stop; false if the byte behind it is needed first.
+    /// Handles the byte at a stop.
     #[inline]
-    fn stop(&mut self, stop: usize) -> Result<bool, ScanError> {
+    fn stop(&mut self, stop: usize) -> Result<Stop, ScanError> {
         let in_name = self.cursor.state == State::Name;
         match self.window.byte(stop) {
             b'\r' if in_name && stop != self.cursor.line => Err(ScanError::NoColon),
@@ -259,14 +259,14 @@ impl Walk<'_> {
                 Some(b'\n') if in_name => {
                     self.cursor.state = State::Complete;
                     self.cursor.scanned = stop + 2;
-                    Ok(true)
+                    Ok(Stop::Complete)
                 }
-                Some(b'\n') => self.end_line(stop).map(|()| true),
+                Some(b'\n') => self.end_line(stop).map(|()| Stop::Line),
                 Some(_) => Err(ScanError::BareCarriageReturn),
-                None => Ok(false),
+                None => Ok(Stop::Wait),
             },
             b'\n' => Err(ScanError::BareLineFeed),
-            _ if self.strictness == Strictness::Letter => Ok(true),
+            _ if self.strictness == Strictness::Letter => Ok(Stop::Byte),
             _ if in_name => Err(ScanError::NameByte),
             _ => Err(ScanError::ControlByte),
         }
@@ -300,6 +300,25 @@ impl Walk<'_> {
         self.cursor.scanned = at;
         Err(error)
     }
+}
+
+/// What a stop was.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    /// The end of a line.
+    Line,
+    /// A byte like any other.
+    Byte,
+    /// A CR whose LF did not arrive yet.
+    Wait,
+    /// The blank line.
+    Complete,
+}
+
+/// Clears the lowest bit set, if any.
+#[inline]
+const fn without_lowest(bits: u64) -> u64 {
+    bits & bits.wrapping_sub(1)
 }
 
 /// Some blocks of a head and what was found in them.
