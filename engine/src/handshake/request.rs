@@ -4,13 +4,11 @@ use super::hybi02::{self, KEY_3_LEN};
 use super::scan::{Head, ScanError, Strictness};
 use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
-use crate::sys::simd::Isa;
 use crate::wire::Dialect;
 
 /// Reads one client's handshake (draft-02 §5.2.1), however it is cut into pieces.
 #[derive(Debug)]
 pub struct ServerHandshake {
-    isa: Isa,
     /// The place reached, once a head turned out to be in pieces.
     partial: Option<Box<Partial>>,
 }
@@ -31,8 +29,8 @@ impl Default for ServerHandshake {
 impl ServerHandshake {
     /// A reader at the start of a connection.
     #[must_use]
-    pub fn new() -> Self {
-        Self { isa: Isa::detect(), partial: None }
+    pub const fn new() -> Self {
+        Self { partial: None }
     }
 
     /// Reads `received`: everything that was received on the connection, from its first byte. Each
@@ -53,8 +51,8 @@ impl ServerHandshake {
         if self.partial.is_some() {
             return self.resume(limits, received);
         }
-        let mut head = Head::new();
-        let judged = match head.scan(self.isa, Strictness::Strict, limits, received) {
+        let mut head = Head::new(Strictness::Strict);
+        let judged = match head.scan(limits, received) {
             Err(error) => return Err(scan_error(error, received)),
             Ok(None) => {
                 early_errors(received)?;
@@ -84,7 +82,7 @@ impl ServerHandshake {
         {
             return Ok(None);
         }
-        match partial.head.scan(self.isa, Strictness::Strict, limits, received) {
+        match partial.head.scan(limits, received) {
             Err(error) => Err(scan_error(error, received)),
             Ok(None) => {
                 early_errors(received)?;
