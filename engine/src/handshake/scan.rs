@@ -124,7 +124,8 @@ impl Head {
         let bytes = received.get(..max).unwrap_or(received);
         while self.cursor.state != State::Complete {
             let base = self.cursor.scanned;
-            let (stops, len) = window(self.isa, bytes, base);
+            let mut stops = [Stops::default(); WINDOW];
+            let len = classify(self.isa, bytes, base, &mut stops);
             let mut walk = Walk {
                 window: Window { bytes, base, len, stops: &stops },
                 limits,
@@ -352,20 +353,19 @@ impl Window<'_> {
     }
 }
 
-/// Classifies up to [`WINDOW`] blocks from `base` on: the bitmaps, and how many bytes they cover.
-/// Bits behind the last byte are clear.
+/// Classifies up to [`WINDOW`] blocks from `base` on, and says how many bytes that are. Bits behind
+/// the last byte stay clear.
 #[inline]
-fn window(isa: Isa, bytes: &[u8], base: usize) -> ([Stops; WINDOW], usize) {
-    let mut stops = [Stops::default(); WINDOW];
+fn classify(isa: Isa, bytes: &[u8], base: usize, stops: &mut [Stops; WINDOW]) -> usize {
     let rest = bytes.get(base..).unwrap_or_default();
     let (blocks, tail) = rest.as_chunks::<BLOCK>();
-    isa.classify(blocks, &mut stops);
+    isa.classify(blocks, stops);
     if let Some(last) = stops.get_mut(blocks.len())
         && !tail.is_empty()
     {
         *last = tail_stops(isa, bytes, tail);
     }
-    (stops, rest.len().min(WINDOW * BLOCK))
+    rest.len().min(WINDOW * BLOCK)
 }
 
 /// The bitmaps of the bytes behind the last whole block, fewer than a block.
