@@ -72,8 +72,12 @@ impl StartError {
                 "stop the program that listens there (`ss -ltnp` names it), or choose another \
                  port; port 0 takes any free one"
             }
-            io::ErrorKind::PermissionDenied => "choose a port of 1024 or above, or run with the right",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine; `ip addr` lists them",
+            io::ErrorKind::PermissionDenied => {
+                "choose a port of 1024 or above, or run with the right"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "choose an address of this machine; `ip addr` lists them"
+            }
             _ => "check the address",
         };
         Self::new(format!("cannot listen on {address}"), error.to_string(), remedy)

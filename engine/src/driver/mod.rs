@@ -5,3 +5,5 @@
 mod accept;
 mod connection;
 pub(crate) mod uring;
+
+pub(crate) use accept::Listener;

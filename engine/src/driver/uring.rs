@@ -85,16 +85,18 @@ impl<M: Machine> Uring<M> {
         })
     }
 
-    /// Runs until the machine asks to leave, and gives it back.
+    /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
     ///
     /// # Errors
     ///
     /// Only what makes the ring itself unusable.
-    pub(crate) fn run(mut self) -> io::Result<M> {
+    pub(crate) fn run(mut self, started: impl FnOnce()) -> io::Result<M> {
         self.accept()?;
         if let Some(mailbox) = self.machine.mailbox() {
             self.ring.watch(mailbox.doorbell().as_raw_fd())?;
         }
+        // The listener has a backlog since it was bound: what connects from now on is accepted.
+        started();
         let mut now = Instant::now();
         loop {
             let next = self.machine.run(&mut self.turn, now);
@@ -479,7 +481,9 @@ impl<M: Machine> Uring<M> {
         };
         let small = available(self.ring.class(Class::Small));
         let large = available(self.ring.class(Class::Large));
-        for _ in 0..small.min(large.max(small)).min(self.parked.len().try_into().unwrap_or(u16::MAX)) {
+        for _ in
+            0..small.min(large.max(small)).min(self.parked.len().try_into().unwrap_or(u16::MAX))
+        {
             let Some(id) = self.parked.pop_front() else { break };
             if let Some(connection) = self.find(id) {
                 connection.parked = false;
@@ -617,4 +621,23 @@ impl<M: Machine> Uring<M> {
         self.machine.released(id);
         self.ring.close(socket)
     }
+}
+
+/// Runs a bare machine on a listener, for benches: on this thread until it asks to leave.
+///
+/// # Errors
+///
+/// What the kernel refused.
+#[doc(hidden)]
+pub fn serve_machine<M: Machine>(
+    machine: M,
+    address: SocketAddr,
+    config: &RingConfig,
+    started: impl FnOnce(SocketAddr),
+) -> Result<M, StartError> {
+    let listener = Listener::bind(address, 1)?.pop();
+    let bound = listener.as_ref().and_then(Listener::address).unwrap_or(address);
+    Uring::new(machine, listener, config)?
+        .run(|| started(bound))
+        .map_err(|e| StartError::kernel("progress: the ring failed", &e))
 }

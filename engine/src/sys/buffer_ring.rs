@@ -44,6 +44,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
         // SAFETY: the mapping is ours alone; S8: the ring that knew it was closed before.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
@@ -95,6 +98,12 @@ impl BufferRing {
         unsafe { submitter.register_buf_ring_with_flags(address, self.entries, self.group, 0)? };
         self.refill();
         Ok(())
+    }
+
+    /// Leaves the memory mapped for good: the kernel may still know it.
+    pub(crate) const fn leak(&mut self) {
+        self.ring.len = 0;
+        self.arena.len = 0;
     }
 
     pub(crate) const fn group(&self) -> u16 {
@@ -179,4 +188,3 @@ impl BufferRing {
         unsafe { AtomicU16::from_ptr(tail.cast_mut()) }
     }
 }
-

@@ -192,10 +192,10 @@ impl Ring {
         let ring = set_up(config)?;
         let wrong = |e| StartError::kernel("a ring of receive buffers", &e);
         let (small, large) = (config.small_buffers, config.large_buffers);
-        let mut small = BufferRing::new(0, SMALL_BYTES, small, small.saturating_mul(4))
-            .map_err(wrong)?;
-        let mut large = BufferRing::new(1, LARGE_BYTES, large, large.saturating_mul(4))
-            .map_err(wrong)?;
+        let mut small =
+            BufferRing::new(0, SMALL_BYTES, small, small.saturating_mul(4)).map_err(wrong)?;
+        let mut large =
+            BufferRing::new(1, LARGE_BYTES, large, large.saturating_mul(4)).map_err(wrong)?;
         small.register(&ring.submitter()).map_err(wrong)?;
         large.register(&ring.submitter()).map_err(wrong)?;
         Ok(Self {
@@ -237,12 +237,18 @@ impl Ring {
         let group = self.class(class).group();
         self.counters.receives_armed += 1;
         let entry = if once {
-            on(socket, |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build(),
-                |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build())
+            on(
+                socket,
+                |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build(),
+                |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build(),
+            )
             .flags(squeue::Flags::BUFFER_SELECT)
         } else {
-            on(socket, |fd| opcode::RecvMulti::new(fd, group).build(),
-                |fd| opcode::RecvMulti::new(fd, group).build())
+            on(
+                socket,
+                |fd| opcode::RecvMulti::new(fd, group).build(),
+                |fd| opcode::RecvMulti::new(fd, group).build(),
+            )
         };
         self.push(entry, UserData::connection(Operation::Receive, id))
     }
@@ -328,10 +334,7 @@ impl Ring {
 
     pub(crate) fn cancel_accept(&mut self) -> io::Result<()> {
         let cancel = opcode::AsyncCancel::new(UserData::key(Operation::Accept, 0).0).build();
-        self.push(
-            cancel.flags(squeue::Flags::SKIP_SUCCESS),
-            UserData::key(Operation::Cancel, 0),
-        )
+        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS), UserData::key(Operation::Cancel, 0))
     }
 
     pub(crate) fn shutdown(
@@ -358,15 +361,9 @@ impl Ring {
 
     /// Closes a socket on which nothing is in flight.
     pub(crate) fn close(&mut self, socket: Socket) -> io::Result<()> {
-        let entry = on(
-            socket,
-            |fd| opcode::Close::new(fd).build(),
-            |fd| opcode::Close::new(fd).build(),
-        );
-        self.push(
-            entry.flags(squeue::Flags::SKIP_SUCCESS),
-            UserData::key(Operation::Close, 0),
-        )
+        let entry =
+            on(socket, |fd| opcode::Close::new(fd).build(), |fd| opcode::Close::new(fd).build());
+        self.push(entry.flags(squeue::Flags::SKIP_SUCCESS), UserData::key(Operation::Close, 0))
     }
 
     /// Completes each time the doorbell is rung.
@@ -688,6 +685,24 @@ impl Ring {
             |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
             |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
         )
+    }
+}
+
+impl Drop for Ring {
+    /// S8: nothing may be written or read by the kernel once the memory is freed.
+    fn drop(&mut self) {
+        let patience = Timespec::from(Duration::from_secs(1));
+        let everything = io_uring::types::CancelBuilder::any();
+        let cancelled = self.ring.submitter().register_sync_cancel(Some(patience), everything);
+        // Without deferred work there is nothing that could still complete later.
+        let reaped = self.enter(Wait::No);
+        let none = |e: &io::Error| e.raw_os_error() == Some(libc::ENOENT);
+        if reaped.is_err() || cancelled.is_err_and(|e| !none(&e)) {
+            // Better lost than written to after it was freed.
+            self.small.leak();
+            self.large.leak();
+            Box::leak(Box::new(std::mem::take(&mut self.in_flight)));
+        }
     }
 }
 
