@@ -142,7 +142,7 @@ impl Head {
         if self.cursor.state == State::Complete {
             return Ok(Some(self.cursor.scanned));
         }
-        if bytes.len().saturating_sub(self.cursor.line) > limits.max_line_bytes() {
+        if self.cursor.scanned > self.cursor.line + limits.max_line_bytes() {
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -214,6 +214,9 @@ impl Walk<'_> {
                 if self.cursor.state == State::Name {
                     self.find_colon(stop)?;
                 }
+                if stop > self.cursor.line + self.limits.max_line_bytes() {
+                    return Err(ScanError::LineTooLong);
+                }
                 match self.stop(stop)? {
                     Stop::Line => bits = without_lowest(bits), // the LF, if it is in this block
                     Stop::Byte => {}
@@ -231,10 +234,12 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Looks for the end of the current line's name before `end`.
+    /// Looks for the end of the current line's name before `end` and within the line's limit, so
+    /// that the same rule is named as if each byte had come alone.
     #[inline]
     fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
         let line = self.cursor.line;
+        let end = end.min(line + self.limits.max_line_bytes() + 1);
         let mut at = self.window.base.max(line);
         while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
             match self.window.byte(stop) {
@@ -262,7 +267,10 @@ impl Walk<'_> {
                     self.cursor.scanned = stop + 2;
                     Ok(Stop::Complete)
                 }
-                Some(b'\n') => self.end_line(stop).map(|()| Stop::Line),
+                Some(b'\n') => {
+                    self.end_line(stop);
+                    Ok(Stop::Line)
+                }
                 Some(_) => Err(ScanError::BareCarriageReturn),
                 None => Ok(Stop::Wait),
             },
@@ -284,16 +292,12 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn end_line(&mut self, end: usize) -> Result<(), ScanError> {
-        if end - self.cursor.line > self.limits.max_line_bytes() {
-            return Err(ScanError::LineTooLong);
-        }
-        if self.cursor.state == State::FirstLine {
+    const fn end_line(&mut self, end: usize) {
+        if matches!(self.cursor.state, State::FirstLine) {
             self.cursor.first_line = end;
         }
         self.cursor.line = end + 2;
         self.cursor.state = State::Name;
-        Ok(())
     }
 
     #[inline]
