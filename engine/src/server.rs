@@ -17,6 +17,7 @@ use crate::hub::{Hub, Mail, Mailbox, Publisher};
 use crate::metrics::Snapshot;
 use crate::shard::topics::Topic;
 use crate::shard::{self, Serve};
+use crate::sys::clock::thread_cpu_nanos;
 
 /// A server that accepts connections, each shard on its own pinned thread.
 #[derive(Debug)]
@@ -175,7 +176,8 @@ fn run_shard<H: Handler>(
     let handler = factory(&mut Shard { index: place.index, topics: &mut topics });
     let machine =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
-            .with_topics(topics);
+            .with_topics(topics)
+            .with_cpu_clock(thread_cpu_nanos);
     match Uring::new(machine, Some(listener), &ring) {
         Ok(driver) => {
             let machine = driver.run(|| report(Ok(())))?;

@@ -23,7 +23,8 @@ use crate::error::StartError;
 use crate::shard::machine::{Action, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::sys::ring::{Class, Completion, Operation, Ring, Socket, Wait};
+use crate::sys::operation::{Class, Completion, Operation, Socket};
+use crate::sys::ring::{Ring, Wait};
 use crate::sys::socket::raise_file_limit;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.

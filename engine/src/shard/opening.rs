@@ -88,7 +88,7 @@ impl<A: Application> Shard<A> {
                 }
             }
             Opened::Done(taken) => {
-                self.attend(turn);
+                self.attend();
                 let rest = if first { input } else { &mut gathered };
                 return self.deliver(id, &mut rest[taken..], None, turn);
             }

@@ -107,7 +107,7 @@ impl<D> Slot<D> {
             self.direct |= remaining > DIRECT_BYTES;
         } else if len < SMALL_READ {
             self.large -= 1;
-        } else if len < DIRECT_BYTES as usize / 2 {
+        } else if (len as u64) < DIRECT_BYTES / 2 {
             self.direct = false;
         }
         if self.is_paused(pause) {

@@ -111,7 +111,7 @@ impl<T> Table<T> {
         let Ok(first) = u32::try_from(self.pages.len() * PAGE) else { return };
         self.pages.push((0..PAGE).map(|_| Place { generation: 0, value: None }).collect());
         // Reversed, so that the lowest slot is used first.
-        self.free.extend((first..first + PAGE as u32).rev());
+        self.free.extend((first..).take(PAGE).collect::<Vec<_>>().into_iter().rev());
     }
 }
 

@@ -60,7 +60,7 @@ impl<A: Application> Shard<A> {
             }
         }
         self.expired = expired;
-        self.attend(turn);
+        self.attend();
     }
 
     fn check(&mut self, id: ConnectionId, at: Tick, turn: &mut Turn) {

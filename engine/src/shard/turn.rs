@@ -21,7 +21,7 @@ const END: u32 = u32::MAX;
 
 /// Names a receive buffer that a driver has lent; only the driver knows what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Loan(pub u32);
+pub struct Loan(pub(crate) u32);
 
 /// Memory that lives longer than the block it is cut from: a publication, a message, a big frame.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub struct Turn {
     epoch: u32,
     entries: Vec<Entry>,
     segments: Vec<Segment>,
-    blocks: Vec<Box<[u8]>>,
+    blocks: Vec<Vec<u8>>,
     /// The block being filled, and how far.
     block: usize,
     used: usize,
@@ -119,6 +119,7 @@ pub struct Turn {
     /// The chunk promised to the message being delivered.
     promised: Option<u32>,
     /// Assemblies to use again.
+    #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
 }
@@ -290,7 +291,7 @@ impl Turn {
     pub(crate) fn resolve(&self, segment: Segment) -> Option<&[u8]> {
         let whole = match segment.source {
             Source::Lent(_) => return None,
-            Source::Arena(block) => &*self.blocks[block as usize],
+            Source::Arena(block) => &self.blocks[block as usize],
             Source::Chunk(chunk) => self.chunks[chunk as usize].as_slice(),
         };
         whole.get(segment.start as usize..)?.get(..segment.len as usize)
@@ -398,7 +399,7 @@ impl Turn {
             self.block += 1;
         }
         if self.block == self.blocks.len() {
-            self.blocks.push(vec![0; BLOCK].into_boxed_slice());
+            self.blocks.push(vec![0; BLOCK]);
         }
         self.used = 0;
     }

@@ -43,8 +43,8 @@ impl Wheel {
     /// The tick that `now` lies in.
     #[inline]
     pub(crate) fn tick(&self, now: Instant) -> Tick {
-        let millis = now.saturating_duration_since(self.epoch).as_millis();
-        (millis / TICK.as_millis()) as Tick
+        let elapsed = now.saturating_duration_since(self.epoch).as_millis() / TICK.as_millis();
+        Tick::try_from(elapsed).unwrap_or(Tick::MAX)
     }
 
     /// Lets `id` come up at `at`, or as late before it as the wheel spans; says when.

@@ -14,12 +14,13 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
 use slab::Slab;
 use socket2::SockAddr;
 
 use super::buffer_ring::BufferRing;
+use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use crate::config::RingConfig;
 use crate::conn::Assembly;
 use crate::error::StartError;
@@ -27,108 +28,6 @@ use crate::metrics::RingCounters;
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Entry, Loan, Segment, Source, Turn};
-
-/// A socket as the ring names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Socket {
-    /// A descriptor of the process.
-    Descriptor(RawFd),
-    /// An index of the ring's own file table.
-    Direct(u32),
-}
-
-/// Which receive buffers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    Small,
-    Large,
-}
-
-/// What a completion is of; the first byte of its user data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Accept,
-    Receive,
-    /// Into memory in flight.
-    ReceiveDirect,
-    /// From the turn; its completion means trouble.
-    InlineSend,
-    SlowSend,
-    Connect,
-    Cancel,
-    Shutdown,
-    Close,
-    Doorbell,
-    Unknown,
-}
-
-impl Operation {
-    const ALL: [Self; 10] = [
-        Self::Accept,
-        Self::Receive,
-        Self::ReceiveDirect,
-        Self::InlineSend,
-        Self::SlowSend,
-        Self::Connect,
-        Self::Cancel,
-        Self::Shutdown,
-        Self::Close,
-        Self::Doorbell,
-    ];
-}
-
-/// Operation 8 bits, generation 24, slot or key 32; never a pointer (S4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UserData(u64);
-
-impl UserData {
-    const fn connection(operation: Operation, id: ConnectionId) -> Self {
-        Self((operation as u64) << 56 | (id.generation() as u64) << 32 | id.slot() as u64)
-    }
-
-    const fn key(operation: Operation, key: u32) -> Self {
-        Self((operation as u64) << 56 | key as u64)
-    }
-
-    pub(crate) fn operation(self) -> Operation {
-        Operation::ALL.get((self.0 >> 56) as usize).copied().unwrap_or(Operation::Unknown)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the parts were packed here")]
-    pub(crate) const fn id(self) -> ConnectionId {
-        ConnectionId::new(self.0 as u32, (self.0 >> 32) as u32 & 0x00FF_FFFF)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is the key")]
-    const fn low(self) -> u32 {
-        self.0 as u32
-    }
-}
-
-/// What the kernel said of an operation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Completion {
-    pub(crate) user_data: UserData,
-    pub(crate) result: i32,
-    flags: u32,
-}
-
-impl Completion {
-    /// Whether the same operation will complete again.
-    pub(crate) fn more(self) -> bool {
-        cqueue::more(self.flags)
-    }
-
-    /// The buffer that came with it: it is ours whatever the result.
-    pub(crate) fn buffer(self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
-    }
-
-    /// The place in the turn's entries, of an inline send.
-    pub(crate) const fn entry(self) -> usize {
-        self.user_data.low() as usize
-    }
-}
 
 /// How long an exchange may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +82,8 @@ struct Spin {
 pub(crate) const SMALL_BYTES: usize = 4096;
 /// Bytes of a large one.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
+/// Buffers of a class for each that is offered: those that output points into are not.
+const RESERVE: u16 = 4;
 /// How long the spin budget is counted over.
 const SPIN_WINDOW: Duration = Duration::from_millis(100);
 
@@ -191,13 +92,12 @@ impl Ring {
     pub(crate) fn new(config: &RingConfig) -> Result<Self, StartError> {
         let ring = set_up(config)?;
         let wrong = |e| StartError::kernel("a ring of receive buffers", &e);
-        let (small, large) = (config.small_buffers, config.large_buffers);
-        let mut small =
-            BufferRing::new(0, SMALL_BYTES, small, small.saturating_mul(4)).map_err(wrong)?;
-        let mut large =
-            BufferRing::new(1, LARGE_BYTES, large, large.saturating_mul(4)).map_err(wrong)?;
-        small.register(&ring.submitter()).map_err(wrong)?;
-        large.register(&ring.submitter()).map_err(wrong)?;
+        let class = |group, size, offered: u16| {
+            BufferRing::new(group, size, offered, offered.saturating_mul(RESERVE))?
+                .register(&ring.submitter())
+        };
+        let small = class(0, SMALL_BYTES, config.small_buffers).map_err(wrong)?;
+        let large = class(1, LARGE_BYTES, config.large_buffers).map_err(wrong)?;
         Ok(Self {
             ring,
             in_flight: Slab::new(),
@@ -703,19 +603,6 @@ impl Drop for Ring {
             self.large.leak();
             Box::leak(Box::new(std::mem::take(&mut self.in_flight)));
         }
-    }
-}
-
-/// Builds an operation for either kind of socket.
-#[inline]
-fn on(
-    socket: Socket,
-    descriptor: impl FnOnce(Fd) -> squeue::Entry,
-    direct: impl FnOnce(Fixed) -> squeue::Entry,
-) -> squeue::Entry {
-    match socket {
-        Socket::Descriptor(fd) => descriptor(Fd(fd)),
-        Socket::Direct(index) => direct(Fixed(index)),
     }
 }
 
