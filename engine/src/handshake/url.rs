@@ -223,6 +223,9 @@ fn bracketed(host: &str) -> Option<&str> {
 /// Splits the port off; `None` if it is not a number up to 65,535. An empty one is none.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_address = text.rfind(']').map_or(0, |at| at + 1);
+    if after_address == 0 && text.starts_with('[') {
+        return Some((text, None)); // no host, and these colons begin no port
+    }
     let Some(colon) = text.get(after_address..)?.find(':') else { return Some((text, None)) };
     let (host, port) = text.split_at_checked(after_address + colon)?;
     let port = port.strip_prefix(':')?;
