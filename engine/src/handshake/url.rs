@@ -93,7 +93,8 @@ impl Url {
     ///
     /// The component that §3.3 forbids.
     pub fn new(host: &str, port: u16, resource_name: &str, secure: bool) -> Result<Self, UrlError> {
-        if !HostPort::parse(host).is_some_and(|parsed| parsed.port.is_none() && parsed.host == host)
+        if host.len() > HOST_MAX
+            || !HostPort::parse(host).is_some_and(|it| it.port.is_none() && it.host == host)
         {
             return Err(UrlError::Host);
         }
@@ -185,6 +186,9 @@ impl fmt::Display for UrlError {
 }
 
 impl std::error::Error for UrlError {}
+
+/// The longest host name of the DNS (RFC 1035 §2.3.4, as text).
+const HOST_MAX: usize = 253;
 
 /// The port that the scheme implies.
 pub(super) const fn default_port(secure: bool) -> u16 {

@@ -114,6 +114,8 @@ fn invalid_components_make_no_url() {
     for host in ["", "b\u{fc}cher.example", "a b", "a/b", "a:80", "a:", "a\r\n", "user@a", "::1"] {
         assert_eq!(Url::new(host, 80, "/", false).err(), Some(UrlError::Host), "{host}");
     }
+    assert!(Url::new(&"a".repeat(253), 80, "/", false).is_ok());
+    assert_eq!(Url::new(&"a".repeat(254), 80, "/", false).err(), Some(UrlError::Host));
     for name in ["", "demo", "?x", "/a b", "/\u{fc}", "/a\r\nb", "/\x7F", "http://a/"] {
         let result = Url::new("a", 80, name, false);
         assert_eq!(result.err(), Some(UrlError::ResourceName), "{name}");
