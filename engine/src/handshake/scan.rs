@@ -239,17 +239,36 @@ impl Walk<'_> {
     /// Looks for the end of the current line's name before `end`.
     #[inline]
     fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
-        let line = self.cursor.line;
-        let mut at = self.window.base.max(line);
-        while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
+        let at = self.window.base.max(self.cursor.line);
+        match self.window.next_of_name(at) {
+            Some(stop) if stop >= end => Ok(()),
+            Some(stop) if stop != self.cursor.line && self.window.byte(stop) == b':' => {
+                self.cursor.state = State::Value;
+                self.mark(stop)
+            }
+            Some(stop) => self.find_colon_from(stop, end),
+            None => Ok(()),
+        }
+    }
+
+    /// The same from a stop on that is no right colon.
+    #[cold]
+    #[inline(never)]
+    fn find_colon_from(&mut self, mut stop: usize, end: usize) -> Result<(), ScanError> {
+        while stop < end {
             match self.window.byte(stop) {
-                b':' if stop != line => {
+                b':' if stop == self.cursor.line => return self.fail(stop, ScanError::EmptyName),
+                b':' => {
                     self.cursor.state = State::Value;
                     return self.mark(stop);
                 }
-                b':' => return self.fail(stop, ScanError::EmptyName),
-                _ if self.strictness == Strictness::Letter => at = stop + 1,
-                _ => return self.fail(stop, ScanError::NameByte),
+                _ if self.strictness == Strictness::Strict => {
+                    return self.fail(stop, ScanError::NameByte);
+                }
+                _ => match self.window.next_of_name(stop + 1) {
+                    Some(next) => stop = next,
+                    None => break,
+                },
             }
         }
         Ok(())
