@@ -7,6 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod assembly;
+mod connection;
 mod inbound;
 mod limits;
 mod message;
@@ -14,6 +15,7 @@ mod outbound;
 mod state;
 
 pub use assembly::Assembly;
+pub use connection::{Config, Connection, ConnectionEvent, Failure, Received, Sender, Upgrade};
 pub(crate) use inbound::Origin;
 pub use inbound::{Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};

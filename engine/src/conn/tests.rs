@@ -110,7 +110,7 @@ fn text(text: &str) -> Seen {
 }
 
 /// A frame in the shortest form, written apart from the code under test.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(in crate::conn) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         len @ 0..126 => bytes.push(u8::try_from(len).unwrap()),
