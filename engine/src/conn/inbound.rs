@@ -285,10 +285,10 @@ impl<'a> Events<'a> {
     #[inline]
     fn header(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let Dialect::Hybi02 = self.inbound.dialect;
-        if self.inbound.stashed == 0 {
-            if let Some(found) = hybi02::decode(self.input)? {
-                return Ok(Some(found));
-            }
+        if self.inbound.stashed == 0
+            && let Some(found) = hybi02::decode(self.input)?
+        {
+            return Ok(Some(found));
         }
         self.header_in_pieces()
     }
@@ -367,14 +367,15 @@ fn event<'e>(
     outbound: &mut Outbound,
     out: &mut impl Output,
 ) -> Option<Event<'e>> {
+    let TextPolicy { invalid, replaced } = text;
     Some(match opcode {
         Opcode::Binary => Event::Message(Message::Binary(payload), place),
         Opcode::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(valid) => Event::Message(Message::Text(valid), place),
-            Err(_) if text.invalid == InvalidUtf8::Replace => {
-                let replaced = String::from_utf8_lossy(payload).into_owned();
+            Err(_) if invalid == InvalidUtf8::Replace => {
+                let text = String::from_utf8_lossy(payload).into_owned();
                 place.origin = Origin::Replaced;
-                Event::Message(Message::Text(text.replaced.insert(replaced)), place)
+                Event::Message(Message::Text(replaced.insert(text)), place)
             }
             Err(_) => {
                 outbound.step(Step::Failed);

@@ -91,7 +91,6 @@ pub use limits::{InvalidUtf8, Limits};
 pub use message::Message;
 pub use outbound::{EncodedHeader, Outbound, Output};
 pub use state::State;
-pub(crate) use state::Step;
 
 use crate::wire::Dialect;
 

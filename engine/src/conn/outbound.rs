@@ -127,11 +127,11 @@ impl Outbound {
 
     /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
     /// sends nothing, where [`Outbound::message`] does.
-    pub fn ping(&mut self, payload: &[u8], out: &mut impl Output) -> bool {
+    pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
         self.control(Opcode::Ping, payload, out)
     }
 
-    pub(super) fn pong(&mut self, payload: &[u8], out: &mut impl Output) {
+    pub(super) fn pong(&self, payload: &[u8], out: &mut impl Output) {
         self.control(Opcode::Pong, payload, out);
     }
 
@@ -159,7 +159,7 @@ impl Outbound {
         self.state = self.state.after(step);
     }
 
-    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
+    fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
         if !self.state.can_send() {
             return false;
         }

@@ -10,7 +10,6 @@ use super::hybi02::{self, ANSWER_LEN, KEY_3_LEN};
 use super::response::{self, Judge, UpgradeResponse};
 use super::scan::{FIELDS_MAX, Head, Strictness};
 use super::{HeadLimits, ResponseError, Url};
-use crate::sys::simd::Isa;
 
 /// Everything about a client's request that is the same for each connection made with it.
 #[derive(Debug, Clone)]
@@ -180,7 +179,6 @@ impl std::error::Error for ClientRequestError {}
 pub struct ClientHandshake {
     request: Arc<ClientRequest>,
     expected: [u8; ANSWER_LEN],
-    isa: Isa,
     /// The place reached, once a response turned out to be in pieces.
     partial: Option<Box<(Head, Judge)>>,
 }
@@ -215,7 +213,7 @@ impl ClientHandshake {
         out.extend_from_slice(&key_3);
         let [number_1, number_2] = numbers;
         let expected = hybi02::answer(number_1, number_2, key_3);
-        Self { request: Arc::clone(request), expected, isa: Isa::detect(), partial: None }
+        Self { request: Arc::clone(request), expected, partial: None }
     }
 
     /// The request that was sent.
@@ -246,7 +244,7 @@ impl ClientHandshake {
             }
             return Ok(response);
         }
-        let (mut head, mut judge) = (Head::new(), Judge::new());
+        let (mut head, mut judge) = (Head::new(Strictness::Letter), Judge::new());
         let response = self.advance(&mut head, &mut judge, limits, received)?;
         if response.is_none() {
             self.partial = Some(Box::new((head, judge)));
@@ -261,7 +259,7 @@ impl ClientHandshake {
         limits: &HeadLimits,
         received: &'a [u8],
     ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
-        let scanned = head.scan(self.isa, Strictness::Letter, limits, received);
+        let scanned = head.scan(limits, received);
         // An error further on does not hide the one before it: lines that are complete go first.
         judge.status_line(head, received)?;
         judge.fields(head, received, &self.request)?;

@@ -4,13 +4,11 @@ use super::hybi02::{self, KEY_3_LEN};
 use super::scan::{Head, ScanError, Strictness};
 use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
-use crate::sys::simd::Isa;
 use crate::wire::Dialect;
 
 /// Reads one client's handshake (draft-02 §5.2.1), however it is cut into pieces.
 #[derive(Debug)]
 pub struct ServerHandshake {
-    isa: Isa,
     /// The place reached, once a head turned out to be in pieces.
     partial: Option<Box<Partial>>,
 }
@@ -31,8 +29,8 @@ impl Default for ServerHandshake {
 impl ServerHandshake {
     /// A reader at the start of a connection.
     #[must_use]
-    pub fn new() -> Self {
-        Self { isa: Isa::detect(), partial: None }
+    pub const fn new() -> Self {
+        Self { partial: None }
     }
 
     /// Reads `received`: everything that was received on the connection, from its first byte. Each
@@ -53,11 +51,11 @@ impl ServerHandshake {
         if self.partial.is_some() {
             return self.resume(limits, received);
         }
-        let mut head = Head::new();
-        let judged = match head.scan(self.isa, Strictness::Strict, limits, received) {
+        let mut head = Head::new(Strictness::Strict);
+        let judged = match head.scan(limits, received) {
             Err(error) => return Err(scan_error(error, received)),
             Ok(None) => {
-                early_errors(received)?;
+                judge_start(received)?;
                 if received.is_empty() {
                     return Ok(None); // nothing to remember yet
                 }
@@ -84,10 +82,10 @@ impl ServerHandshake {
         {
             return Ok(None);
         }
-        match partial.head.scan(self.isa, Strictness::Strict, limits, received) {
+        match partial.head.scan(limits, received) {
             Err(error) => Err(scan_error(error, received)),
             Ok(None) => {
-                early_errors(received)?;
+                judge_start(received)?;
                 Ok(None)
             }
             Ok(Some(len)) => {
@@ -105,32 +103,30 @@ impl ServerHandshake {
 /// The beginning of every request.
 const GET: &[u8] = b"GET /";
 
-/// What the first bytes of an incomplete head show already.
-fn early_errors(received: &[u8]) -> Result<(), RequestError> {
-    if received.iter().zip(GET).any(|(is, wanted)| is != wanted) {
-        return Err(first_line_error(received));
+/// What the first bytes of a head show, complete or not.
+fn judge_start(received: &[u8]) -> Result<(), RequestError> {
+    if received.iter().zip(GET).all(|(is, wanted)| is == wanted) {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Why the first line is not "GET /..."; telling a foreign protocol from another method matters,
-/// since the former gets no HTTP answer.
-fn first_line_error(received: &[u8]) -> RequestError {
     if received.starts_with(b"GET ") {
-        return RequestError::ResourceName;
+        return Err(RequestError::ResourceName);
     }
+    // Another method is told from another protocol: only the former gets an HTTP answer.
     let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     match received.get(method) {
-        Some(b' ') if method > 0 => RequestError::MethodNotGet,
-        None if method > 0 => RequestError::MethodNotGet,
-        _ => RequestError::NotHttp,
+        None if method <= METHOD_MAX => Ok(()),
+        Some(b' ') if (1..=METHOD_MAX).contains(&method) => Err(RequestError::MethodNotGet),
+        _ => Err(RequestError::NotHttp),
     }
 }
 
+/// No registered HTTP method is longer (UPDATEREDIRECTREF has 17 letters).
+const METHOD_MAX: usize = 17;
+
 fn scan_error(error: ScanError, received: &[u8]) -> RequestError {
-    // Bytes that were never HTTP deserve no HTTP answer, whatever the scanner stumbled over.
-    if first_line_error(received) == RequestError::NotHttp {
-        return RequestError::NotHttp;
+    // The start goes first, as it would have, had it come alone.
+    if let Err(error) = judge_start(received) {
+        return error;
     }
     match error {
         ScanError::BareCarriageReturn => RequestError::BareCarriageReturn,
@@ -359,7 +355,7 @@ fn field<'a>(head: &Head, text: &'a str, i: usize) -> Option<(&'a str, &'a str)>
 fn resource_name(text: &str, first_line: usize) -> Result<&str, RequestError> {
     let line = text.get(..first_line).unwrap_or_default();
     let Some(rest) = line.strip_prefix("GET ") else {
-        return Err(first_line_error(text.as_bytes()));
+        return Err(judge_start(text.as_bytes()).err().unwrap_or(RequestError::NotHttp));
     };
     let Some((name, _ignored)) = rest.split_once(' ') else {
         return Err(RequestError::ResourceName);

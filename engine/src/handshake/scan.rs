@@ -17,7 +17,8 @@ pub const FIELDS_MAX: usize = 64;
 
 /// Which bytes a line may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strictness {
+#[expect(clippy::exhaustive_enums, reason = "one for each role")]
+pub enum Strictness {
     /// The server's rules (§5.2.1): see the module's head.
     Strict,
     /// The client's rules (§5.1 steps 31 to 42), to the letter: any byte but CR, LF and, in a name,
@@ -25,34 +26,54 @@ pub(super) enum Strictness {
     Letter,
 }
 
-/// Why a head cannot be one.
+/// Why bytes are not a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScanError {
+#[non_exhaustive]
+pub enum ScanError {
+    /// CR without LF.
     BareCarriageReturn,
+    /// LF without CR.
     BareLineFeed,
+    /// A control character in the first line or a value, under [`Strictness::Strict`].
     ControlByte,
+    /// A byte that no name may hold, under [`Strictness::Strict`].
     NameByte,
+    /// The line ends inside the name.
     NoColon,
+    /// The line begins with the colon.
     EmptyName,
+    /// More fields than `max_fields`.
     TooManyFields,
+    /// A line longer than `max_line_bytes`.
     LineTooLong,
+    /// A head longer than `max_bytes`.
     HeadTooLarge,
 }
 
 /// A head as far as it was scanned: where its lines begin and where their colons are.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
-    /// Where the walk goes on.
-    scanned: u16,
-    /// Where the current line begins.
-    line: u16,
-    /// Length of the first line, without its end.
-    first_line: u16,
-    state: State,
-    count: u8,
+pub struct Head {
+    isa: Isa,
+    strictness: Strictness,
+    cursor: Cursor,
     marks: [Mark; FIELDS_MAX],
 }
 
+/// How far the walk has come.
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    /// Where the walk goes on.
+    scanned: usize,
+    /// Where the current line begins.
+    line: usize,
+    /// Length of the first line, without its end.
+    first_line: usize,
+    /// Fields marked.
+    count: usize,
+    state: State,
+}
+
+/// Where in its line the walk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     FirstLine,
@@ -73,40 +94,55 @@ struct Mark {
 const WINDOW: usize = 8;
 
 impl Head {
-    pub(super) const fn new() -> Self {
-        Self {
-            scanned: 0,
-            line: 0,
-            first_line: 0,
-            state: State::FirstLine,
-            count: 0,
-            marks: [Mark { start: 0, colon: 0 }; FIELDS_MAX],
-        }
+    /// A head of which nothing was scanned yet.
+    #[must_use]
+    #[inline]
+    pub fn new(strictness: Strictness) -> Self {
+        Self::with_isa(strictness, Isa::detect())
+    }
+
+    #[inline]
+    fn with_isa(strictness: Strictness, isa: Isa) -> Self {
+        let cursor =
+            Cursor { scanned: 0, line: 0, first_line: 0, count: 0, state: State::FirstLine };
+        Self { isa, strictness, cursor, marks: [Mark { start: 0, colon: 0 }; FIELDS_MAX] }
     }
 
     /// Goes on scanning; `received` begins with the bytes of the call before. `Some` is the head's
     /// length, blank line included; `None` asks for more bytes.
-    pub(super) fn scan(
+    ///
+    /// # Errors
+    ///
+    /// The first rule that the head breaks. Fields before the place stay readable.
+    #[inline]
+    pub fn scan(
         &mut self,
-        isa: Isa,
-        strictness: Strictness,
         limits: &HeadLimits,
         received: &[u8],
     ) -> Result<Option<usize>, ScanError> {
         let max = limits.max_bytes();
         let bytes = received.get(..max).unwrap_or(received);
-        while self.state != State::Complete {
-            let base = usize::from(self.scanned);
-            let (stops, len) = window(isa, bytes, base);
-            let walk = Walk { bytes, base, len, stops: &stops, strictness, limits };
-            if !self.walk(&walk)? || usize::from(self.scanned) >= bytes.len() {
+        while self.cursor.state != State::Complete {
+            let base = self.cursor.scanned;
+            let mut stops = [Stops::default(); WINDOW];
+            let len = classify(self.isa, bytes, base, &mut stops);
+            let mut walk = Walk {
+                window: Window { bytes, base, len, stops: &stops },
+                limits,
+                strictness: self.strictness,
+                marks: &mut self.marks,
+                cursor: self.cursor, // a copy, so that it can live in registers
+            };
+            let done = walk.run();
+            self.cursor = walk.cursor;
+            if !done? || self.cursor.scanned >= bytes.len() {
                 break;
             }
         }
-        if self.state == State::Complete {
-            return Ok(Some(usize::from(self.scanned)));
+        if self.cursor.state == State::Complete {
+            return Ok(Some(self.cursor.scanned));
         }
-        if bytes.len().saturating_sub(usize::from(self.line)) > limits.max_line_bytes() {
+        if self.cursor.scanned > self.cursor.line + limits.max_line_bytes() {
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -115,179 +151,225 @@ impl Head {
         Ok(None)
     }
 
-    /// Walks through one window; false if the next byte is needed to go on.
+    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
+    #[must_use]
+    pub const fn scanned(&self) -> usize {
+        self.cursor.scanned
+    }
+
+    /// The first line's length without its CRLF, once it is complete.
+    #[must_use]
+    pub const fn first_line(&self) -> Option<usize> {
+        match self.cursor.state {
+            State::FirstLine => None,
+            _ => Some(self.cursor.first_line),
+        }
+    }
+
+    /// How many fields are complete.
+    #[must_use]
+    pub const fn complete_fields(&self) -> usize {
+        // The last one marked is open while its value is being read.
+        self.cursor.count - (matches!(self.cursor.state, State::Value) as usize)
+    }
+
+    /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
+    /// [`Head::complete_fields`] on.
+    #[must_use]
     #[inline]
-    fn walk(&mut self, walk: &Walk<'_>) -> Result<bool, ScanError> {
-        let mut at = walk.base;
-        while self.state != State::Complete {
-            let stop = if self.state == State::Name {
-                walk.next(at, |stops| stops.name)
-            } else {
-                walk.next(at, |stops| stops.value)
-            };
-            let Some(stop) = stop else {
-                // The line feed of the last line may lie one byte behind the window.
-                self.scanned = offset(at.max(walk.base + walk.len));
-                return Ok(true);
-            };
-            match self.step(walk, stop) {
-                Ok(Some(next)) => at = next,
-                Ok(None) => {
-                    self.scanned = offset(stop);
-                    return Ok(false);
+    pub fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
+        let mark = self.marks.get(i).filter(|_| i < self.complete_fields())?;
+        let next = match self.marks.get(i + 1) {
+            Some(next) if i + 1 < self.cursor.count => usize::from(next.start),
+            _ => self.cursor.line,
+        };
+        Some((usize::from(mark.start), usize::from(mark.colon), next - 2))
+    }
+}
+
+/// A walk through one window, from one stop of values to the next. Each of these is a stop of names
+/// too, so a line's name is looked for only when its line has come to a stop: the walk itself waits
+/// for no name.
+struct Walk<'a> {
+    window: Window<'a>,
+    limits: &'a HeadLimits,
+    strictness: Strictness,
+    marks: &'a mut [Mark; FIELDS_MAX],
+    cursor: Cursor,
+}
+
+impl Walk<'_> {
+    /// False if the byte behind the window is needed to go on.
+    #[inline]
+    fn run(&mut self) -> Result<bool, ScanError> {
+        for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
+            let mut bits = stops.value;
+            if start + 1 == self.cursor.line {
+                bits = without_lowest(bits); // the LF of a line that ended with the block before
+            }
+            while bits != 0 {
+                let stop = start + bits.trailing_zeros() as usize;
+                bits = without_lowest(bits);
+                self.cursor.scanned = stop;
+                if self.cursor.state == State::Name {
+                    self.find_colon(stop)?;
                 }
-                Err(error) => {
-                    self.scanned = offset(stop);
-                    return Err(error);
+                if stop > self.cursor.line + self.limits.max_line_bytes() {
+                    return Err(ScanError::LineTooLong);
+                }
+                match self.stop(stop)? {
+                    Stop::Line => bits = without_lowest(bits), // the LF, if it is in this block
+                    Stop::Byte => {}
+                    Stop::Wait => return Ok(false),
+                    Stop::Complete => return Ok(true),
                 }
             }
         }
-        self.scanned = offset(at);
+        let end = self.window.base + self.window.len;
+        if self.cursor.state == State::Name {
+            self.find_colon(end)?;
+        }
+        // The LF of the last line may lie one byte behind the window.
+        self.cursor.scanned = end.max(self.cursor.line);
         Ok(true)
     }
 
-    /// Handles the byte at a stop: where to go on, or `None` if the byte behind it is needed first.
+    /// Looks for the end of the current line's name before `end` and within the line's limit, so
+    /// that the same rule is named as if each byte had come alone.
     #[inline]
-    fn step(&mut self, walk: &Walk<'_>, stop: usize) -> Result<Option<usize>, ScanError> {
-        let in_name = self.state == State::Name;
-        let at_line_start = stop == usize::from(self.line);
-        match walk.byte(stop) {
-            b'\n' => Err(ScanError::BareLineFeed),
-            b'\r' if in_name && !at_line_start => Err(ScanError::NoColon),
-            b'\r' => {
-                let next = walk.line_feed(stop)?;
-                match next {
-                    Some(_) if in_name => self.state = State::Complete,
-                    Some(next) => self.end_line(stop, next, walk.limits)?,
-                    None => {}
+    fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
+        let line = self.cursor.line;
+        let end = end.min(line + self.limits.max_line_bytes() + 1);
+        let mut at = self.window.base.max(line);
+        while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
+            match self.window.byte(stop) {
+                b':' if stop != line => {
+                    self.cursor.state = State::Value;
+                    return self.mark(stop);
                 }
-                Ok(next)
+                b':' => return self.fail(stop, ScanError::EmptyName),
+                _ if self.strictness == Strictness::Letter => at = stop + 1,
+                _ => return self.fail(stop, ScanError::NameByte),
             }
-            b':' if in_name && at_line_start => Err(ScanError::EmptyName),
-            b':' if in_name => {
-                self.mark(stop, walk.limits)?;
-                self.state = State::Value;
-                Ok(Some(stop + 1))
-            }
-            _ if walk.strictness == Strictness::Letter => Ok(Some(stop + 1)),
+        }
+        Ok(())
+    }
+
+    /// Handles the byte at a stop.
+    #[inline]
+    fn stop(&mut self, stop: usize) -> Result<Stop, ScanError> {
+        let in_name = self.cursor.state == State::Name;
+        match self.window.byte(stop) {
+            b'\r' if in_name && stop != self.cursor.line => Err(ScanError::NoColon),
+            b'\r' => match self.window.bytes.get(stop + 1) {
+                Some(b'\n') if in_name => {
+                    self.cursor.state = State::Complete;
+                    self.cursor.scanned = stop + 2;
+                    Ok(Stop::Complete)
+                }
+                Some(b'\n') => {
+                    self.end_line(stop);
+                    Ok(Stop::Line)
+                }
+                Some(_) => Err(ScanError::BareCarriageReturn),
+                None => Ok(Stop::Wait),
+            },
+            b'\n' => Err(ScanError::BareLineFeed),
+            _ if self.strictness == Strictness::Letter => Ok(Stop::Byte),
             _ if in_name => Err(ScanError::NameByte),
             _ => Err(ScanError::ControlByte),
         }
     }
 
-    fn mark(&mut self, colon: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        if usize::from(self.count) >= limits.max_fields() {
-            return Err(ScanError::TooManyFields);
-        }
-        let Some(mark) = self.marks.get_mut(usize::from(self.count)) else {
-            return Err(ScanError::TooManyFields);
-        };
-        *mark = Mark { start: self.line, colon: offset(colon) };
-        self.count += 1;
+    #[inline]
+    fn mark(&mut self, colon: usize) -> Result<(), ScanError> {
+        let count = self.cursor.count;
+        let mark = self.marks.get_mut(count).filter(|_| count < self.limits.max_fields());
+        let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
+        *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
+        self.cursor.count += 1;
         Ok(())
     }
 
-    fn end_line(&mut self, end: usize, next: usize, limits: &HeadLimits) -> Result<(), ScanError> {
-        if end.saturating_sub(usize::from(self.line)) > limits.max_line_bytes() {
-            return Err(ScanError::LineTooLong);
+    #[inline]
+    const fn end_line(&mut self, end: usize) {
+        if matches!(self.cursor.state, State::FirstLine) {
+            self.cursor.first_line = end;
         }
-        if self.state == State::FirstLine {
-            self.first_line = offset(end);
-        }
-        self.line = offset(next);
-        self.state = State::Name;
-        Ok(())
+        self.cursor.line = end + 2;
+        self.cursor.state = State::Name;
     }
 
-    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
-    pub(super) const fn scanned(&self) -> usize {
-        self.scanned as usize
-    }
-
-    /// The first line's length without its CRLF, once it is complete.
-    pub(super) const fn first_line(&self) -> Option<usize> {
-        match self.state {
-            State::FirstLine => None,
-            _ => Some(self.first_line as usize),
-        }
-    }
-
-    /// How many fields are complete.
-    pub(super) const fn complete_fields(&self) -> usize {
-        // The last one marked is open while its value is being read.
-        self.count as usize - (matches!(self.state, State::Value) as usize)
-    }
-
-    /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
-    /// [`Head::complete_fields`] on.
-    pub(super) fn field(&self, i: usize) -> Option<(usize, usize, usize)> {
-        let mark = self.marks.get(i).filter(|_| i < self.complete_fields())?;
-        let next = if i + 1 < usize::from(self.count) {
-            self.marks.get(i + 1).map_or(self.line, |next| next.start)
-        } else {
-            self.line
-        };
-        Some((usize::from(mark.start), usize::from(mark.colon), usize::from(next) - 2))
+    #[inline]
+    const fn fail(&mut self, at: usize, error: ScanError) -> Result<(), ScanError> {
+        self.cursor.scanned = at;
+        Err(error)
     }
 }
 
-/// One window of a head and what was found in it.
-struct Walk<'a> {
+/// What a stop was.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    /// The end of a line.
+    Line,
+    /// A byte like any other.
+    Byte,
+    /// A CR whose LF did not arrive yet.
+    Wait,
+    /// The blank line.
+    Complete,
+}
+
+/// Clears the lowest bit set, if any.
+#[inline]
+const fn without_lowest(bits: u64) -> u64 {
+    bits & bits.wrapping_sub(1)
+}
+
+/// Some blocks of a head and what was found in them.
+struct Window<'a> {
     bytes: &'a [u8],
     /// Where the window begins in `bytes`.
     base: usize,
     /// The window's length.
     len: usize,
     stops: &'a [Stops; WINDOW],
-    strictness: Strictness,
-    limits: &'a HeadLimits,
 }
 
-impl Walk<'_> {
-    /// The first stop at or after `at`.
+impl Window<'_> {
+    /// The first stop of names at or after `at`.
     #[inline]
-    fn next(&self, at: usize, kind: impl Fn(&Stops) -> u64) -> Option<usize> {
+    fn next_of_name(&self, at: usize) -> Option<usize> {
         let from = at - self.base;
         let mut block = from / BLOCK;
-        let mut bits = kind(self.stops.get(block)?) >> (from % BLOCK) << (from % BLOCK);
+        let mut bits = self.stops.get(block)?.name >> (from % BLOCK) << (from % BLOCK);
         while bits == 0 {
             block += 1;
-            bits = kind(self.stops.get(block)?);
+            bits = self.stops.get(block)?.name;
         }
         Some(self.base + block * BLOCK + bits.trailing_zeros() as usize)
     }
 
-    /// The byte at a stop; NUL, which no caller takes for anything else, outside.
+    /// The byte at a stop; outside, NUL, which no caller takes for anything else.
     #[inline]
     fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
     }
-
-    /// The place behind the LF that follows the CR at `at`; `None` while it did not arrive.
-    #[inline]
-    fn line_feed(&self, at: usize) -> Result<Option<usize>, ScanError> {
-        match self.bytes.get(at + 1) {
-            Some(b'\n') => Ok(Some(at + 2)),
-            Some(_) => Err(ScanError::BareCarriageReturn),
-            None => Ok(None),
-        }
-    }
 }
 
-/// Classifies up to [`WINDOW`] blocks from `base` on: the bitmaps, and how many bytes they cover.
-/// Bits behind the last byte are clear.
+/// Classifies up to [`WINDOW`] blocks from `base` on, and says how many bytes that are. Bits behind
+/// the last byte stay clear.
 #[inline]
-fn window(isa: Isa, bytes: &[u8], base: usize) -> ([Stops; WINDOW], usize) {
-    let mut stops = [Stops::default(); WINDOW];
+fn classify(isa: Isa, bytes: &[u8], base: usize, stops: &mut [Stops; WINDOW]) -> usize {
     let rest = bytes.get(base..).unwrap_or_default();
     let (blocks, tail) = rest.as_chunks::<BLOCK>();
-    isa.classify(blocks, &mut stops);
+    isa.classify(blocks, stops);
     if let Some(last) = stops.get_mut(blocks.len())
         && !tail.is_empty()
     {
         *last = tail_stops(isa, bytes, tail);
     }
-    (stops, rest.len().min(WINDOW * BLOCK))
+    rest.len().min(WINDOW * BLOCK)
 }
 
 /// The bitmaps of the bytes behind the last whole block, fewer than a block.
@@ -311,6 +393,7 @@ fn tail_stops(isa: Isa, bytes: &[u8], tail: &[u8]) -> Stops {
 }
 
 /// Positions fit, since a head's limit does.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "max_bytes is at most u16::MAX")]
 const fn offset(at: usize) -> u16 {
     at as u16

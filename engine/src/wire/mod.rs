@@ -10,6 +10,8 @@ mod error;
 mod frame;
 pub mod hybi02;
 mod opcode;
+#[cfg(test)]
+mod tests;
 
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, HEADER_MAX};

@@ -1,22 +1,340 @@
-use super::super::{HeadLimits, ServerHandshake, ServerPolicy, accept};
+use proptest::prelude::{ProptestConfig, any, proptest};
+
+use super::super::{HeadLimits, RequestError, ServerHandshake, UpgradeRequest};
+use crate::wire::Dialect;
+
+/// V1 of the draft's §1.2, with the field that -02 added.
+pub(in crate::handshake) const V1: &str = "GET /demo HTTP/1.1\r\n\
+    Host: example.com\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\n\
+    Sec-WebSocket-Protocol: sample\r\n\
+    Upgrade: WebSocket\r\n\
+    Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\n\
+    Origin: http://example.com\r\n\
+    Sec-WebSocket-Draft: 2\r\n\
+    \r\n\
+    ^n:ds[4U";
+
+/// V4 of the draft's §5.2.2, with the field that -02 added.
+pub(in crate::handshake) const V4: &str = "GET / HTTP/1.1\r\n\
+    Connection: Upgrade\r\n\
+    Host: example.com\r\n\
+    Upgrade: WebSocket\r\n\
+    Sec-WebSocket-Key1: 3e6b263  4 17 80\r\n\
+    Origin: http://example.com\r\n\
+    Sec-WebSocket-Key2: 17  9 G`ZD9   2 2b 7X 3 /r90\r\n\
+    Sec-WebSocket-Draft: 2\r\n\
+    \r\n\
+    WjN}|M(6";
+
+pub(in crate::handshake) fn read(bytes: &[u8]) -> Result<Option<UpgradeRequest<'_>>, RequestError> {
+    ServerHandshake::new().read(&HeadLimits::default(), bytes)
+}
+
+/// V1 with something replaced that must be there.
+pub(in crate::handshake) fn changed(from: &str, to: &str) -> Vec<u8> {
+    assert!(V1.contains(from), "{from}");
+    V1.replacen(from, to, 1).into_bytes()
+}
+
+/// V1 with more lines before the blank one.
+fn with_lines(lines: &str) -> Vec<u8> {
+    changed("\r\n\r\n", &format!("\r\n{lines}\r\n\r\n"))
+}
 
 #[test]
-fn v1() {
-    let head = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nSec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\nSec-WebSocket-Protocol: sample\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nOrigin: http://example.com\r\nSec-WebSocket-Draft: 2\r\n\r\n^n:ds[4U";
-    let request = ServerHandshake::new().read(&HeadLimits::default(), head).unwrap().unwrap();
-    let policy = ServerPolicy::new().subprotocols(["sample"]);
-    policy.judge(&request).unwrap();
-    let mut out = Vec::new();
-    accept(
-        &request,
-        &policy,
-        policy.choose_subprotocol(&request),
-        &[] as &[(&str, &str)],
-        &mut out,
-    )
-    .unwrap();
-    assert_eq!(
-        String::from_utf8(out).unwrap(),
-        "HTTP/1.1 101 WebSocket Protocol Handshake\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Origin: http://example.com\r\nSec-WebSocket-Location: ws://example.com/demo\r\nSec-WebSocket-Protocol: sample\r\n\r\n8jKS'y:G*Co,Wxa-"
-    );
+fn the_fields_of_the_draft_s_example() {
+    // covers: HS-S-01, HS-S-02, HS-S-03, HS-S-05, HS-S-06, HS-S-22
+    let request = read(V1.as_bytes()).unwrap().unwrap();
+    assert_eq!(request.len(), V1.len());
+    assert!(!request.is_empty());
+    assert_eq!((request.dialect(), request.draft()), (Dialect::Hybi02, 2));
+    assert_eq!((request.resource_name(), request.path()), ("/demo", "/demo"));
+    assert_eq!(request.host(), "example.com");
+    assert_eq!(request.origin(), Some("http://example.com"));
+    assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["sample"]);
+    assert_eq!(request.field("sec-websocket-KEY2"), Some(b"12998 5 Y3 1  .P00".as_slice()));
+    assert_eq!(request.field("Cookie"), None);
+    let names: Vec<_> = request.fields().map(|field| field.name_text()).collect();
+    assert_eq!(names.len(), 8);
+    assert_eq!((&*names[0], &*names[7]), ("Host", "Sec-WebSocket-Draft"));
+}
+
+#[test]
+fn the_draft_s_answers() {
+    // covers: HS-S-24, HS-S-25, HS-S-26, HS-S-27, HS-S-28, HS-S-29
+    assert_eq!(&read(V1.as_bytes()).unwrap().unwrap().answer(), b"8jKS'y:G*Co,Wxa-");
+    assert_eq!(&read(V4.as_bytes()).unwrap().unwrap().answer(), b"n`9eBk9z$R8pOtVb");
+}
+
+#[test]
+fn path_and_query() {
+    // covers: HS-S-03
+    let bytes = changed("/demo", "/a/b?x=1&y=%20&flag&=v&x=2&e==?");
+    let request = read(&bytes).unwrap().unwrap();
+    assert_eq!(request.path(), "/a/b");
+    assert_eq!(request.resource_name(), "/a/b?x=1&y=%20&flag&=v&x=2&e==?");
+    assert_eq!(request.query("x"), Some("1"));
+    assert_eq!(request.query("y"), Some("%20"));
+    assert_eq!(request.query("flag"), Some(""));
+    assert_eq!(request.query("e"), Some("=?"));
+    assert_eq!(request.query("z"), None);
+    assert_eq!(read(V1.as_bytes()).unwrap().unwrap().query("x"), None);
+}
+
+#[test]
+fn what_must_not_matter_does_not() {
+    // covers: HS-S-04, HS-S-07, HS-S-08, HS-S-09, HS-S-15, AMB-15, CONF-04
+    for bytes in [
+        changed("HTTP/1.1", "HTTP/9.9 or anything else: \t x"),
+        changed(" HTTP/1.1", " "),
+        changed("Upgrade: WebSocket", "uPGRADE: wEBsOCKET"),
+        changed("Connection: Upgrade", "CONNECTION: upgrade"),
+        changed("Sec-WebSocket-Key1", "sec-websocket-key1"),
+        changed("Draft: 2", "Draft:  2 "),
+        changed("Origin: http", "ORIGIN: HTTP"),
+        with_lines("X-Unknown: \u{fc}nknown\r\nCookie: a=b\r\nCookie: c=d\r\nEmpty: "),
+        V1.replace("Sec-WebSocket-Protocol: sample\r\n", "").into_bytes(),
+    ] {
+        let note = bytes.escape_ascii();
+        let request = read(&bytes).unwrap_or_else(|error| panic!("{error}: {note}")).unwrap();
+        assert_eq!(&request.answer(), b"8jKS'y:G*Co,Wxa-", "{note}");
+    }
+}
+
+#[test]
+fn case_is_folded_for_ascii_letters_only() {
+    // covers: CONF-04, HS-S-07, HS-S-08
+    // U+212A KELVIN SIGN is a "k" to Unicode, U+017F an "s".
+    let bytes = changed("Upgrade: WebSocket", "Upgrade: WebSoc\u{212a}et");
+    assert_eq!(read(&bytes).unwrap_err(), RequestError::UpgradeValue);
+    let bytes = changed("Upgrade: WebSocket", "Upgrade: Web\u{17f}ocket");
+    assert_eq!(read(&bytes).unwrap_err(), RequestError::UpgradeValue);
+}
+
+#[test]
+fn values_keep_every_space_but_the_first() {
+    // covers: HS-S-05, HS-S-13
+    let bytes = with_lines("X:   a  b \t");
+    let request = read(&bytes).unwrap().unwrap();
+    assert_eq!(request.field("x"), Some(b"  a  b \t".as_slice()));
+    // Spaces at a key's ends are spaces too: 4146546015 / 5 / 3 has a remainder of none.
+    let bytes = changed("Key1: 4 @1", "Key1:  4 @1");
+    assert_eq!(read(&bytes).unwrap_err(), RequestError::KeyRemainder, "six spaces now");
+}
+
+#[test]
+fn malformed_requests_are_refused_with_their_rule() {
+    // covers: HS-S-01, HS-S-02, HS-S-03, HS-S-05, HS-S-08, HS-S-09, HS-S-10, HS-S-13, HS-S-14
+    // covers: HS-S-24, HS-S-25, HS-S-26, HS-S-27, AMB-04, AMB-09, AMB-15, SEC-01, SEC-03, UTF8-02
+    use RequestError as E;
+    let cases = [
+        (changed("GET /demo", "POST /demo"), E::MethodNotGet),
+        (changed("GET /demo", "get /demo"), E::NotHttp),
+        (changed("GET /demo", "GETS /demo"), E::MethodNotGet),
+        (changed("GET /demo", "GET  /demo"), E::ResourceName),
+        (changed("GET /demo", "GET\t/demo"), E::NotHttp),
+        (changed("GET /demo", "GET demo"), E::ResourceName),
+        (changed("/demo HTTP/1.1", "/demo"), E::ResourceName),
+        (changed("/demo", "/d\u{e9}mo"), E::ResourceName),
+        (changed("/demo", "/d\tmo"), E::ResourceName),
+        (changed("/demo", "http://example.com/demo"), E::ResourceName),
+        (changed("/demo", "/d\0mo"), E::ControlCharacter),
+        (changed("HTTP/1.1\r\n", "HTTP/1.1\n"), E::BareLineFeed),
+        (changed("HTTP/1.1\r\n", "HTTP/1.1\r"), E::BareCarriageReturn),
+        (changed(": sample", ": sam\rple"), E::BareCarriageReturn),
+        (changed(": sample", ": sam\nple"), E::BareLineFeed),
+        (changed(": sample", ": sam\0ple"), E::ControlCharacter),
+        (changed(": sample", ": sam\x7Fple"), E::ControlCharacter),
+        (changed("Origin: ", "Origin : "), E::FieldName),
+        (changed("Origin: ", " Origin: "), E::FieldName),
+        (changed("Origin: ", ": "), E::FieldName),
+        (changed("Origin: ", "Orig\u{ef}n: "), E::FieldName),
+        (changed("Origin: http://example.com", "Origin"), E::FieldWithoutColon),
+        (changed("Origin: ", "Origin:"), E::FieldWithoutSpace),
+        (changed("Origin: ", "Origin:\t"), E::FieldWithoutSpace),
+        (changed("Upgrade: WebSocket\r\n", ""), E::UpgradeMissing),
+        (changed("Upgrade: WebSocket", "Upgrade: websockets"), E::UpgradeValue),
+        (changed("Upgrade: WebSocket", "Upgrade: WebSocket "), E::UpgradeValue),
+        (changed("Upgrade: WebSocket", "Upgrade: "), E::UpgradeValue),
+        (changed("Connection: Upgrade\r\n", ""), E::ConnectionValue),
+        (changed("Connection: Upgrade", "Connection: keep-alive, Upgrade"), E::ConnectionValue),
+        (changed("Host: example.com\r\n", ""), E::HostMissing),
+        (changed("Host: example.com", "Host: "), E::HostMalformed),
+        (changed("Host: example.com", "Host: :80"), E::HostMalformed),
+        (changed("Host: example.com", "Host: example.com:x"), E::HostMalformed),
+        (changed("Host: example.com", "Host: example.com:65536"), E::HostMalformed),
+        (changed("Host: example.com", "Host: example.com/evil"), E::HostMalformed),
+        (changed("Host: example.com", "Host: user@example.com"), E::HostMalformed),
+        (changed("Host: example.com", "Host: b\u{fc}cher.example"), E::HostMalformed),
+        (changed("Host: example.com", "Host: [::1"), E::HostMalformed),
+        (changed("Host: example.com", "Host: [::g]"), E::HostMalformed),
+        (changed("Sec-WebSocket-Draft: 2\r\n", ""), E::DraftMissing),
+        (changed("Draft: 2", "Draft: 0"), E::DraftUnsupported),
+        (changed("Draft: 2", "Draft: 4"), E::DraftUnsupported),
+        (changed("Draft: 2", "Draft: 02"), E::DraftUnsupported),
+        (changed("Draft: 2", "Draft: 2, 3"), E::DraftUnsupported),
+        (changed("Draft: 2", "Draft: 13"), E::DraftUnsupported),
+        (changed("Draft: 2", "Draft: "), E::DraftUnsupported),
+        (changed("Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\n", ""), E::KeyMissing),
+        (changed("Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\n", ""), E::KeyMissing),
+        (changed("4 @1  46546xW%0l 1 5", "12345"), E::KeyWithoutSpace),
+        (changed("4 @1  46546xW%0l 1 5", "1 2 3 4 5"), E::KeyRemainder),
+        (changed("4 @1  46546xW%0l 1 5", "! # $"), E::KeyWithoutDigit),
+        (changed("4 @1  46546xW%0l 1 5", "4294967296 0"), E::KeyTooLarge),
+        (changed("12998 5 Y3 1  .P00", "1299853100"), E::KeyWithoutSpace),
+        (with_lines("Host: example.com"), E::DuplicateField),
+        (with_lines("sec-websocket-key1: 1 1"), E::DuplicateField),
+        (with_lines("Sec-WebSocket-Draft: 2"), E::DuplicateField),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::NotHttp),
+        (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), E::NotHttp),
+        (b"\r\n".to_vec(), E::NotHttp),
+        (b"OPTIONS * HTTP/1.1\r\n".to_vec(), E::MethodNotGet),
+        (b"GET x\n".to_vec(), E::ResourceName),
+        (b"X\n".to_vec(), E::NotHttp),
+        (b"ABCDEFGHIJKLMNOPQR".to_vec(), E::NotHttp),
+    ];
+    for (bytes, expected) in cases {
+        let note = bytes.escape_ascii();
+        assert_eq!(read(&bytes).err(), Some(expected), "{note}");
+        assert_eq!(byte_by_byte(&bytes).err(), Some(expected), "byte by byte: {note}");
+    }
+    let mut latin_1 = V1.as_bytes().to_vec();
+    let at = V1.find("sample").unwrap();
+    latin_1[at] = 0xE9;
+    assert_eq!(read(&latin_1).err(), Some(E::InvalidUtf8));
+}
+
+/// Feeds one byte more with each call; the length of the request, if there is one in the end.
+fn byte_by_byte(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
+    let mut handshake = ServerHandshake::new();
+    for end in 0..bytes.len() {
+        if let Some(request) = handshake.read(&HeadLimits::default(), &bytes[..end])? {
+            return Ok(Some(request.len()));
+        }
+    }
+    let request = handshake.read(&HeadLimits::default(), bytes)?;
+    Ok(request.map(|request| request.len()))
+}
+
+#[test]
+fn a_foreign_protocol_or_method_is_refused_as_soon_as_it_shows() {
+    // covers: HS-S-01, SEC-03
+    assert_eq!(read(b"\x16").err(), Some(RequestError::NotHttp));
+    assert!(read(b"POST").unwrap().is_none());
+    assert_eq!(read(b"POST ").err(), Some(RequestError::MethodNotGet));
+    assert_eq!(read(b"GET h").err(), Some(RequestError::ResourceName));
+    for len in 0..=5 {
+        assert!(read(&b"GET /"[..len]).unwrap().is_none());
+    }
+}
+
+#[test]
+fn every_split_gives_the_same_request() {
+    // covers: HS-S-05, HS-S-06
+    for vector in [V1, V4] {
+        let whole = read(vector.as_bytes()).unwrap().unwrap().answer();
+        for cut in 0..vector.len() {
+            let mut handshake = ServerHandshake::new();
+            let limits = HeadLimits::default();
+            assert!(handshake.read(&limits, &vector.as_bytes()[..cut]).unwrap().is_none());
+            let request = handshake.read(&limits, vector.as_bytes()).unwrap().unwrap();
+            assert_eq!((request.len(), request.answer()), (vector.len(), whole), "cut at {cut}");
+            assert_eq!(request.host(), "example.com", "cut at {cut}");
+        }
+        assert_eq!(byte_by_byte(vector.as_bytes()), Ok(Some(vector.len())));
+    }
+}
+
+#[test]
+fn key_3_is_eight_raw_bytes_and_what_follows_is_not_taken() {
+    // covers: HS-S-06, AMB-10
+    let head = V1.len() - 8;
+    for key_3 in [*b"\r\n\r\n\r\n\r\n", [0; 8], [0xFF; 8]] {
+        let mut bytes = V1.as_bytes()[..head].to_vec();
+        bytes.extend_from_slice(&key_3);
+        bytes.extend_from_slice(b"\x04\x05Hello");
+        let request = read(&bytes).unwrap().unwrap();
+        assert_eq!(request.len(), head + 8);
+        let (part_1, part_2) = (829_309_203, 259_970_620);
+        assert_eq!(request.answer(), crate::handshake::hybi02::answer(part_1, part_2, key_3));
+    }
+    assert!(read(&V1.as_bytes()[..V1.len() - 1]).unwrap().is_none(), "seven bytes are too few");
+}
+
+#[test]
+fn limits_are_enforced_and_key_3_does_not_count() {
+    // covers: CONF-03
+    let limits = HeadLimits::default();
+    let read = |limits: HeadLimits| {
+        ServerHandshake::new().read(&limits, V1.as_bytes()).map(|request| request.is_some())
+    };
+    let head = V1.len() - 8;
+    assert_eq!(read(limits.with_max_bytes(head)), Ok(true));
+    assert_eq!(read(limits.with_max_bytes(head - 1)), Err(RequestError::HeadTooLarge));
+    assert_eq!(read(limits.with_max_fields(8)), Ok(true));
+    assert_eq!(read(limits.with_max_fields(7)), Err(RequestError::TooManyFields));
+    assert_eq!(read(limits.with_max_line_bytes(40)), Ok(true));
+    assert_eq!(read(limits.with_max_line_bytes(30)), Err(RequestError::LineTooLong));
+}
+
+#[test]
+fn subprotocols_are_split_at_spaces_and_commas() {
+    // covers: AMB-08, HS-S-12
+    for (value, expected) in [
+        ("a", &["a"][..]),
+        ("a b", &["a", "b"]),
+        ("a, b,c  d", &["a", "b", "c", "d"]),
+        ("", &[]),
+        (" , ", &[]),
+    ] {
+        let bytes = changed("Protocol: sample", &format!("Protocol: {value}"));
+        let request = read(&bytes).unwrap().unwrap();
+        assert_eq!(request.subprotocols().collect::<Vec<_>>(), expected);
+        assert!(request.asks_for_subprotocol());
+    }
+}
+
+#[test]
+fn a_reader_is_small_and_a_request_holds_no_heap_memory() {
+    assert!(size_of::<ServerHandshake>() <= 8);
+    assert!(!std::mem::needs_drop::<UpgradeRequest<'static>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic_and_every_split_agrees(bytes: Vec<u8>, cut: usize) {
+        // covers: SEC-01
+        same_in_two_pieces(&bytes, cut);
+    }
+
+    #[test]
+    fn no_damage_panics_and_every_split_agrees(
+        at in 0..V1.len(),
+        byte in any::<u8>(),
+        cut in 0..V1.len(),
+        end in 0..=V1.len(),
+    ) {
+        // covers: SEC-01
+        let mut bytes = V1.as_bytes()[..end].to_vec();
+        if let Some(place) = bytes.get_mut(at) {
+            *place = byte;
+        }
+        same_in_two_pieces(&bytes, cut);
+    }
+}
+
+fn same_in_two_pieces(bytes: &[u8], cut: usize) {
+    let limits = HeadLimits::default();
+    let whole = read(bytes).map(|request| request.map(|r| (r.len(), r.answer())));
+    let mut handshake = ServerHandshake::new();
+    let first = &bytes[..cut % (bytes.len() + 1)];
+    let pieces = match handshake.read(&limits, first) {
+        Ok(None) => handshake.read(&limits, bytes),
+        early => early,
+    };
+    assert_eq!(pieces.map(|request| request.map(|r| (r.len(), r.answer()))), whole);
 }

@@ -1,0 +1,229 @@
+//! What the fuzz targets do with their bytes, and what they start from. The fuzzer and the bounded
+//! run among the tests (`tests/fuzz_smoke.rs`) include this same file.
+//!
+//! A target panics when it finds a fault. Besides "no input panics" each holds a property: what is
+//! read can be written and read again, and how the bytes were cut does not matter.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use ringbolt::handshake::{
+    ClientHandshake, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy, UpgradeRequest, Url,
+    accept,
+};
+use ringbolt::wire::{HEADER_MAX, hybi02};
+
+/// A target: its name, what it does, and the inputs it starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "header", run: header, seeds: header_seeds },
+    Target { name: "request", run: request, seeds: request_seeds },
+    Target { name: "response", run: response, seeds: response_seeds },
+    Target { name: "url", run: url, seeds: url_seeds },
+];
+
+/// A frame header: what was read is written in no more bytes, and read again the same.
+pub fn header(data: &[u8]) {
+    let whole = hybi02::decode(data);
+    if let Ok(Some((header, taken))) = whole {
+        assert!(taken <= data.len());
+        let mut out = [0; HEADER_MAX];
+        let written = hybi02::encode(header, &mut out);
+        assert!(written <= taken, "{header:?} took {taken} bytes and gives {written}");
+        assert_eq!(written, hybi02::encoded_len(header.payload_len));
+        assert_eq!(hybi02::decode(&out[..written]), Ok(Some((header, written))));
+    }
+    let first = (0..=data.len().min(HEADER_MAX)).map(|cut| hybi02::decode(&data[..cut]));
+    assert_eq!(first.into_iter().find(|got| *got != Ok(None)).unwrap_or(Ok(None)), whole);
+}
+
+fn header_seeds() -> Vec<Vec<u8>> {
+    vec![
+        b"\x04\x05Hello".to_vec(),
+        b"\x84\x03Hel\x00\x02lo".to_vec(),
+        b"\x05\x7e\x01\x00".to_vec(),
+        b"\x05\x7f\x00\x00\x00\x00\x00\x01\x00\x00".to_vec(),
+        b"\x01\x00".to_vec(),
+        b"\xf4\x81".to_vec(),
+    ]
+}
+
+/// A server's reading of a request: the same however it is cut, and the same as a plain reading by
+/// splitting at every CRLF.
+pub fn request(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let whole = ServerHandshake::new().read(&limits, data);
+    let mut reader = ServerHandshake::new();
+    let (at, pieces) = in_pieces(data, |received| reader.read(&limits, received).transpose());
+    agree(&whole, &pieces.transpose(), |request| {
+        (request.len(), request.answer(), request.fields().map(|f| f.value).collect::<Vec<_>>())
+    });
+    let Ok(Some(request)) = whole else { return };
+    assert!(request.len() <= at, "{} bytes taken of {at}", request.len());
+    plain_reading(data, &request);
+    let mut out = Vec::new();
+    let none: [(&str, &str); 0] = [];
+    accept(&request, &ServerPolicy::new(), None, &none, &mut out).expect("nothing extra to refuse");
+    assert!(out.ends_with(&request.answer()));
+    let head = std::str::from_utf8(&out[..out.len() - 16]).expect("a head in UTF-8");
+    assert_eq!(head.matches("\r\n").count(), 6, "an injected line in {head:?}");
+}
+
+/// The oracle: no SIMD, no state, no limits.
+fn plain_reading(data: &[u8], request: &UpgradeRequest<'_>) {
+    let end = data.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an end of the head");
+    assert_eq!(request.len(), end + 4 + 8);
+    let head = std::str::from_utf8(&data[..end]).expect("a head in UTF-8");
+    let mut lines = head.split("\r\n");
+    let first = lines.next().expect("a first line");
+    assert_eq!(first.split(' ').nth(1), Some(request.resource_name()));
+    let mut keys = [None; 2];
+    let mut fields = request.fields();
+    for line in lines {
+        let (name, value) = line.split_once(':').expect("a colon");
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        let field = fields.next().expect("as many fields");
+        assert_eq!((field.name, field.value), (name.as_bytes(), value.as_bytes()));
+        match name.to_ascii_lowercase().as_str() {
+            "sec-websocket-key1" => keys[0] = Some(plain_part(value)),
+            "sec-websocket-key2" => keys[1] = Some(plain_part(value)),
+            _ => {}
+        }
+    }
+    assert!(fields.next().is_none(), "fewer fields");
+    let [Some(part_1), Some(part_2)] = keys else { panic!("a request without both keys") };
+    let key_3 = data[end + 4..end + 12].try_into().expect("eight bytes");
+    assert_eq!(request.answer(), hybi02_answer(part_1, part_2, key_3));
+}
+
+fn plain_part(key: &str) -> u32 {
+    let digits: String = key.chars().filter(char::is_ascii_digit).collect();
+    let number: u128 = digits.parse().expect("digits that are not absurdly many");
+    let spaces = key.matches(' ').count() as u128;
+    assert_eq!(number % spaces, 0, "{key:?}");
+    u32::try_from(number / spaces).expect("32 bits")
+}
+
+fn hybi02_answer(part_1: u32, part_2: u32, key_3: [u8; 8]) -> [u8; 16] {
+    ringbolt::handshake::hybi02::answer(part_1, part_2, key_3)
+}
+
+fn request_seeds() -> Vec<Vec<u8>> {
+    let draft = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\nSec-WebSocket-Protocol: sample\r\n\
+        Upgrade: WebSocket\r\nSec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\n\
+        Origin: http://example.com\r\nSec-WebSocket-Draft: 2\r\n\r\n^n:ds[4U";
+    let mut client = Vec::new();
+    let _ = start(&mut client);
+    vec![draft.to_vec(), client]
+}
+
+/// A client's reading of a response: the same however it is cut, and accepted only with the answer
+/// to the client's own challenge in its place.
+pub fn response(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let mut sent = Vec::new();
+    let whole = start(&mut sent).read(&limits, data);
+    let mut reader = start(&mut Vec::new());
+    let (_, pieces) = in_pieces(data, |received| reader.read(&limits, received).transpose());
+    agree(&whole, &pieces.transpose(), |response| {
+        (response.len(), response.fields().map(|f| f.value).collect::<Vec<_>>())
+    });
+    let Ok(Some(response)) = whole else { return };
+    let taken = response.len();
+    let asked = ServerHandshake::new().read(&limits, &sent);
+    let answer = asked.expect("our own request").expect("all of it").answer();
+    assert!(data[..taken].ends_with(&answer));
+    assert!(data[..taken - 16].ends_with(b"\r\n\r\n"));
+    let code = data.split(|byte| *byte == b' ').nth(1);
+    assert_eq!(code, Some(&b"101"[..]));
+}
+
+/// A handshake that is the same each time.
+fn start(out: &mut Vec<u8>) -> ClientHandshake {
+    let url = Url::parse("ws://example.com:8080/demo?a=b").expect("a valid URL");
+    let request = ClientRequest::builder(url, "http://example.com").build();
+    let request: Arc<ClientRequest> = Arc::new(request.expect("a valid request"));
+    ClientHandshake::start(&request, &mut fastrand::Rng::with_seed(2), out)
+}
+
+fn response_seeds() -> Vec<Vec<u8>> {
+    let mut sent = Vec::new();
+    let _ = start(&mut sent);
+    let request = ServerHandshake::new().read(&HeadLimits::default(), &sent);
+    let request = request.expect("our own request").expect("all of it");
+    let mut plain = Vec::new();
+    let none: [(&str, &str); 0] = [];
+    accept(&request, &ServerPolicy::new(), None, &none, &mut plain).expect("nothing to refuse");
+    let mut cookie = Vec::new();
+    accept(&request, &ServerPolicy::new(), None, &[("Set-Cookie", "a=b")], &mut cookie)
+        .expect("a legal cookie");
+    cookie.extend(b"\x04\x05Hello");
+    vec![plain, cookie, b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n".to_vec()]
+}
+
+/// A URL: what was parsed is valid, and its construction parses to the same.
+pub fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(url) = Url::parse(text) else { return };
+    let again = Url::parse(&url.location());
+    assert_eq!(again.as_ref(), Ok(&url), "{text:?} gives {}", url.location());
+    let built = Url::new(url.host(), url.port(), url.resource_name(), url.secure());
+    assert_eq!(built.as_ref(), Ok(&url));
+    assert!(url.host().bytes().all(|byte| byte < 0x7F && !byte.is_ascii_uppercase()));
+    assert!(url.resource_name().starts_with('/'));
+    assert!(url.resource_name().bytes().all(|byte| (0x21..=0x7E).contains(&byte)));
+}
+
+fn url_seeds() -> Vec<Vec<u8>> {
+    let urls = [
+        "ws://example.com/demo",
+        "wss://EXAMPLE.com:443/a/../b?c=d%20e",
+        "ws://b\u{fc}cher.example/\u{6f22}?\u{5b57}",
+        "ws://[::1]:8080/?",
+        "ws://user@127.0.0.1:/x#y",
+    ];
+    urls.iter().map(|url| url.as_bytes().to_vec()).collect()
+}
+
+/// Gives growing prefixes of `data` to `read` until it says something: in steps that the data
+/// itself decides. Returns how much it had seen by then.
+fn in_pieces<'d, T>(
+    data: &'d [u8],
+    mut read: impl FnMut(&'d [u8]) -> Option<T>,
+) -> (usize, Option<T>) {
+    let mut at = 0;
+    loop {
+        if let Some(said) = read(&data[..at]) {
+            return (at, Some(said));
+        }
+        if at == data.len() {
+            return (at, None);
+        }
+        let step = usize::from(data[at] % 7) + usize::from(data[at] == b'\r') * 60 + 1;
+        at = (at + step).min(data.len());
+    }
+}
+
+/// Both readings say the same.
+fn agree<T: Debug, E: Debug, V: Debug + PartialEq>(
+    whole: &Result<Option<T>, E>,
+    pieces: &Result<Option<T>, E>,
+    view: impl Fn(&T) -> V,
+) {
+    match (whole, pieces) {
+        (Ok(whole), Ok(pieces)) => {
+            assert_eq!(whole.as_ref().map(&view), pieces.as_ref().map(&view));
+        }
+        // Which of several broken rules is named first may depend on what has arrived.
+        (Err(_), Err(_)) => {}
+        _ => panic!("whole: {whole:?}\nin pieces: {pieces:?}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! Client connections by the thousand, on one thread and one ring: what a server's shard is, in the
+//! other role.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::conn::Message;
+use crate::driver::uring::Uring;
+use crate::error::StartError;
+use crate::handler::{Accept, CloseReason, Reject, WebSocket};
+use crate::handshake::{UpgradeRequest, UpgradeResponse};
+use crate::hub::{Hub, Mailbox};
+use crate::metrics::Snapshot;
+use crate::shard::{self, Application, Fleet, World};
+use crate::sys::clock::thread_cpu_nanos;
+
+/// A client application: it opens connections and is told what becomes of them.
+///
+/// Callbacks run on the thread that called [`Clients::run`] and must not block.
+pub trait Handler {
+    /// What the application keeps per connection.
+    type Data;
+
+    /// Called once per turn of the loop, before its output leaves: the place to open connections
+    /// and to send on any of them. `now` is when the turn began. Says when it must be called again
+    /// at the latest; `None` if only an event is a reason.
+    fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
+
+    /// The connection is established.
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, response: &UpgradeResponse<'_>) {
+        let _ = (ws, response);
+    }
+
+    /// A whole message arrived.
+    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
+
+    /// A pong arrived.
+    fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
+        let _ = (ws, payload);
+    }
+
+    /// Everything queued has left after a send was refused.
+    fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+        let _ = ws;
+    }
+
+    /// The connection is over, or could not be established: exactly once for each
+    /// [`Fleet::connect`].
+    fn on_close(&mut self, data: Self::Data, reason: CloseReason);
+}
+
+/// Runs a client application.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    config: Config,
+}
+
+impl Clients {
+    /// Clients with these settings. Keep-alive pings and the idle timeout are as configured.
+    #[must_use]
+    pub const fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// Runs the application on this thread until it calls [`Fleet::stop`], and gives it back with
+    /// the counters.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses a ring, or the ring became unusable.
+    pub fn run<H: Handler>(&self, handler: H) -> Result<(H, Snapshot), StartError> {
+        let mailbox = Mailbox::new(self.config.mailbox_entries)
+            .map_err(|e| StartError::kernel("a doorbell", &e))?;
+        let hub = Arc::new(Hub { mailboxes: vec![Arc::new(mailbox)] });
+        let settings = Arc::new(self.config.clone());
+        let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
+            .with_cpu_clock(thread_cpu_nanos);
+        let driver = Uring::new(shard, None, &self.config.ring)?;
+        let shard = driver
+            .run(|| {})
+            .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
+        let snapshot = shard.snapshot();
+        Ok((shard.into_app().0, snapshot))
+    }
+}
+
+/// A client's handler, as the shard sees it.
+struct Dial<H>(H);
+
+impl<H: Handler> Application for Dial<H> {
+    type Data = H::Data;
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<H::Data>, Reject> {
+        // A client accepts nothing; its connections never read a request.
+        Err(Reject::NOT_FOUND)
+    }
+
+    fn on_open(&mut self, ws: &mut WebSocket<'_, H::Data>, response: Option<&UpgradeResponse<'_>>) {
+        if let Some(response) = response {
+            self.0.on_open(ws, response);
+        }
+    }
+
+    #[inline]
+    fn on_message(&mut self, ws: &mut WebSocket<'_, H::Data>, message: Message<'_>) {
+        self.0.on_message(ws, message);
+    }
+
+    fn on_pong(&mut self, ws: &mut WebSocket<'_, H::Data>, payload: &[u8]) {
+        self.0.on_pong(ws, payload);
+    }
+
+    fn on_drain(&mut self, ws: &mut WebSocket<'_, H::Data>) {
+        self.0.on_drain(ws);
+    }
+
+    fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {
+        self.0.on_close(data, reason);
+    }
+
+    #[inline]
+    fn on_turn(&mut self, fleet: &mut Fleet<'_, H::Data>, now: Instant) -> Option<Instant> {
+        self.0.on_turn(fleet, now)
+    }
+}

@@ -1,0 +1,131 @@
+//! Every limit and timeout, with its default and its reason.
+
+use std::time::Duration;
+
+use crate::conn::Limits;
+use crate::handshake::{HeadLimits, ServerPolicy};
+
+/// The settings of a server or of a set of client connections.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// What one peer may send in messages.
+    pub limits: Limits,
+    /// What one peer may send in an opening handshake.
+    pub head: HeadLimits,
+    /// Which clients a server takes.
+    pub policy: ServerPolicy,
+    /// Most connections of one shard. Default 1,000,000; the kernel's file limit counts too.
+    pub max_connections: usize,
+    /// Most bytes that wait to be sent on one connection; beyond it sends are refused and
+    /// subscribers are slow consumers. Default 2 MiB: two of the largest messages.
+    pub max_outbound_bytes: usize,
+    /// While more than this waits, nothing is read from the connection. Default 256 KiB.
+    pub pause_reading_bytes: usize,
+    /// What happens to a subscriber that is over `max_outbound_bytes`.
+    pub slow_consumer: SlowConsumer,
+    /// Most topics of one shard. Default 100,000.
+    pub max_topics: usize,
+    /// Entries of one shard's mailbox. Default 4,096.
+    pub mailbox_entries: usize,
+    /// How long the opening handshake may take. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// A connection from which nothing was heard for this long is ended. Default 2 min; zero
+    /// turns it off.
+    pub idle_timeout: Duration,
+    /// A connection from which nothing was heard for this long is sent a ping, which keeps a
+    /// living one from being idle. Default 45 s; zero turns it off.
+    pub ping_interval: Duration,
+    /// How long the answer to our Close, and the peer's end of TCP after it, may take. Default
+    /// 5 s (CLOSE-08).
+    pub close_timeout: Duration,
+    /// The kernel interface's settings.
+    pub ring: RingConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            head: HeadLimits::default(),
+            policy: ServerPolicy::default(),
+            max_connections: 1_000_000,
+            max_outbound_bytes: 2 << 20,
+            pause_reading_bytes: 256 << 10,
+            slow_consumer: SlowConsumer::Close,
+            max_topics: 100_000,
+            mailbox_entries: 4096,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            ping_interval: Duration::from_secs(45),
+            close_timeout: Duration::from_secs(5),
+            ring: RingConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes the settings in place: `Config::new().with(|c| c.max_topics = 10)`.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+/// What happens to a subscriber that reads too slowly. Control frames are never dropped, and
+/// every drop is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// Its connection is ended.
+    Close,
+    /// It misses the publications that find no room.
+    Drop,
+}
+
+/// How the ring driver is set up; the defaults are the fastest measured.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RingConfig {
+    /// Submission queue entries. A full queue costs one more system call, so this is no limit.
+    /// Default 1,024.
+    pub submission_entries: u32,
+    /// Completion queue entries. Default 8,192.
+    pub completion_entries: u32,
+    /// Small receive buffers, 4 KiB each, that the kernel picks from; a power of two. Few, because
+    /// their whole size is the cache footprint of receiving. Default 256.
+    pub small_buffers: u16,
+    /// Large receive buffers, 64 KiB each, for connections in the middle of large messages; a
+    /// power of two. Default 16.
+    pub large_buffers: u16,
+    /// How long to look for completions before sleeping; zero, the default, sleeps at once.
+    pub spin: Duration,
+    /// Most of a shard's time that may be spent looking without finding, in percent of one core.
+    /// Beyond it the shard sleeps at once until it has caught up. Default 100 when `spin` is set:
+    /// a spinning shard owns its core.
+    pub spin_budget_percent: u32,
+    /// Accept connections into the ring's own file table instead of the process's. Default on
+    /// where the kernel does it well (6.13 and later).
+    pub direct_descriptors: bool,
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        Self {
+            submission_entries: 1024,
+            completion_entries: 8192,
+            small_buffers: 256,
+            large_buffers: 16,
+            spin: Duration::ZERO,
+            spin_budget_percent: 100,
+            direct_descriptors: true,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the driver keeps per connection: what the kernel owns of it.
+
+use crate::shard::machine::Want;
+use crate::sys::operation::{Class, Socket};
+
+/// A receive that the kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Armed {
+    No,
+    /// As this was wanted.
+    As(Want),
+    /// As this was wanted, and cancelled: its last completion is still to come.
+    Cancelling(Want),
+}
+
+/// How far the end of a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No connection in this slot.
+    Free,
+    /// TCP is being established.
+    Connecting,
+    Open,
+    /// The socket goes as soon as the kernel owns nothing of it.
+    Closing,
+}
+
+/// One slot, small and dense: all that a completion needs before the machine is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    pub(super) armed: Armed,
+    /// A slow send is in flight.
+    pub(super) sending: bool,
+    /// The receive waits for buffers.
+    pub(super) parked: bool,
+    /// The peer has closed its side, or the receive failed: never armed again.
+    pub(super) deaf: bool,
+}
+
+impl Connection {
+    pub(super) const FREE: Self = Self {
+        socket: Socket::Direct(u32::MAX),
+        generation: u32::MAX,
+        phase: Phase::Free,
+        armed: Armed::No,
+        sending: false,
+        parked: false,
+        deaf: false,
+    };
+
+    pub(super) const fn new(socket: Socket, generation: u32, phase: Phase) -> Self {
+        Self { socket, generation, phase, ..Self::FREE }
+    }
+
+    /// The class of buffers that the receive which is armed takes.
+    #[inline]
+    pub(super) const fn class(&self) -> Class {
+        match self.armed {
+            Armed::As(Want::Large | Want::LargeOnce)
+            | Armed::Cancelling(Want::Large | Want::LargeOnce) => Class::Large,
+            _ => Class::Small,
+        }
+    }
+
+    /// Whether the kernel owns nothing of it but the socket.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.armed == Armed::No && !self.sending && self.phase != Phase::Connecting
+    }
+}

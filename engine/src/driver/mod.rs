@@ -1,0 +1,9 @@
+//! Loops that talk to the kernel: wait, feed completions to a machine, submit what it wants.
+//!
+//! A driver knows no opcode, no frame and no role; what the bytes mean is the machine's business.
+
+mod accept;
+mod connection;
+pub(crate) mod uring;
+
+pub(crate) use accept::Listener;

@@ -1,0 +1,644 @@
+//! The ring driver: one thread, one ring, one listener; one system call per turn of the loop.
+//!
+//! ```text
+//!  exchange ──▶ settle inline sends ──▶ completions ──▶ machine ──▶ its actions ─┐
+//!     ▲            (blocked ones go the slow way)        (mail, timers, fan-out)  │
+//!     └───────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! What the kernel owns of a connection (a receive, a slow send) is counted in its slot; the slot
+//! is free again when that is nothing and the socket is closed. A completion of an earlier
+//! generation is counted, and its buffer goes back all the same.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::IntoRawFd as _;
+use std::time::{Duration, Instant};
+
+use super::accept::{self, Listener};
+use super::connection::{Armed, Connection, Phase};
+use crate::config::RingConfig;
+use crate::error::StartError;
+use crate::shard::machine::{Action, Machine, Want};
+use crate::shard::table::ConnectionId;
+use crate::shard::turn::{Loan, Turn};
+use crate::sys::operation::{Class, Completion, Operation, Socket};
+use crate::sys::ring::{Ring, Wait};
+use crate::sys::socket::raise_file_limit;
+
+/// More output than this is sent in the middle of a batch, so that memory stays bounded.
+const TURN_BYTES: usize = 4 << 20;
+/// How long to wait before accepting again when the kernel was out of files or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// See the module's text.
+pub struct Uring<M> {
+    machine: M,
+    ring: Ring,
+    listener: Option<Listener>,
+    direct: bool,
+    connections: Vec<Connection>,
+    turn: Turn,
+    batch: Vec<Completion>,
+    /// Receive buffers that the turn points into.
+    held: Vec<Loan>,
+    /// Connections whose receive waits for buffers, first come first served.
+    parked: VecDeque<ConnectionId>,
+    accept_again: Option<Instant>,
+    accepting: bool,
+    exit: bool,
+}
+
+impl<M: std::fmt::Debug> std::fmt::Debug for Uring<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine> Uring<M> {
+    /// Sets the ring up on this thread, which is to run it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused, why, and what to do.
+    pub(crate) fn new(
+        machine: M,
+        listener: Option<Listener>,
+        config: &RingConfig,
+    ) -> Result<Self, StartError> {
+        let ring = Ring::new(config)?;
+        let files = u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(1 << 20);
+        let direct = config.direct_descriptors && listener.is_some() && ring.register_files(files);
+        Ok(Self {
+            machine,
+            ring,
+            listener,
+            direct,
+            connections: Vec::new(),
+            turn: Turn::default(),
+            batch: Vec::with_capacity(1024),
+            held: Vec::with_capacity(256),
+            parked: VecDeque::new(),
+            accept_again: None,
+            accepting: false,
+            exit: false,
+        })
+    }
+
+    /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
+    ///
+    /// # Errors
+    ///
+    /// Only what makes the ring itself unusable.
+    pub(crate) fn run(mut self, started: impl FnOnce()) -> io::Result<M> {
+        self.accept()?;
+        if let Some(mailbox) = self.machine.mailbox() {
+            self.ring.watch(mailbox.doorbell().as_raw_fd())?;
+        }
+        // The listener has a backlog since it was bound: what connects from now on is accepted.
+        started();
+        let mut now = Instant::now();
+        loop {
+            let next = self.machine.run(&mut self.turn, now);
+            self.act(now)?;
+            if self.exit {
+                break;
+            }
+            let busy = next.busy || !self.batch.is_empty();
+            let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
+            let wait = match deadline {
+                _ if busy => Wait::No,
+                Some(deadline) if deadline <= now => Wait::No,
+                Some(deadline) => Wait::Until(deadline),
+                None => Wait::Forever,
+            };
+            self.exchange(wait)?;
+            now = Instant::now();
+            self.dispatch(now)?;
+            self.unpark(now)?;
+        }
+        self.machine.note_ring(&self.ring.counters);
+        let Self { machine, ring, turn, .. } = self;
+        // The ring goes before the memory that it knows (S8).
+        drop(ring);
+        drop(turn);
+        Ok(machine)
+    }
+
+    // ---- one turn
+
+    /// Sends the turn, sleeps if it may, and settles: afterwards the turn is empty.
+    fn exchange(&mut self, wait: Wait) -> io::Result<()> {
+        self.withdraw_oversized()?;
+        let from = self.batch.len();
+        let mailbox = self.machine.mailbox();
+        let sleeps = wait != Wait::No;
+        let wait = if sleeps && mailbox.is_some_and(|mailbox| !mailbox.may_sleep()) {
+            Wait::No
+        } else {
+            wait
+        };
+        let connections = &self.connections;
+        self.ring.exchange(
+            &self.turn,
+            |id| {
+                let connection = connections.get(id.slot() as usize)?;
+                let alive = connection.generation == id.generation();
+                (alive && connection.phase == Phase::Open).then_some(connection.socket)
+            },
+            wait,
+            // A doorbell completes, too; this only spares the wait for it.
+            || false,
+            &mut self.batch,
+        )?;
+        if let Some(mailbox) = mailbox
+            && sleeps
+        {
+            mailbox.awake();
+        }
+        self.settle(from)
+    }
+
+    /// Looks for inline sends that did not go through; everything else of the turn is sent.
+    fn settle(&mut self, from: usize) -> io::Result<()> {
+        for index in from..self.batch.len() {
+            let completion = self.batch[index];
+            if completion.user_data.operation() == Operation::InlineSend {
+                self.unsettled(completion)?;
+            }
+        }
+        self.turn.clear();
+        for loan in self.held.drain(..) {
+            self.ring.end_loan(loan);
+        }
+        self.machine.settled();
+        Ok(())
+    }
+
+    #[cold]
+    fn unsettled(&mut self, completion: Completion) -> io::Result<()> {
+        let Some(entry) = self.turn.entries().get(completion.entry()).copied() else {
+            return Ok(());
+        };
+        self.ring.counters.blocked_sends += 1;
+        let sent = match usize::try_from(completion.result) {
+            Ok(sent) => sent,
+            Err(_) if completion.result == -libc::EAGAIN => 0,
+            // The receive tells what became of the connection; it is armed or will be.
+            Err(_) => return self.broken(entry.id, -completion.result),
+        };
+        self.send_slowly(entry.id, &entry, sent)
+    }
+
+    fn send_slowly(
+        &mut self,
+        id: ConnectionId,
+        entry: &crate::shard::turn::Entry,
+        sent: usize,
+    ) -> io::Result<()> {
+        let rest = self.ring.take_rest(&mut self.turn, entry, sent);
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if rest.bytes() == 0 {
+            return Ok(());
+        }
+        connection.sending = true;
+        let socket = connection.socket;
+        self.machine.blocked(id, rest.bytes());
+        self.ring.send(socket, id, rest)
+    }
+
+    /// A chain of more ranges than one system call takes goes the slow way, which can split it.
+    fn withdraw_oversized(&mut self) -> io::Result<()> {
+        while let Some(entry) = self.turn.withdraw_oversized() {
+            self.send_slowly(entry.id, &entry, 0)?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, now: Instant) -> io::Result<()> {
+        let mut index = 0;
+        while index < self.batch.len() {
+            let completion = self.batch[index];
+            index += 1;
+            match completion.user_data.operation() {
+                Operation::Receive => self.received(completion, now)?,
+                Operation::ReceiveDirect => self.received_direct(completion, now)?,
+                Operation::Accept => self.accepted(completion, now)?,
+                Operation::SlowSend => self.slow_sent(completion, now)?,
+                Operation::Connect => self.connected(completion, now)?,
+                Operation::Doorbell if !completion.more() => {
+                    if let Some(mailbox) = self.machine.mailbox() {
+                        self.ring.watch(mailbox.doorbell().as_raw_fd())?;
+                    }
+                }
+                _ => {}
+            }
+            if self.turn.bytes() > TURN_BYTES {
+                self.exchange(Wait::No)?;
+            }
+        }
+        self.batch.clear();
+        self.machine.note_ring(&self.ring.counters);
+        Ok(())
+    }
+
+    /// Does what the machine asks for.
+    fn act(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Connect { id, from, to } => self.connect(id, from, to, now)?,
+                Action::Shutdown(id) => {
+                    if let Some(connection) = self.find(id) {
+                        let socket = connection.socket;
+                        self.ring.shutdown(socket, id, Shutdown::Write)?;
+                    }
+                }
+                Action::Close(id) => self.close(id)?,
+                Action::StopAccepting => self.stop_accepting()?,
+                Action::Exit => self.exit = true,
+            }
+        }
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.accept()?;
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.slot() as usize)?;
+        let alive = connection.phase != Phase::Free && connection.generation == id.generation();
+        alive.then_some(connection)
+    }
+
+    // ---- accepting and connecting
+
+    fn accept(&mut self) -> io::Result<()> {
+        if let Some(listener) = &self.listener
+            && !self.accepting
+        {
+            self.accepting = true;
+            self.ring.accept(listener.as_raw_fd(), self.direct)?;
+        }
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) -> io::Result<()> {
+        // Closing the listener refuses newcomers; the kernel resets those that waited.
+        self.listener = None;
+        self.accept_again = None;
+        if self.accepting { self.ring.cancel_accept() } else { Ok(()) }
+    }
+
+    fn accepted(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        self.accepting &= completion.more();
+        let Ok(number) = u32::try_from(completion.result) else {
+            if self.listener.is_some() {
+                // Out of files or memory, or the peer was gone again: only newcomers suffer.
+                self.ring.counters.accept_failures += 1;
+                self.accept_again = Some(now + ACCEPT_PAUSE);
+            }
+            return Ok(());
+        };
+        let socket = if self.direct {
+            Socket::Direct(number)
+        } else {
+            Socket::Descriptor(completion.result)
+        };
+        if !self.accepting {
+            self.accept()?;
+        }
+        match self.machine.accepted(&mut self.turn, now) {
+            Some(id) => {
+                self.occupy(id, socket, Phase::Open);
+                self.reconcile(id, Want::Small)
+            }
+            None => self.ring.close(socket),
+        }
+    }
+
+    fn occupy(&mut self, id: ConnectionId, socket: Socket, phase: Phase) {
+        let slot = id.slot() as usize;
+        if slot >= self.connections.len() {
+            self.connections.resize(slot + 1, Connection::FREE);
+        }
+        self.connections[slot] = Connection::new(socket, id.generation(), phase);
+    }
+
+    fn connect(
+        &mut self,
+        id: ConnectionId,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        now: Instant,
+    ) -> io::Result<()> {
+        match accept::outgoing(from, to) {
+            Ok(socket) => {
+                let fd = socket.into_raw_fd();
+                self.occupy(id, Socket::Descriptor(fd), Phase::Connecting);
+                self.ring.connect(fd, id, to.into())
+            }
+            Err(e) => {
+                let error = e.raw_os_error().unwrap_or(libc::EIO);
+                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn connected(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        let Some(id) = self.ring.take_connected(completion) else { return Ok(()) };
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if connection.phase == Phase::Closing {
+            connection.armed = Armed::No;
+            return self.release(id);
+        }
+        connection.phase = Phase::Open;
+        if completion.result < 0 {
+            connection.deaf = true;
+            self.machine.hung_up(id, Some(-completion.result), &mut self.turn, now);
+            return Ok(());
+        }
+        self.machine.connected(id, &mut self.turn, now);
+        self.reconcile(id, Want::Small)
+    }
+
+    // ---- receiving
+
+    #[inline]
+    fn received(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        let id = completion.user_data.id();
+        let buffer = completion.buffer();
+        let Some(connection) = self.find(id) else {
+            self.stale(buffer);
+            return Ok(());
+        };
+        // A cancelled receive keeps its class until its last completion.
+        let class = connection.class();
+        if !completion.more() {
+            connection.armed = Armed::No;
+        }
+        let closing = connection.phase == Phase::Closing;
+        let Ok(len) = usize::try_from(completion.result) else {
+            self.return_buffer(class, buffer);
+            return self.receive_failed(id, -completion.result, now);
+        };
+        let Some(buffer) = buffer.filter(|_| len > 0 && !closing) else {
+            self.return_buffer(class, buffer);
+            if closing {
+                return self.release(id);
+            }
+            return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
+        };
+        let ring = self.ring.class(class);
+        ring.taken();
+        let Some(input) = ring.lend(buffer, len) else { return Ok(()) };
+        let loan = Ring::loan(class, buffer);
+        let want = self.machine.received(id, input, loan, &mut self.turn, now);
+        if self.turn.took_loan() {
+            self.held.push(loan);
+        } else {
+            self.ring.class(class).recycle(buffer);
+        }
+        if self.connections[id.slot() as usize].armed != Armed::As(want) {
+            self.reconcile(id, want)?;
+        }
+        Ok(())
+    }
+
+    fn return_buffer(&mut self, class: Class, buffer: Option<u16>) {
+        if let Some(buffer) = buffer {
+            let ring = self.ring.class(class);
+            ring.taken();
+            ring.recycle(buffer);
+        }
+    }
+
+    /// A completion of a connection that is gone.
+    #[cold]
+    fn stale(&mut self, buffer: Option<u16>) {
+        self.ring.counters.stale_completions += 1;
+        // A slot is freed only when nothing is armed, so this brings no buffer; if one came, it
+        // is worth more than knowing its class.
+        debug_assert!(buffer.is_none());
+    }
+
+    fn end_of_stream(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
+        if let Some(connection) = self.find(id) {
+            connection.deaf = true;
+        }
+        self.machine.hung_up(id, None, &mut self.turn, now);
+        Ok(())
+    }
+
+    #[cold]
+    fn receive_failed(&mut self, id: ConnectionId, error: i32, now: Instant) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if connection.phase == Phase::Closing {
+            return self.release(id);
+        }
+        match error {
+            // Not the connection's fault: it waits its turn for a buffer.
+            libc::ENOBUFS => {
+                self.ring.counters.buffers_exhausted += 1;
+                self.park(id);
+                Ok(())
+            }
+            libc::ECANCELED => {
+                let want = self.machine.want(id);
+                self.reconcile(id, want)
+            }
+            libc::EINTR | libc::EAGAIN => {
+                let want = self.machine.want(id);
+                self.reconcile(id, want)
+            }
+            _ => {
+                connection.deaf = true;
+                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn park(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.find(id)
+            && !connection.parked
+        {
+            connection.parked = true;
+            self.parked.push_back(id);
+        }
+    }
+
+    /// Arms parked receives again once there are buffers, and no more than there are.
+    fn unpark(&mut self, _: Instant) -> io::Result<()> {
+        if self.parked.is_empty() {
+            return Ok(());
+        }
+        // Those that this turn's output still points into come back when it is settled.
+        let available = |ring: &mut crate::sys::buffer_ring::BufferRing| {
+            ring.refill();
+            if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
+        };
+        let small = available(self.ring.class(Class::Small));
+        let large = available(self.ring.class(Class::Large));
+        for _ in
+            0..small.min(large.max(small)).min(self.parked.len().try_into().unwrap_or(u16::MAX))
+        {
+            let Some(id) = self.parked.pop_front() else { break };
+            if let Some(connection) = self.find(id) {
+                connection.parked = false;
+                let want = self.machine.want(id);
+                self.reconcile(id, want)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn received_direct(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        let Some((id, memory)) = self.ring.take_received(completion) else { return Ok(()) };
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        connection.armed = Armed::No;
+        if connection.phase == Phase::Closing {
+            return self.release(id);
+        }
+        let (n, error) = match usize::try_from(completion.result) {
+            Ok(n) => (n, None),
+            Err(_) => (0, Some(-completion.result)),
+        };
+        let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
+        match error {
+            Some(error) => self.receive_failed(id, error, now),
+            None if n == 0 => self.end_of_stream(id, now),
+            None => self.reconcile(id, want),
+        }
+    }
+
+    /// Makes the receive what is wanted: arms it, or cancels one of another kind first.
+    fn reconcile(&mut self, id: ConnectionId, want: Want) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if connection.deaf || connection.parked || connection.phase != Phase::Open {
+            return Ok(());
+        }
+        let socket = connection.socket;
+        match connection.armed {
+            Armed::As(armed) if armed == want => Ok(()),
+            // These end by themselves.
+            Armed::As(Want::Direct | Want::LargeOnce) | Armed::Cancelling(_) => Ok(()),
+            Armed::As(armed) => {
+                connection.armed = Armed::Cancelling(armed);
+                self.ring.cancel_receive(id)
+            }
+            Armed::No => {
+                connection.armed = if want == Want::Nothing { Armed::No } else { Armed::As(want) };
+                match want {
+                    Want::Nothing => Ok(()),
+                    Want::Small => self.ring.receive(socket, id, Class::Small, false),
+                    Want::Large => self.ring.receive(socket, id, Class::Large, false),
+                    Want::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
+                    Want::Direct => self.receive_direct(id, socket),
+                }
+            }
+        }
+    }
+
+    fn receive_direct(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
+        match self.machine.take_direct(id) {
+            Some((memory, wanted)) => self.ring.receive_direct(socket, id, memory, wanted),
+            None => {
+                self.connections[id.slot() as usize].armed = Armed::As(Want::Large);
+                self.ring.receive(socket, id, Class::Large, false)
+            }
+        }
+    }
+
+    // ---- slow sends and the end
+
+    fn slow_sent(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        let connections = &self.connections;
+        let outcome = self.ring.slow_sent(completion, |id| {
+            let connection = connections.get(id.slot() as usize)?;
+            (connection.generation == id.generation()).then_some(connection.socket)
+        });
+        let Some((id, outcome)) = outcome else { return Ok(()) };
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        connection.sending = false;
+        let socket = connection.socket;
+        if connection.phase == Phase::Closing {
+            return self.release(id);
+        }
+        if let Err(error) = outcome {
+            return self.broken(id, error);
+        }
+        if let Some(next) = self.machine.sent(id, &mut self.turn, now) {
+            self.connections[id.slot() as usize].sending = true;
+            self.ring.send(socket, id, next)?;
+        }
+        let want = self.machine.want(id);
+        self.reconcile(id, want)
+    }
+
+    /// A send failed: the peer has reset the connection or will not have more of it.
+    #[cold]
+    fn broken(&mut self, id: ConnectionId, error: i32) -> io::Result<()> {
+        self.machine.hung_up(id, Some(error), &mut self.turn, Instant::now());
+        Ok(())
+    }
+
+    /// Ends a connection: what the kernel owns of it must end first.
+    fn close(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(connection) = self.find(id) else {
+            // It never had a socket.
+            self.machine.released(id);
+            return Ok(());
+        };
+        if connection.phase == Phase::Closing {
+            return Ok(());
+        }
+        let quiet = connection.is_quiet();
+        let socket = connection.socket;
+        let connecting = connection.phase == Phase::Connecting;
+        connection.phase = Phase::Closing;
+        if connecting {
+            // The connect is what the kernel owns; shutting the socket down ends it.
+            connection.armed = Armed::As(Want::Nothing);
+        }
+        if quiet {
+            return self.release(id);
+        }
+        // A receive would outlive the socket's closing (its bytes would still land in our memory);
+        // shutting down ends it and a slow send.
+        self.ring.shutdown(socket, id, Shutdown::Both)
+    }
+
+    /// Closes the socket if the kernel owns nothing else, and frees the slot.
+    fn release(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if !connection.is_quiet() {
+            return Ok(());
+        }
+        let socket = connection.socket;
+        *connection = Connection::FREE;
+        self.machine.released(id);
+        self.ring.close(socket)
+    }
+}
+
+/// Runs a bare machine on a listener, for benches: on this thread until it asks to leave.
+///
+/// # Errors
+///
+/// What the kernel refused.
+#[doc(hidden)]
+pub fn serve_machine<M: Machine>(
+    machine: M,
+    address: SocketAddr,
+    config: &RingConfig,
+    started: impl FnOnce(SocketAddr),
+) -> Result<M, StartError> {
+    let listener = Listener::bind(address, 1)?.pop();
+    let bound = listener.as_ref().and_then(Listener::address).unwrap_or(address);
+    Uring::new(machine, listener, config)?
+        .run(|| started(bound))
+        .map_err(|e| StartError::kernel("progress: the ring failed", &e))
+}

@@ -1,0 +1,93 @@
+//! Why a server or client cannot start: what was wanted, why it failed, what to do.
+
+use std::fmt;
+use std::io;
+
+/// Why something cannot start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StartError {
+    what: String,
+    why: String,
+    remedy: &'static str,
+}
+
+impl StartError {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { what: what.into(), why: why.into(), remedy }
+    }
+
+    /// The ring could not be set up: the error number tells who forbids it.
+    pub(crate) fn ring(error: &io::Error) -> Self {
+        let (why, remedy) = match error.raw_os_error() {
+            Some(libc::ENOSYS) => (
+                "the kernel has no io_uring, or a sandbox hides it",
+                "run on Linux 6.1 or later, or let the sandbox (gVisor, a seccomp profile) pass \
+                 io_uring_setup, io_uring_enter and io_uring_register",
+            ),
+            Some(libc::EPERM | libc::EACCES) => (
+                "io_uring is forbidden here, by a container's seccomp profile or by the sysctl \
+                 kernel.io_uring_disabled",
+                "allow io_uring_setup, io_uring_enter and io_uring_register in the container's \
+                 seccomp profile, and check that `sysctl kernel.io_uring_disabled` is 0",
+            ),
+            Some(libc::EINVAL) => (
+                "the kernel does not know what the driver needs (SINGLE_ISSUER and DEFER_TASKRUN)",
+                "run on Linux 6.1 or later",
+            ),
+            Some(libc::ENOMEM) => (
+                "the kernel has not enough locked memory for the ring",
+                "raise the limit: `ulimit -l unlimited`, or LimitMEMLOCK= in the service's unit",
+            ),
+            Some(libc::EMFILE | libc::ENFILE) => (
+                "too many files are open",
+                "raise the limit: `ulimit -n 1048576`, or LimitNOFILE= in the service's unit",
+            ),
+            _ => ("the kernel refused", "look up the error number; it is not one we expect"),
+        };
+        Self::new("cannot set up an io_uring ring", format!("{why} ({error})"), remedy)
+    }
+
+    /// Another kernel object could not be made.
+    pub(crate) fn kernel(what: &str, error: &io::Error) -> Self {
+        let remedy = match error.raw_os_error() {
+            Some(libc::EINVAL) => "run on Linux 6.1 or later",
+            Some(libc::EMFILE | libc::ENFILE) => {
+                "raise the limit of open files: `ulimit -n 1048576`, or LimitNOFILE= in the unit"
+            }
+            Some(libc::ENOMEM) => "free memory, or use fewer shards or buffers",
+            _ => "look up the error number; it is not one we expect",
+        };
+        Self::new(format!("cannot make {what}"), error.to_string(), remedy)
+    }
+
+    /// The address cannot be listened on.
+    pub(crate) fn listen(address: std::net::SocketAddr, error: &io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the program that listens there (`ss -ltnp` names it), or choose another \
+                 port; port 0 takes any free one"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "choose a port of 1024 or above, or run with the right"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "choose an address of this machine; `ip addr` lists them"
+            }
+            _ => "check the address",
+        };
+        Self::new(format!("cannot listen on {address}"), error.to_string(), remedy)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}. To cure it: {}.", self.what, self.why, self.remedy)
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,182 @@
+//! What an application implements and what it is given.
+
+use std::fmt;
+
+use crate::conn::Message;
+use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
+pub use crate::shard::socket::WebSocket;
+use crate::wire::ProtocolError;
+
+/// A server application: one value per shard, on the shard's thread, without locks and without
+/// `Send`.
+///
+/// Callbacks must not block: every connection of the shard waits meanwhile. A panic in a callback
+/// ends the process.
+pub trait Handler {
+    /// What the application keeps per connection, inline in the shard's table.
+    type Data;
+
+    /// A client asks for an upgrade. Host, Origin and subprotocols were already judged by the
+    /// configured [`crate::handshake::ServerPolicy`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reject`] refuses the connection with an HTTP status.
+    fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject>;
+
+    /// The connection is established (HS-S-34); messages may be sent.
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+        let _ = ws;
+    }
+
+    /// A whole message arrived. It is borrowed from the receive buffer: it cannot outlive the
+    /// call.
+    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
+
+    /// Everything queued has left after a send was refused as [`Full`].
+    fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+        let _ = ws;
+    }
+
+    /// The connection is over. Runs exactly once for each [`Handler::on_upgrade`] that accepted;
+    /// there is no socket left to send on, so the data is handed back.
+    fn on_close(&mut self, data: Self::Data, reason: CloseReason) {
+        let _ = (data, reason);
+    }
+}
+
+/// The answer to an acceptable upgrade.
+#[derive(Debug)]
+pub struct Accept<D> {
+    pub(crate) data: D,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl<D> Accept<D> {
+    /// Accepts, and keeps `data` with the connection.
+    #[must_use]
+    pub const fn new(data: D) -> Self {
+        Self { data, subprotocol: None, fields: Vec::new() }
+    }
+
+    /// Speaks this subprotocol, which must be one that the client offered; without this call the
+    /// first offered one that the configuration supports is taken.
+    #[must_use]
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocol = Some(name.into());
+        self
+    }
+
+    /// Adds a field to the response, such as `Set-Cookie`. A name or value that would break the
+    /// response, one with CR or LF in it, is left out.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fields.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// The refusal of an upgrade, with an HTTP status. Draft-02 prescribes none (CLOSE-04): its
+/// clients fail on any answer but 101, and people with other tools can read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reject {
+    pub(crate) status: u16,
+    pub(crate) sentence: &'static str,
+}
+
+impl Reject {
+    /// 400: the request makes no sense to this application.
+    pub const BAD_REQUEST: Self = Self::new(400, "The request makes no sense to this server.");
+    /// 403: this client may not connect.
+    pub const FORBIDDEN: Self = Self::new(403, "This client may not connect here.");
+    /// 404: there is nothing under this resource name.
+    pub const NOT_FOUND: Self = Self::new(404, "There is nothing under this resource name.");
+    /// 503: too busy for another connection.
+    pub const UNAVAILABLE: Self = Self::new(503, "The server takes no more connections now.");
+
+    /// Refuses with this status and one sentence for the person who reads it.
+    #[must_use]
+    pub const fn new(status: u16, sentence: &'static str) -> Self {
+        Self { status, sentence }
+    }
+}
+
+/// A limit of ours refused a send: nothing was queued. Also the answer once the closing handshake
+/// has begun, after which no message may be sent (draft-02 §1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the message was not queued: a limit is reached, or the connection is closing")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Both Close frames were exchanged before TCP closed (draft-02 §7.3).
+    Clean,
+    /// The peer closed TCP without a Close frame.
+    HungUp,
+    /// The peer broke a rule of the protocol.
+    Protocol(ProtocolError),
+    /// The client's opening handshake was not acceptable.
+    Request(RequestError),
+    /// The server's answer to our opening handshake was not acceptable.
+    Response(ResponseError),
+    /// The kernel reported this error number, such as `ECONNRESET`.
+    Transport(i32),
+    /// The opening handshake, or the answer to our Close, did not come in time.
+    TimedOut,
+    /// Nothing was heard from the peer for the idle timeout, not even a pong.
+    Idle,
+    /// The peer read too slowly and the policy closes such connections.
+    SlowConsumer,
+    /// The application or the server's shutdown ended it without a closing handshake.
+    Ended,
+}
+
+impl CloseReason {
+    /// Every kind, in the order of [`CloseReason::index`].
+    pub const NAMES: [&'static str; 10] = [
+        "clean",
+        "hung_up",
+        "protocol",
+        "request",
+        "response",
+        "transport",
+        "timed_out",
+        "idle",
+        "slow_consumer",
+        "ended",
+    ];
+
+    /// The position of this kind in [`CloseReason::NAMES`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Clean => 0,
+            Self::HungUp => 1,
+            Self::Protocol(_) => 2,
+            Self::Request(_) => 3,
+            Self::Response(_) => 4,
+            Self::Transport(_) => 5,
+            Self::TimedOut => 6,
+            Self::Idle => 7,
+            Self::SlowConsumer => 8,
+            Self::Ended => 9,
+        }
+    }
+
+    /// Whether the closing handshake had finished (CLOSE-07).
+    #[must_use]
+    pub const fn is_clean(self) -> bool {
+        matches!(self, Self::Clean)
+    }
+}

@@ -1,0 +1,158 @@
+//! What a shard counts. The counters are plain numbers on the shard's thread; a snapshot is a
+//! copy, taken when somebody asks.
+
+use std::fmt;
+
+use crate::handler::CloseReason;
+use crate::handshake::RequestError;
+use crate::wire::ProtocolError;
+
+macro_rules! counters {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[doc = $doc:literal])+ $field:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name { $($(#[doc = $doc])+ pub $field: u64,)* }
+
+        impl $name {
+            fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+            }
+
+            /// The counters by name, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// What happened to connections and messages.
+    pub struct Counters {
+        /// Connections that TCP gave us.
+        accepted,
+        /// Connections refused because the shard was full.
+        refused,
+        /// Opening handshakes that succeeded.
+        opened,
+        /// Messages received whole.
+        messages_in,
+        /// Bytes of payload in them.
+        bytes_in,
+        /// Messages sent to single connections.
+        messages_out,
+        /// Bytes of payload in them.
+        bytes_out,
+        /// Messages published by connections of the shard.
+        publications,
+        /// Publications refused because too much waited on their topic.
+        publications_refused,
+        /// Publications handed to other shards that found their mailbox full.
+        publications_lost,
+        /// Published messages queued to subscribers.
+        deliveries,
+        /// Published messages that a slow consumer missed.
+        deliveries_dropped,
+        /// Sends refused as full.
+        sends_refused,
+        /// Pings received.
+        pings_in,
+        /// Keep-alive pings sent.
+        pings_out,
+        /// Pauses in reading because too much waited to be sent.
+        read_pauses,
+    }
+}
+
+counters! {
+    /// What the ring did.
+    pub struct RingCounters {
+        /// System calls: `io_uring_enter`.
+        enters,
+        /// Completions reaped.
+        completions,
+        /// Sends settled inline.
+        inline_sends,
+        /// Inline sends that blocked or came up short.
+        blocked_sends,
+        /// Sends waited for by the kernel.
+        slow_sends,
+        /// Times the buffer ring was empty when bytes arrived.
+        buffers_exhausted,
+        /// Receives armed.
+        receives_armed,
+        /// Receives cancelled to change their kind.
+        receives_cancelled,
+        /// Completions for connections that were gone.
+        stale_completions,
+        /// Times the completion queue overflowed.
+        overflows,
+        /// Accepts that failed, out of files for example.
+        accept_failures,
+    }
+}
+
+/// All counters of one shard, or of several added up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Connections that are open now, handshakes included.
+    pub open: u64,
+    /// Connections and messages.
+    pub counters: Counters,
+    /// The ring.
+    pub ring: RingCounters,
+    /// Ended connections by [`CloseReason::NAMES`].
+    pub closed: [u64; CloseReason::NAMES.len()],
+    /// Broken rules by [`ProtocolError::ALL`].
+    pub protocol_errors: [u64; ProtocolError::ALL.len()],
+    /// Unacceptable requests by [`RequestError::ALL`].
+    pub request_errors: [u64; RequestError::ALL.len()],
+    /// CPU time of the shard's thread, in nanoseconds; 0 if unknown.
+    pub cpu_nanos: u64,
+}
+
+impl Snapshot {
+    /// Adds another shard's counters.
+    pub fn add(&mut self, other: &Self) {
+        self.open += other.open;
+        self.counters.add(&other.counters);
+        self.ring.add(&other.ring);
+        let pairs = self.closed.iter_mut().zip(&other.closed);
+        let pairs = pairs.chain(self.protocol_errors.iter_mut().zip(&other.protocol_errors));
+        for (sum, n) in pairs.chain(self.request_errors.iter_mut().zip(&other.request_errors)) {
+            *sum += n;
+        }
+        self.cpu_nanos += other.cpu_nanos;
+    }
+
+    /// Every counter with its name, in a fixed order; kinds of errors and ends only where there
+    /// were any.
+    pub fn rows(&self) -> impl Iterator<Item = (String, u64)> {
+        let plain = |prefix: &'static str| {
+            move |(name, n): (&'static str, u64)| (format!("{prefix}{name}"), n)
+        };
+        let closed = CloseReason::NAMES.into_iter().zip(self.closed);
+        let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors);
+        let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors);
+        std::iter::once(("open".to_owned(), self.open))
+            .chain(self.counters.iter().map(plain("")))
+            .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
+            .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))
+            .chain(request.filter(|(_, n)| *n > 0).map(plain("request_error_")))
+            .chain(self.ring.iter().map(plain("ring_")))
+            .chain(std::iter::once(("cpu_nanos".to_owned(), self.cpu_nanos)))
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut first = true;
+        for (name, n) in self.rows() {
+            write!(f, "{}{name}={n}", if first { "" } else { " " })?;
+            first = false;
+        }
+        Ok(())
+    }
+}

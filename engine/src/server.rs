@@ -1,0 +1,284 @@
+//! A running server: threads, pinning, listening, and its end.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::driver::Listener;
+use crate::driver::uring::Uring;
+use crate::error::StartError;
+use crate::handler::Handler;
+use crate::hub::{Hub, Mail, Mailbox, Publisher};
+use crate::metrics::Snapshot;
+use crate::shard::topics::Topic;
+use crate::shard::{self, Serve};
+use crate::sys::clock::thread_cpu_nanos;
+
+/// A server that accepts connections, each shard on its own pinned thread.
+#[derive(Debug)]
+pub struct Server {
+    hub: Arc<Hub>,
+    address: SocketAddr,
+    cpus: Vec<Option<usize>>,
+    threads: Vec<JoinHandle<io::Result<Snapshot>>>,
+}
+
+/// What a handler's factory may ask of its shard.
+#[derive(Debug)]
+pub struct Shard<'a> {
+    index: usize,
+    topics: &'a mut shard::topics::Topics,
+}
+
+impl Shard<'_> {
+    /// The shard's number, from 0.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The topic of this name, held open for the shard's life. `None` at the limit `max_topics`.
+    pub fn topic(&mut self, name: &str) -> Option<Topic> {
+        self.topics.open(name, true)
+    }
+}
+
+/// How a server is to be started.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    address: SocketAddr,
+    cpus: Vec<Option<usize>>,
+    config: Config,
+}
+
+impl Builder {
+    /// Listens here. Port 0, the default, takes a free port of 127.0.0.1.
+    #[must_use]
+    pub const fn bind(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Runs this many shards, pinned to the CPUs that the process may use, in order. The default
+    /// is one per CPU; more shards than CPUs are not pinned.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        self.cpus = (0..shards.max(1))
+            .map(|n| if shards <= cores.len() { cores.get(n).map(|core| core.id) } else { None })
+            .collect();
+        self
+    }
+
+    /// Runs one shard on each of these CPUs.
+    #[must_use]
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.cpus = cpus.into_iter().map(Some).collect();
+        self
+    }
+
+    /// Sets every limit and timeout.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Starts the shards. Each calls `factory` on its own thread, so that the handler need not be
+    /// `Send`. When this returns, connections are accepted.
+    ///
+    /// # Errors
+    ///
+    /// The address is not free, the kernel refuses a ring, or a CPU cannot be used: the error
+    /// says what to do.
+    pub fn start<H, F>(self, factory: F) -> Result<Server, StartError>
+    where
+        H: Handler + 'static,
+        H::Data: 'static,
+        F: Fn(&mut Shard<'_>) -> H + Send + Clone + 'static,
+    {
+        let this = if self.cpus.is_empty() {
+            let cores = core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1));
+            self.shards(cores)
+        } else {
+            self
+        };
+        let settings = Arc::new(this.config);
+        let listeners = Listener::bind(this.address, this.cpus.len())?;
+        let address = listeners.first().and_then(Listener::address).unwrap_or(this.address);
+        let mailboxes: io::Result<Vec<_>> = this
+            .cpus
+            .iter()
+            .map(|_| Mailbox::new(settings.mailbox_entries).map(Arc::new))
+            .collect();
+        let mailboxes = mailboxes.map_err(|e| StartError::kernel("a doorbell", &e))?;
+        let hub = Arc::new(Hub { mailboxes });
+        let mut server =
+            Server { hub: Arc::clone(&hub), address, cpus: this.cpus.clone(), threads: Vec::new() };
+        let (started, outcomes) = mpsc::channel();
+        for (index, (listener, cpu)) in listeners.into_iter().zip(this.cpus).enumerate() {
+            let (hub, settings) = (Arc::clone(&hub), Arc::clone(&settings));
+            let (factory, started) = (factory.clone(), started.clone());
+            let place = Place { index, cpu, hub, settings };
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || run_shard(place, listener, &factory, &started))
+                .map_err(|e| StartError::kernel("a thread", &e))?;
+            server.threads.push(thread);
+        }
+        drop(started);
+        // Every shard reports; the first that cannot run ends them all.
+        let shards = server.threads.len();
+        let failed = outcomes.iter().take(shards).find_map(Result::err);
+        match failed {
+            None => Ok(server),
+            Some(error) => {
+                server.drain(Duration::ZERO);
+                drop(server.join());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Where a shard runs, and with what.
+struct Place {
+    index: usize,
+    cpu: Option<usize>,
+    hub: Arc<Hub>,
+    settings: Arc<Config>,
+}
+
+fn run_shard<H: Handler>(
+    place: Place,
+    listener: Listener,
+    factory: &impl Fn(&mut Shard<'_>) -> H,
+    started: &mpsc::Sender<Result<(), StartError>>,
+) -> io::Result<Snapshot> {
+    let report = |outcome| drop(started.send(outcome));
+    if let Some(id) = place.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        report(Err(StartError::new(
+            format!("cannot run shard {} on CPU {id}", place.index),
+            "the CPU does not exist or this process may not use it",
+            "choose among the CPUs that `taskset -p $$` and `nproc` show",
+        )));
+        return Ok(Snapshot::default());
+    }
+    let ring = place.settings.ring.clone();
+    let mut topics = shard::topics::Topics::new(place.settings.max_topics);
+    let handler = factory(&mut Shard { index: place.index, topics: &mut topics });
+    let machine =
+        shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
+            .with_topics(topics)
+            .with_cpu_clock(thread_cpu_nanos);
+    match Uring::new(machine, Some(listener), &ring) {
+        Ok(driver) => {
+            let machine = driver.run(|| report(Ok(())))?;
+            Ok(machine.snapshot())
+        }
+        Err(error) => {
+            report(Err(error));
+            Ok(Snapshot::default())
+        }
+    }
+}
+
+impl Server {
+    /// A server to be configured: one shard per CPU, any free port of 127.0.0.1, safe limits.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            cpus: Vec::new(),
+            config: Config::default(),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The CPU of each shard; `None` where it is not pinned.
+    #[must_use]
+    pub fn cpus(&self) -> &[Option<usize>] {
+        &self.cpus
+    }
+
+    /// Publishes from anywhere in the program.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher { hub: Arc::clone(&self.hub) }
+    }
+
+    /// The counters of all shards, added up; each shard answers at its next turn, and one that
+    /// does not within a second is left out.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (reply, answers) = mpsc::channel();
+        for mailbox in &self.hub.mailboxes {
+            drop(mailbox.post(Mail::Snapshot { reply: reply.clone() }));
+        }
+        drop(reply);
+        let mut sum = Snapshot::default();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while let Ok(one) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            sum.add(&one);
+        }
+        sum
+    }
+
+    /// Stops accepting and starts the closing handshake of every connection; whatever is open
+    /// after `patience` is cut. A second call can only shorten it. [`Server::join`] waits for the
+    /// end.
+    pub fn drain(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        for mailbox in &self.hub.mailboxes {
+            // A full mailbox is emptied within a turn.
+            while mailbox.post(Mail::Drain { deadline }).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Whether every shard has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until every shard has ended, after [`Server::drain`], and gives the final counters.
+    ///
+    /// # Errors
+    ///
+    /// A shard's ring became unusable.
+    ///
+    /// # Panics
+    ///
+    /// If a handler did.
+    pub fn join(self) -> io::Result<Snapshot> {
+        let mut sum = Snapshot::default();
+        for thread in self.threads {
+            match thread.join() {
+                Ok(snapshot) => sum.add(&snapshot?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(sum)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shards on {}", self.cpus.len(), self.address)
+    }
+}

@@ -1,0 +1,126 @@
+//! The seam between a driver and what it drives: per batch, and statically dispatched.
+//!
+//! A driver moves bytes and settles buffers; it knows no opcode and no frame. A machine decides
+//! what the bytes mean and does no I/O. [`super::Shard`] is the machine that speaks WebSocket; a
+//! bench may bring another, to measure a driver alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::send::Transmit;
+use super::table::ConnectionId;
+use super::turn::{Loan, Turn};
+use crate::conn::Assembly;
+use crate::hub::Mailbox;
+
+/// How a connection wants to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Want {
+    /// Not at all for now.
+    Nothing,
+    /// Into small shared buffers, again and again.
+    Small,
+    /// Into large shared buffers, again and again.
+    Large,
+    /// Into one large shared buffer, once: what follows will be asked for when it was read.
+    LargeOnce,
+    /// Into memory of its own, from [`Machine::take_direct`].
+    Direct,
+}
+
+/// What a machine asks a driver to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Open a connection, from an address of ours if one is given.
+    Connect {
+        /// The connection's id, already in the machine's table.
+        id: ConnectionId,
+        /// The source address; any if `None`.
+        from: Option<IpAddr>,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Tell the peer that nothing more will be sent; go on receiving.
+    Shutdown(ConnectionId),
+    /// End the connection; [`Machine::released`] follows when the kernel has nothing left of it.
+    Close(ConnectionId),
+    /// Accept no more connections.
+    StopAccepting,
+    /// Leave the loop.
+    Exit,
+}
+
+/// When a machine wants its turn again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "machines of benches make it")]
+pub struct Next {
+    /// At the latest then; `None` if only something new is a reason.
+    pub deadline: Option<Instant>,
+    /// At once: there is more to do.
+    pub busy: bool,
+}
+
+/// What a driver drives; see the module's text. All times are the start of the turn.
+pub trait Machine {
+    /// TCP gave us a connection; `None` refuses it.
+    fn accepted(&mut self, turn: &mut Turn, now: Instant) -> Option<ConnectionId>;
+
+    /// A connection asked for by [`Action::Connect`] stands.
+    fn connected(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant);
+
+    /// Bytes arrived in a buffer that is lent for this call. If [`Turn::took_loan`] says so
+    /// afterwards, output points into it.
+    fn received(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        loan: Loan,
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Want;
+
+    /// Memory to receive into directly, and how many bytes are wanted; after [`Want::Direct`].
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)>;
+
+    /// `n` bytes arrived in the memory that [`Machine::take_direct`] gave.
+    fn received_direct(
+        &mut self,
+        id: ConnectionId,
+        memory: Box<Assembly>,
+        n: usize,
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Want;
+
+    /// How the connection wants to receive now.
+    fn want(&mut self, id: ConnectionId) -> Want;
+
+    /// The peer will send no more (`None`), or the connection broke with an error number.
+    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, now: Instant);
+
+    /// The driver is sending `bytes` of the connection the slow way.
+    fn blocked(&mut self, id: ConnectionId, bytes: usize);
+
+    /// The slow send is done: the next one, if something waits.
+    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit>;
+
+    /// All sends of the last turn are settled or blocked.
+    fn settled(&mut self);
+
+    /// Does what is due: mail, timers, publications.
+    fn run(&mut self, turn: &mut Turn, now: Instant) -> Next;
+
+    /// The next thing to do for the machine.
+    fn poll_action(&mut self) -> Option<Action>;
+
+    /// The kernel has nothing left of the connection: its slot may be used again.
+    fn released(&mut self, id: ConnectionId);
+
+    /// How mail and its doorbell reach the machine, if it has a mailbox.
+    fn mailbox(&self) -> Option<&Mailbox>;
+
+    /// Takes note of the driver's own counters.
+    fn note_ring(&mut self, counters: &crate::metrics::RingCounters);
+}

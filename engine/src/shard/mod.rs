@@ -1,0 +1,370 @@
+//! One core's share of the connections, sans-IO.
+//!
+//! A shard owns everything its connections need and shares nothing mutable. It is fed by a driver
+//! through [`machine::Machine`] and answers in the [`turn::Turn`] it is lent. A callback cannot
+//! re-enter the shard: what it publishes or ends is applied when it has returned, in order.
+
+mod application;
+mod ending;
+mod fleet;
+pub(crate) mod machine;
+mod opening;
+mod publish;
+pub(crate) mod send;
+pub(crate) mod slot;
+pub(crate) mod socket;
+pub(crate) mod table;
+mod timers;
+pub(crate) mod topics;
+pub(crate) mod turn;
+mod wheel;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) use application::{Application, Serve};
+pub use fleet::Fleet;
+use machine::{Action, Machine, Next, Want};
+use send::{Transmit, TurnOutput};
+use slot::{Ending, Slot};
+use socket::WebSocket;
+use table::{ConnectionId, Table};
+use topics::Topics;
+use turn::{Loan, Turn};
+use wheel::{Tick, Wheel};
+
+use crate::config::Config;
+use crate::conn::{Assembly, Event, Limits, Role, State};
+use crate::handler::CloseReason;
+use crate::hub::{Hub, Mail, Mailbox};
+use crate::metrics::{Counters, RingCounters, Snapshot};
+use crate::wire::ProtocolError;
+
+/// A read of fewer bytes than this is a sign that small buffers would do.
+const SMALL_READ: usize = 2048;
+/// Small reads in a row before a connection goes back to small buffers.
+const SMALL_READS: u8 = 16;
+/// A frame with more than this to come is received into its message's own memory.
+const DIRECT_BYTES: u64 = 64 << 10;
+
+/// Everything of a shard that callbacks may touch, apart from the connections.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) settings: Arc<Config>,
+    pub(crate) counters: Counters,
+    pub(crate) topics: Topics,
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Subscriptions that end when the callback has returned.
+    pub(crate) leaving: Vec<(ConnectionId, u32)>,
+    /// Connections that a callback closed or ended.
+    pub(crate) attention: Vec<ConnectionId>,
+    /// The rule that the connection being read broke.
+    failed: Option<ProtocolError>,
+    closed: [u64; CloseReason::NAMES.len()],
+    protocol_errors: [u64; ProtocolError::ALL.len()],
+    request_errors: [u64; crate::handshake::RequestError::ALL.len()],
+    /// The client application has had enough.
+    pub(crate) stop: bool,
+}
+
+impl World {
+    #[inline]
+    const fn needs_attention(&self) -> bool {
+        !self.attention.is_empty() || !self.leaving.is_empty()
+    }
+}
+
+/// See the module's text.
+pub(crate) struct Shard<A: Application> {
+    app: A,
+    world: World,
+    table: Table<Slot<A::Data>>,
+    wheel: Wheel,
+    tick: Tick,
+    expired: Vec<ConnectionId>,
+    /// The other shards, for publications.
+    hub: Arc<Hub>,
+    index: usize,
+    limits: Limits,
+    rng: fastrand::Rng,
+    /// Asked for during this turn; they come due when its sends are settled.
+    requested: Vec<Action>,
+    due: VecDeque<Action>,
+    /// Handshake answers are put together here.
+    scratch: Vec<u8>,
+    drain: Option<Instant>,
+    ring: RingCounters,
+    /// Tells the CPU time of the shard's thread; a shard reads no clock itself.
+    cpu_clock: fn() -> u64,
+}
+
+impl<A: Application> Shard<A> {
+    pub(crate) fn new(
+        app: A,
+        settings: Arc<Config>,
+        hub: Arc<Hub>,
+        index: usize,
+        now: Instant,
+    ) -> Self {
+        let mailbox = Arc::clone(&hub.mailboxes[index]);
+        let limits = settings.limits;
+        Self {
+            app,
+            table: Table::new(settings.max_connections),
+            world: World {
+                topics: Topics::new(settings.max_topics),
+                settings,
+                counters: Counters::default(),
+                mailbox,
+                leaving: Vec::new(),
+                attention: Vec::new(),
+                failed: None,
+                closed: Default::default(),
+                protocol_errors: Default::default(),
+                request_errors: Default::default(),
+                stop: false,
+            },
+            wheel: Wheel::new(now),
+            tick: 0,
+            expired: Vec::new(),
+            hub,
+            index,
+            limits,
+            rng: fastrand::Rng::new(),
+            requested: Vec::new(),
+            due: VecDeque::new(),
+            scratch: Vec::new(),
+            drain: None,
+            ring: RingCounters::default(),
+            cpu_clock: || 0,
+        }
+    }
+
+    /// The same with a clock of its thread's CPU time.
+    pub(crate) fn with_cpu_clock(mut self, clock: fn() -> u64) -> Self {
+        self.cpu_clock = clock;
+        self
+    }
+
+    /// The same with topics that the application opened before it began.
+    pub(crate) fn with_topics(mut self, topics: Topics) -> Self {
+        self.world.topics = topics;
+        self
+    }
+
+    pub(crate) fn into_app(self) -> A {
+        self.app
+    }
+
+    /// The counters as they stand.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            open: self.table.len() as u64,
+            counters: self.world.counters.clone(),
+            ring: self.ring.clone(),
+            closed: self.world.closed,
+            protocol_errors: self.world.protocol_errors,
+            request_errors: self.world.request_errors,
+            cpu_nanos: (self.cpu_clock)(),
+        }
+    }
+
+    /// Reads the next bytes of an open connection and hands what they say to the application.
+    #[inline]
+    fn deliver(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        loan: Option<Loan>,
+        turn: &mut Turn,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        let len = input.len();
+        let limits = self.limits;
+        let mut events = slot.inbound.receive(&limits, input);
+        loop {
+            let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+            let Some(event) = events.next_event(&mut slot.side.outbound, &mut out) else { break };
+            // Without data the connection is ending: its last bytes are read and dropped.
+            let Some(data) = &mut slot.data else { continue };
+            match event {
+                Event::Message(message, place) => {
+                    self.world.counters.messages_in += 1;
+                    self.world.counters.bytes_in += message.payload().len() as u64;
+                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+                    self.app.on_message(&mut ws.at(place, loan), message);
+                    if slot.side.ended {
+                        break;
+                    }
+                }
+                Event::Pong(payload) => {
+                    let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+                    self.app.on_pong(&mut ws, payload);
+                }
+                Event::Ping(_) => self.world.counters.pings_in += 1,
+                Event::Failed(error) => self.world.failed = Some(error),
+                Event::Close(_) => {}
+            }
+        }
+        drop(events);
+        let want = slot.want(len, self.world.settings.pause_reading_bytes);
+        if slot.state().is_over() || self.world.needs_attention() {
+            self.world.attention.push(id);
+            self.attend();
+            return self.want(id);
+        }
+        want
+    }
+}
+
+impl<A: Application> Machine for Shard<A> {
+    fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+        let slot = Slot::new(Role::Server, self.tick);
+        let Ok(id) = self.table.insert(slot) else {
+            self.world.counters.refused += 1;
+            return None;
+        };
+        self.world.counters.accepted += 1;
+        self.schedule(id);
+        Some(id)
+    }
+
+    fn connected(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) {
+        self.start_client(id, turn);
+    }
+
+    #[inline]
+    fn received(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        loan: Loan,
+        turn: &mut Turn,
+        _: Instant,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        slot.last_heard = self.tick;
+        if slot.state() == State::Opening {
+            return self.received_opening(id, input, turn);
+        }
+        self.deliver(id, input, Some(loan), turn)
+    }
+
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
+        self.table.find(id)?.inbound.take_direct()
+    }
+
+    fn received_direct(
+        &mut self,
+        id: ConnectionId,
+        memory: Box<Assembly>,
+        n: usize,
+        turn: &mut Turn,
+        _: Instant,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        slot.last_heard = self.tick;
+        slot.inbound.return_direct(memory, n);
+        self.deliver(id, &mut [], None, turn)
+    }
+
+    fn want(&mut self, id: ConnectionId) -> Want {
+        let pause = self.world.settings.pause_reading_bytes;
+        self.table.find(id).map_or(Want::Nothing, |slot| slot.want_now(pause))
+    }
+
+    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
+        let Some(slot) = self.table.find(id) else { return };
+        let reason = match (slot.state(), error) {
+            (State::Closed, _) => CloseReason::Clean,
+            (_, Some(error)) => CloseReason::Transport(error),
+            (_, None) => CloseReason::HungUp,
+        };
+        self.finish(id, reason, Ending::Now);
+    }
+
+    fn blocked(&mut self, id: ConnectionId, bytes: usize) {
+        if let Some(slot) = self.table.find(id) {
+            slot.side.send.block(bytes);
+        }
+    }
+
+    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
+        let slot = self.table.find(id)?;
+        if let Some(next) = slot.side.send.unblock() {
+            return Some(next);
+        }
+        self.drained(id, turn);
+        None
+    }
+
+    fn settled(&mut self) {
+        self.due.extend(self.requested.drain(..));
+    }
+
+    fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
+        self.tick = self.wheel.tick(now);
+        let wake = self.run_application(turn, now);
+        self.forward_publications();
+        self.read_mail(turn, now);
+        self.run_timers(turn);
+        self.fan_out(turn);
+        let drained = self.run_drain(now);
+        if self.world.stop || drained {
+            self.requested.push(Action::Exit);
+        }
+        let deadline = [wake, self.wheel.next(), self.drain].into_iter().flatten().min();
+        let busy = !self.requested.is_empty() || self.world.topics.is_busy();
+        Next { deadline, busy }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        while let Some(action) = self.due.pop_front() {
+            if let Action::Shutdown(id) = action {
+                // What a slow reader has not taken yet goes first; `drained` asks again.
+                let waits = self.table.find(id).is_some_and(|slot| slot.side.send.waiting() > 0);
+                if waits {
+                    continue;
+                }
+            }
+            return Some(action);
+        }
+        None
+    }
+
+    fn released(&mut self, id: ConnectionId) {
+        self.table.remove(id);
+    }
+
+    fn mailbox(&self) -> Option<&Mailbox> {
+        Some(&self.world.mailbox)
+    }
+
+    fn note_ring(&mut self, counters: &RingCounters) {
+        self.ring.clone_from(counters);
+    }
+}
+
+impl<A: Application> Shard<A> {
+    fn read_mail(&mut self, turn: &mut Turn, now: Instant) {
+        // No more than what was there when we looked: a busy sender cannot keep us here.
+        for _ in 0..self.world.settings.mailbox_entries {
+            let Some(mail) = self.world.mailbox.take() else { return };
+            match mail {
+                Mail::Publish { topic, frames, messages } => {
+                    if !self.world.topics.deliver(&topic, &frames, messages) {
+                        self.world.counters.publications_lost += messages;
+                    }
+                }
+                Mail::Send { to, frame } => self.send_frame(to, frame, turn),
+                Mail::Close { to } => self.close_one(to, turn),
+                Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
+                Mail::Snapshot { reply } => {
+                    // Whoever asked may have gone.
+                    drop(reply.send(self.snapshot()));
+                }
+            }
+        }
+    }
+}

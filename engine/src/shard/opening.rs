@@ -1,0 +1,196 @@
+//! The opening handshake of a shard's connections, both roles.
+
+use std::sync::Arc;
+
+use super::machine::{Machine as _, Want};
+use super::slot::Ending;
+use super::socket::WebSocket;
+use super::table::ConnectionId;
+use super::turn::Turn;
+use super::{Application, Shard};
+use crate::handler::{CloseReason, Reject};
+use crate::handshake::{
+    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, UpgradeResponse,
+};
+
+/// An opening handshake that needs a memory: every client's, and a server's when the head arrives
+/// in pieces.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Everything received so far, when it was not enough.
+    gathered: Vec<u8>,
+    reader: Reader,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Server(ServerHandshake),
+    /// Before TCP stands.
+    Dialling(Arc<ClientRequest>),
+    Client(ClientHandshake),
+}
+
+impl Opening {
+    pub(super) fn dial(request: Arc<ClientRequest>) -> Box<Self> {
+        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request) })
+    }
+}
+
+/// What became of a read during the opening handshake.
+enum Opened {
+    NotYet,
+    /// The handshake is done; so many bytes were its.
+    Done(usize),
+    Refused(CloseReason),
+}
+
+impl<A: Application> Shard<A> {
+    /// TCP stands: the client speaks first (HS-C-06 to HS-C-30).
+    pub(super) fn start_client(&mut self, id: ConnectionId, turn: &mut Turn) {
+        let Some(slot) = self.table.find(id) else { return };
+        let Some(opening) = &mut slot.opening else { return };
+        let Reader::Dialling(request) = &opening.reader else { return };
+        self.scratch.clear();
+        let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
+        opening.reader = Reader::Client(handshake);
+        slot.side.send.push(id, turn, [&self.scratch, &[]]);
+    }
+
+    /// Reads during the opening handshake; bytes behind it are frames already (HS-C-50, AMB-10).
+    pub(super) fn received_opening(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        turn: &mut Turn,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        let (mut reader, mut gathered) = match slot.opening.take() {
+            Some(opening) => (opening.reader, opening.gathered),
+            None => (Reader::Server(ServerHandshake::new()), Vec::new()),
+        };
+        let first = gathered.is_empty();
+        if !first {
+            gathered.extend_from_slice(input);
+        }
+        let received = if first { &*input } else { &*gathered };
+        let opened = match &mut reader {
+            Reader::Server(reader) => self.read_request(id, reader, received, turn),
+            Reader::Client(reader) => self.read_response(id, reader, received, turn),
+            Reader::Dialling(_) => Opened::Refused(CloseReason::HungUp),
+        };
+        match opened {
+            Opened::NotYet => {
+                if first {
+                    gathered.extend_from_slice(input);
+                }
+                if let Some(slot) = self.table.find(id) {
+                    slot.opening = Some(Box::new(Opening { gathered, reader }));
+                }
+            }
+            Opened::Done(taken) => {
+                self.attend();
+                let rest = if first { input } else { &mut gathered };
+                return self.deliver(id, &mut rest[taken..], None, turn);
+            }
+            Opened::Refused(reason) => self.finish(id, reason, Ending::Fin),
+        }
+        self.want(id)
+    }
+
+    fn read_request(
+        &mut self,
+        id: ConnectionId,
+        reader: &mut ServerHandshake,
+        received: &[u8],
+        turn: &mut Turn,
+    ) -> Opened {
+        let settings = Arc::clone(&self.world.settings);
+        let request = match reader.read(&settings.head, received) {
+            Ok(None) => return Opened::NotYet,
+            Ok(Some(request)) => request,
+            Err(error) => return self.refuse_request(id, error, turn),
+        };
+        if let Err(error) = settings.policy.judge(&request) {
+            return self.refuse_request(id, error, turn);
+        }
+        let accept = match self.app.on_upgrade(&request) {
+            Ok(accept) => accept,
+            Err(reject) => return self.reject(id, reject, turn),
+        };
+        let subprotocol = match &accept.subprotocol {
+            Some(name) => Some(&**name),
+            None => settings.policy.choose_subprotocol(&request),
+        };
+        self.scratch.clear();
+        let written = handshake::accept(
+            &request,
+            &settings.policy,
+            subprotocol,
+            &accept.fields,
+            &mut self.scratch,
+        );
+        if written.is_err() {
+            // What the handler asked for cannot be said; it hears of the end of what it accepted.
+            self.app.on_close(&mut self.world, accept.data, CloseReason::Ended);
+            let sentence = "The server's application gave an answer that cannot be sent.";
+            return self.reject(id, Reject::new(500, sentence), turn);
+        }
+        let taken = request.len();
+        if let Some(slot) = self.table.find(id) {
+            slot.side.send.push(id, turn, [&self.scratch, &[]]);
+            slot.data = Some(accept.data);
+        }
+        self.open(id, None, turn);
+        Opened::Done(taken)
+    }
+
+    fn read_response(
+        &mut self,
+        id: ConnectionId,
+        reader: &mut ClientHandshake,
+        received: &[u8],
+        turn: &mut Turn,
+    ) -> Opened {
+        let settings = Arc::clone(&self.world.settings);
+        match reader.read(&settings.head, received) {
+            Ok(None) => Opened::NotYet,
+            Ok(Some(response)) => {
+                self.open(id, Some(&response), turn);
+                Opened::Done(response.len())
+            }
+            Err(error) => Opened::Refused(CloseReason::Response(error)),
+        }
+    }
+
+    /// The connection is established (HS-C-50, HS-S-34).
+    fn open(&mut self, id: ConnectionId, response: Option<&UpgradeResponse<'_>>, turn: &mut Turn) {
+        let Some(slot) = self.table.find(id) else { return };
+        slot.side.outbound.opened();
+        self.world.counters.opened += 1;
+        if let Some(data) = &mut slot.data {
+            let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+            self.app.on_open(&mut ws, response);
+        }
+    }
+
+    fn refuse_request(&mut self, id: ConnectionId, error: RequestError, turn: &mut Turn) -> Opened {
+        self.world.request_errors[error.index()] += 1;
+        if let Some(status) = error.status() {
+            self.answer(id, status, error.sentence(), turn);
+        }
+        Opened::Refused(CloseReason::Request(error))
+    }
+
+    fn reject(&mut self, id: ConnectionId, reject: Reject, turn: &mut Turn) -> Opened {
+        self.answer(id, reject.status, reject.sentence, turn);
+        Opened::Refused(CloseReason::Ended)
+    }
+
+    fn answer(&mut self, id: ConnectionId, status: u16, sentence: &str, turn: &mut Turn) {
+        self.scratch.clear();
+        handshake::refuse(status, sentence, &mut self.scratch);
+        if let Some(slot) = self.table.find(id) {
+            slot.side.send.push(id, turn, [&self.scratch, &[]]);
+        }
+    }
+}

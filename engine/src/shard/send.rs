@@ -1,0 +1,226 @@
+//! One connection's way out: the turn while the kernel takes what it is given, a backlog once it
+//! does not.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::table::ConnectionId;
+use super::turn::{Chunk, Ticket, Turn};
+use crate::conn::{Assembly, Output};
+
+/// Small frames share a chunk of the backlog up to this size.
+const TAIL_BYTES: usize = 16 << 10;
+/// Most ranges that leave in one send from a backlog; the kernel takes up to 1,024.
+const TRANSMIT_PIECES: usize = 64;
+/// Most bytes that leave in one send from a backlog.
+const TRANSMIT_BYTES: usize = 256 << 10;
+
+/// A range of owned memory on its way out.
+#[derive(Debug)]
+pub struct Piece {
+    pub(crate) chunk: Chunk,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Piece {
+    /// A range of `chunk`.
+    #[must_use]
+    pub const fn new(chunk: Chunk, start: usize, end: usize) -> Self {
+        Self { chunk, start, end }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        self.chunk.as_slice().get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Owned bytes on their way out: the driver keeps them until the kernel has taken them all.
+#[derive(Debug, Default)]
+#[must_use = "bytes that are dropped are never sent"]
+pub struct Transmit {
+    pub(crate) pieces: VecDeque<Piece>,
+    pub(crate) bytes: usize,
+}
+
+impl Transmit {
+    /// The ranges, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(Piece::as_slice)
+    }
+
+    /// Bytes still to be sent.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a range at the end.
+    pub fn push(&mut self, piece: Piece) {
+        self.bytes += piece.end - piece.start;
+        self.pieces.push_back(piece);
+    }
+
+    /// Forgets the first `n` bytes: the kernel has them.
+    pub fn advance(&mut self, mut n: usize) {
+        self.bytes = self.bytes.saturating_sub(n);
+        while let Some(first) = self.pieces.front_mut() {
+            let len = first.end - first.start;
+            if n < len {
+                first.start += n;
+                return;
+            }
+            n -= len;
+            self.pieces.pop_front();
+        }
+    }
+}
+
+/// What waits behind a send that blocked.
+#[derive(Debug, Default)]
+struct Backlog {
+    ready: Transmit,
+    /// Small frames, copied one behind the other.
+    tail: Vec<u8>,
+}
+
+impl Backlog {
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            let end = tail.len();
+            self.ready.push(Piece::new(Chunk::Shared(tail), 0, end));
+        }
+    }
+
+    const fn bytes(&self) -> usize {
+        self.ready.bytes + self.tail.len()
+    }
+}
+
+/// One connection's way out.
+#[derive(Debug)]
+pub(crate) struct SendSide {
+    ticket: Ticket,
+    /// Bytes that the driver is sending the slow way; 0 when it is not.
+    in_flight: usize,
+    backlog: Option<Box<Backlog>>,
+    /// A send was refused and the application waits for `on_drain`.
+    pub(crate) refused: bool,
+}
+
+impl SendSide {
+    pub(crate) const fn new() -> Self {
+        Self { ticket: Ticket::NONE, in_flight: 0, backlog: None, refused: false }
+    }
+
+    /// Bytes accepted from the application and not yet taken by the kernel.
+    #[inline]
+    pub(crate) fn queued(&self, turn: &Turn) -> usize {
+        turn.queued(self.ticket) + self.waiting()
+    }
+
+    /// Bytes that wait because the kernel would not take them.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.in_flight + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+    }
+
+    /// Whether the kernel would not take the last send: everything new must wait behind it.
+    #[inline]
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Queues a frame by copying it.
+    #[inline]
+    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, parts: [&[u8]; 2]) {
+        if self.is_blocked() {
+            self.push_backlog(parts);
+        } else {
+            turn.push_copy(id, &mut self.ticket, parts);
+        }
+    }
+
+    /// The place in the turn, for output that need not be copied; only when not blocked.
+    #[inline]
+    pub(crate) const fn ticket(&mut self) -> &mut Ticket {
+        &mut self.ticket
+    }
+
+    /// Queues a share of a publication behind what waits.
+    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+        let end = bytes.len();
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.seal();
+        backlog.ready.push(Piece::new(Chunk::Shared(bytes), 0, end));
+    }
+
+    #[cold]
+    fn push_backlog(&mut self, parts: [&[u8]; 2]) {
+        let backlog = self.backlog.get_or_insert_default();
+        if backlog.tail.len() + parts[0].len() + parts[1].len() > TAIL_BYTES {
+            backlog.seal();
+        }
+        for part in parts {
+            backlog.tail.extend_from_slice(part);
+        }
+    }
+
+    /// The driver is sending `bytes` the slow way.
+    pub(crate) const fn block(&mut self, bytes: usize) {
+        self.in_flight = bytes;
+    }
+
+    /// The slow send is done: the next one, if something waits.
+    pub(crate) fn unblock(&mut self) -> Option<Transmit> {
+        self.in_flight = 0;
+        let backlog = self.backlog.as_mut()?;
+        backlog.seal();
+        let mut next = Transmit::default();
+        while next.pieces.len() < TRANSMIT_PIECES && next.bytes < TRANSMIT_BYTES {
+            let Some(piece) = backlog.ready.pieces.pop_front() else { break };
+            backlog.ready.bytes -= piece.end - piece.start;
+            next.push(piece);
+        }
+        if backlog.ready.pieces.is_empty() {
+            self.backlog = None;
+        }
+        if next.bytes == 0 {
+            return None;
+        }
+        self.in_flight = next.bytes;
+        Some(next)
+    }
+
+    /// Forgets what waits: the connection is broken.
+    pub(crate) fn abandon(&mut self) {
+        self.backlog = None;
+    }
+}
+
+/// Where a connection writes during a turn.
+#[derive(Debug)]
+pub(crate) struct TurnOutput<'a> {
+    pub(crate) id: ConnectionId,
+    pub(crate) send: &'a mut SendSide,
+    pub(crate) turn: &'a mut Turn,
+}
+
+impl Output for TurnOutput<'_> {
+    #[inline]
+    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+        self.send.push(self.id, self.turn, [header, payload]);
+    }
+
+    fn take_assembly(&mut self) -> Box<Assembly> {
+        self.turn.take_assembly()
+    }
+
+    fn recycle(&mut self, assembly: Box<Assembly>) {
+        self.turn.recycle(assembly);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a shard keeps per connection.
+
+use super::machine::Want;
+use super::opening::Opening;
+use super::send::SendSide;
+use super::topics::Subscriptions;
+use super::wheel::Tick;
+use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
+use crate::conn::{self, Inbound, Outbound, Role, State};
+use crate::wire::Dialect;
+
+/// How far the end of a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It lives.
+    No,
+    /// We will close TCP first: what is queued leaves, then our end, then we wait for the peer's.
+    Fin,
+    /// The peer will close TCP first; we wait for it.
+    Await,
+    /// At once.
+    Now,
+}
+
+/// What a callback may change of its connection.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) outbound: Outbound,
+    pub(crate) send: SendSide,
+    pub(crate) subscriptions: Subscriptions,
+    /// The application wants it gone without a closing handshake.
+    pub(crate) ended: bool,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Slot<D> {
+    pub(crate) inbound: Inbound,
+    pub(crate) side: Side,
+    /// The application's data, from the upgrade until `on_close`.
+    pub(crate) data: Option<D>,
+    /// The opening handshake, where it needs a memory.
+    pub(crate) opening: Option<Box<Opening>>,
+    /// When the peer was last heard.
+    pub(crate) last_heard: Tick,
+    /// When the present phase (opening, closing, ending) began.
+    pub(crate) since: Tick,
+    /// When its entry in the wheel comes up.
+    pub(crate) scheduled: Tick,
+    pub(crate) ending: Ending,
+    /// A keep-alive ping is out.
+    pub(crate) pinged: bool,
+    /// The closing handshake's time is running.
+    pub(crate) closing: bool,
+    /// Small reads to go before small buffers do again; 0 with small buffers.
+    large: u8,
+    /// Whether messages were larger than a large buffer lately.
+    direct: bool,
+}
+
+impl<D> Slot<D> {
+    pub(crate) fn new(role: Role, now: Tick) -> Self {
+        let (inbound, outbound) = conn::halves(Dialect::Hybi02, role);
+        Self {
+            inbound,
+            side: Side {
+                outbound,
+                send: SendSide::new(),
+                subscriptions: Subscriptions::new(),
+                ended: false,
+            },
+            data: None,
+            opening: None,
+            last_heard: now,
+            since: now,
+            scheduled: now,
+            ending: Ending::No,
+            pinged: false,
+            closing: false,
+            large: 0,
+            direct: false,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> State {
+        self.side.outbound.state()
+    }
+
+    /// How to receive after a read of `len` bytes.
+    #[inline]
+    pub(crate) fn want(&mut self, len: usize, pause: usize) -> Want {
+        let remaining = self.inbound.remaining();
+        if remaining == 0 && self.large == 0 {
+            return if self.is_paused(pause) { Want::Nothing } else { Want::Small };
+        }
+        self.want_large(len, remaining, pause)
+    }
+
+    /// How to receive when nothing was read.
+    pub(crate) fn want_now(&mut self, pause: usize) -> Want {
+        self.want(SMALL_READ, pause)
+    }
+
+    fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
+        if remaining > 0 {
+            self.large = SMALL_READS;
+            self.direct |= remaining > DIRECT_BYTES;
+        } else if len < SMALL_READ {
+            self.large -= 1;
+        } else if (len as u64) < DIRECT_BYTES / 2 {
+            self.direct = false;
+        }
+        if self.is_paused(pause) {
+            Want::Nothing
+        } else if self.large == 0 {
+            self.direct = false;
+            Want::Small
+        } else if remaining > DIRECT_BYTES {
+            Want::Direct
+        } else if self.direct {
+            Want::LargeOnce
+        } else {
+            Want::Large
+        }
+    }
+
+    /// Whether so much waits to be sent that nothing more should be read. Not while the connection
+    /// ends: then its last bytes are awaited and dropped.
+    #[inline]
+    fn is_paused(&self, pause: usize) -> bool {
+        self.side.send.is_blocked()
+            && self.side.send.waiting() > pause
+            && matches!(self.ending, Ending::No)
+    }
+}

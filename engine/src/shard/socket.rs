@@ -1,0 +1,240 @@
+//! The handle that a callback gets.
+
+use std::sync::Arc;
+
+use super::World;
+use super::send::TurnOutput;
+use super::slot::Side;
+use super::table::ConnectionId;
+use super::topics::Topic;
+use super::turn::{Loan, Turn};
+use crate::conn::{Message, Origin, Place};
+use crate::handler::Full;
+use crate::hub::Remote;
+use crate::wire::FrameHeader;
+
+/// One connection, for the length of a callback.
+#[derive(Debug)]
+pub struct WebSocket<'a, D> {
+    id: ConnectionId,
+    data: &'a mut D,
+    side: &'a mut Side,
+    turn: &'a mut Turn,
+    world: &'a mut World,
+    /// Where the message being delivered lies, until something is sent from there.
+    place: Option<Place<'a>>,
+    loan: Option<Loan>,
+}
+
+impl<'a, D> WebSocket<'a, D> {
+    #[inline]
+    pub(super) const fn new(
+        id: ConnectionId,
+        data: &'a mut D,
+        side: &'a mut Side,
+        turn: &'a mut Turn,
+        world: &'a mut World,
+    ) -> Self {
+        Self { id, data, side, turn, world, place: None, loan: None }
+    }
+
+    /// The same while a message is delivered that lies in `place`.
+    #[inline]
+    pub(super) fn at(mut self, place: Place<'a>, loan: Option<Loan>) -> Self {
+        self.place = Some(place);
+        self.loan = loan;
+        self
+    }
+}
+
+impl<D> WebSocket<'_, D> {
+    /// What the application keeps with this connection.
+    #[must_use]
+    pub const fn data(&self) -> &D {
+        self.data
+    }
+
+    /// The same, to change it.
+    pub const fn data_mut(&mut self) -> &mut D {
+        self.data
+    }
+
+    /// Names this connection within its shard.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whether messages may be sent: the closing handshake has not begun.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.side.outbound.state().can_send()
+    }
+
+    /// Bytes sent on this connection that the kernel has not taken yet.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.side.send.queued(self.turn)
+    }
+
+    /// Queues a message; everything queued in one turn of the loop leaves in one send. The message
+    /// that is being delivered goes back without being copied.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when more than `max_outbound_bytes` would wait, or the connection is closing:
+    /// nothing was queued. `on_drain` tells when there is room again.
+    #[inline]
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Full> {
+        let message = message.into();
+        let payload = message.payload();
+        let room = self.world.settings.max_outbound_bytes;
+        if !self.side.outbound.state().can_send()
+            || self.side.send.queued(self.turn) + payload.len() > room
+        {
+            return self.refuse();
+        }
+        let header =
+            self.side.outbound.encode(FrameHeader::whole(message.opcode(), payload.len() as u64));
+        self.world.counters.messages_out += 1;
+        self.world.counters.bytes_out += payload.len() as u64;
+        if !self.send_in_place(header.as_bytes(), payload) {
+            self.side.send.push(self.id, self.turn, [header.as_bytes(), payload]);
+        }
+        Ok(())
+    }
+
+    /// Sends a message cut into frames of at most `fragment` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocket::send`].
+    pub fn send_fragmented<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+        fragment: std::num::NonZeroUsize,
+    ) -> Result<(), Full> {
+        let message = message.into();
+        let bytes = message.payload().len();
+        let room = self.world.settings.max_outbound_bytes;
+        if !self.side.outbound.state().can_send() || self.side.send.queued(self.turn) + bytes > room
+        {
+            return self.refuse();
+        }
+        self.world.counters.messages_out += 1;
+        self.world.counters.bytes_out += bytes as u64;
+        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        self.side.outbound.fragmented(message, fragment, &mut out);
+        Ok(())
+    }
+
+    /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10).
+    pub fn ping(&mut self, payload: &[u8]) {
+        let payload = &payload[..payload.len().min(125)];
+        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        self.side.outbound.ping(payload, &mut out);
+    }
+
+    /// Starts the closing handshake: no message can be sent afterwards, messages may still arrive
+    /// until the peer has answered. Draft-02 has no close codes (CTL-09).
+    pub fn close(&mut self) {
+        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        self.side.outbound.close(&[], &mut out);
+        self.world.attention.push(self.id);
+    }
+
+    /// Ends the connection without a closing handshake.
+    pub fn end(&mut self) {
+        self.side.ended = true;
+        self.world.attention.push(self.id);
+    }
+
+    /// The topic of this name on this shard, made if need be. `None` at the limit `max_topics`.
+    pub fn topic(&mut self, name: &str) -> Option<Topic> {
+        self.world.topics.open(name, false)
+    }
+
+    /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone.
+    pub fn subscribe(&mut self, topic: Topic) -> bool {
+        self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions)
+    }
+
+    /// Ends a subscription when the callback has returned.
+    pub fn unsubscribe(&mut self, topic: Topic) {
+        if let Some(index) = self.world.topics.index(topic) {
+            self.world.leaving.push((self.id, index));
+        }
+    }
+
+    /// How many connections of this shard are subscribed to a topic.
+    #[must_use]
+    pub fn subscribers(&mut self, topic: Topic) -> usize {
+        self.world.topics.subscribers(topic)
+    }
+
+    /// Delivers a message to every other subscriber of the topic, on all shards. It is encoded
+    /// once, and leaves after the callback.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when too much waits to be delivered on that topic, or the topic is gone.
+    pub fn publish<'m>(
+        &mut self,
+        topic: Topic,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), Full> {
+        let message = message.into();
+        let payload = message.payload();
+        let header =
+            self.side.outbound.encode(FrameHeader::whole(message.opcode(), payload.len() as u64));
+        let queued = self.world.topics.publish(topic, Some(self.id), header.as_bytes(), payload);
+        if !queued {
+            self.world.counters.publications_refused += 1;
+            return Err(Full);
+        }
+        self.world.counters.publications += 1;
+        Ok(())
+    }
+
+    /// The address of this connection, for answers from other threads.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote { mailbox: Arc::clone(&self.world.mailbox), id: self.id }
+    }
+
+    #[cold]
+    fn refuse(&mut self) -> Result<(), Full> {
+        self.world.counters.sends_refused += 1;
+        self.side.send.refused = true;
+        Err(Full)
+    }
+
+    /// Sends the message being delivered from where it lies: the header goes in front of it, over
+    /// bytes that were read already. Says `false` when that cannot be done.
+    #[inline]
+    fn send_in_place(&mut self, header: &[u8], payload: &[u8]) -> bool {
+        let Some(place) = &mut self.place else { return false };
+        let fits = header.len() <= place.head.len()
+            && std::ptr::eq(payload.as_ptr(), place.head.as_ptr_range().end)
+            && !payload.is_empty()
+            && !self.side.send.is_blocked();
+        if !fits {
+            return false;
+        }
+        let front = place.head.len() - header.len();
+        place.head[front..].copy_from_slice(header);
+        let start = place.start - header.len();
+        let len = header.len() + payload.len();
+        match (place.origin, self.loan) {
+            (Origin::Input, Some(loan)) => {
+                self.turn.push_lent(self.id, self.side.send.ticket(), loan, start, len);
+            }
+            (Origin::Assembly, _) => {
+                self.turn.push_assembly(self.id, self.side.send.ticket(), start, len);
+            }
+            _ => return false,
+        }
+        self.place = None;
+        true
+    }
+}

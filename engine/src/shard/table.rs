@@ -1,0 +1,145 @@
+//! The connections of a shard: slots with generations.
+
+use std::fmt;
+
+/// Names one connection of one shard for as long as it lives; a slot that is used again has
+/// another generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Generations fit beside a slot and an operation in the 64 bits that the kernel carries.
+pub(crate) const GENERATION_MASK: u32 = 0x00FF_FFFF;
+
+impl ConnectionId {
+    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
+    /// The place in the shard's table: dense, used again after the connection has ended.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// Tells connections apart that use the same slot one after another; 24 bits.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// Slots per page; pages are never moved, so growth costs no copying and little slack.
+const PAGE: usize = 64;
+
+#[derive(Debug)]
+struct Place<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+/// A table whose keys go stale when their value is removed.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    pages: Vec<Box<[Place<T>]>>,
+    free: Vec<u32>,
+    len: usize,
+    max: usize,
+}
+
+impl<T> Table<T> {
+    /// A table of at most `max` values; memory grows with use.
+    pub(crate) const fn new(max: usize) -> Self {
+        Self { pages: Vec::new(), free: Vec::new(), len: 0, max }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a value, or gives it back when the table is full.
+    pub(crate) fn insert(&mut self, value: T) -> Result<ConnectionId, T> {
+        if self.len >= self.max {
+            return Err(value);
+        }
+        if self.free.is_empty() {
+            self.grow();
+        }
+        let Some(slot) = self.free.pop() else { return Err(value) };
+        let place = &mut self.pages[slot as usize / PAGE][slot as usize % PAGE];
+        place.value = Some(value);
+        self.len += 1;
+        Ok(ConnectionId::new(slot, place.generation))
+    }
+
+    #[inline]
+    pub(crate) fn find(&mut self, id: ConnectionId) -> Option<&mut T> {
+        let slot = id.slot() as usize;
+        let place = self.pages.get_mut(slot / PAGE)?.get_mut(slot % PAGE)?;
+        if place.generation == id.generation() { place.value.as_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<T> {
+        let slot = id.slot() as usize;
+        let place = self.pages.get_mut(slot / PAGE)?.get_mut(slot % PAGE)?;
+        if place.generation != id.generation() {
+            return None;
+        }
+        let value = place.value.take()?;
+        place.generation = (place.generation + 1) & GENERATION_MASK;
+        self.free.push(id.slot());
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// The ids of all connections.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.pages.iter().flat_map(|page| page.iter()).zip(0..).filter_map(|(place, slot)| {
+            place.value.as_ref().map(|_| ConnectionId::new(slot, place.generation))
+        })
+    }
+
+    fn grow(&mut self) {
+        let Ok(first) = u32::try_from(self.pages.len() * PAGE) else { return };
+        self.pages.push((0..PAGE).map(|_| Place { generation: 0, value: None }).collect());
+        // Reversed, so that the lowest slot is used first.
+        self.free.extend((first..).take(PAGE).collect::<Vec<_>>().into_iter().rev());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn a_removed_key_finds_nothing_even_when_its_slot_lives_again() {
+        let mut table = Table::new(100);
+        let first = table.insert("first").expect("room");
+        assert_eq!(table.find(first), Some(&mut "first"));
+        assert_eq!(table.remove(first), Some("first"));
+        let second = table.insert("second").expect("room");
+        assert_eq!(second.slot(), first.slot());
+        assert_eq!(table.find(first), None);
+        assert_eq!(table.remove(first), None);
+        assert_eq!(table.find(second), Some(&mut "second"));
+        assert_eq!(table.ids().collect::<Vec<_>>(), [second]);
+    }
+
+    #[test]
+    fn a_full_table_gives_the_value_back() {
+        let mut table = Table::new(65);
+        for n in 0..65 {
+            assert_eq!(table.insert(n).map(super::ConnectionId::slot), Ok(n));
+        }
+        assert_eq!(table.insert(65), Err(65));
+        assert_eq!(table.len(), 65);
+    }
+}

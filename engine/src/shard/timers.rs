@@ -1,0 +1,94 @@
+//! Timeouts and keep-alive pings.
+
+use std::time::Duration;
+
+use super::slot::{Ending, Slot};
+use super::table::ConnectionId;
+use super::turn::Turn;
+use super::wheel::{Tick, ticks};
+use super::{Application, Shard, TurnOutput};
+use crate::config::Config;
+use crate::conn::State;
+use crate::handler::CloseReason;
+
+/// What is due next on a connection.
+enum Due {
+    /// The phase has lasted too long.
+    TimedOut,
+    /// The peer has been silent too long.
+    Idle,
+    /// The peer has been silent for a while.
+    Ping,
+}
+
+/// When the next thing is due, and what.
+fn deadline<D>(slot: &Slot<D>, settings: &Config) -> Option<(Tick, Due)> {
+    let after = |start: Tick, timeout: Duration| start + ticks(timeout);
+    if slot.ending != Ending::No || slot.closing {
+        return Some((after(slot.since, settings.close_timeout), Due::TimedOut));
+    }
+    if slot.state() == State::Opening {
+        return Some((after(slot.since, settings.handshake_timeout), Due::TimedOut));
+    }
+    let heard = slot.last_heard;
+    let idle = (!settings.idle_timeout.is_zero())
+        .then(|| (after(heard, settings.idle_timeout), Due::Idle));
+    let ping = (!settings.ping_interval.is_zero() && !slot.pinged)
+        .then(|| (after(heard, settings.ping_interval), Due::Ping));
+    match (idle, ping) {
+        (Some(idle), Some(ping)) => Some(if ping.0 <= idle.0 { ping } else { idle }),
+        (idle, ping) => idle.or(ping),
+    }
+}
+
+impl<A: Application> Shard<A> {
+    /// Puts the connection's next deadline into the wheel; an older entry is ignored when it comes
+    /// up.
+    pub(super) fn schedule(&mut self, id: ConnectionId) {
+        let Some(slot) = self.table.find(id) else { return };
+        // With keep-alive off nothing is due, but a later phase will schedule again.
+        if let Some((at, _)) = deadline(slot, &self.world.settings) {
+            slot.scheduled = self.wheel.schedule(id, at);
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, turn: &mut Turn) {
+        let mut expired = std::mem::take(&mut self.expired);
+        while let Some(at) = self.wheel.expired(self.tick, &mut expired) {
+            for id in expired.drain(..) {
+                self.check(id, at, turn);
+            }
+        }
+        self.expired = expired;
+        self.attend();
+    }
+
+    fn check(&mut self, id: ConnectionId, at: Tick, turn: &mut Turn) {
+        let tick = self.tick;
+        let Some(slot) = self.table.find(id) else { return };
+        if slot.scheduled != at {
+            return;
+        }
+        if slot.pinged
+            && tick.saturating_sub(slot.last_heard) < ticks(self.world.settings.ping_interval)
+        {
+            slot.pinged = false;
+        }
+        let Some((due, what)) = deadline(slot, &self.world.settings) else { return };
+        if tick < due {
+            slot.scheduled = self.wheel.schedule(id, due);
+            return;
+        }
+        match what {
+            Due::TimedOut => self.finish(id, CloseReason::TimedOut, Ending::Now),
+            Due::Idle => self.finish(id, CloseReason::Idle, Ending::Now),
+            Due::Ping => {
+                slot.pinged = true;
+                self.world.counters.pings_out += 1;
+                let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+                slot.side.outbound.ping(&[], &mut out);
+                self.schedule(id);
+            }
+        }
+    }
+}

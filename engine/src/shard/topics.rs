@@ -1,0 +1,332 @@
+//! Topics of one shard: who is subscribed, and what is on its way to them.
+//!
+//! A publication is encoded once, into its topic's buffer; everything published to a topic while
+//! a fan-out of it is under way gathers behind it and leaves as one send per subscriber. A fan-out
+//! goes in slices, so that it does not hold up the rest of the shard.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::table::ConnectionId;
+
+/// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
+/// as long as it has subscribers or the application holds it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Topic {
+    index: u32,
+    generation: u32,
+}
+
+/// Part of a batch that one local connection published: it does not get it back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Authored {
+    pub(crate) by: ConnectionId,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// Publications that leave together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) frames: Bytes,
+    pub(crate) messages: u64,
+    pub(crate) authored: Vec<Authored>,
+}
+
+#[derive(Debug, Default)]
+struct TopicState {
+    name: Option<Arc<str>>,
+    generation: u32,
+    /// The application holds it open by name.
+    pinned: bool,
+    subscribers: Vec<ConnectionId>,
+    /// Subscribers before this one have the batch under way.
+    cursor: usize,
+    /// Subscribers from here on came after the batch under way began.
+    end: usize,
+    under_way: Option<Batch>,
+    pending: Vec<u8>,
+    pending_messages: u64,
+    authored: Vec<Authored>,
+    /// Pending bytes before this one came from other shards or have gone to them.
+    forwarded: usize,
+    /// Messages in what other shards have not been told of.
+    unforwarded_messages: u64,
+    queued: bool,
+}
+
+/// A connection's subscriptions: the topic, and its place among the subscribers.
+pub(crate) type Subscriptions = Vec<(u32, u32)>;
+
+/// What a shard lets one topic gather before publications are refused.
+const PENDING_BYTES: usize = 64 << 20;
+
+/// The topics of a shard.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    by_name: HashMap<Arc<str>, u32>,
+    states: Vec<TopicState>,
+    free: Vec<u32>,
+    max: usize,
+    /// Topics with publications to deliver, in turn.
+    queue: std::collections::VecDeque<u32>,
+    /// Topics with publications that other shards have not been told of.
+    unforwarded: Vec<u32>,
+}
+
+impl Topics {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            by_name: HashMap::new(),
+            states: Vec::new(),
+            free: Vec::new(),
+            max,
+            queue: std::collections::VecDeque::new(),
+            unforwarded: Vec::new(),
+        }
+    }
+
+    /// The topic of this name, made if need be; `None` when there are too many.
+    pub(crate) fn open(&mut self, name: &str, pinned: bool) -> Option<Topic> {
+        let index = match self.by_name.get(name) {
+            Some(index) => *index,
+            None => self.create(name)?,
+        };
+        let state = &mut self.states[index as usize];
+        state.pinned |= pinned;
+        Some(Topic { index, generation: state.generation })
+    }
+
+    fn create(&mut self, name: &str) -> Option<u32> {
+        if self.by_name.len() >= self.max {
+            return None;
+        }
+        let name: Arc<str> = name.into();
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.states.push(TopicState::default());
+                u32::try_from(self.states.len() - 1).ok()?
+            }
+        };
+        self.states[index as usize].name = Some(Arc::clone(&name));
+        match self.by_name.entry(name) {
+            Entry::Vacant(entry) => *entry.insert(index),
+            Entry::Occupied(entry) => *entry.get(),
+        }
+        .into()
+    }
+
+    /// Forgets a topic that nobody needs.
+    fn release(&mut self, index: u32) {
+        let state = &mut self.states[index as usize];
+        let idle = state.subscribers.is_empty() && !state.pinned && !state.queued;
+        if !idle || !state.pending.is_empty() {
+            return;
+        }
+        if let Some(name) = state.name.take() {
+            self.by_name.remove(&name);
+            let generation = state.generation.wrapping_add(1);
+            *state = TopicState { generation, ..TopicState::default() };
+            self.free.push(index);
+        }
+    }
+
+    fn live(&mut self, topic: Topic) -> Option<&mut TopicState> {
+        let state = self.states.get_mut(topic.index as usize)?;
+        (state.generation == topic.generation && state.name.is_some()).then_some(state)
+    }
+
+    /// Adds a subscriber, once. Says whether the topic exists.
+    pub(crate) fn subscribe(
+        &mut self,
+        topic: Topic,
+        id: ConnectionId,
+        subscriptions: &mut Subscriptions,
+    ) -> bool {
+        let Some(state) = self.live(topic) else { return false };
+        if !subscriptions.iter().any(|(index, _)| *index == topic.index) {
+            let Ok(place) = u32::try_from(state.subscribers.len()) else { return false };
+            state.subscribers.push(id);
+            subscriptions.push((topic.index, place));
+        }
+        true
+    }
+
+    /// Removes the subscriber at `place` of topic `index`; `moved` is told of every other
+    /// subscriber whose place changes.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        index: u32,
+        place: u32,
+        mut moved: impl FnMut(ConnectionId, u32, u32),
+    ) {
+        let state = &mut self.states[index as usize];
+        // The hole moves to the end of its region, then of the next ones: served, waiting, new.
+        let mut hole = place as usize;
+        for (region, bound) in [(0, state.cursor), (1, state.end), (2, state.subscribers.len())] {
+            if hole >= bound {
+                continue;
+            }
+            let last = bound - 1;
+            if last != hole {
+                let id = state.subscribers[last];
+                state.subscribers[hole] = id;
+                #[expect(clippy::cast_possible_truncation, reason = "a place is a u32")]
+                moved(id, index, hole as u32);
+            }
+            hole = last;
+            match region {
+                0 => state.cursor -= 1,
+                1 => state.end -= 1,
+                _ => {}
+            }
+        }
+        state.subscribers.pop();
+        self.release(index);
+    }
+
+    /// The topic's index, if it is alive.
+    pub(crate) fn index(&mut self, topic: Topic) -> Option<u32> {
+        self.live(topic).map(|_| topic.index)
+    }
+
+    /// How many connections of this shard are subscribed.
+    pub(crate) fn subscribers(&mut self, topic: Topic) -> usize {
+        self.live(topic).map_or(0, |state| state.subscribers.len())
+    }
+
+    /// Queues a frame for every subscriber but its author. `false` when the topic is gone or too
+    /// much waits.
+    pub(crate) fn publish(
+        &mut self,
+        topic: Topic,
+        by: Option<ConnectionId>,
+        header: &[u8],
+        payload: &[u8],
+    ) -> bool {
+        let Some(state) = self.live(topic) else { return false };
+        if state.pending.len() + header.len() + payload.len() > PENDING_BYTES {
+            return false;
+        }
+        let start = state.pending.len();
+        state.pending.extend_from_slice(header);
+        state.pending.extend_from_slice(payload);
+        state.pending_messages += 1;
+        state.unforwarded_messages += 1;
+        if let Some(by) = by {
+            state.authored.push(Authored { by, start, end: state.pending.len() });
+        }
+        if state.forwarded == start {
+            self.unforwarded.push(topic.index);
+        }
+        self.enqueue(topic.index);
+        true
+    }
+
+    /// Queues frames that came from another shard. `false` when nobody here is subscribed or too
+    /// much waits.
+    pub(crate) fn deliver(&mut self, name: &str, frames: &[u8], messages: u64) -> bool {
+        let Some(index) = self.by_name.get(name).copied() else { return true };
+        let state = &mut self.states[index as usize];
+        if state.pending.len() + frames.len() > PENDING_BYTES {
+            return false;
+        }
+        // What is ours and waits to be forwarded must stay one range: mail is handled when nothing
+        // does.
+        debug_assert_eq!(state.forwarded, state.pending.len());
+        state.pending.extend_from_slice(frames);
+        state.pending_messages += messages;
+        state.forwarded = state.pending.len();
+        self.enqueue(index);
+        true
+    }
+
+    /// Takes the next publications that other shards have to be told of.
+    pub(crate) fn take_unforwarded(&mut self) -> Option<(Arc<str>, Bytes, u64)> {
+        let index = self.unforwarded.pop()?;
+        let state = &mut self.states[index as usize];
+        let frames = Bytes::copy_from_slice(&state.pending[state.forwarded..]);
+        state.forwarded = state.pending.len();
+        let messages = std::mem::take(&mut state.unforwarded_messages);
+        Some((Arc::clone(state.name.as_ref()?), frames, messages))
+    }
+
+    /// Forgets what other shards would have to be told of: there are none.
+    pub(crate) fn skip_forwarding(&mut self) {
+        while let Some(index) = self.unforwarded.pop() {
+            let state = &mut self.states[index as usize];
+            state.forwarded = state.pending.len();
+            state.unforwarded_messages = 0;
+        }
+    }
+
+    fn enqueue(&mut self, index: u32) {
+        let state = &mut self.states[index as usize];
+        if !state.queued {
+            state.queued = true;
+            self.queue.push_back(index);
+        }
+    }
+
+    /// Whether a fan-out is under way or due.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Takes the next slice of at most `max` subscribers: their topic, the batch, and the range of
+    /// places. Publications that wait become the batch when none is under way.
+    pub(crate) fn next_slice(&mut self, max: usize) -> Option<Slice> {
+        let index = self.queue.pop_front()?;
+        let state = &mut self.states[index as usize];
+        if state.under_way.is_none() {
+            state.under_way = Some(Batch {
+                frames: Bytes::from(std::mem::take(&mut state.pending)),
+                messages: std::mem::take(&mut state.pending_messages),
+                authored: std::mem::take(&mut state.authored),
+            });
+            state.forwarded = 0;
+            state.cursor = 0;
+            state.end = state.subscribers.len();
+        }
+        let from = state.cursor;
+        state.cursor = state.end.min(from + max);
+        Some(Slice { index, from, to: state.cursor, batch: state.under_way.take()? })
+    }
+
+    /// The subscriber at a place of a topic.
+    #[inline]
+    pub(crate) fn subscriber(&self, index: u32, place: usize) -> Option<ConnectionId> {
+        self.states.get(index as usize)?.subscribers.get(place).copied()
+    }
+
+    /// Gives a slice back; its topic stands in line again if its fan-out goes on or more waits.
+    pub(crate) fn finish_slice(&mut self, slice: Slice) {
+        let state = &mut self.states[slice.index as usize];
+        if state.cursor < state.end {
+            state.under_way = Some(slice.batch);
+            self.queue.push_back(slice.index);
+            return;
+        }
+        state.cursor = 0;
+        state.end = 0;
+        if state.pending.is_empty() {
+            state.queued = false;
+            self.release(slice.index);
+        } else {
+            self.queue.push_back(slice.index);
+        }
+    }
+}
+
+/// Part of a fan-out; see [`Topics::next_slice`].
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) index: u32,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) batch: Batch,
+}

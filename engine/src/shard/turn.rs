@@ -1,0 +1,406 @@
+//! What one turn of the loop wants sent.
+//!
+//! A driver lends a `Turn` to everything that may send while it handles a batch of completions.
+//! Each connection's output becomes a chain of segments: ranges of the receive buffer it arrived
+//! in (an echo costs no copy), of the turn's arena (small frames), or of shared chunks
+//! (publications, assembled messages). Adjacent ranges merge, so that however many frames a
+//! connection queues in a turn, they leave in one send. When the driver has settled the sends the
+//! whole turn is cleared at once: nothing is freed, nothing is counted per message.
+
+use bytes::Bytes;
+
+use super::table::ConnectionId;
+use crate::conn::Assembly;
+
+/// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
+const BLOCK: usize = 64 << 10;
+/// Most ranges that leave in one send.
+const SEGMENTS_MAX: u32 = 1024;
+/// No segment follows.
+const END: u32 = u32::MAX;
+
+/// Names a receive buffer that a driver has lent; only the driver knows what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loan(pub(crate) u32);
+
+/// Memory that lives longer than the block it is cut from: a publication, a message, a big frame.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Chunk {
+    /// Shared with other connections or shards.
+    Shared(Bytes),
+    /// A message that spanned reads, on its way back.
+    Assembly(Box<Assembly>),
+    /// Taken by a connection that could not be sent to at once.
+    Taken,
+}
+
+impl Chunk {
+    /// The bytes of the chunk.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Assembly(assembly) => assembly.framed(),
+            Self::Taken => &[],
+        }
+    }
+}
+
+/// Which memory a segment is a range of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A receive buffer.
+    Lent(Loan),
+    /// A block of the arena.
+    Arena(u32),
+    /// A chunk.
+    Chunk(u32),
+}
+
+/// A range of bytes to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) source: Source,
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+    next: u32,
+}
+
+/// One connection's output in this turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) id: ConnectionId,
+    first: u32,
+    last: u32,
+    /// How many segments.
+    pub(crate) segments: u32,
+    /// How many bytes.
+    pub(crate) bytes: u32,
+}
+
+/// A connection's place in the current turn; stale as soon as the turn is cleared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket {
+    epoch: u32,
+    entry: u32,
+}
+
+/// A machine's handle on a connection's place in the turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Output(Ticket);
+
+impl Default for Output {
+    fn default() -> Self {
+        Self(Ticket::NONE)
+    }
+}
+
+impl Ticket {
+    /// No place in any turn.
+    pub(crate) const NONE: Self = Self { epoch: 0, entry: 0 };
+}
+
+/// Everything that one turn of the loop wants sent; see the module's text.
+#[derive(Debug)]
+pub struct Turn {
+    epoch: u32,
+    entries: Vec<Entry>,
+    segments: Vec<Segment>,
+    blocks: Vec<Vec<u8>>,
+    /// The block being filled, and how far.
+    block: usize,
+    used: usize,
+    chunks: Vec<Chunk>,
+    /// Bytes to be sent, all connections together.
+    bytes: usize,
+    /// Whether the receive buffer lent last is referred to.
+    lent: bool,
+    /// The chunk promised to the message being delivered.
+    promised: Option<u32>,
+    /// Assemblies to use again.
+    #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
+    spare: Vec<Box<Assembly>>,
+    spare_bytes: usize,
+}
+
+/// Bytes of assemblies kept for the next messages that span reads.
+const SPARE_BYTES: usize = 8 << 20;
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            entries: Vec::with_capacity(1024),
+            segments: Vec::with_capacity(1024),
+            blocks: Vec::new(),
+            block: 0,
+            used: 0,
+            chunks: Vec::new(),
+            bytes: 0,
+            lent: false,
+            promised: None,
+            spare: Vec::new(),
+            spare_bytes: 0,
+        }
+    }
+}
+
+impl Turn {
+    /// Bytes to be sent so far.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is to be sent.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether something sent since the last call points into the receive buffer that was lent:
+    /// then that buffer must be kept until the turn is cleared.
+    #[inline]
+    pub fn took_loan(&mut self) -> bool {
+        std::mem::take(&mut self.lent)
+    }
+
+    /// Bytes that `ticket`'s connection has queued in this turn.
+    #[inline]
+    pub(crate) fn queued(&self, ticket: Ticket) -> usize {
+        self.entry(ticket).map_or(0, |entry| entry.bytes as usize)
+    }
+
+    /// Queues a range of the receive buffer that is lent at the moment.
+    #[inline]
+    pub(crate) fn push_lent(
+        &mut self,
+        id: ConnectionId,
+        ticket: &mut Ticket,
+        loan: Loan,
+        start: usize,
+        len: usize,
+    ) {
+        self.lent = true;
+        self.push(id, ticket, Source::Lent(loan), start, len);
+    }
+
+    /// Queues bytes by copying them into the arena, or into a chunk when they are many.
+    #[inline]
+    pub(crate) fn push_copy(&mut self, id: ConnectionId, ticket: &mut Ticket, parts: [&[u8]; 2]) {
+        let len = parts[0].len() + parts[1].len();
+        if len > BLOCK {
+            let whole = Bytes::from(parts.concat());
+            let chunk = self.add_chunk(Chunk::Shared(whole));
+            return self.push(id, ticket, Source::Chunk(chunk), 0, len);
+        }
+        if self.blocks.is_empty() || self.used + len > BLOCK {
+            self.next_block();
+        }
+        let start = self.used;
+        for part in parts {
+            self.blocks[self.block][self.used..self.used + part.len()].copy_from_slice(part);
+            self.used += part.len();
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a turn holds far fewer blocks")]
+        let block = self.block as u32;
+        self.push(id, ticket, Source::Arena(block), start, len);
+    }
+
+    /// Keeps `chunk` until the turn is cleared, so that many connections can refer to it.
+    pub(crate) fn add_chunk(&mut self, chunk: Chunk) -> u32 {
+        self.chunks.push(chunk);
+        u32::try_from(self.chunks.len() - 1).expect("a turn holds far fewer chunks")
+    }
+
+    /// Queues a range of a chunk.
+    #[inline]
+    pub(crate) fn push_chunk(
+        &mut self,
+        id: ConnectionId,
+        ticket: &mut Ticket,
+        chunk: u32,
+        start: usize,
+        len: usize,
+    ) {
+        self.push(id, ticket, Source::Chunk(chunk), start, len);
+    }
+
+    /// Queues a range of the assembly whose message is being delivered; it becomes a chunk when it
+    /// is recycled.
+    pub(crate) fn push_assembly(
+        &mut self,
+        id: ConnectionId,
+        ticket: &mut Ticket,
+        start: usize,
+        len: usize,
+    ) {
+        let chunk = match self.promised {
+            Some(chunk) => chunk,
+            None => {
+                let chunk = self.add_chunk(Chunk::Taken);
+                self.promised = Some(chunk);
+                chunk
+            }
+        };
+        self.push(id, ticket, Source::Chunk(chunk), start, len);
+    }
+
+    /// Takes an assembly from those kept for reuse.
+    pub(crate) fn take_assembly(&mut self) -> Box<Assembly> {
+        match self.spare.pop() {
+            Some(assembly) => {
+                self.spare_bytes -= assembly.capacity();
+                assembly
+            }
+            None => Box::default(),
+        }
+    }
+
+    /// Gets an assembly back: it stays until the turn is cleared when something sent points into
+    /// it.
+    pub(crate) fn recycle(&mut self, mut assembly: Box<Assembly>) {
+        if let Some(chunk) = self.promised.take() {
+            self.chunks[chunk as usize] = Chunk::Assembly(assembly);
+        } else if self.spare_bytes + assembly.capacity() <= SPARE_BYTES {
+            assembly.clear();
+            self.spare_bytes += assembly.capacity();
+            self.spare.push(assembly);
+        }
+    }
+
+    /// The connections that have something to send, in the order of their first frame.
+    #[must_use]
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The ranges of one entry, in order.
+    pub(crate) fn segments(&self, entry: &Entry) -> impl Iterator<Item = Segment> {
+        let mut next = entry.first;
+        std::iter::from_fn(move || {
+            let segment = *self.segments.get(next as usize)?;
+            next = segment.next;
+            Some(segment)
+        })
+    }
+
+    /// The bytes of a segment that does not lie in a receive buffer.
+    #[must_use]
+    pub(crate) fn resolve(&self, segment: Segment) -> Option<&[u8]> {
+        let whole = match segment.source {
+            Source::Lent(_) => return None,
+            Source::Arena(block) => &self.blocks[block as usize],
+            Source::Chunk(chunk) => self.chunks[chunk as usize].as_slice(),
+        };
+        whole.get(segment.start as usize..)?.get(..segment.len as usize)
+    }
+
+    /// Takes a chunk out of the turn if it can be owned without copying its bytes: a share of a
+    /// publication, or an assembly, which only one connection refers to.
+    pub(crate) fn take_chunk(&mut self, chunk: u32) -> Chunk {
+        match &mut self.chunks[chunk as usize] {
+            Chunk::Shared(bytes) => Chunk::Shared(bytes.clone()),
+            other => std::mem::replace(other, Chunk::Taken),
+        }
+    }
+
+    /// Queues a range of the receive buffer that is lent at the moment: for machines that keep
+    /// their own place in the turn.
+    pub fn send_lent(
+        &mut self,
+        id: ConnectionId,
+        output: &mut Output,
+        loan: Loan,
+        range: std::ops::Range<usize>,
+    ) {
+        self.push_lent(id, &mut output.0, loan, range.start, range.len());
+    }
+
+    /// Queues bytes by copying them: for machines that keep their own place in the turn.
+    pub fn send_copy(&mut self, id: ConnectionId, output: &mut Output, bytes: &[u8]) {
+        self.push_copy(id, &mut output.0, [bytes, &[]]);
+    }
+
+    /// Queues a shared chunk: for machines that keep their own place in the turn.
+    pub fn send_shared(&mut self, id: ConnectionId, output: &mut Output, bytes: Bytes) {
+        let len = bytes.len();
+        let chunk = self.add_chunk(Chunk::Shared(bytes));
+        self.push_chunk(id, &mut output.0, chunk, 0, len);
+    }
+
+    /// Takes back an entry that has more segments than a system call takes; its bytes are the
+    /// caller's business then.
+    pub(crate) fn withdraw_oversized(&mut self) -> Option<Entry> {
+        if self.segments.len() <= SEGMENTS_MAX as usize {
+            return None;
+        }
+        let entry = self.entries.iter_mut().find(|entry| entry.segments > SEGMENTS_MAX)?;
+        let withdrawn = *entry;
+        entry.segments = 0;
+        Some(withdrawn)
+    }
+
+    /// Forgets everything: the sends are settled.
+    pub(crate) fn clear(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1).max(1);
+        self.entries.clear();
+        self.segments.clear();
+        self.block = 0;
+        self.used = 0;
+        self.bytes = 0;
+        while let Some(chunk) = self.chunks.pop() {
+            if let Chunk::Assembly(assembly) = chunk {
+                self.recycle(assembly);
+            }
+        }
+    }
+
+    #[inline]
+    fn entry(&self, ticket: Ticket) -> Option<&Entry> {
+        if ticket.epoch == self.epoch { self.entries.get(ticket.entry as usize) } else { None }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a turn is cut off far below 4 GiB")]
+    fn push(
+        &mut self,
+        id: ConnectionId,
+        ticket: &mut Ticket,
+        source: Source,
+        start: usize,
+        len: usize,
+    ) {
+        self.bytes += len;
+        let (start, len) = (start as u32, len as u32);
+        let index = self.segments.len() as u32;
+        if ticket.epoch != self.epoch {
+            *ticket = Ticket { epoch: self.epoch, entry: self.entries.len() as u32 };
+            self.segments.push(Segment { source, start, len, next: END });
+            self.entries.push(Entry { id, first: index, last: index, segments: 1, bytes: len });
+            return;
+        }
+        let entry = &mut self.entries[ticket.entry as usize];
+        entry.bytes += len;
+        let last = &mut self.segments[entry.last as usize];
+        if last.source == source && last.start + last.len == start {
+            last.len += len;
+            return;
+        }
+        last.next = index;
+        entry.last = index;
+        entry.segments += 1;
+        self.segments.push(Segment { source, start, len, next: END });
+    }
+
+    fn next_block(&mut self) {
+        if !self.blocks.is_empty() {
+            self.block += 1;
+        }
+        if self.block == self.blocks.len() {
+            self.blocks.push(vec![0; BLOCK]);
+        }
+        self.used = 0;
+    }
+}

@@ -1,0 +1,328 @@
+//! What no linter sees: budgets, where `unsafe` lives, which layer may know which, leftovers; and
+//! the table that says which test holds which rule of the protocol.
+
+mod conformance;
+mod source;
+
+use std::os::unix::fs::PermissionsExt;
+
+use source::{Source, body_ranges, closing, line, sources, walk, words, workspace};
+
+/// Lines of a file without its tests.
+const FILE_MAX: usize = 600;
+/// Lines of a file with its tests, and of a file of tests.
+const FILE_WITH_TESTS_MAX: usize = 900;
+/// Lines of a function's body, without blank lines and comments.
+const FUNCTION_MAX: usize = 70;
+
+/// The modules of the engine and how high each stands. A module may know those below it and those
+/// beside it; what concerns `sys` is in [`may_know`].
+const LAYERS: &[(&str, u8)] = &[
+    ("wire", 0),
+    ("handshake", 1),
+    ("conn", 2),
+    ("config", 3),
+    ("error", 3),
+    ("handler", 3),
+    ("hub", 3),
+    ("metrics", 3),
+    ("shard", 3),
+    ("driver", 4),
+    ("server", 5),
+    ("bin", 6),
+];
+
+fn rank(module: &str) -> Option<u8> {
+    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, rank)| *rank)
+}
+
+/// Whether the module `from` may name `to`, and the module `inner` inside it.
+fn may_know(from: &str, to: &str, inner: Option<&str>) -> bool {
+    match (from, to) {
+        _ if from == to => true,
+        // Kernel objects are for the loops; the handshake has the scanner's wider builds, the hub
+        // what wakes a shard from another thread.
+        ("handshake", "sys") => inner == Some("simd"),
+        ("hub", "sys") => inner == Some("doorbell"),
+        (_, "sys") => rank(from) >= rank("driver"),
+        // The ring holds what a shard sends until the kernel has read it; of the loops and all
+        // above them it knows nothing.
+        ("sys", _) => rank(to) < rank("driver"),
+        _ => rank(to) <= rank(from),
+    }
+}
+
+/// Fails with one line per finding.
+fn none(findings: &[String], what: &str) {
+    assert!(findings.is_empty(), "{what}:\n  {}", findings.join("\n  "));
+}
+
+#[test]
+fn files_are_within_their_budget() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let lines = source.text.lines().count();
+        if lines > FILE_WITH_TESTS_MAX {
+            findings.push(format!("{}: {lines} lines, {FILE_WITH_TESTS_MAX} at most", source.path));
+        }
+        let own = lines - test_lines(&source);
+        if own > FILE_MAX && !source.is_test() {
+            findings.push(format!("{}: {own} lines, {FILE_MAX} at most", source.path));
+        }
+    }
+    none(&findings, "files that are too long");
+}
+
+/// The lines of the modules called `tests` in a file.
+fn test_lines(source: &Source) -> usize {
+    words(&source.code, "mod tests")
+        .filter_map(|at| {
+            let open = at + source.code[at..].find(['{', ';'])?;
+            let length = source.code[at..=closing(&source.code, open)].lines().count();
+            source.code[open..].starts_with('{').then_some(length)
+        })
+        .sum()
+}
+
+#[test]
+fn functions_are_within_their_budget() {
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        for body in body_ranges(&source.code) {
+            seen += 1;
+            let inner = &source.code[body.range.start + 1..body.range.end];
+            let lines = inner.lines().filter(|line| !line.trim().is_empty()).count();
+            if lines > FUNCTION_MAX {
+                findings.push(format!("{}: `{}` has {lines} lines", source.path, body.name));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} functions found");
+    none(&findings, &format!("functions above {FUNCTION_MAX} lines"));
+}
+
+#[test]
+fn unsafe_code_lives_in_sys_only() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let sys = source.path.starts_with("engine/src/sys/") || source.path == "engine/src/sys.rs";
+        if let Some(at) = words(&source.code, "unsafe").next().filter(|_| !sys) {
+            findings.push(format!("{}:{}", source.path, line(&source.code, at)));
+        }
+    }
+    none(&findings, "`unsafe` outside engine/src/sys");
+}
+
+#[test]
+fn imports_point_down_the_layers() {
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        let Some(module) = source.module() else { continue };
+        let Some(&from) = module.first() else { continue };
+        if rank(from).is_none() && from != "sys" {
+            findings.push(format!("{}: `{from}` has no place in LAYERS of this test", source.path));
+        }
+        for (at, path) in crate_paths(&source, module.len()) {
+            seen += 1;
+            let to = path[0].as_str();
+            let known = rank(to).is_some() || to == "sys";
+            if known && !may_know(from, to, path.get(1).map(String::as_str)) {
+                let line = line(&source.code, at);
+                findings.push(format!(
+                    "{}:{line}: `{from}` names `{}`",
+                    source.path,
+                    path.join("::")
+                ));
+            }
+        }
+    }
+    assert!(seen > 3, "only {seen} imports found");
+    none(&findings, "names of a higher layer");
+}
+
+/// The paths from the crate's root that a file names, each as its first two parts, with where it
+/// stands. `depth` is how many modules the file is below the root.
+fn crate_paths(source: &Source, depth: usize) -> Vec<(usize, Vec<String>)> {
+    let code = &source.code;
+    let roots = ["crate::".to_owned(), "super::".repeat(depth)];
+    let mut found = Vec::new();
+    for root in roots.iter().filter(|root| !root.is_empty()) {
+        for (at, _) in code.match_indices(root.as_str()) {
+            let whole = !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+            let rest = &code[at + root.len()..];
+            if !whole || rest.starts_with("super::") {
+                continue;
+            }
+            match rest.strip_prefix('{') {
+                None => found.push((at, path(rest))),
+                Some(_) => found.extend(members(rest).into_iter().map(|member| (at, path(member)))),
+            }
+        }
+    }
+    found
+}
+
+/// The members of the group in braces that `rest` begins with, nested groups left as they are.
+fn members(rest: &str) -> Vec<&str> {
+    let inner = &rest[1..closing(rest, 0)];
+    let mut depth = 0;
+    let parts = inner.split(move |c| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+/// The first two parts of a path.
+fn path(text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
+    let parts = text[..end.unwrap_or(text.len())].split("::");
+    parts.take(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn layers_tell_up_from_down() {
+    assert!(may_know("conn", "wire", None) && !may_know("wire", "conn", None));
+    assert!(may_know("shard", "hub", None) && !may_know("conn", "hub", None));
+    assert!(may_know("driver", "sys", Some("ring")) && !may_know("shard", "sys", Some("ring")));
+    assert!(may_know("handshake", "sys", Some("simd")));
+    assert!(!may_know("handshake", "sys", Some("ring")) && !may_know("handshake", "sys", None));
+    assert!(may_know("sys", "shard", None) && !may_know("sys", "driver", None));
+    assert!(may_know("hub", "sys", Some("doorbell")) && !may_know("wire", "server", None));
+    let text = "use crate::{wire::{A, B}, sys::ring::X}; use super::super::conn; crate::shard::f()";
+    let source = Source {
+        path: "engine/src/wire/deep.rs".to_owned(),
+        text: text.to_owned(),
+        code: text.to_owned(),
+    };
+    let found: Vec<_> = crate_paths(&source, 2).into_iter().map(|(_, path)| path).collect();
+    let expected = [&["wire", ""][..], &["sys", "ring"], &["shard", "f"], &["conn"]];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn protocol_errors_cite_their_section() {
+    let all = sources();
+    let source = all.iter().find(|source| source.path == "engine/src/wire/error.rs");
+    let text = &source.expect("the file of ProtocolError").text;
+    let body = text.split_once("pub enum ProtocolError {").expect("the enum").1;
+    let body = body.split_once("\n}").expect("its end").0;
+    let mut docs = String::new();
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for line in body.lines().map(str::trim) {
+        if let Some(doc) = line.strip_prefix("///") {
+            docs.push_str(doc);
+        } else if line.starts_with(char::is_uppercase) {
+            seen += 1;
+            let cited = docs.contains("draft-02 §") || docs.contains("RFC 6455 §");
+            if !cited || conformance::ids(&docs).is_empty() {
+                findings.push(line.to_owned());
+            }
+            docs.clear();
+        }
+    }
+    assert_eq!(seen, ringbolt::wire::ProtocolError::ALL.len(), "variants read and variants there");
+    none(&findings, "variants whose docs name no section or no rule");
+}
+
+#[test]
+fn nothing_is_left_over() {
+    let marks = [concat!("FIX", "ME"), concat!("XX", "X"), concat!("TO", "DO")];
+    let macros = [concat!("to", "do!"), concat!("unimpl", "emented!"), concat!("db", "g!")];
+    let mut findings = Vec::new();
+    for source in sources() {
+        for (number, (text, code)) in source.text.lines().zip(source.code.lines()).enumerate() {
+            let marked = marks.iter().any(|mark| words(text, mark).next().is_some());
+            let unfinished = macros.iter().any(|name| code.contains(name));
+            let ignored = code.contains("#[ignore");
+            let silenced = code.contains("#[allow(") || code.contains("#![allow(");
+            if marked || unfinished || ignored || silenced {
+                findings.push(format!("{}:{}: {}", source.path, number + 1, text.trim()));
+            }
+        }
+    }
+    none(&findings, "leftovers");
+}
+
+#[test]
+fn every_file_is_part_of_a_crate() {
+    let all = sources();
+    let mut findings = Vec::new();
+    for source in all.iter().filter(|source| !is_crate_root(&source.path)) {
+        let (folder, file) = source.path.rsplit_once('/').expect("a folder");
+        // `a/b/mod.rs` is named by the owner of `a`, `a/b.rs` by the owner of `a` too.
+        let (folder, name) = match file {
+            "mod.rs" => folder.rsplit_once('/').expect("a folder"),
+            _ => (folder, file.trim_end_matches(".rs")),
+        };
+        let declares = |other: &&Source| {
+            let by_module = owns(&other.path, folder)
+                && words(&other.code, "mod").any(|at| {
+                    let rest = other.code[at + 3..].trim_start();
+                    rest.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(';'))
+                });
+            let by_path = other.text.contains(&format!("/{file}\""));
+            other.path != source.path && (by_module || by_path)
+        };
+        if all.iter().find(declares).is_none() {
+            findings.push(source.path.clone());
+        }
+    }
+    none(&findings, "files that no module names");
+}
+
+/// Whether a file is a crate of its own, by cargo's conventions.
+fn is_crate_root(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').collect();
+    match parts[..] {
+        [_, "build.rs"] | [_, "src", "lib.rs" | "main.rs"] => true,
+        [.., "src", "bin", _] | [.., "src", "bin", _, "main.rs"] => true,
+        [_, "tests" | "benches" | "examples", ref inner @ ..] => {
+            inner.len() == 1 || inner.len() == 2 && inner[1] == "main.rs"
+        }
+        ["engine", "fuzz", "fuzz_targets", _] => true,
+        _ => false,
+    }
+}
+
+/// Whether the file at `path` may declare the modules that lie in `folder`.
+fn owns(path: &str, folder: &str) -> bool {
+    let (own, file) = path.rsplit_once('/').expect("a folder");
+    let root = is_crate_root(path) || file == "mod.rs";
+    if root { own == folder } else { path.trim_end_matches(".rs") == folder }
+}
+
+#[test]
+fn scripts_can_be_run() {
+    let root = workspace();
+    let mut files = Vec::new();
+    for folder in ["scripts", ".ci", "engine/tests/interop"] {
+        walk(&root.join(folder), &mut files);
+    }
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for path in files {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        if !text.starts_with("#!") {
+            continue;
+        }
+        seen += 1;
+        let mode = path.metadata().expect("metadata").permissions().mode();
+        if mode & 0o111 != 0o111 {
+            findings.push(format!("{}: mode {mode:o}", path.display()));
+        }
+        let shell = text.lines().next().is_some_and(|first| first.contains("bash"));
+        if shell && !text.contains("set -euo pipefail") {
+            findings.push(format!("{}: goes on after an error", path.display()));
+        }
+    }
+    assert!(seen > 0, "no script found");
+    none(&findings, "scripts that cannot be run as they are");
+}
