@@ -9,6 +9,8 @@
 //! program ends by itself, and fails if anything went wrong. [`run`] is all that a transport has to
 //! do: wait for bytes or a deadline, hand over what came, write what is to be written.
 
+#![expect(clippy::print_stdout, reason = "it shows on the terminal what happens")]
+
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use ringbolt::conn::{Config, Connection, ConnectionEvent, Message};
+use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent, Message};
 use ringbolt::handshake::{ClientRequest, ServerPolicy, Url};
 
 /// The subprotocol that both sides speak.
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn serve(listener: &TcpListener) -> Result<(), Box<dyn Error>> {
     let (socket, peer) = listener.accept()?;
     let policy = ServerPolicy::new().subprotocols([SUBPROTOCOL]);
-    let config = Arc::new(Config::default().with_policy(policy));
+    let config = Arc::new(ConnectionConfig::default().with_policy(policy));
     let mut connection = Connection::server(&config, Instant::now());
     run(&mut connection, socket, |event| match event {
         ConnectionEvent::Request(upgrade) => {
@@ -66,7 +68,7 @@ fn ask(server: SocketAddr) -> Result<Vec<String>, Box<dyn Error>> {
     let request = ClientRequest::builder(url, "http://example.com").protocols([SUBPROTOCOL]);
     let request = Arc::new(request.build()?);
     let socket = TcpStream::connect(server)?;
-    let config = Arc::new(Config::default());
+    let config = Arc::new(ConnectionConfig::default());
     let mut connection =
         Connection::client(&config, &request, &mut fastrand::Rng::new(), Instant::now());
     let mut echoes = Vec::new();

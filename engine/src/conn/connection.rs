@@ -19,7 +19,7 @@ use crate::wire::{Dialect, ProtocolError};
 /// What connections have in common; share one by `Arc`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Config {
+pub struct ConnectionConfig {
     /// Bounds on frames and messages.
     pub limits: Limits,
     /// Bounds on the peer's handshake.
@@ -33,7 +33,7 @@ pub struct Config {
     pub closing_timeout: Duration,
 }
 
-impl Default for Config {
+impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -45,7 +45,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl ConnectionConfig {
     /// Sets the bounds on frames and messages.
     #[must_use]
     pub const fn with_limits(mut self, limits: Limits) -> Self {
@@ -96,7 +96,7 @@ impl Config {
 /// the socket while `transmit` is longer than the program likes.
 #[derive(Debug)]
 pub struct Connection {
-    config: Arc<Config>,
+    config: Arc<ConnectionConfig>,
     opening: Opening,
     /// The peer's handshake so far, if it did not arrive in one piece.
     gathered: Vec<u8>,
@@ -132,7 +132,7 @@ struct Core {
 impl Connection {
     /// The server's side of a connection that was accepted at `now`.
     #[must_use]
-    pub fn server(config: &Arc<Config>, now: Instant) -> Self {
+    pub fn server(config: &Arc<ConnectionConfig>, now: Instant) -> Self {
         let opening = Opening::Server(ServerHandshake::new());
         Self::new(config, Role::Server, now, opening, Vec::new())
     }
@@ -141,7 +141,7 @@ impl Connection {
     /// handshake is ready to transmit. The same state of `rng` gives the same keys.
     #[must_use]
     pub fn client(
-        config: &Arc<Config>,
+        config: &Arc<ConnectionConfig>,
         request: &Arc<ClientRequest>,
         rng: &mut Rng,
         now: Instant,
@@ -151,7 +151,13 @@ impl Connection {
         Self::new(config, Role::Client, now, opening, out)
     }
 
-    fn new(config: &Arc<Config>, role: Role, now: Instant, opening: Opening, out: Vec<u8>) -> Self {
+    fn new(
+        config: &Arc<ConnectionConfig>,
+        role: Role,
+        now: Instant,
+        opening: Opening,
+        out: Vec<u8>,
+    ) -> Self {
         let (inbound, outbound) = halves(Dialect::Hybi02, role);
         let core = Core {
             outbound,
@@ -289,7 +295,7 @@ impl Connection {
 #[derive(Debug)]
 #[must_use = "what is not drawn is lost"]
 pub struct Received<'c> {
-    config: &'c Config,
+    config: &'c ConnectionConfig,
     opening: &'c mut Opening,
     gathered: &'c mut Vec<u8>,
     /// Until `events` has it.
@@ -306,7 +312,6 @@ pub struct Received<'c> {
 /// What happened on a [`Connection`]. It is borrowed from the received bytes and cannot be kept.
 #[derive(Debug)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "the large ones come once in a connection's life")]
 pub enum ConnectionEvent<'e> {
     /// To a server: a client asks for a WebSocket, and the policy has no objection. Accept or
     /// reject it; dropped, it is rejected.
@@ -394,7 +399,7 @@ impl Opening {
     /// The event that the handshake in `received` makes, and its length, once it is whole or wrong.
     fn read<'e>(
         &mut self,
-        config: &'e Config,
+        config: &'e ConnectionConfig,
         received: &'e [u8],
         core: &'e mut Core,
         now: Instant,

@@ -11,11 +11,11 @@
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //!
-//! use ringbolt::conn::{Config, Connection, ConnectionEvent, Message};
+//! use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent, Message};
 //! use ringbolt::handshake::{ClientRequest, Url};
 //!
 //! let now = Instant::now();
-//! let config = Arc::new(Config::default());
+//! let config = Arc::new(ConnectionConfig::default());
 //! let url = Url::parse("ws://example.com/chat")?;
 //! let request = Arc::new(ClientRequest::builder(url, "http://example.com").build()?);
 //!
@@ -62,13 +62,17 @@
 //! # }
 //! ```
 //!
-//! nor leave the function that drew it:
+//! nor leave the method that drew it:
 //!
 //! ```compile_fail,E0521
 //! # use ringbolt::conn::{ConnectionEvent, Message};
-//! fn on_event<'k>(kept: &mut Vec<Message<'k>>, event: ConnectionEvent<'_>) {
-//!     if let ConnectionEvent::Message(message, _) = event {
-//!         kept.push(message);
+//! struct Kept(Vec<Message<'static>>);
+//!
+//! impl Kept {
+//!     fn on_event(&mut self, event: ConnectionEvent<'_>) {
+//!         if let ConnectionEvent::Message(message, _) = event {
+//!             self.0.push(message);
+//!         }
 //!     }
 //! }
 //! ```
@@ -84,7 +88,9 @@ mod outbound;
 mod state;
 
 pub use assembly::Assembly;
-pub use connection::{Config, Connection, ConnectionEvent, Failure, Received, Sender, Upgrade};
+pub use connection::{
+    Connection, ConnectionConfig, ConnectionEvent, Failure, Received, Sender, Upgrade,
+};
 pub(crate) use inbound::Origin;
 pub use inbound::{Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};

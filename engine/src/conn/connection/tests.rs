@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use proptest::prelude::*;
 
-use super::{Config, Connection, ConnectionEvent, Failure};
+use super::{Connection, ConnectionConfig, ConnectionEvent, Failure};
 use crate::conn::{Limits, Message, Role, State};
 use crate::handshake::{ClientRequest, HeadLimits, RequestError, ResponseError, ServerPolicy, Url};
 use crate::wire::ProtocolError;
@@ -35,20 +35,20 @@ struct Side {
 
 impl Side {
     fn server() -> Self {
-        Self::server_with(Config::default().with_policy(policy()))
+        Self::server_with(ConnectionConfig::default().with_policy(policy()))
     }
 
-    fn server_with(config: Config) -> Self {
+    fn server_with(config: ConnectionConfig) -> Self {
         let now = Instant::now();
         let connection = Connection::server(&Arc::new(config), now);
         Self { connection, now, seen: Vec::new() }
     }
 
     fn client() -> Self {
-        Self::client_with(Config::default())
+        Self::client_with(ConnectionConfig::default())
     }
 
-    fn client_with(config: Config) -> Self {
+    fn client_with(config: ConnectionConfig) -> Self {
         let now = Instant::now();
         let url = Url::parse("ws://example.com/demo").unwrap();
         let request = ClientRequest::builder(url, "http://example.com").protocols(["sample"]);
@@ -213,7 +213,7 @@ fn frames_behind_the_answer_are_read() {
 fn a_head_is_gathered_up_to_its_limit() {
     // covers: CONF-03, SEC-06
     let head_limits = HeadLimits::default().with_max_bytes(1000);
-    let mut side = Side::server_with(Config::default().with_head_limits(head_limits));
+    let mut side = Side::server_with(ConnectionConfig::default().with_head_limits(head_limits));
     let head = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 5000]].concat();
     for byte in &head {
         side.feed(&[*byte]);
@@ -232,7 +232,7 @@ fn the_largest_head_fits_in_pieces_with_frames_behind_it() {
     let limits = HeadLimits::default().with_max_bytes(head);
     for (max, fits) in [(head, true), (head - 1, false)] {
         let limits = limits.with_max_bytes(max);
-        let config = Config::default().with_policy(policy()).with_head_limits(limits);
+        let config = ConnectionConfig::default().with_policy(policy()).with_head_limits(limits);
         for cut in [1, head - 2, head - 1, head, head + 4] {
             let mut side = Side::server_with(config.clone());
             let tail = crate::conn::tests::frame(0x04, &[b'x'; 3000]);
@@ -248,7 +248,7 @@ fn the_largest_head_fits_in_pieces_with_frames_behind_it() {
 fn what_the_policy_refuses_is_answered_and_ended() {
     // covers: HS-S-10, CLOSE-04, SEC-02, SEC-03
     let policy = policy().hosts(["example.org"]);
-    let mut side = Side::server_with(Config::default().with_policy(policy));
+    let mut side = Side::server_with(ConnectionConfig::default().with_policy(policy));
     side.feed(&[REQUEST, b"\x04\x02hi"].concat());
     let failure = Failure::Request(RequestError::HostRefused);
     assert_eq!(side.seen, [format!("failed {failure:?}")]);
@@ -478,7 +478,7 @@ fn scripts_learn_one_thing() {
 fn limits_reach_the_frames() {
     // covers: CONF-03, SEC-06
     let limits = Limits::default().with_max_frame_bytes(4);
-    let config = Config::default().with_policy(policy()).with_limits(limits);
+    let config = ConnectionConfig::default().with_policy(policy()).with_limits(limits);
     let mut side = Side::server_with(config);
     side.feed(&[REQUEST, b"\x04\x05Hello"].concat());
     assert_eq!(side.failure(), Some(Failure::Protocol(ProtocolError::FrameTooLarge)));
