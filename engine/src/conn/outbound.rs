@@ -42,6 +42,19 @@ impl EncodedHeader {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
+
+    /// Writes the header over the end of `head`, in front of a payload that lies behind it. Says
+    /// how many bytes it took; `None`, and nothing is written, where there is no room.
+    #[inline]
+    pub(crate) fn write_before(&self, head: &mut [u8]) -> Option<usize> {
+        // By its few lengths: a copy of unknown length would be a call.
+        match self.len {
+            2 => *head.last_chunk_mut::<2>()? = *self.bytes.first_chunk()?,
+            4 => *head.last_chunk_mut::<4>()? = *self.bytes.first_chunk()?,
+            _ => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+        }
+        Some(usize::from(self.len))
+    }
 }
 
 /// The send half: what may still be sent, and how it looks on the wire.

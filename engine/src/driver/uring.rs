@@ -105,7 +105,8 @@ impl<M: Machine> Uring<M> {
             if self.exit {
                 break;
             }
-            let busy = next.busy || !self.batch.is_empty();
+            // Parked receives are armed again as soon as this turn's buffers are back.
+            let busy = next.busy || !self.parked.is_empty();
             let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
             let wait = match deadline {
                 _ if busy => Wait::No,
@@ -116,7 +117,7 @@ impl<M: Machine> Uring<M> {
             self.exchange(wait)?;
             now = Instant::now();
             self.dispatch(now)?;
-            self.unpark(now)?;
+            self.unpark()?;
         }
         self.machine.note_ring(&self.ring.counters);
         let Self { machine, ring, turn, .. } = self;
@@ -470,27 +471,29 @@ impl<M: Machine> Uring<M> {
         }
     }
 
-    /// Arms parked receives again once there are buffers, and no more than there are.
-    fn unpark(&mut self, _: Instant) -> io::Result<()> {
+    /// Arms parked receives again once half a class's buffers are back, and no more of them than
+    /// there are: arming all at once would only empty the ring again.
+    fn unpark(&mut self) -> io::Result<()> {
         if self.parked.is_empty() {
             return Ok(());
         }
-        // Those that this turn's output still points into come back when it is settled.
-        let available = |ring: &mut crate::sys::buffer_ring::BufferRing| {
+        let mut available = [Class::Small, Class::Large].map(|class| {
+            let ring = self.ring.class(class);
             ring.refill();
             if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
-        };
-        let small = available(self.ring.class(Class::Small));
-        let large = available(self.ring.class(Class::Large));
-        for _ in
-            0..small.min(large.max(small)).min(self.parked.len().try_into().unwrap_or(u16::MAX))
-        {
+        });
+        for _ in 0..self.parked.len() {
             let Some(id) = self.parked.pop_front() else { break };
-            if let Some(connection) = self.find(id) {
-                connection.parked = false;
-                let want = self.machine.want(id);
-                self.reconcile(id, want)?;
+            let want = self.machine.want(id);
+            let Some(connection) = self.find(id) else { continue };
+            let class = usize::from(matches!(want, Want::Large | Want::LargeOnce));
+            if available[class] == 0 {
+                self.parked.push_back(id);
+                continue;
             }
+            available[class] -= 1;
+            connection.parked = false;
+            self.reconcile(id, want)?;
         }
         Ok(())
     }

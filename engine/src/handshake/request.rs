@@ -367,4 +367,4 @@ fn resource_name(text: &str, first_line: usize) -> Result<&str, RequestError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -128,7 +128,8 @@ impl Head {
             let len = classify(self.isa, bytes, base, &mut stops);
             let mut walk = Walk {
                 window: Window { bytes, base, len, stops: &stops },
-                limits,
+                max_line_bytes: limits.max_line_bytes(),
+                max_fields: limits.max_fields(),
                 strictness: self.strictness,
                 marks: &mut self.marks,
                 cursor: self.cursor, // a copy, so that it can live in registers
@@ -192,7 +193,8 @@ impl Head {
 /// for no name.
 struct Walk<'a> {
     window: Window<'a>,
-    limits: &'a HeadLimits,
+    max_line_bytes: usize,
+    max_fields: usize,
     strictness: Strictness,
     marks: &'a mut [Mark; FIELDS_MAX],
     cursor: Cursor,
@@ -211,11 +213,11 @@ impl Walk<'_> {
                 let stop = start + bits.trailing_zeros() as usize;
                 bits = without_lowest(bits);
                 self.cursor.scanned = stop;
+                if stop > self.cursor.line + self.max_line_bytes {
+                    return self.fail_long_line();
+                }
                 if self.cursor.state == State::Name {
                     self.find_colon(stop)?;
-                }
-                if stop > self.cursor.line + self.limits.max_line_bytes() {
-                    return Err(ScanError::LineTooLong);
                 }
                 match self.stop(stop)? {
                     Stop::Line => bits = without_lowest(bits), // the LF, if it is in this block
@@ -227,29 +229,46 @@ impl Walk<'_> {
         }
         let end = self.window.base + self.window.len;
         if self.cursor.state == State::Name {
-            self.find_colon(end)?;
+            self.find_colon(end.min(self.cursor.line + self.max_line_bytes + 1))?;
         }
         // The LF of the last line may lie one byte behind the window.
         self.cursor.scanned = end.max(self.cursor.line);
         Ok(true)
     }
 
-    /// Looks for the end of the current line's name before `end` and within the line's limit, so
-    /// that the same rule is named as if each byte had come alone.
+    /// Looks for the end of the current line's name before `end`.
     #[inline]
     fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
-        let line = self.cursor.line;
-        let end = end.min(line + self.limits.max_line_bytes() + 1);
-        let mut at = self.window.base.max(line);
-        while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
+        let at = self.window.base.max(self.cursor.line);
+        match self.window.next_of_name(at) {
+            Some(stop) if stop >= end => Ok(()),
+            Some(stop) if stop != self.cursor.line && self.window.byte(stop) == b':' => {
+                self.cursor.state = State::Value;
+                self.mark(stop)
+            }
+            Some(stop) => self.find_colon_from(stop, end),
+            None => Ok(()),
+        }
+    }
+
+    /// The same from a stop on that is no right colon.
+    #[cold]
+    #[inline(never)]
+    fn find_colon_from(&mut self, mut stop: usize, end: usize) -> Result<(), ScanError> {
+        while stop < end {
             match self.window.byte(stop) {
-                b':' if stop != line => {
+                b':' if stop == self.cursor.line => return self.fail(stop, ScanError::EmptyName),
+                b':' => {
                     self.cursor.state = State::Value;
                     return self.mark(stop);
                 }
-                b':' => return self.fail(stop, ScanError::EmptyName),
-                _ if self.strictness == Strictness::Letter => at = stop + 1,
-                _ => return self.fail(stop, ScanError::NameByte),
+                _ if self.strictness == Strictness::Strict => {
+                    return self.fail(stop, ScanError::NameByte);
+                }
+                _ => match self.window.next_of_name(stop + 1) {
+                    Some(next) => stop = next,
+                    None => break,
+                },
             }
         }
         Ok(())
@@ -284,7 +303,7 @@ impl Walk<'_> {
     #[inline]
     fn mark(&mut self, colon: usize) -> Result<(), ScanError> {
         let count = self.cursor.count;
-        let mark = self.marks.get_mut(count).filter(|_| count < self.limits.max_fields());
+        let mark = self.marks.get_mut(count).filter(|_| count < self.max_fields);
         let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
         *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
         self.cursor.count += 1;
@@ -298,6 +317,16 @@ impl Walk<'_> {
         }
         self.cursor.line = end + 2;
         self.cursor.state = State::Name;
+    }
+
+    /// The line is too long, unless its name is wrong before that: the rule named is the one that
+    /// would be if each byte had come alone.
+    #[cold]
+    fn fail_long_line(&mut self) -> Result<bool, ScanError> {
+        if self.cursor.state == State::Name {
+            self.find_colon(self.cursor.line + self.max_line_bytes + 1)?;
+        }
+        Err(ScanError::LineTooLong)
     }
 
     #[inline]

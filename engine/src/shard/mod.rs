@@ -221,7 +221,8 @@ impl<A: Application> Shard<A> {
 impl<A: Application> Machine for Shard<A> {
     fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
-        let Ok(id) = self.table.insert(slot) else {
+        let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
+        let Some(id) = inserted else {
             self.world.counters.refused += 1;
             return None;
         };
@@ -305,17 +306,24 @@ impl<A: Application> Machine for Shard<A> {
 
     fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
         self.tick = self.wheel.tick(now);
+        if self.world.stop {
+            self.requested.push(Action::Exit);
+            return Next { deadline: None, busy: true };
+        }
         let wake = self.run_application(turn, now);
         self.forward_publications();
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
         let drained = self.run_drain(now);
-        if self.world.stop || drained {
+        if drained {
             self.requested.push(Action::Exit);
         }
+        let busy = !self.requested.is_empty() || self.world.topics.is_busy() || self.world.stop;
+        if busy {
+            return Next { deadline: None, busy };
+        }
         let deadline = [wake, self.wheel.next(), self.drain].into_iter().flatten().min();
-        let busy = !self.requested.is_empty() || self.world.topics.is_busy();
         Next { deadline, busy }
     }
 
