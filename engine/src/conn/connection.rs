@@ -1,6 +1,8 @@
 //! The opening handshake and both halves in one value, for programs that bring their own sockets.
 
-use std::fmt;
+mod config;
+mod failure;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,78 +11,15 @@ use fastrand::Rng;
 use super::inbound::{Event, Events, Inbound};
 use super::outbound::Outbound;
 use super::state::State;
-use super::{Limits, Message, Role, halves};
+use super::{Message, Role, halves};
 use crate::handshake::{
-    AcceptError, ClientHandshake, ClientRequest, HeadLimits, RequestError, ResponseError,
-    ServerHandshake, ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
+    AcceptError, ClientHandshake, ClientRequest, RequestError, ResponseError, ServerHandshake,
+    ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
 };
 use crate::wire::{Dialect, ProtocolError};
 
-/// What connections have in common; share one by `Arc`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ConnectionConfig {
-    /// Bounds on frames and messages.
-    pub limits: Limits,
-    /// Bounds on the peer's handshake.
-    pub head_limits: HeadLimits,
-    /// What a server accepts; a client has no use for it.
-    pub policy: ServerPolicy,
-    /// How long the opening handshake may take. Default 10 seconds.
-    pub opening_timeout: Duration,
-    /// How long the peer's answer to our Close may take, and, for a client, the server's end of
-    /// the TCP connection behind it (CLOSE-08, AMB-14). Default 5 seconds.
-    pub closing_timeout: Duration,
-}
-
-impl Default for ConnectionConfig {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            head_limits: HeadLimits::default(),
-            policy: ServerPolicy::default(),
-            opening_timeout: Duration::from_secs(10),
-            closing_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-impl ConnectionConfig {
-    /// Sets the bounds on frames and messages.
-    #[must_use]
-    pub const fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets the bounds on the peer's handshake.
-    #[must_use]
-    pub const fn with_head_limits(mut self, limits: HeadLimits) -> Self {
-        self.head_limits = limits;
-        self
-    }
-
-    /// Sets what a server accepts.
-    #[must_use]
-    pub fn with_policy(mut self, policy: ServerPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Sets how long the opening handshake may take.
-    #[must_use]
-    pub const fn with_opening_timeout(mut self, timeout: Duration) -> Self {
-        self.opening_timeout = timeout;
-        self
-    }
-
-    /// Sets how long the closing handshake may take.
-    #[must_use]
-    pub const fn with_closing_timeout(mut self, timeout: Duration) -> Self {
-        self.closing_timeout = timeout;
-        self
-    }
-}
+pub use config::ConnectionConfig;
+pub use failure::Failure;
 
 /// One WebSocket connection in either role, from the first byte of the opening handshake to the
 /// last of the closing one. It does no I/O and reads no clock: the program around it
@@ -585,60 +524,6 @@ impl Core {
         }
     }
 }
-
-/// Why a connection failed. This is for the program and its operator; a script that a browser runs
-/// must be shown [`Failure::script_error`] and nothing else (draft-02 §7.1, CLOSE-03).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Failure {
-    /// To a server: the request was refused (§5.2.1).
-    Request(RequestError),
-    /// To a server: the program rejected the request.
-    Rejected,
-    /// To a client: the response was refused (§5.1).
-    Response(ResponseError),
-    /// The peer broke a rule behind the handshake.
-    Protocol(ProtocolError),
-    /// To a client: the server passed the handshake and then sent the framing of draft-00 (AMB-11).
-    FramingMismatch,
-    /// The peer ended the TCP connection without a closing handshake, or TCP failed.
-    ConnectionLost,
-    /// The opening handshake took too long.
-    OpeningTimeout,
-    /// The answer to our Close took too long (CLOSE-08).
-    ClosingTimeout,
-}
-
-impl Failure {
-    /// What a script may learn: the same whatever the failure, so that it cannot find out what hosts
-    /// there are behind a firewall (draft-02 §7.1, CLOSE-03).
-    #[must_use]
-    pub const fn script_error(self) -> &'static str {
-        "the WebSocket connection failed"
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request(error) => error.fmt(f),
-            Self::Response(error) => error.fmt(f),
-            Self::Protocol(error) => error.fmt(f),
-            Self::Rejected => f.write_str("the request was rejected"),
-            Self::FramingMismatch => f.write_str(
-                "the server answered the handshake but sends the framing of draft-00, \
-                 which knows no Sec-WebSocket-Draft (draft-02 §4.2)",
-            ),
-            Self::ConnectionLost => {
-                f.write_str("the connection ended without a closing handshake (draft-02 §7.3)")
-            }
-            Self::OpeningTimeout => f.write_str("the opening handshake took too long"),
-            Self::ClosingTimeout => f.write_str("the answer to our Close took too long"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ pub trait Output {
     /// Takes a frame: its header and its payload, to be sent in this order.
     fn frame(&mut self, header: &[u8], payload: &[u8]);
 
-    /// Lends memory for a message that spans reads.
+    /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
         Box::default()
     }
