@@ -29,6 +29,8 @@ use crate::sys::socket::raise_file_limit;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
 const TURN_BYTES: usize = 4 << 20;
+/// Most bytes of one direct receive, so that a slow but living peer is heard of now and then.
+const DIRECT_BYTES: u64 = 256 << 10;
 /// How long to wait before accepting again when the kernel was out of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -547,7 +549,9 @@ impl<M: Machine> Uring<M> {
 
     fn receive_direct(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
         match self.machine.take_direct(id) {
-            Some((memory, wanted)) => self.ring.receive_direct(socket, id, memory, wanted),
+            Some((memory, wanted)) => {
+                self.ring.receive_direct(socket, id, memory, wanted.min(DIRECT_BYTES))
+            }
             None => {
                 self.connections[id.slot() as usize].armed = Armed::As(Want::Large);
                 self.ring.receive(socket, id, Class::Large, false)

@@ -41,7 +41,8 @@ impl ServerHandshake {
     ///
     /// # Errors
     ///
-    /// The first rule that the request breaks, as soon as the bytes show it.
+    /// The first rule that the request breaks, as soon as the bytes show it, and the same however
+    /// they are cut into pieces.
     #[inline]
     pub fn read<'a>(
         &mut self,

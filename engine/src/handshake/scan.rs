@@ -1,9 +1,10 @@
 //! The head scanner: finds the lines, names and values of a request or response head.
 //!
-//! Wide compares turn each block of 64 bytes into bitmaps of the bytes that matter
-//! ([`crate::sys::simd`]); the walk then jumps from set bit to set bit, two jumps a line. A head that
-//! arrives in pieces is taken up where the last piece ended: the walk never visits a byte twice (a
-//! block's load may reach back over at most 63 bytes that were seen).
+//! Wide compares turn each block of 64 bytes into two bitmaps of the bytes that matter
+//! (`sys::simd`); the walk then goes from line end to line end by clearing bits, and finds each
+//! line's colon by one look into the other bitmap. A head that arrives in pieces is taken up where
+//! the last piece ended: the walk never visits a byte twice (a block's load may reach back over at
+//! most 63 bytes that were seen).
 //!
 //! What is refused, in every head: CR without LF, LF without CR, a line without a colon, an empty
 //! name. Under [`Strictness::Strict`] also NUL and the other C0 controls but HT, and DEL, in values

@@ -170,17 +170,18 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    /// Reads the next bytes of an open connection and hands what they say to the application.
+    /// Reads the next bytes of an open connection and hands what they say to the application; the
+    /// kernel gave `len` bytes in one go.
     #[inline]
     fn deliver(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
+        len: usize,
         loan: Option<Loan>,
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        let len = input.len();
         let limits = self.limits;
         let mut events = slot.inbound.receive(&limits, input);
         loop {
@@ -249,7 +250,7 @@ impl<A: Application> Machine for Shard<A> {
         if slot.state() == State::Opening {
             return self.received_opening(id, input, turn);
         }
-        self.deliver(id, input, Some(loan), turn)
+        self.deliver(id, input, input.len(), Some(loan), turn)
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
@@ -267,7 +268,7 @@ impl<A: Application> Machine for Shard<A> {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
         slot.last_heard = self.tick;
         slot.inbound.return_direct(memory, n);
-        self.deliver(id, &mut [], None, turn)
+        self.deliver(id, &mut [], n, None, turn)
     }
 
     fn want(&mut self, id: ConnectionId) -> Want {

@@ -173,7 +173,6 @@ fn the_policy_is_applied() {
 
 #[test]
 fn refusals_are_http_with_the_sentence_as_body() {
-    // covers: CLOSE-04
     for rule in RequestError::ALL {
         let Some(status) = rule.status() else { continue };
         let mut out = Vec::new();

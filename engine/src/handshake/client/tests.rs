@@ -95,7 +95,7 @@ fn the_request_has_these_lines_and_no_others() {
 }
 
 #[test]
-fn without_protocols_and_cookies_nine_lines_and_key_3_are_sent() {
+fn without_protocols_and_cookies_seven_fields_and_key_3_are_sent() {
     // covers: HS-C-07, HS-C-16, HS-C-26, HS-C-28, HS-C-29, HS-C-30, HS-C-54
     let request = Arc::new(builder("ws://example.com").build().unwrap());
     let bytes = sent(&request, 6);
@@ -344,6 +344,33 @@ fn every_split_gives_the_same_response() {
         assert_eq!(response.len(), V1_ANSWER.len(), "the frame behind it is not taken");
         assert_eq!(response.fields().count(), 5);
     }
+}
+
+#[test]
+fn the_fields_of_a_response_are_listed_as_they_were_sent() {
+    // covers: HS-C-34, HS-C-35, HS-C-37, HS-C-38, HS-C-40, HS-C-41
+    let bytes = changed("\r\n\r\n", "\r\nX:1\r\nX:  2 \r\nY-y:\r\nZ: a: b\r\n\r\n");
+    let mut handshake = waiting(request());
+    let limits = HeadLimits::default();
+    assert!(handshake.read(&limits, &bytes[..60]).unwrap().is_none());
+    let response = handshake.read(&limits, &bytes).unwrap().unwrap();
+    let text: Vec<_> = response
+        .fields()
+        .map(|field| (field.name_text().into_owned(), field.value_text().into_owned()))
+        .collect();
+    let text: Vec<_> = text.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected = [
+        ("Upgrade", "WebSocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Origin", "http://example.com"),
+        ("Sec-WebSocket-Location", "ws://example.com/demo"),
+        ("Sec-WebSocket-Protocol", "sample"),
+        ("X", "1"),
+        ("X", " 2 "),
+        ("Y-y", ""),
+        ("Z", "a: b"),
+    ];
+    assert_eq!(text, expected);
 }
 
 #[test]
