@@ -163,7 +163,9 @@ fn malformed_lines_are_refused_with_their_rule() {
     ]);
     let mut latin_1 = V1.as_bytes().to_vec();
     latin_1[V1.find("sample").unwrap()] = 0xE9;
-    refused(&[(latin_1, E::InvalidUtf8)]);
+    let mut start = latin_1.clone();
+    start[0] = 0xE9;
+    refused(&[(latin_1, E::InvalidUtf8), (start, E::NotHttp)]);
 }
 
 #[test]
