@@ -133,3 +133,7 @@ impl<D> Slot<D> {
             && matches!(self.ending, Ending::No)
     }
 }
+
+// An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
+// is what all of it may take.
+const _: () = assert!(size_of::<Slot<()>>() <= 160);
