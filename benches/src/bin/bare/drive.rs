@@ -76,6 +76,7 @@ enum Phase {
     Opening,
     Warm { until: Instant },
     Measured { since: Instant, until: Instant, messages: u64, cpu: u64 },
+    Done,
 }
 
 struct Driver {
@@ -164,13 +165,16 @@ impl Handler for Driver {
             Phase::Measured { since, until, messages, cpu } => {
                 if now >= until {
                     self.report(since, now, messages, cpu);
+                    self.phase = Phase::Done;
                     fleet.stop();
+                    return None;
                 }
                 if self.drive.fanout && self.due == 0 {
                     self.burst(fleet);
                 }
                 Some(until)
             }
+            Phase::Done => None,
         }
     }
 
