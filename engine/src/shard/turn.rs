@@ -209,7 +209,7 @@ impl Turn {
     }
 
     /// Keeps `chunk` until the turn is cleared, so that many connections can refer to it.
-    pub(crate) fn add_chunk(&mut self, chunk: Chunk) -> u32 {
+    pub fn add_chunk(&mut self, chunk: Chunk) -> u32 {
         self.chunks.push(chunk);
         u32::try_from(self.chunks.len() - 1).expect("a turn holds far fewer chunks")
     }
@@ -248,7 +248,7 @@ impl Turn {
     }
 
     /// Takes an assembly from those kept for reuse.
-    pub(crate) fn take_assembly(&mut self) -> Box<Assembly> {
+    pub fn take_assembly(&mut self) -> Box<Assembly> {
         match self.spare.pop() {
             Some(assembly) => {
                 self.spare_bytes -= assembly.capacity();
@@ -323,11 +323,16 @@ impl Turn {
         self.push_copy(id, &mut output.0, [bytes, &[]]);
     }
 
-    /// Queues a shared chunk: for machines that keep their own place in the turn.
-    pub fn send_shared(&mut self, id: ConnectionId, output: &mut Output, bytes: Bytes) {
-        let len = bytes.len();
-        let chunk = self.add_chunk(Chunk::Shared(bytes));
-        self.push_chunk(id, &mut output.0, chunk, 0, len);
+    /// Queues a range of a chunk from [`Turn::add_chunk`]: for machines that keep their own place
+    /// in the turn.
+    pub fn send_chunk(
+        &mut self,
+        id: ConnectionId,
+        output: &mut Output,
+        chunk: u32,
+        range: std::ops::Range<usize>,
+    ) {
+        self.push_chunk(id, &mut output.0, chunk, range.start, range.len());
     }
 
     /// Takes back an entry that has more segments than a system call takes; its bytes are the
