@@ -18,7 +18,7 @@ pub mod wire;
 pub use client::Clients;
 pub use config::{Config, SlowConsumer};
 pub use conn::Message;
-pub use error::StartError;
+pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
 pub use server::{Builder, Server, Shard};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::driver::Listener;
 use crate::driver::uring::Uring;
-use crate::error::StartError;
+use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
 use crate::hub::{Hub, Mail, Mailbox, Publisher};
 use crate::metrics::Snapshot;
@@ -183,6 +183,7 @@ fn run_shard<H: Handler>(
         && !core_affinity::set_for_current(core_affinity::CoreId { id })
     {
         report(Err(StartError::new(
+            StartErrorKind::Cpu,
             format!("cannot run shard {} on CPU {id}", place.index),
             "the CPU does not exist or this process may not use it",
             "choose among the CPUs that `taskset -p $$` and `nproc` show",
@@ -266,6 +267,12 @@ impl Server {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Whether every shard still runs. Without a drain one ends only when its ring became unusable.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Whether every shard has ended.
