@@ -137,6 +137,9 @@ impl Head {
             };
             let done = walk.run();
             self.cursor = walk.cursor;
+            if done.is_err() {
+                self.cursor.scanned += 1; // the byte that breaks the rule was looked at
+            }
             if !done? || self.cursor.scanned >= bytes.len() {
                 break;
             }
@@ -144,7 +147,9 @@ impl Head {
         if self.cursor.state == State::Complete {
             return Ok(Some(self.cursor.scanned));
         }
-        if self.cursor.scanned > self.cursor.line + limits.max_line_bytes() {
+        let longest = self.cursor.line + limits.max_line_bytes();
+        if self.cursor.scanned > longest {
+            self.cursor.scanned = longest + 1;
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -153,7 +158,8 @@ impl Head {
         Ok(None)
     }
 
-    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
+    /// How many bytes the walk has passed, a CR that waits for its LF not yet. After an error, up to
+    /// the byte that shows it, however many were given.
     #[must_use]
     pub const fn scanned(&self) -> usize {
         self.cursor.scanned
@@ -244,7 +250,6 @@ impl Walk<'_> {
         match self.window.next_of_name(at) {
             Some(stop) if stop >= end => Ok(()),
             Some(stop) if stop != self.cursor.line && self.window.byte(stop) == b':' => {
-                self.cursor.state = State::Value;
                 self.mark(stop)
             }
             Some(stop) => self.find_colon_from(stop, end),
@@ -259,10 +264,7 @@ impl Walk<'_> {
         while stop < end {
             match self.window.byte(stop) {
                 b':' if stop == self.cursor.line => return self.fail(stop, ScanError::EmptyName),
-                b':' => {
-                    self.cursor.state = State::Value;
-                    return self.mark(stop);
-                }
+                b':' => return self.mark(stop),
                 _ if self.strictness == Strictness::Strict => {
                     return self.fail(stop, ScanError::NameByte);
                 }
@@ -308,6 +310,7 @@ impl Walk<'_> {
         let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
         *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
         self.cursor.count += 1;
+        self.cursor.state = State::Value;
         Ok(())
     }
 
@@ -324,9 +327,11 @@ impl Walk<'_> {
     /// would be if each byte had come alone.
     #[cold]
     fn fail_long_line(&mut self) -> Result<bool, ScanError> {
+        let longest = self.cursor.line + self.max_line_bytes;
         if self.cursor.state == State::Name {
-            self.find_colon(self.cursor.line + self.max_line_bytes + 1)?;
+            self.find_colon(longest + 1)?;
         }
+        self.cursor.scanned = longest;
         Err(ScanError::LineTooLong)
     }
 
