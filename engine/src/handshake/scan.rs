@@ -214,7 +214,7 @@ impl Walk<'_> {
         for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
             let mut bits = stops.value;
             if start + 1 == self.cursor.line {
-                bits = without_lowest(bits); // the LF of a line that ended with the block before
+                bits = without_lowest(bits); // the LF of a line whose CR ended the block before
             }
             while bits != 0 {
                 let stop = start + bits.trailing_zeros() as usize;
@@ -238,8 +238,7 @@ impl Walk<'_> {
         if self.cursor.state == State::Name {
             self.find_colon(end.min(self.cursor.line + self.max_line_bytes + 1))?;
         }
-        // The LF of the last line may lie one byte behind the window.
-        self.cursor.scanned = end.max(self.cursor.line);
+        self.cursor.scanned = end; // the LF of the last line may lie behind it
         Ok(true)
     }
 
