@@ -10,6 +10,8 @@
 //! name. Under [`Strictness::Strict`] also NUL and the other C0 controls but HT, and DEL, in values
 //! and the first line, and whatever is not U+0021 to U+0039 or U+003B to U+007E in names.
 
+use std::fmt;
+
 use super::HeadLimits;
 use crate::sys::simd::{BLOCK, Isa, Stops};
 
@@ -50,6 +52,24 @@ pub enum ScanError {
     /// A head longer than `max_bytes`.
     HeadTooLarge,
 }
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BareCarriageReturn => "a CR is not followed by LF",
+            Self::BareLineFeed => "an LF does not follow a CR",
+            Self::ControlByte => "a line holds a control character",
+            Self::NameByte => "a field name holds an illegal byte",
+            Self::NoColon => "a field has no colon behind its name",
+            Self::EmptyName => "a field's name is empty",
+            Self::TooManyFields => "the head exceeds the limit max_fields",
+            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
+            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
+        })
+    }
+}
+
+impl std::error::Error for ScanError {}
 
 /// A head as far as it was scanned: where its lines begin and where their colons are.
 #[derive(Debug, Clone)]
