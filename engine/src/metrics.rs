@@ -90,6 +90,10 @@ counters! {
         overflows,
         /// Accepts that failed, out of files for example.
         accept_failures,
+        /// Receive buffers that are neither offered to the kernel nor free: a gauge.
+        buffers_held,
+        /// Operations that own memory until they complete: a gauge.
+        operations_in_flight,
     }
 }
 

@@ -117,6 +117,7 @@ impl<M: Machine> Uring<M> {
             self.dispatch(now)?;
             self.unpark(now)?;
         }
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         let Self { machine, ring, turn, .. } = self;
         // The ring goes before the memory that it knows (S8).
@@ -238,6 +239,7 @@ impl<M: Machine> Uring<M> {
             }
         }
         self.batch.clear();
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         Ok(())
     }
