@@ -36,5 +36,6 @@ pub mod bench {
     pub use crate::hub::Mailbox;
     pub use crate::shard::machine::{Action, Machine, Next, Want};
     pub use crate::shard::send::{Piece, Transmit};
+    pub use crate::shard::table::GENERATION_MASK;
     pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
 }

@@ -12,7 +12,7 @@ use crate::handler::CloseReason;
 
 impl<A: Application> Shard<A> {
     /// Applies what callbacks asked for: ended subscriptions, closed and ended connections.
-    pub(super) fn attend(&mut self, turn: &mut Turn) {
+    pub(super) fn attend(&mut self) {
         while self.world.needs_attention() {
             while let Some((id, topic)) = self.world.leaving.pop() {
                 self.leave(id, topic);
@@ -21,8 +21,6 @@ impl<A: Application> Shard<A> {
                 self.attend_to(id);
             }
         }
-        // Ending one may have called `on_close`, which may publish: nothing that needs us now.
-        let _ = turn;
     }
 
     fn attend_to(&mut self, id: ConnectionId) {
@@ -133,7 +131,7 @@ impl<A: Application> Shard<A> {
         {
             let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
             self.app.on_drain(&mut ws);
-            self.attend(turn);
+            self.attend();
         }
     }
 

@@ -91,7 +91,7 @@ impl<A: Application> Shard<A> {
         for id in opened {
             self.schedule(id);
         }
-        self.attend(turn);
+        self.attend();
         wake
     }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Shard<A: Application> {
     scratch: Vec<u8>,
     drain: Option<Instant>,
     ring: RingCounters,
+    /// Tells the CPU time of the shard's thread; a shard reads no clock itself.
+    cpu_clock: fn() -> u64,
 }
 
 impl<A: Application> Shard<A> {
@@ -135,7 +137,14 @@ impl<A: Application> Shard<A> {
             scratch: Vec::new(),
             drain: None,
             ring: RingCounters::default(),
+            cpu_clock: || 0,
         }
+    }
+
+    /// The same with a clock of its thread's CPU time.
+    pub(crate) fn with_cpu_clock(mut self, clock: fn() -> u64) -> Self {
+        self.cpu_clock = clock;
+        self
     }
 
     /// The same with topics that the application opened before it began.
@@ -157,21 +166,22 @@ impl<A: Application> Shard<A> {
             closed: self.world.closed,
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
-            cpu_nanos: crate::sys::clock::thread_cpu_nanos(),
+            cpu_nanos: (self.cpu_clock)(),
         }
     }
 
-    /// Reads the next bytes of an open connection and hands what they say to the application.
+    /// Reads the next bytes of an open connection and hands what they say to the application; the
+    /// kernel gave `len` bytes in one go.
     #[inline]
     fn deliver(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
+        len: usize,
         loan: Option<Loan>,
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        let len = input.len();
         let limits = self.limits;
         let mut events = slot.inbound.receive(&limits, input);
         loop {
@@ -202,7 +212,7 @@ impl<A: Application> Shard<A> {
         let want = slot.want(len, self.world.settings.pause_reading_bytes);
         if slot.state().is_over() || self.world.needs_attention() {
             self.world.attention.push(id);
-            self.attend(turn);
+            self.attend();
             return self.want(id);
         }
         want
@@ -212,7 +222,8 @@ impl<A: Application> Shard<A> {
 impl<A: Application> Machine for Shard<A> {
     fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
-        let Ok(id) = self.table.insert(slot) else {
+        let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
+        let Some(id) = inserted else {
             self.world.counters.refused += 1;
             return None;
         };
@@ -239,7 +250,7 @@ impl<A: Application> Machine for Shard<A> {
         if slot.state() == State::Opening {
             return self.received_opening(id, input, turn);
         }
-        self.deliver(id, input, Some(loan), turn)
+        self.deliver(id, input, input.len(), Some(loan), turn)
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
@@ -257,7 +268,7 @@ impl<A: Application> Machine for Shard<A> {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
         slot.last_heard = self.tick;
         slot.inbound.return_direct(memory, n);
-        self.deliver(id, &mut [], None, turn)
+        self.deliver(id, &mut [], n, None, turn)
     }
 
     fn want(&mut self, id: ConnectionId) -> Want {
@@ -296,17 +307,24 @@ impl<A: Application> Machine for Shard<A> {
 
     fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
         self.tick = self.wheel.tick(now);
+        if self.world.stop {
+            self.requested.push(Action::Exit);
+            return Next { deadline: None, busy: true };
+        }
         let wake = self.run_application(turn, now);
         self.forward_publications();
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
         let drained = self.run_drain(now);
-        if self.world.stop || drained {
+        if drained {
             self.requested.push(Action::Exit);
         }
+        let busy = !self.requested.is_empty() || self.world.topics.is_busy() || self.world.stop;
+        if busy {
+            return Next { deadline: None, busy };
+        }
         let deadline = [wake, self.wheel.next(), self.drain].into_iter().flatten().min();
-        let busy = !self.requested.is_empty() || self.world.topics.is_busy();
         Next { deadline, busy }
     }
 

@@ -88,9 +88,10 @@ impl<A: Application> Shard<A> {
                 }
             }
             Opened::Done(taken) => {
-                self.attend(turn);
+                self.attend();
                 let rest = if first { input } else { &mut gathered };
-                return self.deliver(id, &mut rest[taken..], None, turn);
+                let rest = &mut rest[taken..];
+                return self.deliver(id, rest, rest.len(), None, turn);
             }
             Opened::Refused(reason) => self.finish(id, reason, Ending::Fin),
         }

@@ -107,7 +107,7 @@ impl<D> Slot<D> {
             self.direct |= remaining > DIRECT_BYTES;
         } else if len < SMALL_READ {
             self.large -= 1;
-        } else if len < DIRECT_BYTES as usize / 2 {
+        } else if (len as u64) < DIRECT_BYTES / 2 {
             self.direct = false;
         }
         if self.is_paused(pause) {
@@ -133,3 +133,7 @@ impl<D> Slot<D> {
             && matches!(self.ending, Ending::No)
     }
 }
+
+// An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
+// is what all of it may take.
+const _: () = assert!(size_of::<Slot<()>>() <= 160);

@@ -23,7 +23,8 @@ enum Due {
 
 /// When the next thing is due, and what.
 fn deadline<D>(slot: &Slot<D>, settings: &Config) -> Option<(Tick, Due)> {
-    let after = |start: Tick, timeout: Duration| start + ticks(timeout);
+    // The tick it began in had partly passed.
+    let after = |start: Tick, timeout: Duration| start + ticks(timeout) + 1;
     if slot.ending != Ending::No || slot.closing {
         return Some((after(slot.since, settings.close_timeout), Due::TimedOut));
     }
@@ -60,7 +61,7 @@ impl<A: Application> Shard<A> {
             }
         }
         self.expired = expired;
-        self.attend(turn);
+        self.attend();
     }
 
     fn check(&mut self, id: ConnectionId, at: Tick, turn: &mut Turn) {
