@@ -118,6 +118,7 @@ impl<M: Machine> Uring<M> {
             };
             self.exchange(wait)?;
             now = Instant::now();
+            self.machine.turn_began(now);
             self.dispatch(now)?;
             self.unpark()?;
         }

@@ -229,6 +229,11 @@ impl<A: Application> Shard<A> {
 }
 
 impl<A: Application> Machine for Shard<A> {
+    fn turn_began(&mut self, now: Instant) {
+        // The last turn may have slept for long.
+        self.tick = self.wheel.tick(now);
+    }
+
     fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };

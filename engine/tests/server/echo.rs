@@ -134,7 +134,7 @@ fn large_and_small_messages_mix() {
 }
 
 /// What a reader that stops reading for a while gets afterwards.
-fn read_late(messages: Vec<Vec<u8>>, config: ringbolt::Config) -> ringbolt::metrics::Snapshot {
+fn read_late(messages: &[Vec<u8>], config: ringbolt::Config) -> ringbolt::metrics::Snapshot {
     let server = echo(1, config);
     let mut client = Client::connect(server.address(), "/");
     let mut writer = client.stream.try_clone().expect("a second handle");
@@ -142,7 +142,7 @@ fn read_late(messages: Vec<Vec<u8>>, config: ringbolt::Config) -> ringbolt::metr
     let writing = thread::spawn(move || writer.write_all(&wire));
     // Nothing is read until the server has stopped reading, too.
     wait_until("the server pauses", || server.snapshot().counters.read_pauses > 0);
-    for message in &messages {
+    for message in messages {
         client.expect(BINARY, message);
     }
     writing.join().expect("no panic").expect("all taken");
@@ -154,8 +154,8 @@ fn read_late(messages: Vec<Vec<u8>>, config: ringbolt::Config) -> ringbolt::metr
 #[test]
 fn a_late_reader_of_small_messages_gets_everything() {
     // covers: CONF-05
-    let messages = (0..400_000).map(|n| pattern(60, n)).collect();
-    let end = read_late(messages, config());
+    let messages: Vec<_> = (0..400_000).map(|n| pattern(60, n)).collect();
+    let end = read_late(&messages, config());
     assert!(end.ring.blocked_sends > 0 && end.ring.slow_sends > 0, "{end}");
     assert_eq!(end.counters.sends_refused, 0, "{end}");
 }
@@ -163,8 +163,8 @@ fn a_late_reader_of_small_messages_gets_everything() {
 #[test]
 fn a_late_reader_of_mixed_messages_gets_everything() {
     // covers: CONF-05
-    let messages = (0..3_000).map(|n| pattern((n * 7919) % 30_000, n as u64)).collect();
-    let end = read_late(messages, config());
+    let messages: Vec<_> = (0..3_000).map(|n| pattern((n * 7919) % 30_000, n as u64)).collect();
+    let end = read_late(&messages, config());
     assert!(end.ring.slow_sends > 0, "{end}");
     assert_eq!(end.counters.sends_refused, 0, "{end}");
 }
@@ -172,8 +172,8 @@ fn a_late_reader_of_mixed_messages_gets_everything() {
 #[test]
 fn a_late_reader_of_large_messages_gets_everything() {
     // covers: CONF-05
-    let messages = (0..40).map(|n| pattern(1 << 20, n)).collect();
-    let end = read_late(messages, config());
+    let messages: Vec<_> = (0..40).map(|n| pattern(1 << 20, n)).collect();
+    let end = read_late(&messages, config());
     assert!(end.ring.slow_sends > 0, "{end}");
     assert_eq!(end.counters.sends_refused, 0, "{end}");
 }

@@ -6,4 +6,5 @@
 )]
 
 mod echo;
+mod endings;
 mod support;
