@@ -168,6 +168,9 @@ impl<A: Application> Shard<A> {
         let Some(slot) = self.table.find(id) else { return };
         slot.side.outbound.opened();
         self.world.counters.opened += 1;
+        // Its keep-alive may be due before its handshake would have been.
+        self.schedule(id);
+        let Some(slot) = self.table.find(id) else { return };
         if let Some(data) = &mut slot.data {
             let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
             self.app.on_open(&mut ws, response);
