@@ -103,7 +103,9 @@ fn a_refused_request_is_answered_even_when_more_of_it_follows() {
         wait_until("it is refused", || closed(&server.snapshot(), "request") > n);
         // More comes all the same, as from a browser with a body. It must not turn the orderly end
         // of the answer into a reset, which on a real network overtakes the answer.
-        client.send(&[b'x'; 50_000]);
+        for _ in 0..10 {
+            client.send(&[b'x'; 50_000]);
+        }
         let mut answer = Vec::new();
         client.stream.read_to_end(&mut answer).expect("an orderly end");
         assert!(answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
