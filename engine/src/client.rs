@@ -14,6 +14,7 @@ use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::hub::{Hub, Mailbox};
 use crate::metrics::Snapshot;
 use crate::shard::{self, Application, Fleet, World};
+use crate::sys::clock::thread_cpu_nanos;
 
 /// A client application: it opens connections and is told what becomes of them.
 ///
@@ -74,7 +75,8 @@ impl Clients {
             .map_err(|e| StartError::kernel("a doorbell", &e))?;
         let hub = Arc::new(Hub { mailboxes: vec![Arc::new(mailbox)] });
         let settings = Arc::new(self.config.clone());
-        let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now());
+        let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
+            .with_cpu_clock(thread_cpu_nanos);
         let driver = Uring::new(shard, None, &self.config.ring)?;
         let shard = driver
             .run(|| {})

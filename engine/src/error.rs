@@ -3,22 +3,44 @@
 use std::fmt;
 use std::io;
 
+/// What kept something from starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartErrorKind {
+    /// The kernel, or a sandbox around this process, gives no ring.
+    Ring,
+    /// The address cannot be listened on.
+    Address,
+    /// A CPU that was asked for cannot be used.
+    Cpu,
+    /// Another kernel object could not be made, or the ring became unusable.
+    Kernel,
+}
+
 /// Why something cannot start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StartError {
+    kind: StartErrorKind,
     what: String,
     why: String,
     remedy: &'static str,
 }
 
 impl StartError {
+    /// What kept it from starting.
+    #[must_use]
+    pub const fn kind(&self) -> StartErrorKind {
+        self.kind
+    }
+
     pub(crate) fn new(
+        kind: StartErrorKind,
         what: impl Into<String>,
         why: impl Into<String>,
         remedy: &'static str,
     ) -> Self {
-        Self { what: what.into(), why: why.into(), remedy }
+        Self { kind, what: what.into(), why: why.into(), remedy }
     }
 
     /// The ring could not be set up: the error number tells who forbids it.
@@ -49,7 +71,12 @@ impl StartError {
             ),
             _ => ("the kernel refused", "look up the error number; it is not one we expect"),
         };
-        Self::new("cannot set up an io_uring ring", format!("{why} ({error})"), remedy)
+        Self::new(
+            StartErrorKind::Ring,
+            "cannot set up an io_uring ring",
+            format!("{why} ({error})"),
+            remedy,
+        )
     }
 
     /// Another kernel object could not be made.
@@ -62,7 +89,7 @@ impl StartError {
             Some(libc::ENOMEM) => "free memory, or use fewer shards or buffers",
             _ => "look up the error number; it is not one we expect",
         };
-        Self::new(format!("cannot make {what}"), error.to_string(), remedy)
+        Self::new(StartErrorKind::Kernel, format!("cannot make {what}"), error.to_string(), remedy)
     }
 
     /// The address cannot be listened on.
@@ -80,7 +107,12 @@ impl StartError {
             }
             _ => "check the address",
         };
-        Self::new(format!("cannot listen on {address}"), error.to_string(), remedy)
+        Self::new(
+            StartErrorKind::Address,
+            format!("cannot listen on {address}"),
+            error.to_string(),
+            remedy,
+        )
     }
 }
 

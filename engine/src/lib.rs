@@ -18,7 +18,7 @@ pub mod wire;
 pub use client::Clients;
 pub use config::{Config, SlowConsumer};
 pub use conn::Message;
-pub use error::StartError;
+pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
 pub use server::{Builder, Server, Shard};
@@ -36,5 +36,6 @@ pub mod bench {
     pub use crate::hub::Mailbox;
     pub use crate::shard::machine::{Action, Machine, Next, Want};
     pub use crate::shard::send::{Piece, Transmit};
+    pub use crate::shard::table::GENERATION_MASK;
     pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
 }

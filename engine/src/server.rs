@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::driver::Listener;
 use crate::driver::uring::Uring;
-use crate::error::StartError;
+use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
 use crate::hub::{Hub, Mail, Mailbox, Publisher};
 use crate::metrics::Snapshot;
 use crate::shard::topics::Topic;
 use crate::shard::{self, Serve};
+use crate::sys::clock::thread_cpu_nanos;
 
 /// A server that accepts connections, each shard on its own pinned thread.
 #[derive(Debug)]
@@ -153,6 +154,23 @@ struct Place {
     settings: Arc<Config>,
 }
 
+/// Ends the process when a handler panics: the shard's state may be torn, its connections would
+/// hang, and the other shards would go on as if nothing had happened. The panic's own message is
+/// printed before.
+struct EndOnPanic(usize);
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "the last words of the process")]
+            {
+                eprintln!("shard {} panicked: the server ends", self.0);
+            }
+            std::process::abort();
+        }
+    }
+}
+
 fn run_shard<H: Handler>(
     place: Place,
     listener: Listener,
@@ -160,10 +178,12 @@ fn run_shard<H: Handler>(
     started: &mpsc::Sender<Result<(), StartError>>,
 ) -> io::Result<Snapshot> {
     let report = |outcome| drop(started.send(outcome));
+    let _guard = EndOnPanic(place.index);
     if let Some(id) = place.cpu
         && !core_affinity::set_for_current(core_affinity::CoreId { id })
     {
         report(Err(StartError::new(
+            StartErrorKind::Cpu,
             format!("cannot run shard {} on CPU {id}", place.index),
             "the CPU does not exist or this process may not use it",
             "choose among the CPUs that `taskset -p $$` and `nproc` show",
@@ -175,7 +195,8 @@ fn run_shard<H: Handler>(
     let handler = factory(&mut Shard { index: place.index, topics: &mut topics });
     let machine =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
-            .with_topics(topics);
+            .with_topics(topics)
+            .with_cpu_clock(thread_cpu_nanos);
     match Uring::new(machine, Some(listener), &ring) {
         Ok(driver) => {
             let machine = driver.run(|| report(Ok(())))?;
@@ -248,6 +269,12 @@ impl Server {
         }
     }
 
+    /// Whether every shard still runs. Without a drain one ends only when its ring became unusable.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Whether every shard has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -258,11 +285,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A shard's ring became unusable.
-    ///
-    /// # Panics
-    ///
-    /// If a handler did.
+    /// A shard's ring became unusable. A handler that panics ends the process.
     pub fn join(self) -> io::Result<Snapshot> {
         let mut sum = Snapshot::default();
         for thread in self.threads {

@@ -206,6 +206,9 @@ impl<'a> Events<'a> {
             self.input = &mut [];
             return None;
         }
+        if self.input.is_empty() && self.inbound.partial.is_none() {
+            return None;
+        }
         let found = loop {
             match self.step(out) {
                 Ok(Some(found)) => break found,
@@ -285,10 +288,10 @@ impl<'a> Events<'a> {
     #[inline]
     fn header(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let Dialect::Hybi02 = self.inbound.dialect;
-        if self.inbound.stashed == 0 {
-            if let Some(found) = hybi02::decode(self.input)? {
-                return Ok(Some(found));
-            }
+        if self.inbound.stashed == 0
+            && let Some(found) = hybi02::decode(self.input)?
+        {
+            return Ok(Some(found));
         }
         self.header_in_pieces()
     }
@@ -357,8 +360,9 @@ struct TextPolicy<'e> {
     replaced: &'e mut Option<String>,
 }
 
-/// Turns a whole payload into its event and writes the answer it asks for.
-#[inline]
+/// Turns a whole payload into its event and writes the answer it asks for. A call of its own costs
+/// as much as the work: the arguments and the event go through memory then.
+#[inline(always)]
 fn event<'e>(
     opcode: Opcode,
     payload: &'e [u8],
@@ -367,14 +371,15 @@ fn event<'e>(
     outbound: &mut Outbound,
     out: &mut impl Output,
 ) -> Option<Event<'e>> {
+    let TextPolicy { invalid, replaced } = text;
     Some(match opcode {
         Opcode::Binary => Event::Message(Message::Binary(payload), place),
         Opcode::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(valid) => Event::Message(Message::Text(valid), place),
-            Err(_) if text.invalid == InvalidUtf8::Replace => {
-                let replaced = String::from_utf8_lossy(payload).into_owned();
+            Err(_) if invalid == InvalidUtf8::Replace => {
+                let text = String::from_utf8_lossy(payload).into_owned();
                 place.origin = Origin::Replaced;
-                Event::Message(Message::Text(text.replaced.insert(replaced)), place)
+                Event::Message(Message::Text(replaced.insert(text)), place)
             }
             Err(_) => {
                 outbound.step(Step::Failed);

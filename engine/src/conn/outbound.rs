@@ -10,7 +10,7 @@ pub trait Output {
     /// Takes a frame: its header and its payload, to be sent in this order.
     fn frame(&mut self, header: &[u8], payload: &[u8]);
 
-    /// Lends memory for a message that spans reads.
+    /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
         Box::default()
     }
@@ -41,6 +41,19 @@ impl EncodedHeader {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Writes the header over the end of `head`, in front of a payload that lies behind it. Says
+    /// how many bytes it took; `None`, and nothing is written, where there is no room.
+    #[inline]
+    pub(crate) fn write_before(&self, head: &mut [u8]) -> Option<usize> {
+        // By its few lengths: a copy of unknown length would be a call.
+        match self.len {
+            2 => *head.last_chunk_mut::<2>()? = *self.bytes.first_chunk()?,
+            4 => *head.last_chunk_mut::<4>()? = *self.bytes.first_chunk()?,
+            _ => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+        }
+        Some(usize::from(self.len))
     }
 }
 
@@ -127,11 +140,11 @@ impl Outbound {
 
     /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
     /// sends nothing, where [`Outbound::message`] does.
-    pub fn ping(&mut self, payload: &[u8], out: &mut impl Output) -> bool {
+    pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
         self.control(Opcode::Ping, payload, out)
     }
 
-    pub(super) fn pong(&mut self, payload: &[u8], out: &mut impl Output) {
+    pub(super) fn pong(&self, payload: &[u8], out: &mut impl Output) {
         self.control(Opcode::Pong, payload, out);
     }
 
@@ -159,7 +172,7 @@ impl Outbound {
         self.state = self.state.after(step);
     }
 
-    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
+    fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
         if !self.state.can_send() {
             return false;
         }

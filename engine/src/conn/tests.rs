@@ -41,7 +41,7 @@ impl Seen {
 struct Wire {
     bytes: Vec<u8>,
     on_loan: usize,
-    spare: Vec<Box<Assembly>>,
+    spare: Vec<Assembly>,
 }
 
 impl Output for Wire {
@@ -52,13 +52,13 @@ impl Output for Wire {
 
     fn take_assembly(&mut self) -> Box<Assembly> {
         self.on_loan += 1;
-        self.spare.pop().unwrap_or_default()
+        Box::new(self.spare.pop().unwrap_or_default())
     }
 
     fn recycle(&mut self, mut assembly: Box<Assembly>) {
         self.on_loan -= 1;
         assembly.clear();
-        self.spare.push(assembly);
+        self.spare.push(*assembly);
     }
 }
 
@@ -110,7 +110,7 @@ fn text(text: &str) -> Seen {
 }
 
 /// A frame in the shortest form, written apart from the code under test.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(in crate::conn) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
         len @ 0..126 => bytes.push(u8::try_from(len).unwrap()),

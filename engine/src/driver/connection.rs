@@ -1,7 +1,7 @@
 //! What the driver keeps per connection: what the kernel owns of it.
 
 use crate::shard::machine::Want;
-use crate::sys::ring::{Class, Socket};
+use crate::sys::operation::{Class, Socket};
 
 /// A receive that the kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,8 @@
 //! is free again when that is nothing and the socket is closed. A completion of an earlier
 //! generation is counted, and its buffer goes back all the same.
 
+mod receive;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -23,7 +25,8 @@ use crate::error::StartError;
 use crate::shard::machine::{Action, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::sys::ring::{Class, Completion, Operation, Ring, Socket, Wait};
+use crate::sys::operation::{Completion, Operation, Socket};
+use crate::sys::ring::{Ring, Wait};
 use crate::sys::socket::raise_file_limit;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
@@ -104,7 +107,8 @@ impl<M: Machine> Uring<M> {
             if self.exit {
                 break;
             }
-            let busy = next.busy || !self.batch.is_empty();
+            // Parked receives are armed again as soon as this turn's buffers are back.
+            let busy = next.busy || !self.parked.is_empty();
             let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
             let wait = match deadline {
                 _ if busy => Wait::No,
@@ -114,9 +118,11 @@ impl<M: Machine> Uring<M> {
             };
             self.exchange(wait)?;
             now = Instant::now();
+            self.machine.turn_began(now);
             self.dispatch(now)?;
-            self.unpark(now)?;
+            self.unpark()?;
         }
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         let Self { machine, ring, turn, .. } = self;
         // The ring goes before the memory that it knows (S8).
@@ -216,10 +222,11 @@ impl<M: Machine> Uring<M> {
     }
 
     fn dispatch(&mut self, now: Instant) -> io::Result<()> {
-        let mut index = 0;
-        while index < self.batch.len() {
+        // What comes while the turn is sent in between waits for the next round: mail, timers and
+        // ended connections have their turn first.
+        let round = self.batch.len();
+        for index in 0..round {
             let completion = self.batch[index];
-            index += 1;
             match completion.user_data.operation() {
                 Operation::Receive => self.received(completion, now)?,
                 Operation::ReceiveDirect => self.received_direct(completion, now)?,
@@ -237,7 +244,8 @@ impl<M: Machine> Uring<M> {
                 self.exchange(Wait::No)?;
             }
         }
-        self.batch.clear();
+        self.batch.drain(..round);
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         Ok(())
     }
@@ -361,194 +369,6 @@ impl<M: Machine> Uring<M> {
         }
         self.machine.connected(id, &mut self.turn, now);
         self.reconcile(id, Want::Small)
-    }
-
-    // ---- receiving
-
-    #[inline]
-    fn received(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        let id = completion.user_data.id();
-        let buffer = completion.buffer();
-        let Some(connection) = self.find(id) else {
-            self.stale(buffer);
-            return Ok(());
-        };
-        // A cancelled receive keeps its class until its last completion.
-        let class = connection.class();
-        if !completion.more() {
-            connection.armed = Armed::No;
-        }
-        let closing = connection.phase == Phase::Closing;
-        let Ok(len) = usize::try_from(completion.result) else {
-            self.return_buffer(class, buffer);
-            return self.receive_failed(id, -completion.result, now);
-        };
-        let Some(buffer) = buffer.filter(|_| len > 0 && !closing) else {
-            self.return_buffer(class, buffer);
-            if closing {
-                return self.release(id);
-            }
-            return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
-        };
-        let ring = self.ring.class(class);
-        ring.taken();
-        let Some(input) = ring.lend(buffer, len) else { return Ok(()) };
-        let loan = Ring::loan(class, buffer);
-        let want = self.machine.received(id, input, loan, &mut self.turn, now);
-        if self.turn.took_loan() {
-            self.held.push(loan);
-        } else {
-            self.ring.class(class).recycle(buffer);
-        }
-        if self.connections[id.slot() as usize].armed != Armed::As(want) {
-            self.reconcile(id, want)?;
-        }
-        Ok(())
-    }
-
-    fn return_buffer(&mut self, class: Class, buffer: Option<u16>) {
-        if let Some(buffer) = buffer {
-            let ring = self.ring.class(class);
-            ring.taken();
-            ring.recycle(buffer);
-        }
-    }
-
-    /// A completion of a connection that is gone.
-    #[cold]
-    fn stale(&mut self, buffer: Option<u16>) {
-        self.ring.counters.stale_completions += 1;
-        // A slot is freed only when nothing is armed, so this brings no buffer; if one came, it
-        // is worth more than knowing its class.
-        debug_assert!(buffer.is_none());
-    }
-
-    fn end_of_stream(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
-        if let Some(connection) = self.find(id) {
-            connection.deaf = true;
-        }
-        self.machine.hung_up(id, None, &mut self.turn, now);
-        Ok(())
-    }
-
-    #[cold]
-    fn receive_failed(&mut self, id: ConnectionId, error: i32, now: Instant) -> io::Result<()> {
-        let Some(connection) = self.find(id) else { return Ok(()) };
-        if connection.phase == Phase::Closing {
-            return self.release(id);
-        }
-        match error {
-            // Not the connection's fault: it waits its turn for a buffer.
-            libc::ENOBUFS => {
-                self.ring.counters.buffers_exhausted += 1;
-                self.park(id);
-                Ok(())
-            }
-            libc::ECANCELED => {
-                let want = self.machine.want(id);
-                self.reconcile(id, want)
-            }
-            libc::EINTR | libc::EAGAIN => {
-                let want = self.machine.want(id);
-                self.reconcile(id, want)
-            }
-            _ => {
-                connection.deaf = true;
-                self.machine.hung_up(id, Some(error), &mut self.turn, now);
-                Ok(())
-            }
-        }
-    }
-
-    fn park(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.find(id)
-            && !connection.parked
-        {
-            connection.parked = true;
-            self.parked.push_back(id);
-        }
-    }
-
-    /// Arms parked receives again once there are buffers, and no more than there are.
-    fn unpark(&mut self, _: Instant) -> io::Result<()> {
-        if self.parked.is_empty() {
-            return Ok(());
-        }
-        // Those that this turn's output still points into come back when it is settled.
-        let available = |ring: &mut crate::sys::buffer_ring::BufferRing| {
-            ring.refill();
-            if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
-        };
-        let small = available(self.ring.class(Class::Small));
-        let large = available(self.ring.class(Class::Large));
-        for _ in
-            0..small.min(large.max(small)).min(self.parked.len().try_into().unwrap_or(u16::MAX))
-        {
-            let Some(id) = self.parked.pop_front() else { break };
-            if let Some(connection) = self.find(id) {
-                connection.parked = false;
-                let want = self.machine.want(id);
-                self.reconcile(id, want)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn received_direct(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        let Some((id, memory)) = self.ring.take_received(completion) else { return Ok(()) };
-        let Some(connection) = self.find(id) else { return Ok(()) };
-        connection.armed = Armed::No;
-        if connection.phase == Phase::Closing {
-            return self.release(id);
-        }
-        let (n, error) = match usize::try_from(completion.result) {
-            Ok(n) => (n, None),
-            Err(_) => (0, Some(-completion.result)),
-        };
-        let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
-        match error {
-            Some(error) => self.receive_failed(id, error, now),
-            None if n == 0 => self.end_of_stream(id, now),
-            None => self.reconcile(id, want),
-        }
-    }
-
-    /// Makes the receive what is wanted: arms it, or cancels one of another kind first.
-    fn reconcile(&mut self, id: ConnectionId, want: Want) -> io::Result<()> {
-        let Some(connection) = self.find(id) else { return Ok(()) };
-        if connection.deaf || connection.parked || connection.phase != Phase::Open {
-            return Ok(());
-        }
-        let socket = connection.socket;
-        match connection.armed {
-            Armed::As(armed) if armed == want => Ok(()),
-            // These end by themselves.
-            Armed::As(Want::Direct | Want::LargeOnce) | Armed::Cancelling(_) => Ok(()),
-            Armed::As(armed) => {
-                connection.armed = Armed::Cancelling(armed);
-                self.ring.cancel_receive(id)
-            }
-            Armed::No => {
-                connection.armed = if want == Want::Nothing { Armed::No } else { Armed::As(want) };
-                match want {
-                    Want::Nothing => Ok(()),
-                    Want::Small => self.ring.receive(socket, id, Class::Small, false),
-                    Want::Large => self.ring.receive(socket, id, Class::Large, false),
-                    Want::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
-                    Want::Direct => self.receive_direct(id, socket),
-                }
-            }
-        }
-    }
-
-    fn receive_direct(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
-        match self.machine.take_direct(id) {
-            Some((memory, wanted)) => self.ring.receive_direct(socket, id, memory, wanted),
-            None => {
-                self.connections[id.slot() as usize].armed = Armed::As(Want::Large);
-                self.ring.receive(socket, id, Class::Large, false)
-            }
-        }
     }
 
     // ---- slow sends and the end

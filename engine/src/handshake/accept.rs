@@ -134,7 +134,6 @@ pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
     line(b"Connection", if status == 426 { "Upgrade, close" } else { "close" }, out);
     if status == 426 {
         line(b"Upgrade", "WebSocket", out);
-        line(b"Sec-WebSocket-Draft", "2", out);
     }
     line(b"Content-Type", "text/plain; charset=utf-8", out);
     out.extend_from_slice(b"\r\nContent-Length: ");

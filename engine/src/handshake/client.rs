@@ -38,7 +38,7 @@ pub struct ClientRequestBuilder {
 
 impl ClientRequest {
     /// A request for `url` in the name of a page or program of `origin`, such as
-    /// "http://example.com" (always sent, AMB-12).
+    /// `http://example.com` (always sent, AMB-12).
     pub fn builder(url: Url, origin: impl Into<String>) -> ClientRequestBuilder {
         ClientRequestBuilder {
             url,

@@ -299,7 +299,8 @@ fn socks_reply(bytes: &[u8]) -> Result<Option<usize>, ProxyError> {
     }
 }
 
-/// Appends a length of one byte and the text; texts are at most 255 bytes long by construction.
+/// Appends a length of one byte and the text. No text is longer than 255 bytes: [`Url`] and
+/// [`Credentials`] see to it.
 fn push_counted(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes().get(..255).unwrap_or(text.as_bytes());
     out.push(bytes.len().to_le_bytes()[0]);

@@ -138,6 +138,9 @@ mod tests {
         let tickets = [1, 1, 2, 1].map(|last| queue.enter(address(last)));
         assert_eq!(started(&mut queue), [tickets[0], tickets[2]]);
         assert_eq!((queue.connecting(), queue.waiting()), (2, 2));
+        let late = queue.enter(address(2));
+        assert_eq!(started(&mut queue), [], "one is connecting there");
+        queue.leave(late);
         queue.leave(tickets[2]);
         assert_eq!(started(&mut queue), [], "the other address frees nothing");
         queue.leave(tickets[0]);

@@ -41,7 +41,8 @@ impl ServerHandshake {
     ///
     /// # Errors
     ///
-    /// The first rule that the request breaks, as soon as the bytes show it.
+    /// The first rule that the request breaks, as soon as the bytes show it, and the same however
+    /// they are cut into pieces.
     #[inline]
     pub fn read<'a>(
         &mut self,
@@ -53,7 +54,7 @@ impl ServerHandshake {
         }
         let mut head = Head::new(Strictness::Strict);
         let judged = match head.scan(limits, received) {
-            Err(error) => return Err(scan_error(error, received)),
+            Err(error) => return Err(scan_error(error, &head, received)),
             Ok(None) => {
                 judge_start(received)?;
                 if received.is_empty() {
@@ -83,7 +84,7 @@ impl ServerHandshake {
             return Ok(None);
         }
         match partial.head.scan(limits, received) {
-            Err(error) => Err(scan_error(error, received)),
+            Err(error) => Err(scan_error(error, &partial.head, received)),
             Ok(None) => {
                 judge_start(received)?;
                 Ok(None)
@@ -104,6 +105,7 @@ impl ServerHandshake {
 const GET: &[u8] = b"GET /";
 
 /// What the first bytes of a head show, complete or not.
+#[inline]
 fn judge_start(received: &[u8]) -> Result<(), RequestError> {
     if received.iter().zip(GET).all(|(is, wanted)| is == wanted) {
         return Ok(());
@@ -123,9 +125,9 @@ fn judge_start(received: &[u8]) -> Result<(), RequestError> {
 /// No registered HTTP method is longer (UPDATEREDIRECTREF has 17 letters).
 const METHOD_MAX: usize = 17;
 
-fn scan_error(error: ScanError, received: &[u8]) -> RequestError {
+fn scan_error(error: ScanError, head: &Head, received: &[u8]) -> RequestError {
     // The start goes first, as it would have, had it come alone.
-    if let Err(error) = judge_start(received) {
+    if let Err(error) = judge_start(received.get(..head.scanned()).unwrap_or(received)) {
         return error;
     }
     match error {
@@ -171,6 +173,7 @@ impl<'a> UpgradeRequest<'a> {
     /// Judges a complete head of `len` bytes; `None` while key_3 is missing and all else is right.
     #[inline]
     fn judge(head: &Head, len: usize, received: &'a [u8]) -> Result<Option<Self>, RequestError> {
+        judge_start(received)?;
         let (bytes, rest) = received.split_at_checked(len).unwrap_or((received, &[]));
         let text = simdutf8::basic::from_utf8(bytes).map_err(|_| RequestError::InvalidUtf8)?;
         let resource_name = resource_name(text, head.first_line().unwrap_or_default())?;
@@ -354,17 +357,11 @@ fn field<'a>(head: &Head, text: &'a str, i: usize) -> Option<(&'a str, &'a str)>
 #[inline]
 fn resource_name(text: &str, first_line: usize) -> Result<&str, RequestError> {
     let line = text.get(..first_line).unwrap_or_default();
-    let Some(rest) = line.strip_prefix("GET ") else {
-        return Err(judge_start(text.as_bytes()).err().unwrap_or(RequestError::NotHttp));
-    };
-    let Some((name, _ignored)) = rest.split_once(' ') else {
-        return Err(RequestError::ResourceName);
-    };
-    if !name.starts_with('/') || !name.bytes().all(|byte| matches!(byte, 0x21..=0x7E)) {
-        return Err(RequestError::ResourceName);
-    }
-    Ok(name)
+    let name = line.strip_prefix("GET ").and_then(|rest| rest.split_once(' '));
+    name.map(|(name, _ignored)| name)
+        .filter(|name| name.starts_with('/') && name.bytes().all(|b| matches!(b, 0x21..=0x7E)))
+        .ok_or(RequestError::ResourceName)
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

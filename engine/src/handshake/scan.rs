@@ -1,13 +1,16 @@
 //! The head scanner: finds the lines, names and values of a request or response head.
 //!
-//! Wide compares turn each block of 64 bytes into bitmaps of the bytes that matter
-//! ([`crate::sys::simd`]); the walk then jumps from set bit to set bit, two jumps a line. A head that
-//! arrives in pieces is taken up where the last piece ended: the walk never visits a byte twice (a
-//! block's load may reach back over at most 63 bytes that were seen).
+//! Wide compares turn each block of 64 bytes into two bitmaps of the bytes that matter
+//! (`sys::simd`); the walk then goes from line end to line end by clearing bits, and finds each
+//! line's colon by one look into the other bitmap. A head that arrives in pieces is taken up where
+//! the last piece ended: the walk never visits a byte twice (a block's load may reach back over at
+//! most 63 bytes that were seen).
 //!
 //! What is refused, in every head: CR without LF, LF without CR, a line without a colon, an empty
 //! name. Under [`Strictness::Strict`] also NUL and the other C0 controls but HT, and DEL, in values
 //! and the first line, and whatever is not U+0021 to U+0039 or U+003B to U+007E in names.
+
+use std::fmt;
 
 use super::HeadLimits;
 use crate::sys::simd::{BLOCK, Isa, Stops};
@@ -49,6 +52,24 @@ pub enum ScanError {
     /// A head longer than `max_bytes`.
     HeadTooLarge,
 }
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BareCarriageReturn => "a CR is not followed by LF",
+            Self::BareLineFeed => "an LF does not follow a CR",
+            Self::ControlByte => "a line holds a control character",
+            Self::NameByte => "a field name holds an illegal byte",
+            Self::NoColon => "a field has no colon behind its name",
+            Self::EmptyName => "a field's name is empty",
+            Self::TooManyFields => "the head exceeds the limit max_fields",
+            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
+            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
+        })
+    }
+}
+
+impl std::error::Error for ScanError {}
 
 /// A head as far as it was scanned: where its lines begin and where their colons are.
 #[derive(Debug, Clone)]
@@ -128,13 +149,17 @@ impl Head {
             let len = classify(self.isa, bytes, base, &mut stops);
             let mut walk = Walk {
                 window: Window { bytes, base, len, stops: &stops },
-                limits,
+                max_line_bytes: limits.max_line_bytes(),
+                max_fields: limits.max_fields(),
                 strictness: self.strictness,
                 marks: &mut self.marks,
                 cursor: self.cursor, // a copy, so that it can live in registers
             };
             let done = walk.run();
             self.cursor = walk.cursor;
+            if done.is_err() {
+                self.cursor.scanned += 1; // the byte that breaks the rule was looked at
+            }
             if !done? || self.cursor.scanned >= bytes.len() {
                 break;
             }
@@ -142,7 +167,9 @@ impl Head {
         if self.cursor.state == State::Complete {
             return Ok(Some(self.cursor.scanned));
         }
-        if self.cursor.scanned > self.cursor.line + limits.max_line_bytes() {
+        let longest = self.cursor.line + limits.max_line_bytes();
+        if self.cursor.scanned > longest {
+            self.cursor.scanned = longest + 1;
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -151,7 +178,8 @@ impl Head {
         Ok(None)
     }
 
-    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
+    /// How many bytes the walk has passed, a CR that waits for its LF not yet. After an error, up to
+    /// the byte that shows it, however many were given.
     #[must_use]
     pub const fn scanned(&self) -> usize {
         self.cursor.scanned
@@ -192,7 +220,8 @@ impl Head {
 /// for no name.
 struct Walk<'a> {
     window: Window<'a>,
-    limits: &'a HeadLimits,
+    max_line_bytes: usize,
+    max_fields: usize,
     strictness: Strictness,
     marks: &'a mut [Mark; FIELDS_MAX],
     cursor: Cursor,
@@ -205,17 +234,17 @@ impl Walk<'_> {
         for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
             let mut bits = stops.value;
             if start + 1 == self.cursor.line {
-                bits = without_lowest(bits); // the LF of a line that ended with the block before
+                bits = without_lowest(bits); // the LF of a line whose CR ended the block before
             }
             while bits != 0 {
                 let stop = start + bits.trailing_zeros() as usize;
                 bits = without_lowest(bits);
                 self.cursor.scanned = stop;
+                if stop > self.cursor.line + self.max_line_bytes {
+                    return self.fail_long_line();
+                }
                 if self.cursor.state == State::Name {
                     self.find_colon(stop)?;
-                }
-                if stop > self.cursor.line + self.limits.max_line_bytes() {
-                    return Err(ScanError::LineTooLong);
                 }
                 match self.stop(stop)? {
                     Stop::Line => bits = without_lowest(bits), // the LF, if it is in this block
@@ -227,29 +256,41 @@ impl Walk<'_> {
         }
         let end = self.window.base + self.window.len;
         if self.cursor.state == State::Name {
-            self.find_colon(end)?;
+            self.find_colon(end.min(self.cursor.line + self.max_line_bytes + 1))?;
         }
-        // The LF of the last line may lie one byte behind the window.
-        self.cursor.scanned = end.max(self.cursor.line);
+        self.cursor.scanned = end; // the LF of the last line may lie behind it
         Ok(true)
     }
 
-    /// Looks for the end of the current line's name before `end` and within the line's limit, so
-    /// that the same rule is named as if each byte had come alone.
+    /// Looks for the end of the current line's name before `end`.
     #[inline]
     fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
-        let line = self.cursor.line;
-        let end = end.min(line + self.limits.max_line_bytes() + 1);
-        let mut at = self.window.base.max(line);
-        while let Some(stop) = self.window.next_of_name(at).filter(|&stop| stop < end) {
+        let at = self.window.base.max(self.cursor.line);
+        match self.window.next_of_name(at) {
+            Some(stop) if stop >= end => Ok(()),
+            Some(stop) if stop != self.cursor.line && self.window.byte(stop) == b':' => {
+                self.mark(stop)
+            }
+            Some(stop) => self.find_colon_from(stop, end),
+            None => Ok(()),
+        }
+    }
+
+    /// The same from a stop on that is no right colon.
+    #[cold]
+    #[inline(never)]
+    fn find_colon_from(&mut self, mut stop: usize, end: usize) -> Result<(), ScanError> {
+        while stop < end {
             match self.window.byte(stop) {
-                b':' if stop != line => {
-                    self.cursor.state = State::Value;
-                    return self.mark(stop);
+                b':' if stop == self.cursor.line => return self.fail(stop, ScanError::EmptyName),
+                b':' => return self.mark(stop),
+                _ if self.strictness == Strictness::Strict => {
+                    return self.fail(stop, ScanError::NameByte);
                 }
-                b':' => return self.fail(stop, ScanError::EmptyName),
-                _ if self.strictness == Strictness::Letter => at = stop + 1,
-                _ => return self.fail(stop, ScanError::NameByte),
+                _ => match self.window.next_of_name(stop + 1) {
+                    Some(next) => stop = next,
+                    None => break,
+                },
             }
         }
         Ok(())
@@ -284,10 +325,11 @@ impl Walk<'_> {
     #[inline]
     fn mark(&mut self, colon: usize) -> Result<(), ScanError> {
         let count = self.cursor.count;
-        let mark = self.marks.get_mut(count).filter(|_| count < self.limits.max_fields());
+        let mark = self.marks.get_mut(count).filter(|_| count < self.max_fields);
         let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
         *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
         self.cursor.count += 1;
+        self.cursor.state = State::Value;
         Ok(())
     }
 
@@ -298,6 +340,18 @@ impl Walk<'_> {
         }
         self.cursor.line = end + 2;
         self.cursor.state = State::Name;
+    }
+
+    /// The line is too long, unless its name is wrong before that: the rule named is the one that
+    /// would be if each byte had come alone.
+    #[cold]
+    fn fail_long_line(&mut self) -> Result<bool, ScanError> {
+        let longest = self.cursor.line + self.max_line_bytes;
+        if self.cursor.state == State::Name {
+            self.find_colon(longest + 1)?;
+        }
+        self.cursor.scanned = longest;
+        Err(ScanError::LineTooLong)
     }
 
     #[inline]

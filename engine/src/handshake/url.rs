@@ -93,7 +93,8 @@ impl Url {
     ///
     /// The component that §3.3 forbids.
     pub fn new(host: &str, port: u16, resource_name: &str, secure: bool) -> Result<Self, UrlError> {
-        if !HostPort::parse(host).is_some_and(|parsed| parsed.port.is_none() && parsed.host == host)
+        if host.len() > HOST_MAX
+            || !HostPort::parse(host).is_some_and(|it| it.port.is_none() && it.host == host)
         {
             return Err(UrlError::Host);
         }
@@ -186,6 +187,9 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
+/// The longest host name of the DNS (RFC 1035 §2.3.4, as text).
+const HOST_MAX: usize = 253;
+
 /// The port that the scheme implies.
 pub(super) const fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
@@ -223,6 +227,9 @@ fn bracketed(host: &str) -> Option<&str> {
 /// Splits the port off; `None` if it is not a number up to 65,535. An empty one is none.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_address = text.rfind(']').map_or(0, |at| at + 1);
+    if after_address == 0 && text.starts_with('[') {
+        return Some((text, None)); // no host, and these colons begin no port
+    }
     let Some(colon) = text.get(after_address..)?.find(':') else { return Some((text, None)) };
     let (host, port) = text.split_at_checked(after_address + colon)?;
     let port = port.strip_prefix(':')?;

@@ -8,7 +8,7 @@ use super::slot::Side;
 use super::table::ConnectionId;
 use super::topics::Topic;
 use super::turn::{Loan, Turn};
-use crate::conn::{Message, Origin, Place};
+use crate::conn::{EncodedHeader, Message, Origin, Place};
 use crate::handler::Full;
 use crate::hub::Remote;
 use crate::wire::FrameHeader;
@@ -98,7 +98,7 @@ impl<D> WebSocket<'_, D> {
             self.side.outbound.encode(FrameHeader::whole(message.opcode(), payload.len() as u64));
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload.len() as u64;
-        if !self.send_in_place(header.as_bytes(), payload) {
+        if !self.send_in_place(&header, payload) {
             self.side.send.push(self.id, self.turn, [header.as_bytes(), payload]);
         }
         Ok(())
@@ -156,6 +156,11 @@ impl<D> WebSocket<'_, D> {
 
     /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone.
     pub fn subscribe(&mut self, topic: Topic) -> bool {
+        // The last word counts.
+        if let Some(index) = self.world.topics.index(topic) {
+            let id = self.id;
+            self.world.leaving.retain(|leaving| *leaving != (id, index));
+        }
         self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions)
     }
 
@@ -212,27 +217,23 @@ impl<D> WebSocket<'_, D> {
     /// Sends the message being delivered from where it lies: the header goes in front of it, over
     /// bytes that were read already. Says `false` when that cannot be done.
     #[inline]
-    fn send_in_place(&mut self, header: &[u8], payload: &[u8]) -> bool {
+    fn send_in_place(&mut self, header: &EncodedHeader, payload: &[u8]) -> bool {
         let Some(place) = &mut self.place else { return false };
-        let fits = header.len() <= place.head.len()
-            && std::ptr::eq(payload.as_ptr(), place.head.as_ptr_range().end)
+        let whole = std::ptr::eq(payload.as_ptr(), place.head.as_ptr_range().end)
             && !payload.is_empty()
             && !self.side.send.is_blocked();
-        if !fits {
+        let (origin, loan) = (place.origin, self.loan);
+        if !whole || (origin == Origin::Input && loan.is_none()) || origin == Origin::Replaced {
             return false;
         }
-        let front = place.head.len() - header.len();
-        place.head[front..].copy_from_slice(header);
-        let start = place.start - header.len();
-        let len = header.len() + payload.len();
-        match (place.origin, self.loan) {
-            (Origin::Input, Some(loan)) => {
-                self.turn.push_lent(self.id, self.side.send.ticket(), loan, start, len);
+        let Some(taken) = header.write_before(place.head) else { return false };
+        let (start, len) = (place.start - taken, taken + payload.len());
+        let ticket = self.side.send.ticket();
+        match loan {
+            Some(loan) if origin == Origin::Input => {
+                self.turn.push_lent(self.id, ticket, loan, start, len);
             }
-            (Origin::Assembly, _) => {
-                self.turn.push_assembly(self.id, self.side.send.ticket(), start, len);
-            }
-            _ => return false,
+            _ => self.turn.push_assembly(self.id, ticket, start, len),
         }
         self.place = None;
         true

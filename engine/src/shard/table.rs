@@ -11,10 +11,13 @@ pub struct ConnectionId {
 }
 
 /// Generations fit beside a slot and an operation in the 64 bits that the kernel carries.
-pub(crate) const GENERATION_MASK: u32 = 0x00FF_FFFF;
+pub const GENERATION_MASK: u32 = 0x00FF_FFFF;
 
 impl ConnectionId {
-    pub(crate) const fn new(slot: u32, generation: u32) -> Self {
+    /// Only whoever keeps the table makes ids: a shard, or a bench's machine.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(slot: u32, generation: u32) -> Self {
         Self { slot, generation }
     }
 
@@ -111,7 +114,7 @@ impl<T> Table<T> {
         let Ok(first) = u32::try_from(self.pages.len() * PAGE) else { return };
         self.pages.push((0..PAGE).map(|_| Place { generation: 0, value: None }).collect());
         // Reversed, so that the lowest slot is used first.
-        self.free.extend((first..first + PAGE as u32).rev());
+        self.free.extend((first..).take(PAGE).collect::<Vec<_>>().into_iter().rev());
     }
 }
 

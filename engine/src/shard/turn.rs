@@ -21,7 +21,7 @@ const END: u32 = u32::MAX;
 
 /// Names a receive buffer that a driver has lent; only the driver knows what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Loan(pub u32);
+pub struct Loan(pub(crate) u32);
 
 /// Memory that lives longer than the block it is cut from: a publication, a message, a big frame.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub struct Turn {
     epoch: u32,
     entries: Vec<Entry>,
     segments: Vec<Segment>,
-    blocks: Vec<Box<[u8]>>,
+    blocks: Vec<Vec<u8>>,
     /// The block being filled, and how far.
     block: usize,
     used: usize,
@@ -119,6 +119,7 @@ pub struct Turn {
     /// The chunk promised to the message being delivered.
     promised: Option<u32>,
     /// Assemblies to use again.
+    #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
 }
@@ -208,7 +209,7 @@ impl Turn {
     }
 
     /// Keeps `chunk` until the turn is cleared, so that many connections can refer to it.
-    pub(crate) fn add_chunk(&mut self, chunk: Chunk) -> u32 {
+    pub fn add_chunk(&mut self, chunk: Chunk) -> u32 {
         self.chunks.push(chunk);
         u32::try_from(self.chunks.len() - 1).expect("a turn holds far fewer chunks")
     }
@@ -247,7 +248,7 @@ impl Turn {
     }
 
     /// Takes an assembly from those kept for reuse.
-    pub(crate) fn take_assembly(&mut self) -> Box<Assembly> {
+    pub fn take_assembly(&mut self) -> Box<Assembly> {
         match self.spare.pop() {
             Some(assembly) => {
                 self.spare_bytes -= assembly.capacity();
@@ -290,7 +291,7 @@ impl Turn {
     pub(crate) fn resolve(&self, segment: Segment) -> Option<&[u8]> {
         let whole = match segment.source {
             Source::Lent(_) => return None,
-            Source::Arena(block) => &*self.blocks[block as usize],
+            Source::Arena(block) => &self.blocks[block as usize],
             Source::Chunk(chunk) => self.chunks[chunk as usize].as_slice(),
         };
         whole.get(segment.start as usize..)?.get(..segment.len as usize)
@@ -322,11 +323,16 @@ impl Turn {
         self.push_copy(id, &mut output.0, [bytes, &[]]);
     }
 
-    /// Queues a shared chunk: for machines that keep their own place in the turn.
-    pub fn send_shared(&mut self, id: ConnectionId, output: &mut Output, bytes: Bytes) {
-        let len = bytes.len();
-        let chunk = self.add_chunk(Chunk::Shared(bytes));
-        self.push_chunk(id, &mut output.0, chunk, 0, len);
+    /// Queues a range of a chunk from [`Turn::add_chunk`]: for machines that keep their own place
+    /// in the turn.
+    pub fn send_chunk(
+        &mut self,
+        id: ConnectionId,
+        output: &mut Output,
+        chunk: u32,
+        range: std::ops::Range<usize>,
+    ) {
+        self.push_chunk(id, &mut output.0, chunk, range.start, range.len());
     }
 
     /// Takes back an entry that has more segments than a system call takes; its bytes are the
@@ -398,7 +404,7 @@ impl Turn {
             self.block += 1;
         }
         if self.block == self.blocks.len() {
-            self.blocks.push(vec![0; BLOCK].into_boxed_slice());
+            self.blocks.push(vec![0; BLOCK]);
         }
         self.used = 0;
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::table::ConnectionId;
 
 /// The wheel's resolution; every timeout is kept to within one tick above it.
-pub(crate) const TICK: Duration = Duration::from_millis(64);
+pub(crate) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 64;
 /// Ticks that the wheel spans, 32.8 s; later deadlines are put back when they come up.
 const BUCKETS: u32 = 512;
 
@@ -43,8 +44,9 @@ impl Wheel {
     /// The tick that `now` lies in.
     #[inline]
     pub(crate) fn tick(&self, now: Instant) -> Tick {
-        let millis = now.saturating_duration_since(self.epoch).as_millis();
-        (millis / TICK.as_millis()) as Tick
+        let elapsed = now.saturating_duration_since(self.epoch);
+        let millis = elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis());
+        Tick::try_from(millis / TICK_MILLIS).unwrap_or(Tick::MAX)
     }
 
     /// Lets `id` come up at `at`, or as late before it as the wheel spans; says when.
@@ -77,11 +79,80 @@ impl Wheel {
 
     /// When the next entry comes up.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let first = (0..BUCKETS).find(|ahead| {
-            let bucket = (self.cursor + ahead) % BUCKETS;
-            self.occupied[bucket as usize / 64] >> (bucket % 64) & 1 == 1
-        })?;
-        // The tick must be over before it comes up.
-        Some(self.epoch + TICK * (self.cursor + first) + Duration::from_millis(1))
+        let first = self.first_occupied()?;
+        Some(self.epoch + TICK * (self.cursor + first))
+    }
+
+    /// How many ticks ahead of the cursor the first entry stands; word by word, because it is asked
+    /// for before every sleep.
+    fn first_occupied(&self) -> Option<u32> {
+        let begin = self.cursor % BUCKETS;
+        let words = self.occupied.len();
+        (0..=words).find_map(|n| {
+            let index = (begin as usize / 64 + n) % words;
+            let mut word = self.occupied[index];
+            if n == 0 {
+                word &= u64::MAX << (begin % 64);
+            }
+            let bit = word.trailing_zeros();
+            #[expect(clippy::cast_possible_truncation, reason = "an index of eight words")]
+            let bucket = index as u32 * 64 + bit;
+            (bit < 64).then_some((bucket + BUCKETS - begin) % BUCKETS)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{BUCKETS, ConnectionId, TICK, Wheel};
+
+    fn all(wheel: &mut Wheel, now: u32) -> Vec<(u32, u32)> {
+        let (mut found, mut ids) = (Vec::new(), Vec::new());
+        while let Some(at) = wheel.expired(now, &mut ids) {
+            found.extend(ids.drain(..).map(|id| (at, id.slot())));
+        }
+        found
+    }
+
+    #[test]
+    fn entries_come_up_at_their_tick_and_not_before() {
+        let epoch = Instant::now();
+        let mut wheel = Wheel::new(epoch);
+        assert_eq!(wheel.next(), None);
+        for at in [3, 64, 130, 500] {
+            assert_eq!(wheel.schedule(ConnectionId::new(at, 0), at), at);
+        }
+        assert_eq!(wheel.next(), Some(epoch + TICK * 3));
+        assert_eq!(all(&mut wheel, 2), []);
+        assert_eq!(all(&mut wheel, 3), [(3, 3)]);
+        assert_eq!(wheel.next(), Some(epoch + TICK * 64));
+        assert_eq!(all(&mut wheel, 200), [(64, 64), (130, 130)]);
+        // Round the end of the wheel, in the word where the cursor stands.
+        let round = wheel.schedule(ConnectionId::new(7, 0), 200 + BUCKETS - 1);
+        assert_eq!(wheel.next(), Some(epoch + TICK * 500));
+        assert_eq!(all(&mut wheel, 600), [(500, 500)]);
+        assert_eq!(wheel.next(), Some(epoch + TICK * round));
+        assert_eq!(all(&mut wheel, 5000), [(round, 7)]);
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_span_comes_up_early_and_a_past_one_at_once() {
+        let mut wheel = Wheel::new(Instant::now());
+        assert_eq!(wheel.schedule(ConnectionId::new(1, 0), 1_000_000), BUCKETS - 1);
+        assert_eq!(all(&mut wheel, 10), []);
+        assert_eq!(wheel.schedule(ConnectionId::new(2, 0), 0), 11);
+        assert_eq!(all(&mut wheel, BUCKETS), [(11, 2), (BUCKETS - 1, 1)]);
+    }
+
+    #[test]
+    fn a_tick_is_where_its_time_lies() {
+        let epoch = Instant::now();
+        let wheel = Wheel::new(epoch);
+        assert_eq!(wheel.tick(epoch + Duration::from_millis(63)), 0);
+        assert_eq!(wheel.tick(epoch + Duration::from_millis(64)), 1);
+        assert_eq!(wheel.tick(epoch + Duration::from_secs(3600)), 56_250);
     }
 }

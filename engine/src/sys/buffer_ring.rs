@@ -92,12 +92,12 @@ impl BufferRing {
     }
 
     /// Makes the ring known to the kernel.
-    pub(crate) fn register(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+    pub(crate) fn register(mut self, submitter: &Submitter<'_>) -> io::Result<Self> {
         let address = self.ring.start.as_ptr().addr() as u64;
         // SAFETY: S1 and S8: the mapping has room for `entries` entries and outlives the ring.
         unsafe { submitter.register_buf_ring_with_flags(address, self.entries, self.group, 0)? };
         self.refill();
-        Ok(())
+        Ok(self)
     }
 
     /// Leaves the memory mapped for good: the kernel may still know it.
@@ -119,6 +119,12 @@ impl BufferRing {
         self.entries
     }
 
+    /// Buffers that are ours and in use.
+    pub(crate) fn held(&self) -> u16 {
+        let free = u16::try_from(self.free.len()).unwrap_or(u16::MAX);
+        self.total.saturating_sub(free).saturating_sub(self.offered)
+    }
+
     /// The kernel has filled a buffer: it is ours until it is recycled.
     pub(crate) const fn taken(&mut self) {
         self.offered = self.offered.saturating_sub(1);
@@ -126,6 +132,7 @@ impl BufferRing {
 
     /// Lends the first `len` bytes of a buffer that is ours.
     #[inline]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the loan must be the only one (S2)")]
     pub(crate) fn lend(&mut self, id: u16, len: usize) -> Option<&mut [u8]> {
         let start = self.address(id, len)?;
         // SAFETY: S2, S5, S6: the range lies in the arena, which the kernel zeroed, the kernel gave

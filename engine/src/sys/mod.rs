@@ -16,6 +16,7 @@
 pub(crate) mod buffer_ring;
 pub(crate) mod clock;
 pub(crate) mod doorbell;
+pub(crate) mod operation;
 pub(crate) mod ring;
 pub(crate) mod simd;
 pub(crate) mod socket;

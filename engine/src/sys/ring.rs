@@ -10,125 +10,26 @@
 //!   `MSG_DONTWAIT`, so the kernel executes or fails them while it takes the submission and never
 //!   parks them: when the submission queue is empty again, it is done with the turn's memory.
 
+mod turn;
+
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
 use slab::Slab;
 use socket2::SockAddr;
 
 use super::buffer_ring::BufferRing;
+use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use crate::config::RingConfig;
 use crate::conn::Assembly;
 use crate::error::StartError;
 use crate::metrics::RingCounters;
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Entry, Loan, Segment, Source, Turn};
-
-/// A socket as the ring names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Socket {
-    /// A descriptor of the process.
-    Descriptor(RawFd),
-    /// An index of the ring's own file table.
-    Direct(u32),
-}
-
-/// Which receive buffers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    Small,
-    Large,
-}
-
-/// What a completion is of; the first byte of its user data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Accept,
-    Receive,
-    /// Into memory in flight.
-    ReceiveDirect,
-    /// From the turn; its completion means trouble.
-    InlineSend,
-    SlowSend,
-    Connect,
-    Cancel,
-    Shutdown,
-    Close,
-    Doorbell,
-    Unknown,
-}
-
-impl Operation {
-    const ALL: [Self; 10] = [
-        Self::Accept,
-        Self::Receive,
-        Self::ReceiveDirect,
-        Self::InlineSend,
-        Self::SlowSend,
-        Self::Connect,
-        Self::Cancel,
-        Self::Shutdown,
-        Self::Close,
-        Self::Doorbell,
-    ];
-}
-
-/// Operation 8 bits, generation 24, slot or key 32; never a pointer (S4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UserData(u64);
-
-impl UserData {
-    const fn connection(operation: Operation, id: ConnectionId) -> Self {
-        Self((operation as u64) << 56 | (id.generation() as u64) << 32 | id.slot() as u64)
-    }
-
-    const fn key(operation: Operation, key: u32) -> Self {
-        Self((operation as u64) << 56 | key as u64)
-    }
-
-    pub(crate) fn operation(self) -> Operation {
-        Operation::ALL.get((self.0 >> 56) as usize).copied().unwrap_or(Operation::Unknown)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the parts were packed here")]
-    pub(crate) const fn id(self) -> ConnectionId {
-        ConnectionId::new(self.0 as u32, (self.0 >> 32) as u32 & 0x00FF_FFFF)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the low half is the key")]
-    const fn low(self) -> u32 {
-        self.0 as u32
-    }
-}
-
-/// What the kernel said of an operation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Completion {
-    pub(crate) user_data: UserData,
-    pub(crate) result: i32,
-    flags: u32,
-}
-
-impl Completion {
-    /// Whether the same operation will complete again.
-    pub(crate) fn more(self) -> bool {
-        cqueue::more(self.flags)
-    }
-
-    /// The buffer that came with it: it is ours whatever the result.
-    pub(crate) fn buffer(self) -> Option<u16> {
-        cqueue::buffer_select(self.flags)
-    }
-
-    /// The place in the turn's entries, of an inline send.
-    pub(crate) const fn entry(self) -> usize {
-        self.user_data.low() as usize
-    }
-}
+use crate::shard::turn::{Loan, Turn};
 
 /// How long an exchange may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +84,8 @@ struct Spin {
 pub(crate) const SMALL_BYTES: usize = 4096;
 /// Bytes of a large one.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
+/// Buffers of a class for each that is offered: those that output points into are not.
+const RESERVE: u16 = 4;
 /// How long the spin budget is counted over.
 const SPIN_WINDOW: Duration = Duration::from_millis(100);
 
@@ -191,13 +94,12 @@ impl Ring {
     pub(crate) fn new(config: &RingConfig) -> Result<Self, StartError> {
         let ring = set_up(config)?;
         let wrong = |e| StartError::kernel("a ring of receive buffers", &e);
-        let (small, large) = (config.small_buffers, config.large_buffers);
-        let mut small =
-            BufferRing::new(0, SMALL_BYTES, small, small.saturating_mul(4)).map_err(wrong)?;
-        let mut large =
-            BufferRing::new(1, LARGE_BYTES, large, large.saturating_mul(4)).map_err(wrong)?;
-        small.register(&ring.submitter()).map_err(wrong)?;
-        large.register(&ring.submitter()).map_err(wrong)?;
+        let class = |group, size, offered: u16| {
+            BufferRing::new(group, size, offered, offered.saturating_mul(RESERVE))?
+                .register(&ring.submitter())
+        };
+        let small = class(0, SMALL_BYTES, config.small_buffers).map_err(wrong)?;
+        let large = class(1, LARGE_BYTES, config.large_buffers).map_err(wrong)?;
         Ok(Self {
             ring,
             in_flight: Slab::new(),
@@ -429,6 +331,12 @@ impl Ring {
         }
     }
 
+    /// Notes how much is in use.
+    pub(crate) fn gauge(&mut self) {
+        self.counters.buffers_held = u64::from(self.small.held()) + u64::from(self.large.held());
+        self.counters.operations_in_flight = self.in_flight.len() as u64;
+    }
+
     // ---- buffers
 
     pub(crate) const fn class(&mut self, class: Class) -> &mut BufferRing {
@@ -453,55 +361,6 @@ impl Ring {
     pub(crate) fn end_loan(&mut self, loan: Loan) {
         let (class, buffer) = Self::unpack(loan);
         self.class(class).recycle(buffer);
-    }
-
-    /// The bytes of a segment, wherever they lie.
-    #[inline]
-    fn resolve(&self, turn: &Turn, segment: Segment) -> Option<(*const u8, usize)> {
-        let (start, len) = (segment.start as usize, segment.len as usize);
-        if let Source::Lent(loan) = segment.source {
-            let (class, buffer) = Self::unpack(loan);
-            let ring = if class == Class::Small { &self.small } else { &self.large };
-            let base = ring.address(buffer, start + len)?;
-            return Some((base.as_ptr().wrapping_add(start), len));
-        }
-        turn.resolve(segment).map(|bytes| (bytes.as_ptr(), bytes.len()))
-    }
-
-    /// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
-    pub(crate) fn take_rest(&mut self, turn: &mut Turn, entry: &Entry, sent: usize) -> Transmit {
-        use crate::shard::send::Piece;
-        use crate::shard::turn::Chunk;
-        let mut rest = Transmit::default();
-        let mut skip = sent;
-        let segments: Vec<_> = turn.segments(entry).collect();
-        for segment in segments {
-            let len = segment.len as usize;
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            let start = segment.start as usize + skip;
-            let end = segment.start as usize + len;
-            match segment.source {
-                Source::Chunk(chunk) => {
-                    rest.push(Piece::new(turn.take_chunk(chunk), start, end));
-                }
-                Source::Lent(loan) => {
-                    let (class, buffer) = Self::unpack(loan);
-                    let bytes = self.class(class).lend(buffer, end).and_then(|b| b.get(start..));
-                    let copy = bytes::Bytes::copy_from_slice(bytes.unwrap_or_default());
-                    rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-                }
-                Source::Arena(_) => {
-                    let bytes = turn.resolve(segment).and_then(|b| b.get(skip..));
-                    let copy = bytes::Bytes::copy_from_slice(bytes.unwrap_or_default());
-                    rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-                }
-            }
-            skip = 0;
-        }
-        rest
     }
 
     // ---- the system call
@@ -622,70 +481,6 @@ impl Ring {
             self.enter(Wait::No)?;
         }
     }
-
-    /// Queues one inline send per connection of the turn.
-    fn push_turn(
-        &mut self,
-        turn: &Turn,
-        socket: impl Fn(ConnectionId) -> Option<Socket>,
-    ) -> io::Result<()> {
-        if turn.is_empty() {
-            return Ok(());
-        }
-        // Reserved whole: what the kernel is shown must not move while this turn is sent.
-        let gathered = turn.entries().iter().filter(|entry| entry.segments > 1);
-        let (headers, vectors) = gathered
-            .fold((0, 0), |(headers, all), entry| (headers + 1, all + entry.segments as usize));
-        self.headers.clear();
-        self.headers.reserve(headers);
-        self.vectors.clear();
-        self.vectors.reserve(vectors);
-        for (index, entry) in turn.entries().iter().enumerate() {
-            let Some(socket) = socket(entry.id) else { continue };
-            if entry.segments == 0 {
-                continue;
-            }
-            self.counters.inline_sends += 1;
-            let send = self.inline_send(turn, entry, socket);
-            let send = send.flags(squeue::Flags::SKIP_SUCCESS);
-            self.push(send, UserData::key(Operation::InlineSend, to_key(index)))?;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn inline_send(&mut self, turn: &Turn, entry: &Entry, socket: Socket) -> squeue::Entry {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let mut segments = turn.segments(entry);
-        if entry.segments == 1 {
-            let bytes = segments.next().and_then(|segment| self.resolve(turn, segment));
-            let (start, len) = bytes.unwrap_or((std::ptr::NonNull::dangling().as_ptr(), 0));
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            return on(
-                socket,
-                |fd| opcode::Send::new(fd, start, len).flags(flags).build(),
-                |fd| opcode::Send::new(fd, start, len).flags(flags).build(),
-            );
-        }
-        let first = self.vectors.len();
-        for segment in segments {
-            if let Some((start, len)) = self.resolve(turn, segment) {
-                let vector = libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len };
-                self.vectors.push(vector);
-            }
-        }
-        let mut header = empty_header();
-        header.msg_iovlen = self.vectors.len() - first;
-        header.msg_iov = self.vectors.as_mut_ptr().wrapping_add(first);
-        self.headers.push(header);
-        let header = self.headers.as_ptr().wrapping_add(self.headers.len() - 1);
-        let flags = flags.unsigned_abs();
-        on(
-            socket,
-            |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
-            |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
-        )
-    }
 }
 
 impl Drop for Ring {
@@ -703,19 +498,6 @@ impl Drop for Ring {
             self.large.leak();
             Box::leak(Box::new(std::mem::take(&mut self.in_flight)));
         }
-    }
-}
-
-/// Builds an operation for either kind of socket.
-#[inline]
-fn on(
-    socket: Socket,
-    descriptor: impl FnOnce(Fd) -> squeue::Entry,
-    direct: impl FnOnce(Fixed) -> squeue::Entry,
-) -> squeue::Entry {
-    match socket {
-        Socket::Descriptor(fd) => descriptor(Fd(fd)),
-        Socket::Direct(index) => direct(Fixed(index)),
     }
 }
 

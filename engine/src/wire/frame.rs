@@ -6,6 +6,9 @@ use super::Opcode;
 /// is RFC 6455's; draft-02 needs ten).
 pub const HEADER_MAX: usize = 14;
 
+/// The longest payload that a header can announce.
+const LENGTH_MAX: u64 = u64::MAX >> 1;
+
 /// The fields of a frame header. If one exists it is legal and can be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,15 +22,17 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The header of a frame that is a whole message, or of a control frame.
+    /// The header of a frame that is a whole message, or of a control frame. A length above
+    /// 2^63-1, which no header can say (FR-06), becomes that.
     #[must_use]
     pub const fn whole(opcode: Opcode, payload_len: u64) -> Self {
-        Self { last: true, opcode, payload_len }
+        Self::fragment(opcode, true, payload_len)
     }
 
-    /// The header of one frame of a fragmented message.
+    /// The header of one frame of a fragmented message; for the length see [`FrameHeader::whole`].
     #[must_use]
     pub const fn fragment(opcode: Opcode, last: bool, payload_len: u64) -> Self {
+        let payload_len = if payload_len > LENGTH_MAX { LENGTH_MAX } else { payload_len };
         Self { last, opcode, payload_len }
     }
 }

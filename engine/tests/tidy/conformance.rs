@@ -8,16 +8,7 @@ use std::fs;
 use super::source::{Source, body_ranges, sources, workspace};
 
 /// Rules that are a must for a server or a client and yet are named by no test, with the reason.
-const EXEMPT: &[(&str, &str)] = &[
-    ("HS-C-05", "lands with wss"),
-    ("HS-S-21", "lands with wss"),
-    ("HS-C-07", "sets a variable to empty; nothing of it is seen from outside"),
-    ("HS-C-10", "sets a variable to empty; nothing of it is seen from outside"),
-    ("HS-C-34", "sets a variable to empty; nothing of it is seen from outside"),
-    ("HS-C-35", "sets a variable to empty; nothing of it is seen from outside"),
-    ("HS-C-37", "sets a variable to zero; nothing of it is seen from outside"),
-    ("HS-C-43", "sets a variable to empty; nothing of it is seen from outside"),
-];
+const EXEMPT: &[(&str, &str)] = &[("HS-C-05", "lands with wss"), ("HS-S-21", "lands with wss")];
 
 const LEVELS: &[&str] = &["must", "should", "may", "note", "open", "policy"];
 const BOUND: &[&str] = &["server", "client", "both", "intermediary", "nobody"];

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("metrics", 3),
     ("shard", 3),
     ("driver", 4),
+    ("client", 5),
     ("server", 5),
     ("bin", 6),
 ];

@@ -1,1 +1,196 @@
-//! Tests.
+use super::super::request::tests::{V1, V4, changed, read};
+use super::super::{AcceptError, RequestError, ServerPolicy, accept, refuse};
+
+const NO_EXTRA: &[(&str, &str)] = &[];
+
+fn answer(bytes: &[u8], policy: &ServerPolicy, extra: &[(&str, &str)]) -> String {
+    let request = read(bytes).unwrap().unwrap();
+    policy.judge(&request).unwrap();
+    let mut out = Vec::new();
+    let subprotocol = policy.choose_subprotocol(&request);
+    accept(&request, policy, subprotocol, extra, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_draft_s_answers() {
+    // covers: HS-S-22, HS-S-23, HS-S-30, HS-S-31, HS-S-32, HS-S-33, HS-S-35, AMB-19, REG-02
+    assert_eq!(
+        answer(V1.as_bytes(), &ServerPolicy::new().subprotocols(["sample"]), NO_EXTRA),
+        "HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
+         Upgrade: WebSocket\r\n\
+         Connection: Upgrade\r\n\
+         Sec-WebSocket-Origin: http://example.com\r\n\
+         Sec-WebSocket-Location: ws://example.com/demo\r\n\
+         Sec-WebSocket-Protocol: sample\r\n\
+         \r\n\
+         8jKS'y:G*Co,Wxa-"
+    );
+    assert_eq!(
+        answer(V4.as_bytes(), &ServerPolicy::new(), NO_EXTRA),
+        "HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
+         Upgrade: WebSocket\r\n\
+         Connection: Upgrade\r\n\
+         Sec-WebSocket-Origin: http://example.com\r\n\
+         Sec-WebSocket-Location: ws://example.com/\r\n\
+         \r\n\
+         n`9eBk9z$R8pOtVb"
+    );
+}
+
+/// The value of a field of an answer.
+fn value<'a>(answer: &'a str, name: &str) -> &'a str {
+    let line = answer.lines().find(|line| line.starts_with(name)).unwrap();
+    line.strip_prefix(name).unwrap().strip_prefix(": ").unwrap()
+}
+
+#[test]
+fn the_location_is_lower_case_and_without_the_scheme_s_own_port() {
+    // covers: HS-S-22, HS-S-23, URL-10
+    let policy = ServerPolicy::new().subprotocols(["sample"]);
+    let secure = policy.clone().secure(true);
+    for (host, plain, encrypted) in [
+        ("example.com", "ws://example.com/demo", "wss://example.com/demo"),
+        ("EXAMPLE.Com", "ws://example.com/demo", "wss://example.com/demo"),
+        ("example.com:80", "ws://example.com/demo", "wss://example.com:80/demo"),
+        ("example.com:443", "ws://example.com:443/demo", "wss://example.com/demo"),
+        ("example.com:8080", "ws://example.com:8080/demo", "wss://example.com:8080/demo"),
+        ("example.com:08080", "ws://example.com:8080/demo", "wss://example.com:8080/demo"),
+        ("example.com:", "ws://example.com/demo", "wss://example.com/demo"),
+        ("[::1]:9001", "ws://[::1]:9001/demo", "wss://[::1]:9001/demo"),
+        ("127.0.0.1:9001", "ws://127.0.0.1:9001/demo", "wss://127.0.0.1:9001/demo"),
+    ] {
+        let bytes = changed("Host: example.com", &format!("Host: {host}"));
+        let location = |policy| value(&answer(&bytes, policy, NO_EXTRA), LOCATION).to_owned();
+        assert_eq!(location(&policy), plain);
+        assert_eq!(location(&secure), encrypted);
+    }
+}
+
+const LOCATION: &str = "Sec-WebSocket-Location";
+
+#[test]
+fn the_origin_is_lower_case_and_empty_if_there_is_none() {
+    // covers: HS-S-22, AMB-12
+    let policy = ServerPolicy::new().subprotocols(["sample"]).require_origin(false);
+    let bytes = changed("Origin: http://example.com", "Origin: HTTP://Example.com:8080");
+    let name = "Sec-WebSocket-Origin";
+    assert_eq!(value(&answer(&bytes, &policy, NO_EXTRA), name), "http://example.com:8080");
+    let bytes = changed("Origin: http://example.com\r\n", "");
+    assert_eq!(value(&answer(&bytes, &policy, NO_EXTRA), name), "");
+}
+
+#[test]
+fn the_answer_names_one_of_the_subprotocols_asked_for_or_none() {
+    // covers: HS-S-12, HS-S-22, HS-S-31, AMB-08
+    let policy = ServerPolicy::new().subprotocols(["b", "c"]);
+    for (asked, expected) in [("a b c", "b"), ("c, b", "c"), ("a c", "c")] {
+        let bytes = changed(": sample", &format!(": {asked}"));
+        assert_eq!(value(&answer(&bytes, &policy, NO_EXTRA), "Sec-WebSocket-Protocol"), expected);
+    }
+    assert!(!answer(V4.as_bytes(), &policy, NO_EXTRA).contains("Sec-WebSocket-Protocol"));
+    let request = read(V1.as_bytes()).unwrap().unwrap();
+    let mut out = Vec::new();
+    let result = accept(&request, &policy, Some("b"), NO_EXTRA, &mut out);
+    assert_eq!(result, Err(AcceptError::Subprotocol));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn extra_fields_are_written_or_refused() {
+    // covers: HS-S-31, HS-S-33, REG-03
+    let extra = [("Set-Cookie", "a=b; HttpOnly"), ("X-Empty", "")];
+    let text = answer(V4.as_bytes(), &ServerPolicy::new(), &extra);
+    assert!(text.contains("\r\nSet-Cookie: a=b; HttpOnly\r\nX-Empty: \r\n\r\nn`9eBk9z$R8pOtVb"));
+    let request = read(V4.as_bytes()).unwrap().unwrap();
+    for (extra, expected) in [
+        (("A", "b\r\nC: d"), AcceptError::Malformed),
+        (("A", "b\nc"), AcceptError::Malformed),
+        (("A", "b\0"), AcceptError::Malformed),
+        (("A:", "b"), AcceptError::Malformed),
+        (("A B", "b"), AcceptError::Malformed),
+        (("", "b"), AcceptError::Malformed),
+        (("upgrade", "WebSocket"), AcceptError::Reserved),
+        (("Connection", "close"), AcceptError::Reserved),
+        (("SEC-WEBSOCKET-ORIGIN", "x"), AcceptError::Reserved),
+        (("Sec-WebSocket-Protocol", "x"), AcceptError::Reserved),
+        (("Sec-WebSocket-Draft", "2"), AcceptError::Reserved),
+        (("content-length", "16"), AcceptError::Reserved),
+        (("Transfer-Encoding", "chunked"), AcceptError::Reserved),
+    ] {
+        let mut out = b"before".to_vec();
+        let result = accept(&request, &ServerPolicy::new(), None, &[extra], &mut out);
+        assert_eq!((result, out.as_slice()), (Err(expected), b"before".as_slice()), "{extra:?}");
+    }
+}
+
+#[test]
+fn the_policy_is_applied() {
+    // covers: HS-S-10, HS-S-11, HS-S-12, HS-S-14, SEC-02, SEC-03, AMB-12, AMB-16
+    use RequestError as E;
+    let base = ServerPolicy::new().subprotocols(["sample"]);
+    let no_origin = changed("Origin: http://example.com\r\n", "");
+    let no_protocol = changed("Sec-WebSocket-Protocol: sample\r\n", "");
+    let any = V1.as_bytes().to_vec();
+    let cases = [
+        (&any, base.clone(), Ok(())),
+        (&any, base.clone().hosts(["other", "EXAMPLE.com"]), Ok(())),
+        (&any, base.clone().hosts(["example.com:80"]), Err(E::HostRefused)),
+        (&any, base.clone().hosts(["other"]), Err(E::HostRefused)),
+        (&any, base.clone().hosts([""; 0]), Err(E::HostRefused)),
+        (&any, base.clone().origins(["http://other", "HTTP://example.com"]), Ok(())),
+        (&any, base.clone().origins(["http://example.com.evil"]), Err(E::OriginRefused)),
+        (&any, base.clone().origins(["https://example.com"]), Err(E::OriginRefused)),
+        (&no_origin, base.clone(), Err(E::OriginMissing)),
+        (&no_origin, base.clone().require_origin(false), Ok(())),
+        (&no_origin, base.clone().require_origin(false).origins(["x"]), Err(E::OriginMissing)),
+        (&any, ServerPolicy::new(), Err(E::SubprotocolUnsupported)),
+        (&any, base.clone().subprotocols(["Sample"]), Err(E::SubprotocolUnsupported)),
+        (&changed(": sample", ": "), base.clone(), Err(E::SubprotocolUnsupported)),
+        (&no_protocol, base.clone(), Ok(())),
+        (&no_protocol, base.clone().require_subprotocol(true), Err(E::SubprotocolMissing)),
+        (&any, base.clone().require_subprotocol(true), Ok(())),
+        (&changed("Draft: 2", "Draft: 1"), base.clone(), Err(E::DraftUnsupported)),
+        (&changed("Draft: 2", "Draft: 3"), base.clone(), Err(E::DraftUnsupported)),
+        (&changed("Draft: 2", "Draft: 1"), base.clone().accept_draft_1(true), Ok(())),
+        (&changed("Draft: 2", "Draft: 3"), base.clone().accept_draft_3(true), Ok(())),
+        (
+            &changed("Draft: 2", "Draft: 3"),
+            base.clone().accept_draft_1(true),
+            Err(E::DraftUnsupported),
+        ),
+    ];
+    for (bytes, policy, expected) in cases {
+        let request = read(bytes).unwrap().unwrap();
+        assert_eq!(policy.judge(&request), expected, "{policy:?} {}", bytes.escape_ascii());
+    }
+    let with_port = changed("Host: example.com", "Host: example.com:8080");
+    let request = read(&with_port).unwrap().unwrap();
+    assert_eq!(base.clone().hosts(["example.com"]).judge(&request), Ok(()), "any port");
+    assert_eq!(base.clone().hosts(["example.com:8080"]).judge(&request), Ok(()));
+    assert_eq!(base.hosts(["example.com:81"]).judge(&request), Err(E::HostRefused));
+}
+
+#[test]
+fn refusals_are_http_with_the_sentence_as_body() {
+    for rule in RequestError::ALL {
+        let Some(status) = rule.status() else { continue };
+        let mut out = Vec::new();
+        refuse(status, rule.sentence(), &mut out);
+        let mut places = [httparse::EMPTY_HEADER; 8];
+        let mut response = httparse::Response::new(&mut places);
+        let body = &out[response.parse(&out).unwrap().unwrap()..];
+        assert_eq!(response.code, Some(status));
+        assert_eq!(body, format!("{}\n", rule.sentence()).as_bytes());
+        let field = |name: &str| {
+            let field = response.headers.iter().find(|field| field.name == name);
+            field.map(|field| std::str::from_utf8(field.value).unwrap())
+        };
+        assert_eq!(field("Content-Length"), Some(body.len().to_string().as_str()));
+        assert!(field("Connection").unwrap().contains("close"));
+        assert_eq!(field("Upgrade"), (status == 426).then_some("WebSocket"));
+    }
+    let mut out = Vec::new();
+    refuse(403, "a\r\n\r\nb", &mut out);
+    assert!(out.ends_with(b"\r\n\r\na    b\n"));
+}

@@ -5,8 +5,11 @@ use fastrand::Rng;
 use super::{KeyText, answer, insert_noise, key_part, looks_like_draft_00, noise, write_key};
 use crate::handshake::RequestError;
 
-/// The draft's examples: both keys with their numbers, key_3, the answer.
-const VECTORS: [(&str, u32, &str, u32, &[u8; 8], &[u8; 16]); 4] = [
+/// Both keys with their numbers, key_3, the answer.
+type Vector = (&'static str, u32, &'static str, u32, &'static [u8; 8], &'static [u8; 16]);
+
+/// The draft's examples of §1.2, §1.3, §5.1 and §5.2.2.
+const VECTORS: [Vector; 4] = [
     (
         "4 @1  46546xW%0l 1 5",
         829_309_203,

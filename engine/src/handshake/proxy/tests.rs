@@ -1,1 +1,194 @@
-//! Tests.
+use proptest::prelude::{ProptestConfig, proptest};
+
+use super::{ANSWER_MAX, Credentials, Proxies, Proxy, ProxyError, ProxyKind, Tunnel, Url, base64};
+
+fn start(proxy: &Proxy, url: &str) -> (Tunnel, Vec<u8>) {
+    let mut out = Vec::new();
+    let tunnel = Tunnel::start(proxy, &Url::parse(url).unwrap(), &mut out);
+    (tunnel, out)
+}
+
+fn http() -> Proxy {
+    Proxy::new(ProxyKind::Http, "proxy", 3128)
+}
+
+fn socks() -> Proxy {
+    Proxy::new(ProxyKind::Socks5, "proxy", 1080)
+}
+
+fn with_password(proxy: Proxy) -> Proxy {
+    proxy.with_credentials(Credentials::new("ednamode", "nocapes!").unwrap())
+}
+
+#[test]
+fn the_draft_s_examples_of_connect() {
+    // covers: HS-C-03
+    let (_, out) = start(&http(), "ws://example.com/demo");
+    assert_eq!(out, b"CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    let (_, out) = start(&with_password(http()), "ws://example.com/demo");
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\
+         Proxy-authorization: Basic ZWRuYW1vZGU6bm9jYXBlcyE=\r\n\r\n"
+    );
+    let (_, out) = start(&http(), "wss://[::1]:8443/");
+    assert!(out.starts_with(b"CONNECT [::1]:8443 HTTP/1.1\r\nHost: [::1]\r\n"));
+}
+
+#[test]
+fn socks_is_preferred_then_https_then_http() {
+    // covers: HS-C-03
+    let named = |host| Some(Proxy::new(ProxyKind::Http, host, 1));
+    let mut proxies = Proxies { socks: Some(socks()), https: named("s"), http: named("h") };
+    assert_eq!(proxies.choose(), Some(&socks()));
+    proxies.socks = None;
+    assert_eq!(proxies.choose().map(Proxy::host), Some("s"));
+    proxies.https = None;
+    assert_eq!(proxies.choose().map(|p| (p.host(), p.port())), Some(("h", 1)));
+    assert_eq!(Proxies::default().choose(), None);
+    assert_eq!(socks().kind(), ProxyKind::Socks5);
+}
+
+#[test]
+fn http_answers_are_judged_however_they_are_cut() {
+    // covers: HS-C-03, HS-C-04, HS-C-33
+    use ProxyError as E;
+    for (answer, expected) in [
+        ("HTTP/1.1 200 Connection established\r\n\r\n", Ok(39)),
+        ("HTTP/1.0 200\r\nVia: x\r\n\r\n", Ok(24)),
+        ("HTTP/1.1 299 \r\n\r\n", Ok(17)),
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\nA: b\r\n\r\n",
+            Err(E::AuthenticationRequired),
+        ),
+        ("HTTP/1.1 403 Forbidden\r\n\r\n", Err(E::Refused(403))),
+        ("HTTP/1.1 101 x\r\n\r\n", Err(E::Refused(101))),
+        ("HTTP/1.1 20 x\r\n\r\n", Err(E::Malformed)),
+        ("HTTP/1.1 2000\r\n\r\n", Err(E::Malformed)),
+        ("HTTP/1.1 +20 x\r\n\r\n", Err(E::Malformed)),
+        ("SSH-2.0\r\n\r\n", Err(E::Malformed)),
+        ("\r\n\r\n", Err(E::Malformed)),
+    ] {
+        let whole = format!("{answer}HTTP/1.1 101 through the tunnel\r\n\r\n");
+        for cut in 0..answer.len() {
+            let (mut tunnel, mut out) = start(&http(), "ws://h/");
+            out.clear();
+            assert_eq!(tunnel.read(&whole.as_bytes()[..cut], &mut out), Ok(None), "{answer}");
+            let result = tunnel.read(whole.as_bytes(), &mut out);
+            assert_eq!(result, expected.map(Some), "{answer} cut at {cut}");
+            assert!(out.is_empty());
+        }
+    }
+    let (mut tunnel, mut out) = start(&http(), "ws://h/");
+    assert_eq!(tunnel.read(&[b'x'; ANSWER_MAX - 1], &mut out), Ok(None));
+    assert_eq!(tunnel.read(&[b'x'; ANSWER_MAX], &mut out), Err(E::TooLarge));
+}
+
+/// Runs a tunnel against a proxy that says `answer`, byte by byte: what the client sent behind its
+/// greeting, and the result.
+fn talk(proxy: &Proxy, url: &str, answer: &[u8]) -> (Vec<u8>, Result<Option<usize>, ProxyError>) {
+    let (mut tunnel, mut out) = start(proxy, url);
+    let greeting = out.len();
+    for end in 0..=answer.len() {
+        match tunnel.read(&answer[..end], &mut out) {
+            Ok(None) => {}
+            done => return (out.split_off(greeting), done),
+        }
+    }
+    (out.split_off(greeting), Ok(None))
+}
+
+#[test]
+fn socks_tunnels_to_names_and_addresses() {
+    // covers: HS-C-03
+    assert_eq!(start(&socks(), "ws://h/").1, [5, 1, 0]);
+    let yes = b"\x05\x00\x05\x00\x00\x01\x7F\x00\x00\x01\x1F\x90";
+    for (url, expected) in [
+        ("ws://example.com/", b"\x05\x01\x00\x03\x0Bexample.com\x00\x50".to_vec()),
+        ("wss://127.0.0.1/", b"\x05\x01\x00\x01\x7F\x00\x00\x01\x01\xBB".to_vec()),
+        ("ws://[::1]:9001/", [b"\x05\x01\x00\x04".as_slice(), &[0; 15], b"\x01\x23\x29"].concat()),
+    ] {
+        assert_eq!(talk(&socks(), url, yes), (expected, Ok(Some(yes.len()))), "{url}");
+    }
+    for reply in [
+        b"\x05\x00\x05\x00\x00\x03\x02ab\x00\x50".as_slice(),
+        b"\x05\x00\x05\x00\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",
+    ] {
+        assert_eq!(talk(&socks(), "ws://h/", reply).1, Ok(Some(reply.len())));
+        let more = [reply, b"HTTP"].concat();
+        assert_eq!(talk(&socks(), "ws://h/", &more).1, Ok(Some(reply.len())));
+    }
+}
+
+#[test]
+fn socks_sends_name_and_password_if_asked() {
+    // covers: HS-C-03
+    let proxy = with_password(socks());
+    assert_eq!(start(&proxy, "ws://h/").1, [5, 2, 0, 2]);
+    let yes = b"\x05\x02\x01\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+    let (sent, result) = talk(&proxy, "ws://h/", yes);
+    assert_eq!(sent, b"\x01\x08ednamode\x08nocapes!\x05\x01\x00\x03\x01h\x00\x50");
+    assert_eq!(result, Ok(Some(yes.len())));
+    let not_asked = b"\x05\x00\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+    assert_eq!(talk(&proxy, "ws://h/", not_asked).1, Ok(Some(not_asked.len())));
+}
+
+#[test]
+fn socks_refusals() {
+    // covers: HS-C-04
+    use ProxyError as E;
+    for (answer, expected) in [
+        (b"\x05\xFF".as_slice(), E::AuthenticationRequired),
+        (b"\x05\x02\x01\x01", E::AuthenticationRequired),
+        (b"\x04\x00", E::Malformed),
+        (b"\x05\x02\x05\x00", E::Malformed),
+        (b"\x05\x00\x05\x05", E::Refused(5)),
+        (b"\x05\x00\x04", E::Malformed),
+        (b"\x05\x00\x05\x00\x00\x02\x00", E::Malformed),
+    ] {
+        assert_eq!(talk(&with_password(socks()), "ws://h/", answer).1, Err(expected), "{answer:?}");
+    }
+    let unasked = talk(&socks(), "ws://h/", b"\x05\x02").1;
+    assert_eq!(unasked, Err(E::Malformed), "a method that was not offered");
+}
+
+#[test]
+fn credentials_that_cannot_be_sent_are_refused() {
+    for (name, password) in [("", "x"), ("a:b", "x"), ("a\r\n", "x"), ("a", "\n")] {
+        assert_eq!(Credentials::new(name, password), None, "{name:?} {password:?}");
+    }
+    assert_eq!(Credentials::new(&"x".repeat(256), ""), None);
+    assert!(Credentials::new(&"x".repeat(255), "a:b \u{fc}").is_some());
+    let text = format!("{:?}", Credentials::new("edna", "secret"));
+    assert!(text.contains("edna") && !text.contains("secret"));
+}
+
+#[test]
+fn base64_of_rfc_4648() {
+    for (plain, coded) in [
+        ("", ""),
+        ("f", "Zg=="),
+        ("fo", "Zm8="),
+        ("foo", "Zm9v"),
+        ("foob", "Zm9vYg=="),
+        ("fooba", "Zm9vYmE="),
+        ("foobar", "Zm9vYmFy"),
+        ("\u{3fb}\u{3ff}~?", "z7vPv34/"),
+    ] {
+        assert_eq!(base64(plain.as_bytes()), coded);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_answer_panics(answer: Vec<u8>) {
+        for proxy in [http(), socks(), with_password(socks())] {
+            let (_, result) = talk(&proxy, "ws://example.com/", &answer);
+            if let Ok(Some(len)) = result {
+                assert!(len <= answer.len());
+            }
+        }
+    }
+}

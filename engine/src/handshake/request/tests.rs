@@ -125,11 +125,10 @@ fn values_keep_every_space_but_the_first() {
 }
 
 #[test]
-fn malformed_requests_are_refused_with_their_rule() {
-    // covers: HS-S-01, HS-S-02, HS-S-03, HS-S-05, HS-S-08, HS-S-09, HS-S-10, HS-S-13, HS-S-14
-    // covers: HS-S-24, HS-S-25, HS-S-26, HS-S-27, AMB-04, AMB-09, AMB-15, SEC-01, SEC-03, UTF8-02
+fn malformed_lines_are_refused_with_their_rule() {
+    // covers: HS-S-01, HS-S-02, HS-S-03, HS-S-05, SEC-01, SEC-03, UTF8-02
     use RequestError as E;
-    let cases = [
+    refused(&[
         (changed("GET /demo", "POST /demo"), E::MethodNotGet),
         (changed("GET /demo", "get /demo"), E::NotHttp),
         (changed("GET /demo", "GETS /demo"), E::MethodNotGet),
@@ -154,6 +153,26 @@ fn malformed_requests_are_refused_with_their_rule() {
         (changed("Origin: http://example.com", "Origin"), E::FieldWithoutColon),
         (changed("Origin: ", "Origin:"), E::FieldWithoutSpace),
         (changed("Origin: ", "Origin:\t"), E::FieldWithoutSpace),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::NotHttp),
+        (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), E::NotHttp),
+        (b"\r\n".to_vec(), E::NotHttp),
+        (b"OPTIONS * HTTP/1.1\r\n".to_vec(), E::MethodNotGet),
+        (b"GET x\n".to_vec(), E::ResourceName),
+        (b"X\n".to_vec(), E::NotHttp),
+        (b"ABCDEFGHIJKLMNOPQR".to_vec(), E::NotHttp),
+    ]);
+    let mut latin_1 = V1.as_bytes().to_vec();
+    latin_1[V1.find("sample").unwrap()] = 0xE9;
+    let mut start = latin_1.clone();
+    start[0] = 0xE9;
+    refused(&[(latin_1, E::InvalidUtf8), (start, E::NotHttp)]);
+}
+
+#[test]
+fn requests_that_are_no_upgrade_are_refused_with_their_rule() {
+    // covers: HS-S-08, HS-S-09, HS-S-10, HS-S-13, HS-S-14, HS-S-25, HS-S-26, AMB-04, AMB-09, AMB-15
+    use RequestError as E;
+    refused(&[
         (changed("Upgrade: WebSocket\r\n", ""), E::UpgradeMissing),
         (changed("Upgrade: WebSocket", "Upgrade: websockets"), E::UpgradeValue),
         (changed("Upgrade: WebSocket", "Upgrade: WebSocket "), E::UpgradeValue),
@@ -187,23 +206,15 @@ fn malformed_requests_are_refused_with_their_rule() {
         (with_lines("Host: example.com"), E::DuplicateField),
         (with_lines("sec-websocket-key1: 1 1"), E::DuplicateField),
         (with_lines("Sec-WebSocket-Draft: 2"), E::DuplicateField),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::NotHttp),
-        (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), E::NotHttp),
-        (b"\r\n".to_vec(), E::NotHttp),
-        (b"OPTIONS * HTTP/1.1\r\n".to_vec(), E::MethodNotGet),
-        (b"GET x\n".to_vec(), E::ResourceName),
-        (b"X\n".to_vec(), E::NotHttp),
-        (b"ABCDEFGHIJKLMNOPQR".to_vec(), E::NotHttp),
-    ];
+    ]);
+}
+
+fn refused(cases: &[(Vec<u8>, RequestError)]) {
     for (bytes, expected) in cases {
         let note = bytes.escape_ascii();
-        assert_eq!(read(&bytes).err(), Some(expected), "{note}");
-        assert_eq!(byte_by_byte(&bytes).err(), Some(expected), "byte by byte: {note}");
+        assert_eq!(read(bytes).err(), Some(*expected), "{note}");
+        assert_eq!(byte_by_byte(bytes).err(), Some(*expected), "byte by byte: {note}");
     }
-    let mut latin_1 = V1.as_bytes().to_vec();
-    let at = V1.find("sample").unwrap();
-    latin_1[at] = 0xE9;
-    assert_eq!(read(&latin_1).err(), Some(E::InvalidUtf8));
 }
 
 /// Feeds one byte more with each call; the length of the request, if there is one in the end.
@@ -244,6 +255,36 @@ fn every_split_gives_the_same_request() {
             assert_eq!(request.host(), "example.com", "cut at {cut}");
         }
         assert_eq!(byte_by_byte(vector.as_bytes()), Ok(Some(vector.len())));
+    }
+}
+
+#[test]
+fn damaged_requests_break_the_same_rule_however_they_are_cut() {
+    // covers: SEC-01, CONF-03
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..1_000 {
+        let mut bytes = V1.as_bytes().to_vec();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(..bytes.len());
+            bytes[at] = *rng.choice(b"\r\n: \0\xC3\xA4AG/0,").unwrap();
+        }
+        let limits = HeadLimits::default()
+            .with_max_bytes(rng.usize(1..400))
+            .with_max_line_bytes(rng.usize(1..60))
+            .with_max_fields(rng.usize(..12));
+        let limits = if rng.bool() { limits } else { HeadLimits::default() };
+        let whole = ServerHandshake::new().read(&limits, &bytes).map(|r| r.map(|r| r.answer()));
+        let mut handshake = ServerHandshake::new();
+        let mut pieces = Ok(None);
+        for end in 0..=bytes.len() {
+            pieces = handshake.read(&limits, &bytes[..end]).map(|r| r.map(|r| r.answer()));
+            if pieces != Ok(None) {
+                break;
+            }
+        }
+        assert_eq!(pieces, whole, "{limits:?} {}", bytes.escape_ascii());
     }
 }
 

@@ -235,6 +235,34 @@ fn limits_are_inclusive_and_take_effect_at_the_first_byte_beyond() {
 }
 
 #[test]
+fn a_line_s_limit_goes_before_what_is_wrong_behind_it() {
+    // covers: CONF-03
+    let limits = HeadLimits::default().with_max_line_bytes(20).with_max_fields(0);
+    for wrong in ["\0", ":", "\0\r\n", "\r\n", "\n"] {
+        let bytes = format!("GET / HTTP/1.1\r\n{}{wrong}", "a".repeat(21));
+        let whole = scan(Head::new(Strictness::Strict), &limits, bytes.as_bytes(), []);
+        assert_eq!(whole, Err(ScanError::LineTooLong), "{wrong:?}");
+        let bytes = format!("GET / HTTP/1.1\r\n{}\0{wrong}", "a".repeat(20));
+        let whole = scan(Head::new(Strictness::Strict), &limits, bytes.as_bytes(), []);
+        assert_eq!(whole, Err(ScanError::NameByte), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_field_is_complete_with_its_line_end() {
+    let bytes = b"GET / HTTP/1.1\r\na: b\r\nc: d\r\n\r\n";
+    let complete = |len| {
+        let mut head = Head::new(Strictness::Strict);
+        assert_eq!(head.scan(&HeadLimits::default(), &bytes[..len]), Ok(None));
+        assert_eq!(head.field(head.complete_fields()), None);
+        head.complete_fields()
+    };
+    assert_eq!([15, 16, 17, 18, 21].map(complete), [0; 5]);
+    assert_eq!([22, 23, 24, 27].map(complete), [1; 4]);
+    assert_eq!([28, 29].map(complete), [2; 2]);
+}
+
+#[test]
 fn the_most_fields_and_the_largest_head_fit() {
     let limits = HeadLimits::default()
         .with_max_bytes(usize::MAX)

@@ -1,0 +1,153 @@
+//! Servers without a protocol: the floor under the engine.
+//!
+//! Each answers the opening handshake of draft-02, so that the same client can drive it, and from
+//! then on moves bytes without looking at them: no frames are read, nothing is counted, no timer
+//! runs, no limit is watched. What the engine costs beyond `ring-*` is what its protocol costs;
+//! what `ring-*` and `epoll-*` cost is the kernel's part.
+//!
+//! A server prints `listening on ADDRESS` and runs until SIGINT or SIGTERM, which end it at once.
+
+mod drive;
+mod epoll;
+mod ring;
+mod upgrade;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use ring::Receive;
+
+/// Servers without a protocol, to compare the engine with.
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct Command {
+    #[command(subcommand)]
+    server: Server,
+}
+
+#[derive(Subcommand)]
+enum Server {
+    /// Sends back what arrives: the engine's driver with nothing on top
+    RingEcho {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        ring: Ring,
+    },
+    /// Sends back what arrives: one thread, epoll, one receive buffer
+    EpollEcho {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        epoll: Epoll,
+    },
+    /// Sends what arrives to every other connection: the engine's driver with nothing on top
+    RingFanout {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        ring: Ring,
+        /// Connections served between two looks at the ring
+        #[arg(long, value_name = "N", default_value_t = 256)]
+        slice: usize,
+    },
+    /// Sends what arrives to every other connection: one thread, epoll
+    EpollFanout {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        epoll: Epoll,
+    },
+    /// Accepts, answers any first bytes with a fixed handshake, sends back what follows, closes
+    RingAccept {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        ring: Ring,
+    },
+    /// The same with epoll
+    EpollAccept {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        epoll: Epoll,
+    },
+    /// Drives an echo or a fan-out server and prints what a message cost it
+    #[command(hide = true)]
+    Drive(drive::Drive),
+}
+
+/// Where a server listens and runs.
+#[derive(Args)]
+struct Place {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// CPU to run on; any if not given
+    #[arg(long, value_name = "N")]
+    cpu: Option<usize>,
+    /// Microseconds to look for work before sleeping
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
+    spin: u64,
+}
+
+#[derive(Args)]
+struct Ring {
+    /// How to receive
+    #[arg(long, value_enum, default_value_t = Receive::Small)]
+    receive: Receive,
+    /// Bytes of one message with its header, for `--receive direct`
+    #[arg(long, value_name = "BYTES", default_value_t = (1 << 20) + 10)]
+    message: u64,
+}
+
+#[derive(Args)]
+struct Epoll {
+    /// KiB of the receive buffer
+    #[arg(long, value_name = "KIB", default_value_t = 64)]
+    buffer: usize,
+}
+
+/// What a server does with the bytes of an open connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Echo,
+    Fanout,
+    Accept,
+}
+
+impl Place {
+    fn pin(&self) -> Result<(), String> {
+        match self.cpu {
+            Some(id) if !core_affinity::set_for_current(core_affinity::CoreId { id }) => {
+                Err(format!("cannot run on CPU {id}: it does not exist or may not be used"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    const fn spin(&self) -> Duration {
+        Duration::from_micros(self.spin)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a program tells its user where it listens")]
+fn announce(address: SocketAddr) {
+    println!("listening on {address}");
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    match Command::parse().server {
+        Server::Drive(drive) => drive::run(drive),
+        Server::RingEcho { place, ring } => ring::serve(&place, &ring, Work::Echo, 0),
+        Server::RingFanout { place, ring, slice } => {
+            ring::serve(&place, &ring, Work::Fanout, slice)
+        }
+        Server::RingAccept { place, ring } => ring::serve(&place, &ring, Work::Accept, 0),
+        Server::EpollEcho { place, epoll } => epoll::serve(&place, &epoll, Work::Echo),
+        Server::EpollFanout { place, epoll } => epoll::serve(&place, &epoll, Work::Fanout),
+        Server::EpollAccept { place, epoll } => epoll::serve(&place, &epoll, Work::Accept),
+    }
+}

@@ -1,0 +1,309 @@
+//! What was typed: flags, their help, and their environment. What it means is in `settings`.
+
+use std::fmt;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::{Bytes, Count, Cpus, Span};
+
+const EXAMPLES: &str = "\
+Examples:
+  engine echo                                     any free port of 127.0.0.1, one shard per CPU
+  engine echo --listen 0.0.0.0:9002 --cpus 0-3    four shards on four CPUs
+  engine broadcast --listen [::]:9002             rooms: one per resource name
+  engine broadcast --slow-consumer drop --max-outbound 256KiB
+  engine echo --allow-origin http://example.com --allow-host example.com:9002
+
+Units:
+  sizes      4096, 64KiB, 1m: k, m, g and KiB, MiB, GiB are powers of 1,024; kB, MB, GB of 1,000
+  counts     5000, 5k, 1m: k, m, g are powers of 1,000
+  durations  500ms, 10s, 1m30s, 2h; 0 turns a timeout off where its text says so
+
+Environment:
+  Every flag has a variable: --max-message is ENGINE_MAX_MESSAGE. Lists are separated by commas.
+  What is typed wins over the environment.
+
+Signals:
+  SIGTERM, SIGINT  stop accepting, close every connection, end within --drain; the second ends at once
+  SIGUSR1          one line of counters on stderr
+
+Exit codes:
+  0    ended after a drain
+  1    cannot start (port in use, no right to it, no memory), or broke while running
+  2    wrong flags, or flags that contradict each other
+  69   this kernel or sandbox gives no io_uring
+  130  ended at once by a second SIGINT; 143 by a second SIGTERM";
+
+/// A WebSocket server for draft-ietf-hybi-thewebsocketprotocol-02, one shard per core on io_uring.
+///
+/// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
+/// to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "engine", version, max_term_width = 100, after_long_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sends every message back to whoever sent it.
+    #[command(after_long_help = EXAMPLES)]
+    Echo(ServeArgs),
+    /// Delivers every message to all others of the same resource name.
+    ///
+    /// The resource name of the request (/room/7?x=1) is the topic. A message goes to every other
+    /// connection of its topic, on all shards; it is encoded once.
+    #[command(after_long_help = EXAMPLES)]
+    Broadcast(ServeArgs),
+}
+
+/// The flags that both servers take.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:port; port 0 takes a free one
+    #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: String,
+
+    /// Shards, each a thread with its own ring [default: one per CPU]
+    #[arg(long, env = "ENGINE_SHARDS", value_name = "N", conflicts_with = "cpus")]
+    pub(crate) shards: Option<Count>,
+
+    /// One shard on each of these CPUs: 0-3,5
+    #[arg(long, env = "ENGINE_CPUS", value_name = "LIST")]
+    pub(crate) cpus: Option<Cpus>,
+
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) timeouts: TimeoutArgs,
+    #[command(flatten)]
+    pub(crate) ring: RingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which clients")]
+pub(crate) struct PolicyArgs {
+    /// Host to serve, against DNS rebinding; repeatable [default: any]
+    ///
+    /// Without a port it stands for all ports of that host.
+    #[arg(long, env = "ENGINE_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) allow_host: Vec<String>,
+
+    /// Origin whose pages may connect; repeatable [default: any]
+    #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) allow_origin: Vec<String>,
+
+    /// Refuse clients that send no Origin
+    #[arg(long, env = "ENGINE_REQUIRE_ORIGIN", value_parser = BoolishValueParser::new())]
+    pub(crate) require_origin: bool,
+
+    /// Subprotocol to speak; repeatable
+    ///
+    /// The first of the client's list that is here is taken; a client that asks for others only is
+    /// refused.
+    #[arg(long, env = "ENGINE_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) subprotocol: Vec<String>,
+
+    /// Refuse clients that ask for no subprotocol
+    #[arg(long, env = "ENGINE_REQUIRE_SUBPROTOCOL", value_parser = BoolishValueParser::new())]
+    pub(crate) require_subprotocol: bool,
+
+    /// Also take clients of draft 1 or 3, whose framing is the same; repeatable
+    #[arg(long, env = "ENGINE_ACCEPT_DRAFT", value_name = "DRAFT", value_delimiter = ',')]
+    pub(crate) accept_draft: Vec<Neighbour>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Largest message, all its frames together
+    #[arg(long, env = "ENGINE_MAX_MESSAGE", value_name = "SIZE", default_value = "1MiB")]
+    pub(crate) max_message: Bytes,
+
+    /// Largest payload of one data frame
+    #[arg(long, env = "ENGINE_MAX_FRAME", value_name = "SIZE", default_value = "1MiB")]
+    pub(crate) max_frame: Bytes,
+
+    /// Most frames of one message
+    #[arg(long, env = "ENGINE_MAX_FRAGMENTS", value_name = "COUNT", default_value = "1024")]
+    pub(crate) max_fragments: Count,
+
+    /// Largest payload of a ping, pong or close frame
+    #[arg(long, env = "ENGINE_MAX_CONTROL", value_name = "SIZE", default_value = "64KiB")]
+    pub(crate) max_control: Bytes,
+
+    /// Text that is not UTF-8: end the connection, or read it as U+FFFD
+    #[arg(long, env = "ENGINE_INVALID_UTF8", value_name = "POLICY", default_value = "close")]
+    pub(crate) invalid_utf8: InvalidText,
+
+    /// Most connections of one shard; the limit of open files counts too
+    #[arg(long, env = "ENGINE_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1m")]
+    pub(crate) max_connections: Count,
+
+    /// Largest head of an opening handshake, up to 65535
+    #[arg(long, env = "ENGINE_MAX_HANDSHAKE", value_name = "SIZE", default_value = "8KiB")]
+    pub(crate) max_handshake: Bytes,
+
+    /// Longest line of that head, up to 65535
+    #[arg(long, env = "ENGINE_MAX_LINE", value_name = "SIZE", default_value = "4KiB")]
+    pub(crate) max_line: Bytes,
+
+    /// Most fields of that head, up to 64
+    #[arg(long, env = "ENGINE_MAX_FIELDS", value_name = "COUNT", default_value = "64")]
+    pub(crate) max_fields: Count,
+
+    /// Most that may wait to be sent on one connection; beyond it its reader is slow
+    #[arg(long, env = "ENGINE_MAX_OUTBOUND", value_name = "SIZE", default_value = "2MiB")]
+    pub(crate) max_outbound: Bytes,
+
+    /// While more than this waits to be sent, nothing is read from the connection
+    #[arg(long, env = "ENGINE_PAUSE_READING", value_name = "SIZE", default_value = "256KiB")]
+    pub(crate) pause_reading: Bytes,
+
+    /// A slow reader of a broadcast: end its connection, or let it miss messages
+    #[arg(long, env = "ENGINE_SLOW_CONSUMER", value_name = "POLICY", default_value = "close")]
+    pub(crate) slow_consumer: Slow,
+
+    /// Most topics of one shard
+    #[arg(long, env = "ENGINE_MAX_TOPICS", value_name = "COUNT", default_value = "100k")]
+    pub(crate) max_topics: Count,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Timeouts")]
+pub(crate) struct TimeoutArgs {
+    /// How long an opening handshake may take
+    #[arg(long, env = "ENGINE_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    pub(crate) handshake_timeout: Span,
+
+    /// End connections that were silent for this long; 0: never
+    #[arg(long, env = "ENGINE_IDLE_TIMEOUT", value_name = "TIME", default_value = "2m")]
+    pub(crate) idle_timeout: Span,
+
+    /// Ping connections that were silent for this long; 0: never
+    #[arg(long, env = "ENGINE_PING_INTERVAL", value_name = "TIME", default_value = "45s")]
+    pub(crate) ping_interval: Span,
+
+    /// How long the answer to our Close, and the peer's end of TCP after it, may take
+    #[arg(long, env = "ENGINE_CLOSE_TIMEOUT", value_name = "TIME", default_value = "5s")]
+    pub(crate) close_timeout: Span,
+
+    /// How long closing all connections may take after SIGTERM or SIGINT
+    #[arg(long, env = "ENGINE_DRAIN", value_name = "TIME", default_value = "10s")]
+    pub(crate) drain: Span,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "io_uring")]
+pub(crate) struct RingArgs {
+    /// Look for work this long before sleeping; 0: sleep at once
+    ///
+    /// Lowers latency and burns CPU: each shard owns its core while it looks.
+    #[arg(long, env = "ENGINE_SPIN", value_name = "TIME", default_value = "0")]
+    pub(crate) spin: Span,
+
+    /// Most of a core's time that a shard may look in vain, in percent
+    #[arg(long, env = "ENGINE_SPIN_BUDGET", value_name = "PERCENT", default_value = "100")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) spin_budget: u32,
+
+    /// Receive buffers of 4 KiB that a shard offers the kernel; a power of two
+    #[arg(long, env = "ENGINE_SMALL_BUFFERS", value_name = "N", default_value = "256")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=16384))]
+    pub(crate) small_buffers: u16,
+
+    /// Receive buffers of 64 KiB, for large messages; a power of two
+    #[arg(long, env = "ENGINE_LARGE_BUFFERS", value_name = "N", default_value = "16")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=4096))]
+    pub(crate) large_buffers: u16,
+
+    /// Submission queue entries of a ring
+    #[arg(long, env = "ENGINE_SUBMISSION_ENTRIES", value_name = "N", default_value = "1024")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=32768))]
+    pub(crate) submission_entries: u32,
+
+    /// Completion queue entries of a ring
+    #[arg(long, env = "ENGINE_COMPLETION_ENTRIES", value_name = "N", default_value = "8192")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=65536))]
+    pub(crate) completion_entries: u32,
+
+    /// Accept into the process's file table instead of the ring's own
+    #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
+    pub(crate) no_direct_descriptors: bool,
+}
+
+/// A draft beside the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Neighbour {
+    #[value(name = "1")]
+    Draft1,
+    #[value(name = "3")]
+    Draft3,
+}
+
+/// What becomes of text that is not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InvalidText {
+    Close,
+    Replace,
+}
+
+/// What becomes of a slow reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Slow {
+    Close,
+    Drop,
+}
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Echo,
+    Broadcast,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Echo => "echo",
+            Self::Broadcast => "broadcast",
+        })
+    }
+}
+
+impl Command {
+    pub(crate) fn into_parts(self) -> (Mode, ServeArgs) {
+        match self {
+            Self::Echo(args) => (Mode::Echo, args),
+            Self::Broadcast(args) => (Mode::Broadcast, args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        for command in Cli::command().get_subcommands() {
+            for arg in command.get_arguments().filter(|arg| arg.get_long() != Some("help")) {
+                let flag = arg.get_long().expect("there are only flags");
+                let variable = format!("ENGINE_{}", flag.replace('-', "_").to_uppercase());
+                let set = arg.get_env().and_then(|name| name.to_str());
+                assert_eq!(set, Some(&*variable), "--{flag} of {}", command.get_name());
+            }
+        }
+    }
+}

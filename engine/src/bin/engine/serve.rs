@@ -1,0 +1,183 @@
+//! Runs a server: starts it, obeys signals, ends it.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use ringbolt::{Builder, Server, StartError, StartErrorKind, raise_file_limit};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::args::Mode;
+use crate::handlers::{Broadcast, Echo};
+use crate::log;
+use crate::settings::{Place, Settings};
+use crate::units::Bytes;
+
+/// The server could not start, or broke.
+const FAILED: u8 = 1;
+/// This kernel or sandbox gives no io_uring (EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+/// How often the state of the shards is looked at while nobody sends a signal.
+const LOOK: Duration = Duration::from_millis(500);
+/// The same during a drain, which is over as soon as they have ended.
+const LOOK_DRAINING: Duration = Duration::from_millis(10);
+
+pub(crate) fn run(settings: &Settings) -> ExitCode {
+    // Before anything can be interrupted: a signal at any moment has its meaning.
+    let signals = match Signals::new([SIGTERM, SIGINT, SIGUSR1]) {
+        Ok(signals) => signals,
+        Err(e) => return fail(format_args!("cannot receive signals: {e}"), FAILED),
+    };
+    let open_files = raise_file_limit();
+    let server = match start(settings) {
+        Ok(server) => server,
+        Err(e) => {
+            let unavailable = e.kind() == StartErrorKind::Ring;
+            return fail(format_args!("{e}"), if unavailable { UNAVAILABLE } else { FAILED });
+        }
+    };
+    announce(&server, settings, open_files);
+    let (heard, inbox) = mpsc::channel();
+    let listening = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || listen(signals, &heard));
+    if let Err(e) = listening {
+        return fail(format_args!("cannot start the thread that receives signals: {e}"), FAILED);
+    }
+    supervise(server, &inbox, settings.drain)
+}
+
+pub(crate) fn fail(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
+    drop(writeln!(io::stderr(), "engine: {what}"));
+    ExitCode::from(code)
+}
+
+fn start(settings: &Settings) -> Result<Server, StartError> {
+    let mut refused = None;
+    for address in &settings.addresses {
+        let builder = Server::builder().bind(*address).config(settings.config.clone());
+        let builder = match &settings.place {
+            Place::Everywhere => builder,
+            Place::Shards(shards) => builder.shards(*shards),
+            Place::Cpus(cpus) => builder.cpus(cpus.iter().copied()),
+        };
+        match start_mode(settings.mode, builder) {
+            // A name may have addresses of a family that this machine does not have.
+            Err(e) if e.kind() == StartErrorKind::Address => drop(refused.get_or_insert(e)),
+            other => return other,
+        }
+    }
+    Err(refused.expect("a resolved name has an address"))
+}
+
+fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
+    match mode {
+        Mode::Echo => builder.start(|_| Echo),
+        Mode::Broadcast => builder.start(|_| Broadcast),
+    }
+}
+
+/// Says on stdout where the server listens, and on stderr everything that matters.
+fn announce(server: &Server, settings: &Settings, open_files: u64) {
+    let mut stdout = io::stdout();
+    // Whoever started us may not care to read it.
+    drop(writeln!(stdout, "listening on {}", server.address()).and_then(|()| stdout.flush()));
+    let Settings { mode, config, .. } = settings;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let limits = &config.limits;
+    log::line(format_args!(
+        "start mode={mode} address={} shards={} cpus={} driver=io_uring descriptors={} kernel={} \
+         open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
+         handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
+        server.address(),
+        server.cpus().len(),
+        Cpus(server.cpus()),
+        if config.ring.direct_descriptors { "direct" } else { "process" },
+        kernel.trim(),
+        possible_connections(settings, server.cpus().len(), open_files),
+        Bytes(limits.max_message_bytes),
+        Bytes(limits.max_frame_bytes),
+        Bytes(config.max_outbound_bytes as u64),
+        config.handshake_timeout,
+        config.idle_timeout,
+        config.ping_interval,
+        config.close_timeout,
+        settings.drain,
+    ));
+}
+
+/// How many connections the limits allow: a ring's own file table is as large as the process's may
+/// be, and each shard has one.
+fn possible_connections(settings: &Settings, shards: usize, open_files: u64) -> u64 {
+    let shards = shards as u64;
+    let configured = (settings.config.max_connections as u64).saturating_mul(shards);
+    let files = if settings.config.ring.direct_descriptors {
+        open_files.min(1 << 20) * shards
+    } else {
+        // Standard streams, and a ring, a listener and a doorbell per shard.
+        open_files.saturating_sub(8 + 3 * shards)
+    };
+    configured.min(files)
+}
+
+struct Cpus<'a>(&'a [Option<usize>]);
+
+impl fmt::Display for Cpus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, cpu) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match cpu {
+                Some(cpu) => write!(f, "{comma}{cpu}")?,
+                None => write!(f, "{comma}any")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes signals on, and obeys the second order to end at once, whatever the rest is doing.
+fn listen(mut signals: Signals, heard: &mpsc::Sender<i32>) {
+    let mut ending = false;
+    for signal in signals.forever() {
+        if signal != SIGUSR1 && std::mem::replace(&mut ending, true) {
+            log::line(format_args!("end at once: a second signal came"));
+            std::process::exit(128 + signal);
+        }
+        if heard.send(signal).is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves until it is told to end, or a shard breaks.
+fn supervise(server: Server, inbox: &mpsc::Receiver<i32>, patience: Duration) -> ExitCode {
+    let mut draining = false;
+    while !server.is_finished() {
+        match inbox.recv_timeout(if draining { LOOK_DRAINING } else { LOOK }) {
+            Ok(SIGUSR1) => log::line(format_args!("counters {}", server.snapshot())),
+            Ok(signal) => {
+                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                log::line(format_args!("drain signal={name} deadline={patience:?}"));
+                draining = true;
+                server.drain(patience);
+            }
+            Err(RecvTimeoutError::Timeout) if draining || server.is_whole() => {}
+            Err(_) => {
+                // A shard alone cannot go on serving its part of the port: better all restarted.
+                log::line(format_args!("a shard broke: draining the others"));
+                draining = true;
+                server.drain(patience);
+            }
+        }
+    }
+    match server.join() {
+        Ok(counters) => {
+            log::line(format_args!("end {counters}"));
+            ExitCode::SUCCESS
+        }
+        Err(e) => fail(format_args!("a shard's ring became unusable: {e}"), FAILED),
+    }
+}

@@ -1,0 +1,296 @@
+//! What the flags mean: addresses resolved, units converted, contradictions found.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use ringbolt::config::RingConfig;
+use ringbolt::conn::{InvalidUtf8, Limits};
+use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
+use ringbolt::{Config, SlowConsumer};
+
+use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
+use crate::units::Bytes;
+
+/// A server as it is to be started.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    /// Where `--listen` leads; the first that can be bound is taken.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) place: Place,
+    pub(crate) config: Config,
+    pub(crate) drain: Duration,
+}
+
+/// Where the shards run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One on each CPU of the process.
+    Everywhere,
+    Shards(usize),
+    Cpus(Vec<usize>),
+}
+
+/// Why flags that are fine one by one make no server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contradiction(String);
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Settings {
+    pub(crate) fn new(mode: Mode, args: ServeArgs) -> Result<Self, Contradiction> {
+        let addresses = resolve(&args.listen)?;
+        let place = match (args.shards, args.cpus) {
+            (_, Some(cpus)) => Place::Cpus(cpus.0),
+            (Some(shards), None) => Place::Shards(shard_count(shards.0)?),
+            (None, None) => Place::Everywhere,
+        };
+        let limits = limits(&args.limits)?;
+        let head = head(&args.limits)?;
+        let ring = ring(&args.ring)?;
+        let sizes = &args.limits;
+        if sizes.max_outbound.0 < sizes.max_message.0 {
+            return contradiction(format!(
+                "--max-outbound {} has no room for one message of --max-message {}: raise the one \
+                 or lower the other",
+                sizes.max_outbound, sizes.max_message
+            ));
+        }
+        let times = &args.timeouts;
+        let (ping, idle) = (times.ping_interval.0, times.idle_timeout.0);
+        if !idle.is_zero() && ping >= idle {
+            return contradiction(format!(
+                "--ping-interval {ping:?} is not shorter than --idle-timeout {idle:?}: living \
+                 connections would be ended unasked; shorten the one, lengthen the other, or set \
+                 --ping-interval 0 if that is meant"
+            ));
+        }
+        let policy = policy(args.policy)?;
+        let config = Config::new().with(|config| {
+            config.limits = limits;
+            config.head = head;
+            config.policy = policy;
+            config.max_connections = size(sizes.max_connections.0);
+            config.max_outbound_bytes = size(sizes.max_outbound.0);
+            config.pause_reading_bytes = size(sizes.pause_reading.0);
+            config.slow_consumer = match sizes.slow_consumer {
+                Slow::Close => SlowConsumer::Close,
+                Slow::Drop => SlowConsumer::Drop,
+            };
+            config.max_topics = size(sizes.max_topics.0);
+            config.handshake_timeout = times.handshake_timeout.0;
+            config.idle_timeout = idle;
+            config.ping_interval = ping;
+            config.close_timeout = times.close_timeout.0;
+            config.ring = ring;
+        });
+        Ok(Self { mode, addresses, place, config, drain: times.drain.0 })
+    }
+}
+
+fn contradiction<T>(text: impl Into<String>) -> Result<T, Contradiction> {
+    Err(Contradiction(text.into()))
+}
+
+fn resolve(listen: &str) -> Result<Vec<SocketAddr>, Contradiction> {
+    let found = listen.to_socket_addrs().map(Vec::from_iter);
+    match found {
+        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+        Ok(_) => contradiction(format!("--listen {listen}: the name has no address")),
+        Err(e) => contradiction(format!(
+            "--listen {listen}: {e}; write 127.0.0.1:9002, [::1]:9002 or name:9002"
+        )),
+    }
+}
+
+fn shard_count(shards: u64) -> Result<usize, Contradiction> {
+    match usize::try_from(shards) {
+        Ok(0) => contradiction("--shards 0: a server needs at least one"),
+        Ok(shards) if shards <= 1024 => Ok(shards),
+        _ => contradiction(format!("--shards {shards}: more than 1,024 make no sense")),
+    }
+}
+
+fn limits(args: &LimitArgs) -> Result<Limits, Contradiction> {
+    if args.max_frame.0 > args.max_message.0 {
+        return contradiction(format!(
+            "--max-frame {} is more than --max-message {}, which holds all frames of a message: \
+             lower it, or raise --max-message",
+            args.max_frame, args.max_message
+        ));
+    }
+    let Some(fragments) = u32::try_from(args.max_fragments.0).ok().filter(|n| *n > 0) else {
+        return contradiction("--max-fragments is between 1 and 4,294,967,295");
+    };
+    Ok(Limits::default()
+        .with_max_message_bytes(args.max_message.0)
+        .with_max_frame_bytes(args.max_frame.0)
+        .with_max_fragments(fragments)
+        .with_max_control_bytes(args.max_control.0)
+        .with_invalid_utf8(match args.invalid_utf8 {
+            InvalidText::Close => InvalidUtf8::Close,
+            InvalidText::Replace => InvalidUtf8::Replace,
+        }))
+}
+
+fn head(args: &LimitArgs) -> Result<HeadLimits, Contradiction> {
+    let most = u64::from(u16::MAX);
+    for (flag, Bytes(bytes)) in
+        [("--max-handshake", args.max_handshake), ("--max-line", args.max_line)]
+    {
+        if bytes > most {
+            return contradiction(format!("{flag} is at most {most} bytes"));
+        }
+    }
+    let fields = size(args.max_fields.0);
+    if fields > scan::FIELDS_MAX {
+        return contradiction(format!("--max-fields is at most {}", scan::FIELDS_MAX));
+    }
+    Ok(HeadLimits::default()
+        .with_max_bytes(size(args.max_handshake.0))
+        .with_max_line_bytes(size(args.max_line.0))
+        .with_max_fields(fields))
+}
+
+fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
+    for (flag, n) in
+        [("--small-buffers", args.small_buffers), ("--large-buffers", args.large_buffers)]
+    {
+        if !n.is_power_of_two() {
+            return contradiction(format!(
+                "{flag} {n} is no power of two; {} is the next",
+                n.next_power_of_two()
+            ));
+        }
+    }
+    let mut ring = RingConfig::default();
+    ring.submission_entries = args.submission_entries;
+    ring.completion_entries = args.completion_entries;
+    ring.small_buffers = args.small_buffers;
+    ring.large_buffers = args.large_buffers;
+    ring.spin = args.spin.0;
+    ring.spin_budget_percent = args.spin_budget;
+    ring.direct_descriptors = !args.no_direct_descriptors;
+    Ok(ring)
+}
+
+fn policy(args: PolicyArgs) -> Result<ServerPolicy, Contradiction> {
+    if args.require_subprotocol && args.subprotocol.is_empty() {
+        return contradiction("--require-subprotocol without a --subprotocol refuses everybody");
+    }
+    let mut policy = ServerPolicy::new()
+        .require_origin(args.require_origin)
+        .require_subprotocol(args.require_subprotocol)
+        .subprotocols(args.subprotocol)
+        .accept_draft_1(args.accept_draft.contains(&Neighbour::Draft1))
+        .accept_draft_3(args.accept_draft.contains(&Neighbour::Draft3));
+    if !args.allow_host.is_empty() {
+        policy = policy.hosts(args.allow_host);
+    }
+    if !args.allow_origin.is_empty() {
+        policy = policy.origins(args.allow_origin);
+    }
+    Ok(policy)
+}
+
+/// A size of memory or a count; what does not fit is no limit.
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser as _;
+    use ringbolt::Config;
+
+    use super::{Contradiction, Place, Settings};
+    use crate::args::Cli;
+
+    fn settings(line: &str) -> Result<Settings, Contradiction> {
+        let words = format!("engine echo {line}");
+        let cli = Cli::try_parse_from(words.split_whitespace()).expect("it parses");
+        let (mode, args) = cli.command.into_parts();
+        Settings::new(mode, args)
+    }
+
+    #[test]
+    fn no_flags_mean_the_librarys_defaults() {
+        let mut typed = settings("").expect("the defaults agree").config;
+        let library = Config::default();
+        // The one difference: a program from a shell sends no Origin.
+        typed.policy = typed.policy.require_origin(true);
+        assert_eq!(format!("{typed:#?}"), format!("{library:#?}"));
+    }
+
+    #[test]
+    fn every_flag_reaches_the_configuration() {
+        let line = "--listen 127.0.0.1:1 --cpus 1,3 --max-message 2m --max-frame 1500kB \
+                    --max-fragments 7 --max-control 125 --invalid-utf8 replace \
+                    --max-connections 9k --max-handshake 4k --max-line 1k --max-fields 9 \
+                    --max-outbound 3m --pause-reading 1m --slow-consumer drop --max-topics 8 \
+                    --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
+                    --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
+                    --small-buffers 8 --large-buffers 4 --submission-entries 16 \
+                    --completion-entries 32 --no-direct-descriptors";
+        let Settings { addresses, place, config, drain, .. } = settings(line).expect("they agree");
+        assert_eq!(addresses, ["127.0.0.1:1".parse().expect("an address")]);
+        assert_eq!(place, Place::Cpus(vec![1, 3]));
+        assert_eq!(drain, Duration::from_secs(5));
+        assert_eq!(config.limits.max_message_bytes, 2 << 20);
+        assert_eq!(config.limits.max_frame_bytes, 1_500_000);
+        assert_eq!(config.limits.max_fragments, 7);
+        assert_eq!(config.limits.max_control_bytes, 125);
+        assert_eq!(config.head.max_bytes(), 4096);
+        assert_eq!(config.head.max_line_bytes(), 1024);
+        assert_eq!(config.head.max_fields(), 9);
+        let shown = format!("{config:?}");
+        for part in [
+            "invalid_utf8: Replace",
+            "max_connections: 9000",
+            "max_outbound_bytes: 3145728",
+            "pause_reading_bytes: 1048576",
+            "slow_consumer: Drop",
+            "max_topics: 8",
+            "handshake_timeout: 1s",
+            "idle_timeout: 3s",
+            "ping_interval: 2s",
+            "close_timeout: 4s",
+            "spin: 50µs",
+            "spin_budget_percent: 20",
+            "small_buffers: 8",
+            "large_buffers: 4",
+            "submission_entries: 16",
+            "completion_entries: 32",
+            "direct_descriptors: false",
+        ] {
+            assert!(shown.contains(part), "{part} not in {shown}");
+        }
+    }
+
+    #[test]
+    fn contradictions_name_the_flags() {
+        let rows = [
+            ("--max-frame 2m", "--max-frame 2MiB"),
+            ("--max-message 4m", "--max-outbound 2MiB"),
+            ("--ping-interval 5m", "--ping-interval"),
+            ("--max-handshake 1m", "--max-handshake"),
+            ("--max-fields 65", "--max-fields"),
+            ("--small-buffers 100", "128 is the next"),
+            ("--require-subprotocol", "--subprotocol"),
+            ("--shards 0", "--shards 0"),
+            ("--listen nonsense", "--listen nonsense"),
+            ("--max-fragments 0", "--max-fragments"),
+        ];
+        for (line, named) in rows {
+            let error = settings(line).expect_err(line).to_string();
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+}

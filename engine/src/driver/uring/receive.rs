@@ -1,0 +1,210 @@
+//! Receives of the ring driver: which kind is armed, what came, and waiting for buffers.
+
+use std::io;
+use std::time::Instant;
+
+use super::Uring;
+use crate::driver::connection::{Armed, Phase};
+use crate::shard::machine::{Machine, Want};
+use crate::shard::table::ConnectionId;
+use crate::sys::operation::{Class, Completion, Socket};
+use crate::sys::ring::Ring;
+
+/// Most bytes of one direct receive, so that a slow but living peer is heard of now and then.
+const DIRECT_BYTES: u64 = 256 << 10;
+
+impl<M: Machine> Uring<M> {
+    #[inline]
+    pub(super) fn received(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
+        let id = completion.user_data.id();
+        let buffer = completion.buffer();
+        let Some(connection) = self.find(id) else {
+            self.stale(buffer);
+            return Ok(());
+        };
+        // A cancelled receive keeps its class until its last completion.
+        let class = connection.class();
+        if !completion.more() {
+            connection.armed = Armed::No;
+        }
+        let closing = connection.phase == Phase::Closing;
+        let Ok(len) = usize::try_from(completion.result) else {
+            self.return_buffer(class, buffer);
+            return self.receive_failed(id, -completion.result, now);
+        };
+        let Some(buffer) = buffer.filter(|_| len > 0 && !closing) else {
+            self.return_buffer(class, buffer);
+            if closing {
+                return self.release(id);
+            }
+            return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
+        };
+        let ring = self.ring.class(class);
+        ring.taken();
+        let Some(input) = ring.lend(buffer, len) else { return Ok(()) };
+        let loan = Ring::loan(class, buffer);
+        let want = self.machine.received(id, input, loan, &mut self.turn, now);
+        if self.turn.took_loan() {
+            self.held.push(loan);
+        } else {
+            self.ring.class(class).recycle(buffer);
+        }
+        if self.connections[id.slot() as usize].armed != Armed::As(want) {
+            self.reconcile(id, want)?;
+        }
+        Ok(())
+    }
+
+    fn return_buffer(&mut self, class: Class, buffer: Option<u16>) {
+        if let Some(buffer) = buffer {
+            let ring = self.ring.class(class);
+            ring.taken();
+            ring.recycle(buffer);
+        }
+    }
+
+    /// A completion of a connection that is gone.
+    #[cold]
+    fn stale(&mut self, buffer: Option<u16>) {
+        self.ring.counters.stale_completions += 1;
+        // A slot is freed only when nothing is armed, so this brings no buffer; if one came, it
+        // is worth more than knowing its class.
+        debug_assert!(buffer.is_none());
+    }
+
+    fn end_of_stream(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
+        if let Some(connection) = self.find(id) {
+            connection.deaf = true;
+        }
+        self.machine.hung_up(id, None, &mut self.turn, now);
+        Ok(())
+    }
+
+    #[cold]
+    fn receive_failed(&mut self, id: ConnectionId, error: i32, now: Instant) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if connection.phase == Phase::Closing {
+            return self.release(id);
+        }
+        match error {
+            // Not the connection's fault: it waits its turn for a buffer.
+            libc::ENOBUFS => {
+                self.ring.counters.buffers_exhausted += 1;
+                self.park(id);
+                Ok(())
+            }
+            libc::ECANCELED => {
+                let want = self.machine.want(id);
+                self.reconcile(id, want)
+            }
+            libc::EINTR | libc::EAGAIN => {
+                let want = self.machine.want(id);
+                self.reconcile(id, want)
+            }
+            _ => {
+                connection.deaf = true;
+                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn park(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.find(id)
+            && !connection.parked
+        {
+            connection.parked = true;
+            self.parked.push_back(id);
+        }
+    }
+
+    /// Arms parked receives again once half a class's buffers are back, and no more of them than
+    /// there are: arming all at once would only empty the ring again.
+    pub(super) fn unpark(&mut self) -> io::Result<()> {
+        if self.parked.is_empty() {
+            return Ok(());
+        }
+        let mut available = [Class::Small, Class::Large].map(|class| {
+            let ring = self.ring.class(class);
+            ring.refill();
+            if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
+        });
+        for _ in 0..self.parked.len() {
+            let Some(id) = self.parked.pop_front() else { break };
+            let want = self.machine.want(id);
+            let Some(connection) = self.find(id) else { continue };
+            let class = usize::from(matches!(want, Want::Large | Want::LargeOnce));
+            if available[class] == 0 {
+                self.parked.push_back(id);
+                continue;
+            }
+            available[class] -= 1;
+            connection.parked = false;
+            self.reconcile(id, want)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn received_direct(
+        &mut self,
+        completion: Completion,
+        now: Instant,
+    ) -> io::Result<()> {
+        let Some((id, memory)) = self.ring.take_received(completion) else { return Ok(()) };
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        connection.armed = Armed::No;
+        if connection.phase == Phase::Closing {
+            return self.release(id);
+        }
+        let (n, error) = match usize::try_from(completion.result) {
+            Ok(n) => (n, None),
+            Err(_) => (0, Some(-completion.result)),
+        };
+        let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
+        match error {
+            Some(error) => self.receive_failed(id, error, now),
+            None if n == 0 => self.end_of_stream(id, now),
+            None => self.reconcile(id, want),
+        }
+    }
+
+    /// Makes the receive what is wanted: arms it, or cancels one of another kind first.
+    pub(super) fn reconcile(&mut self, id: ConnectionId, want: Want) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        if connection.deaf || connection.parked || connection.phase != Phase::Open {
+            return Ok(());
+        }
+        let socket = connection.socket;
+        match connection.armed {
+            Armed::As(armed) if armed == want => Ok(()),
+            // These end by themselves.
+            Armed::As(Want::Direct | Want::LargeOnce) | Armed::Cancelling(_) => Ok(()),
+            Armed::As(armed) => {
+                connection.armed = Armed::Cancelling(armed);
+                self.ring.cancel_receive(id)
+            }
+            Armed::No => {
+                connection.armed = if want == Want::Nothing { Armed::No } else { Armed::As(want) };
+                match want {
+                    Want::Nothing => Ok(()),
+                    Want::Small => self.ring.receive(socket, id, Class::Small, false),
+                    Want::Large => self.ring.receive(socket, id, Class::Large, false),
+                    Want::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
+                    Want::Direct => self.receive_direct(id, socket),
+                }
+            }
+        }
+    }
+
+    fn receive_direct(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
+        match self.machine.take_direct(id) {
+            Some((memory, wanted)) => {
+                self.ring.receive_direct(socket, id, memory, wanted.min(DIRECT_BYTES))
+            }
+            None => {
+                self.connections[id.slot() as usize].armed = Armed::As(Want::Large);
+                self.ring.receive(socket, id, Class::Large, false)
+            }
+        }
+    }
+}

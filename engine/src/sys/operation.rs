@@ -1,0 +1,124 @@
+//! What is submitted and what completes: sockets, operations, and the user data that ties a
+//! completion to its connection.
+
+use std::os::fd::RawFd;
+
+use io_uring::types::{Fd, Fixed};
+use io_uring::{cqueue, squeue};
+
+use crate::shard::table::ConnectionId;
+
+/// A socket as the ring names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// A descriptor of the process.
+    Descriptor(RawFd),
+    /// An index of the ring's own file table.
+    Direct(u32),
+}
+
+/// Which receive buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Small,
+    Large,
+}
+
+/// What a completion is of; the first byte of its user data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Accept,
+    Receive,
+    /// Into memory in flight.
+    ReceiveDirect,
+    /// From the turn; its completion means trouble.
+    InlineSend,
+    SlowSend,
+    Connect,
+    Cancel,
+    Shutdown,
+    Close,
+    Doorbell,
+    Unknown,
+}
+
+impl Operation {
+    const ALL: [Self; 10] = [
+        Self::Accept,
+        Self::Receive,
+        Self::ReceiveDirect,
+        Self::InlineSend,
+        Self::SlowSend,
+        Self::Connect,
+        Self::Cancel,
+        Self::Shutdown,
+        Self::Close,
+        Self::Doorbell,
+    ];
+}
+
+/// Operation 8 bits, generation 24, slot or key 32; never a pointer (S4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UserData(pub(super) u64);
+
+impl UserData {
+    pub(super) const fn connection(operation: Operation, id: ConnectionId) -> Self {
+        Self((operation as u64) << 56 | (id.generation() as u64) << 32 | id.slot() as u64)
+    }
+
+    pub(super) const fn key(operation: Operation, key: u32) -> Self {
+        Self((operation as u64) << 56 | key as u64)
+    }
+
+    pub(crate) fn operation(self) -> Operation {
+        Operation::ALL.get((self.0 >> 56) as usize).copied().unwrap_or(Operation::Unknown)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the parts were packed here")]
+    pub(crate) const fn id(self) -> ConnectionId {
+        ConnectionId::new(self.0 as u32, (self.0 >> 32) as u32 & 0x00FF_FFFF)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the key")]
+    pub(super) const fn low(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// What the kernel said of an operation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Completion {
+    pub(crate) user_data: UserData,
+    pub(crate) result: i32,
+    pub(super) flags: u32,
+}
+
+impl Completion {
+    /// Whether the same operation will complete again.
+    pub(crate) fn more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// The buffer that came with it: it is ours whatever the result.
+    pub(crate) fn buffer(self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+
+    /// The place in the turn's entries, of an inline send.
+    pub(crate) const fn entry(self) -> usize {
+        self.user_data.low() as usize
+    }
+}
+
+/// Builds an operation for either kind of socket.
+#[inline]
+pub(super) fn on(
+    socket: Socket,
+    descriptor: impl FnOnce(Fd) -> squeue::Entry,
+    direct: impl FnOnce(Fixed) -> squeue::Entry,
+) -> squeue::Entry {
+    match socket {
+        Socket::Descriptor(fd) => descriptor(Fd(fd)),
+        Socket::Direct(index) => direct(Fixed(index)),
+    }
+}
