@@ -335,6 +335,7 @@ impl<A: Application> Machine for Shard<A> {
         }
         let wake = self.run_application(turn, now);
         self.forward_publications();
+        self.world.topics.release_unused();
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
