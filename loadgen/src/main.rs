@@ -1,2 +1,113 @@
 //! An open-loop WebSocket load generator.
-fn main() {}
+//!
+//! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each a
+//! `worker` with its own ring on `ringbolt::client`, which opens connections (`client`) and lets a
+//! scenario (`echo`) send on them when `pace` says so. What they measure (`record`) is merged into
+//! an `outcome`, and told as `text` or `json`.
+
+mod args;
+mod client;
+mod conduct;
+mod control;
+mod cost;
+mod echo;
+mod failure;
+mod json;
+mod outcome;
+mod pace;
+mod payload;
+mod plan;
+mod progress;
+mod record;
+mod source;
+mod text;
+mod units;
+mod worker;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use control::Control;
+use failure::Failure;
+use outcome::Outcome;
+use plan::Plan;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match measure(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            complain(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn measure(cli: args::Cli) -> Result<ExitCode, Failure> {
+    let plan = Arc::new(Plan::new(cli.command)?);
+    let control = Arc::new(Control::new(plan.threads.len()));
+    watch_signals(&control)?;
+    let outcome = conduct::run(&plan, &control)?;
+    tell(&plan, &outcome)?;
+    Ok(ExitCode::from(match outcome {
+        _ if outcome.interrupted => 130,
+        _ if !outcome.is_good() => 1,
+        _ => 0,
+    }))
+}
+
+/// The first signal ends the run in order, the second at once.
+fn watch_signals(control: &Arc<Control>) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| {
+        Failure::preflight("cannot watch for signals", e.to_string(), "run it again")
+    })?;
+    let control = Arc::clone(control);
+    let watch = move || {
+        for _ in signals.forever() {
+            if control.is_stopped() {
+                std::process::exit(130);
+            }
+            control.stop();
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(watch).map(drop).map_err(|e| {
+        Failure::preflight("cannot start a thread", e.to_string(), "raise the limit `ulimit -u`")
+    })
+}
+
+/// Prints the result, and writes the files that were asked for.
+fn tell(plan: &Plan, outcome: &Outcome) -> Result<(), Failure> {
+    let document = (plan.output.json || plan.output.file.is_some())
+        .then(|| format!("{:#}\n", json::document(plan, outcome)));
+    if let (Some(path), Some(document)) = (&plan.output.file, &document) {
+        write(path, document)?;
+    }
+    let text = match document.filter(|_| plan.output.json) {
+        Some(document) => document,
+        None => text::summary(plan, outcome),
+    };
+    // Whoever reads may have gone: the result is in the files then, and in the exit code.
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(())
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|e| {
+        Failure::preflight(
+            format!("cannot write {}", path.display()),
+            e.to_string(),
+            "give a file in a directory that exists and can be written to",
+        )
+    })
+}
+
+fn complain(text: &str) {
+    drop(writeln!(std::io::stderr(), "loadgen: {text}"));
+}

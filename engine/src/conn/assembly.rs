@@ -65,7 +65,7 @@ impl Assembly {
         let expected = saturated(expected);
         // Room for as much again as has arrived, when little is left: memory follows bytes received,
         // and the message moves a logarithmic number of times.
-        if self.bytes.len() - self.filled < expected.min(LITTLE) {
+        if self.bytes.len().saturating_sub(self.filled) < expected.min(LITTLE) {
             let doubled = self.filled + self.len();
             self.grow(doubled.max(FIRST).min(self.filled.saturating_add(expected)));
         }
@@ -106,4 +106,18 @@ impl Assembly {
 /// A length for arithmetic that saturates anyway.
 fn saturated(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Assembly;
+
+    #[test]
+    fn an_empty_assembly_has_room_for_the_first_bytes() {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.spare(10).len(), 10);
+        assembly.spare(10).copy_from_slice(b"0123456789");
+        assembly.advance(10);
+        assert_eq!(assembly.split().1, b"0123456789");
+    }
 }

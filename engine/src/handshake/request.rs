@@ -54,7 +54,7 @@ impl ServerHandshake {
         }
         let mut head = Head::new(Strictness::Strict);
         let judged = match head.scan(limits, received) {
-            Err(error) => return Err(scan_error(error, received)),
+            Err(error) => return Err(scan_error(error, &head, received)),
             Ok(None) => {
                 judge_start(received)?;
                 if received.is_empty() {
@@ -84,7 +84,7 @@ impl ServerHandshake {
             return Ok(None);
         }
         match partial.head.scan(limits, received) {
-            Err(error) => Err(scan_error(error, received)),
+            Err(error) => Err(scan_error(error, &partial.head, received)),
             Ok(None) => {
                 judge_start(received)?;
                 Ok(None)
@@ -125,9 +125,9 @@ fn judge_start(received: &[u8]) -> Result<(), RequestError> {
 /// No registered HTTP method is longer (UPDATEREDIRECTREF has 17 letters).
 const METHOD_MAX: usize = 17;
 
-fn scan_error(error: ScanError, received: &[u8]) -> RequestError {
+fn scan_error(error: ScanError, head: &Head, received: &[u8]) -> RequestError {
     // The start goes first, as it would have, had it come alone.
-    if let Err(error) = judge_start(received) {
+    if let Err(error) = judge_start(received.get(..head.scanned()).unwrap_or(received)) {
         return error;
     }
     match error {

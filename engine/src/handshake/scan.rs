@@ -10,6 +10,8 @@
 //! name. Under [`Strictness::Strict`] also NUL and the other C0 controls but HT, and DEL, in values
 //! and the first line, and whatever is not U+0021 to U+0039 or U+003B to U+007E in names.
 
+use std::fmt;
+
 use super::HeadLimits;
 use crate::sys::simd::{BLOCK, Isa, Stops};
 
@@ -50,6 +52,24 @@ pub enum ScanError {
     /// A head longer than `max_bytes`.
     HeadTooLarge,
 }
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BareCarriageReturn => "a CR is not followed by LF",
+            Self::BareLineFeed => "an LF does not follow a CR",
+            Self::ControlByte => "a line holds a control character",
+            Self::NameByte => "a field name holds an illegal byte",
+            Self::NoColon => "a field has no colon behind its name",
+            Self::EmptyName => "a field's name is empty",
+            Self::TooManyFields => "the head exceeds the limit max_fields",
+            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
+            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
+        })
+    }
+}
+
+impl std::error::Error for ScanError {}
 
 /// A head as far as it was scanned: where its lines begin and where their colons are.
 #[derive(Debug, Clone)]
@@ -137,6 +157,9 @@ impl Head {
             };
             let done = walk.run();
             self.cursor = walk.cursor;
+            if done.is_err() {
+                self.cursor.scanned += 1; // the byte that breaks the rule was looked at
+            }
             if !done? || self.cursor.scanned >= bytes.len() {
                 break;
             }
@@ -144,7 +167,9 @@ impl Head {
         if self.cursor.state == State::Complete {
             return Ok(Some(self.cursor.scanned));
         }
-        if self.cursor.scanned > self.cursor.line + limits.max_line_bytes() {
+        let longest = self.cursor.line + limits.max_line_bytes();
+        if self.cursor.scanned > longest {
+            self.cursor.scanned = longest + 1;
             return Err(ScanError::LineTooLong);
         }
         if bytes.len() >= max {
@@ -153,7 +178,8 @@ impl Head {
         Ok(None)
     }
 
-    /// How many bytes the walk has passed; those of a CR that waits for its LF not yet.
+    /// How many bytes the walk has passed, a CR that waits for its LF not yet. After an error, up to
+    /// the byte that shows it, however many were given.
     #[must_use]
     pub const fn scanned(&self) -> usize {
         self.cursor.scanned
@@ -208,7 +234,7 @@ impl Walk<'_> {
         for (stops, start) in self.window.stops.iter().zip((self.window.base..).step_by(BLOCK)) {
             let mut bits = stops.value;
             if start + 1 == self.cursor.line {
-                bits = without_lowest(bits); // the LF of a line that ended with the block before
+                bits = without_lowest(bits); // the LF of a line whose CR ended the block before
             }
             while bits != 0 {
                 let stop = start + bits.trailing_zeros() as usize;
@@ -232,8 +258,7 @@ impl Walk<'_> {
         if self.cursor.state == State::Name {
             self.find_colon(end.min(self.cursor.line + self.max_line_bytes + 1))?;
         }
-        // The LF of the last line may lie one byte behind the window.
-        self.cursor.scanned = end.max(self.cursor.line);
+        self.cursor.scanned = end; // the LF of the last line may lie behind it
         Ok(true)
     }
 
@@ -244,7 +269,6 @@ impl Walk<'_> {
         match self.window.next_of_name(at) {
             Some(stop) if stop >= end => Ok(()),
             Some(stop) if stop != self.cursor.line && self.window.byte(stop) == b':' => {
-                self.cursor.state = State::Value;
                 self.mark(stop)
             }
             Some(stop) => self.find_colon_from(stop, end),
@@ -259,10 +283,7 @@ impl Walk<'_> {
         while stop < end {
             match self.window.byte(stop) {
                 b':' if stop == self.cursor.line => return self.fail(stop, ScanError::EmptyName),
-                b':' => {
-                    self.cursor.state = State::Value;
-                    return self.mark(stop);
-                }
+                b':' => return self.mark(stop),
                 _ if self.strictness == Strictness::Strict => {
                     return self.fail(stop, ScanError::NameByte);
                 }
@@ -308,6 +329,7 @@ impl Walk<'_> {
         let Some(mark) = mark else { return self.fail(colon, ScanError::TooManyFields) };
         *mark = Mark { start: offset(self.cursor.line), colon: offset(colon) };
         self.cursor.count += 1;
+        self.cursor.state = State::Value;
         Ok(())
     }
 
@@ -324,9 +346,11 @@ impl Walk<'_> {
     /// would be if each byte had come alone.
     #[cold]
     fn fail_long_line(&mut self) -> Result<bool, ScanError> {
+        let longest = self.cursor.line + self.max_line_bytes;
         if self.cursor.state == State::Name {
-            self.find_colon(self.cursor.line + self.max_line_bytes + 1)?;
+            self.find_colon(longest + 1)?;
         }
+        self.cursor.scanned = longest;
         Err(ScanError::LineTooLong)
     }
 

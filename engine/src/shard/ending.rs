@@ -72,7 +72,7 @@ impl<A: Application> Shard<A> {
         if slot.state() != State::Closed {
             slot.side.outbound.fail();
         }
-        slot.opening = None;
+        let ticket = slot.opening.take().and_then(|opening| opening.ticket());
         let data = slot.data.take();
         match how {
             Ending::Now => {
@@ -86,6 +86,7 @@ impl<A: Application> Shard<A> {
             Ending::Await => self.schedule(id),
             Ending::No => {}
         }
+        self.dials.leave(ticket);
         if first {
             self.world.closed[reason.index()] += 1;
             self.leave_all(id);

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use application::{Application, Serve};
+use fleet::Dials;
 pub use fleet::Fleet;
 use machine::{Action, Machine, Next, Want};
 use send::{Transmit, TurnOutput};
@@ -88,6 +89,8 @@ pub(crate) struct Shard<A: Application> {
     index: usize,
     limits: Limits,
     rng: fastrand::Rng,
+    /// Connections to be made.
+    dials: Dials,
     /// Asked for during this turn; they come due when its sends are settled.
     requested: Vec<Action>,
     due: VecDeque<Action>,
@@ -111,6 +114,7 @@ impl<A: Application> Shard<A> {
     ) -> Self {
         let mailbox = Arc::clone(&hub.mailboxes[index]);
         let limits = settings.limits;
+        let dials = Dials::new(settings.connect_in_turn);
         Self {
             app,
             table: Table::new(settings.max_connections),
@@ -134,6 +138,7 @@ impl<A: Application> Shard<A> {
             index,
             limits,
             rng: fastrand::Rng::new(),
+            dials,
             requested: Vec::new(),
             due: VecDeque::new(),
             scratch: Vec::new(),
@@ -339,6 +344,7 @@ impl<A: Application> Machine for Shard<A> {
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
+        self.start_dials();
         let drained = self.run_drain(now);
         if drained {
             self.requested.push(Action::Exit);

@@ -51,7 +51,7 @@ pub(crate) fn serve(
     let machine = Bare {
         work,
         want: ring.receive.want(),
-        message: ring.message,
+        message: ring.message.max(1),
         slice: slice.max(1),
         seats: Vec::new(),
         free: Vec::new(),
@@ -182,6 +182,15 @@ impl Bare {
         }
     }
 
+    /// Counts bytes of the message that is being received.
+    fn count(&mut self, id: ConnectionId, bytes: u64) {
+        let message = self.message;
+        let seat = self.seat(id);
+        // Several messages may have come at once; `remaining` is what the last one lacks.
+        let begun = (message - seat.remaining) % message;
+        seat.remaining = (message - (begun + bytes) % message) % message;
+    }
+
     /// Serves the next slice of what is spread.
     fn spread(&mut self, turn: &mut Turn) {
         if self.spreading.is_none() && !self.pending.bytes.is_empty() {
@@ -251,6 +260,11 @@ impl Machine for Bare {
             return self.upgrade(id, input, turn);
         }
         match self.work {
+            Work::Echo if self.want == Want::Direct => {
+                // The receive that was armed for the handshake still brought something.
+                self.count(id, input.len() as u64);
+                self.echo(id, input, loan, turn);
+            }
             Work::Echo => self.echo(id, input, loan, turn),
             Work::Fanout => self.publish(id, input, loan, turn),
             Work::Accept => {
@@ -264,11 +278,8 @@ impl Machine for Bare {
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
         let message = self.message;
         let seat = self.seat(id);
-        if seat.remaining == 0 {
-            seat.remaining = message;
-        }
         let memory = seat.memory.take().unwrap_or_default();
-        Some((memory, seat.remaining))
+        Some((memory, if seat.remaining == 0 { message } else { seat.remaining }))
     }
 
     fn received_direct(
@@ -280,8 +291,8 @@ impl Machine for Bare {
         _: Instant,
     ) -> Want {
         memory.advance(n);
+        self.count(id, n as u64);
         let seat = self.seat(id);
-        seat.remaining = seat.remaining.saturating_sub(n as u64);
         if seat.remaining > 0 {
             seat.memory = Some(memory);
             return Want::Direct;

@@ -347,6 +347,36 @@ fn every_split_gives_the_same_response() {
 }
 
 #[test]
+fn damaged_answers_break_the_same_rule_however_they_are_cut() {
+    // covers: HS-C-53, CONF-03
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..1_000 {
+        let mut bytes = V1_ANSWER.as_bytes().to_vec();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(..bytes.len());
+            bytes[at] = *rng.choice(b"\r\n: \0\xC3\xA4AG/01").unwrap();
+        }
+        let limits = HeadLimits::default()
+            .with_max_bytes(rng.usize(1..400))
+            .with_max_line_bytes(rng.usize(1..60))
+            .with_max_fields(rng.usize(..8));
+        let limits = if rng.bool() { limits } else { HeadLimits::default() };
+        let whole = waiting(request()).read(&limits, &bytes).map(|r| r.map(|r| r.len()));
+        let mut handshake = waiting(request());
+        let mut pieces = Ok(None);
+        for end in 0..=bytes.len() {
+            pieces = handshake.read(&limits, &bytes[..end]).map(|r| r.map(|r| r.len()));
+            if pieces != Ok(None) {
+                break;
+            }
+        }
+        assert_eq!(pieces, whole, "{limits:?} {}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn the_fields_of_a_response_are_listed_as_they_were_sent() {
     // covers: HS-C-34, HS-C-35, HS-C-37, HS-C-38, HS-C-40, HS-C-41
     let bytes = changed("\r\n\r\n", "\r\nX:1\r\nX:  2 \r\nY-y:\r\nZ: a: b\r\n\r\n");

@@ -259,6 +259,36 @@ fn every_split_gives_the_same_request() {
 }
 
 #[test]
+fn damaged_requests_break_the_same_rule_however_they_are_cut() {
+    // covers: SEC-01, CONF-03
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..1_000 {
+        let mut bytes = V1.as_bytes().to_vec();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(..bytes.len());
+            bytes[at] = *rng.choice(b"\r\n: \0\xC3\xA4AG/0,").unwrap();
+        }
+        let limits = HeadLimits::default()
+            .with_max_bytes(rng.usize(1..400))
+            .with_max_line_bytes(rng.usize(1..60))
+            .with_max_fields(rng.usize(..12));
+        let limits = if rng.bool() { limits } else { HeadLimits::default() };
+        let whole = ServerHandshake::new().read(&limits, &bytes).map(|r| r.map(|r| r.answer()));
+        let mut handshake = ServerHandshake::new();
+        let mut pieces = Ok(None);
+        for end in 0..=bytes.len() {
+            pieces = handshake.read(&limits, &bytes[..end]).map(|r| r.map(|r| r.answer()));
+            if pieces != Ok(None) {
+                break;
+            }
+        }
+        assert_eq!(pieces, whole, "{limits:?} {}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn key_3_is_eight_raw_bytes_and_what_follows_is_not_taken() {
     // covers: HS-S-06, AMB-10
     let head = V1.len() - 8;

@@ -1,0 +1,206 @@
+//! The command line, as it was typed; [`crate::plan`] makes a run of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::units::{self, CpuList};
+
+/// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, about, after_help = EXAMPLES, after_long_help = TEACHING)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send messages that the server sends back, and measure the round trip
+    #[command(after_help = ECHO_EXAMPLES)]
+    Echo(EchoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    /// Messages in flight per connection; each reply is answered by the next message
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", default_value = "1",
+          value_parser = units::positive, conflicts_with = "rate", help_heading = "Load")]
+    pub(crate) depth: u64,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Whom to talk to, and how to introduce oneself.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The server, such as ws://127.0.0.1:9000/
+    #[arg(value_name = "URL", env = "LOADGEN_URL")]
+    pub(crate) url: String,
+    /// How many connections [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1",
+          value_parser = units::positive, alias = "subscribers", help_heading = "Load")]
+    pub(crate) connections: u64,
+    /// The Origin field to send; http:// and the target's host if not given
+    #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
+    pub(crate) origin: Option<String>,
+    /// Ask for this subprotocol; may be repeated
+    #[arg(long, env = "LOADGEN_PROTOCOL", value_name = "NAME", help_heading = "Target")]
+    pub(crate) protocol: Vec<String>,
+    /// Send this cookie, such as `session=1`; may be repeated
+    #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
+    pub(crate) cookie: Vec<String>,
+    /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
+    #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
+          value_parser = units::duration, help_heading = "Target")]
+    pub(crate) timeout: Duration,
+}
+
+/// How long to measure.
+#[derive(Debug, Args)]
+pub(crate) struct WindowArgs {
+    /// How long to measure, warm-up not included [units: ms, s, m, h]
+    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
+          value_parser = units::duration, help_heading = "Load")]
+    pub(crate) duration: Duration,
+    /// Measure so many messages instead of a duration [suffixes: k, m]
+    #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",
+          value_parser = units::positive, conflicts_with = "duration", help_heading = "Load")]
+    pub(crate) messages: Option<u64>,
+    /// Run the same load for so long before measuring; recorded apart
+    #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
+          value_parser = units::duration, help_heading = "Load")]
+    pub(crate) warmup: Duration,
+}
+
+/// What to send, and when.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Open loop: messages per second of all connections together, such as 50k/s
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+          help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+    /// Bytes per message, such as 64, 16KiB or 1MiB
+    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
+          value_parser = units::size, help_heading = "Load")]
+    pub(crate) payload: usize,
+    /// Send text messages
+    #[arg(long, env = "LOADGEN_TEXT", help_heading = "Load")]
+    pub(crate) text: bool,
+    /// Send binary messages, the default
+    #[arg(long, env = "LOADGEN_BINARY", conflicts_with = "text", help_heading = "Load")]
+    pub(crate) binary: bool,
+    /// What the bytes of the messages are made from
+    #[arg(
+        long,
+        env = "LOADGEN_SEED",
+        value_name = "N",
+        default_value = "1",
+        help_heading = "Load"
+    )]
+    pub(crate) seed: u64,
+}
+
+/// How to open the connections.
+#[derive(Debug, Args)]
+pub(crate) struct DialArgs {
+    /// Open so many connections per second
+    #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "RATE", value_parser = units::rate,
+          conflicts_with = "ramp", help_heading = "Connecting")]
+    pub(crate) connect_rate: Option<f64>,
+    /// Open the connections evenly over this time
+    #[arg(long, env = "LOADGEN_RAMP", value_name = "TIME", value_parser = units::duration,
+          help_heading = "Connecting")]
+    pub(crate) ramp: Option<Duration>,
+    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    pub(crate) source: Option<String>,
+}
+
+/// What of this machine to use.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// Threads; half of the CPUs if the target is this machine, else all of them
+    #[arg(short, long, env = "LOADGEN_THREADS", value_name = "N", value_parser = units::positive,
+          help_heading = "Machine")]
+    pub(crate) threads: Option<u64>,
+    /// Pin the threads to these CPUs, one each, such as 2-3; the last ones if not given
+    #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
+          help_heading = "Machine")]
+    pub(crate) cpus: Option<CpuList>,
+    /// Look for replies this long before sleeping: less delay for more CPU time
+    #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
+          value_parser = units::duration, help_heading = "Machine")]
+    pub(crate) spin: Duration,
+    /// Also measure the CPU time that this process, the server, takes per message
+    #[arg(long, env = "LOADGEN_PID", value_name = "PID", help_heading = "Machine")]
+    pub(crate) pid: Option<u32>,
+}
+
+/// What to tell, and where.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print the result as one JSON document instead of text
+    #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
+    pub(crate) json: bool,
+    /// Also write the JSON document to this file
+    #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also write the latency percentiles to this file, for HdrHistogram plotters
+    #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Note this commit, of the server for example, in the JSON document
+    #[arg(long, env = "LOADGEN_COMMIT", value_name = "ID", help_heading = "Output")]
+    pub(crate) commit: Option<String>,
+    /// Show no progress
+    #[arg(short, long, env = "LOADGEN_QUIET", help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 10s
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
+
+`loadgen --help` explains what the numbers mean.";
+
+const TEACHING: &str = "\
+Closed and open loop:
+  Without --rate each connection sends its next message when the last reply is there (--depth
+  keeps several in flight). That finds the highest throughput; but while the server stalls, the
+  generator waits with it, so that a stall of a second counts as one slow message.
+  With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
+  the time when a message was due, whether or not it could be sent then: what users would see.
+  Service time, from the actual send, stands beside it; the two differ when something queued.
+
+What to trust:
+  Every reply is compared byte for byte with what was sent. With any error the exit code is 1.
+  The summary says in words when the generator, not the server, was the limit.
+
+Exit codes:
+  0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
+  69 server unreachable, 130 interrupted (the result is still written)
+
+Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
+
+Examples:
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 10s
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
+  loadgen echo ws://127.0.0.1:9000/ -c 100k --ramp 20s -r 10k -p 1KiB --json -o run.json";
+
+const ECHO_EXAMPLES: &str = "\
+Examples:
+  loadgen echo ws://127.0.0.1:9000/ -c 1000            as fast as replies come back
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -r 50k/s   50,000 messages per second, on schedule
+  loadgen echo ws://127.0.0.1:9000/ -p 1MiB --depth 4  large messages, four in flight";

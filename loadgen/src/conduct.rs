@@ -1,0 +1,243 @@
+//! Conducts a run: starts the workers, lets them begin together, reads the clocks of the window,
+//! and puts the results together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ringbolt::StartError;
+
+use crate::control::{Control, NEVER};
+use crate::cost::{Process, Reading};
+use crate::echo::Echo;
+use crate::failure::Failure;
+use crate::outcome::{Outcome, Second};
+use crate::pace::{Nanos, Schedule};
+use crate::plan::{Length, Plan, Scenario};
+use crate::progress::Progress;
+use crate::record::{Record, Times};
+use crate::worker::{self, Interval, nanos};
+
+type Thread = JoinHandle<Result<Record, StartError>>;
+
+/// Runs the plan. `control` lets a signal end it.
+pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, Failure> {
+    let process = plan.pid.map(Process::new).transpose()?;
+    let (sender, intervals) = mpsc::channel();
+    let mut threads = Vec::new();
+    for index in 0..plan.threads.len() {
+        let thread = start(plan, control, index, sender.clone()).map_err(|e| {
+            control.stop();
+            no_thread(&e)
+        })?;
+        threads.push(thread);
+    }
+    drop(sender);
+    let mut conductor = Conductor {
+        plan: Arc::clone(plan),
+        control: Arc::clone(control),
+        process,
+        progress: Progress::new(plan),
+        intervals,
+        seconds: BTreeMap::new(),
+    };
+    let edges = conductor.conduct(&threads);
+    conductor.progress.finish();
+    conductor.collect(threads, edges)
+}
+
+fn start(
+    plan: &Arc<Plan>,
+    control: &Arc<Control>,
+    index: usize,
+    intervals: mpsc::Sender<Interval>,
+) -> std::io::Result<Thread> {
+    match plan.scenario.clone() {
+        Scenario::Echo(traffic) => {
+            let echo = move |plan: &Plan, index| Echo::new(&traffic, plan, index);
+            worker::spawn(plan, control, index, intervals, echo)
+        }
+    }
+}
+
+/// What was noted at the edges of the window.
+#[derive(Debug, Default)]
+struct Edges {
+    dialling: Nanos,
+    begin: Nanos,
+    started: u64,
+    readings: Option<(Reading, Reading)>,
+}
+
+struct Conductor {
+    plan: Arc<Plan>,
+    control: Arc<Control>,
+    process: Option<Process>,
+    progress: Progress,
+    intervals: mpsc::Receiver<Interval>,
+    /// Each second of the window, and how many workers have reported it.
+    seconds: BTreeMap<u64, Times>,
+}
+
+/// How long after the last handshake the load begins: enough for every worker to hear of it.
+const LEAD: Nanos = 5_000_000;
+/// How often the conductor looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Conductor {
+    /// Everything until the window has closed.
+    fn conduct(&mut self, threads: &[Thread]) -> Edges {
+        let control = Arc::clone(&self.control);
+        let dialled = control.clock.now();
+        let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
+        let settled = |control: &Control| {
+            control.sum(|g| &g.opened) + control.sum(|g| &g.failed) >= self.plan.connections
+        };
+        while !settled(&control) && !ended() {
+            self.progress.show_dialling(&control);
+            std::thread::sleep(LOOK);
+        }
+        let now = control.clock.now();
+        let mut edges = Edges { dialling: now - dialled, ..Edges::default() };
+        if ended() || control.sum(|g| &g.opened) == 0 {
+            control.stop();
+            return edges;
+        }
+        let begin = now + LEAD;
+        let open = begin + nanos(self.plan.window.warmup);
+        let close = match self.plan.window.length {
+            Length::Time(time) => open.saturating_add(nanos(time)),
+            Length::Messages(_) => NEVER - 1,
+        };
+        control.schedule(begin, open..close);
+        edges.begin = begin;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        edges.started = since_1970.map_or(0, |time| time.as_secs());
+        self.wait(threads, |control| control.window().start);
+        let first = self.process.as_ref().and_then(Process::read);
+        self.wait(threads, |control| match control.done() {
+            Some(at) => {
+                control.close_at(at);
+                at
+            }
+            None => control.window().end,
+        });
+        let last = self.process.as_ref().and_then(Process::read);
+        edges.readings = first.zip(last);
+        edges
+    }
+
+    /// Waits for a time that may move.
+    fn wait(&mut self, threads: &[Thread], until: impl Fn(&Control) -> Nanos) {
+        loop {
+            let control = Arc::clone(&self.control);
+            let now = control.clock.now();
+            let left = until(&control).saturating_sub(now);
+            if left == 0 || control.is_stopped() {
+                return;
+            }
+            if control.sum(|g| &g.live) == 0 && now > control.begin().saturating_add(LEAD) {
+                // Every connection is gone: there is nothing more to measure.
+                control.close_at(now);
+                return;
+            }
+            if threads.iter().any(JoinHandle::is_finished) {
+                control.stop();
+                return;
+            }
+            while let Ok(interval) = self.intervals.try_recv() {
+                self.note(&interval);
+            }
+            self.progress.show(&control, &self.seconds);
+            std::thread::sleep(LOOK.min(Duration::from_nanos(left)));
+        }
+    }
+
+    fn note(&mut self, interval: &Interval) {
+        self.seconds
+            .entry(interval.second)
+            .and_modify(|times| times.merge(&interval.latency))
+            .or_insert_with(|| (*interval.latency).clone());
+    }
+
+    /// Waits for the workers and merges what they measured.
+    fn collect(mut self, threads: Vec<Thread>, edges: Edges) -> Result<Outcome, Failure> {
+        let mut merged = Record::new(self.plan.rate().is_some());
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(record)) => merged.merge(record),
+                Ok(Err(error)) => return Err(no_ring(&error)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        while let Ok(interval) = self.intervals.try_recv() {
+            self.note(&interval);
+        }
+        let interrupted = self.control.is_stopped();
+        if merged.opened == 0 {
+            return Err(unreachable(&self.plan, &merged, interrupted));
+        }
+        let window = self.control.window();
+        let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
+        let offered = self
+            .plan
+            .rate()
+            .map(|rate| Schedule::offered(rate, edges.begin, window.start, window.end))
+            .filter(|_| elapsed > 0);
+        let server = self.process.as_ref().zip(edges.readings.as_ref());
+        Ok(Outcome {
+            server: server.map(|(process, (first, last))| process.cost(first, last)),
+            record: merged,
+            elapsed,
+            offered,
+            dialling: edges.dialling,
+            intervals: self.seconds.iter().map(|(second, times)| summary(*second, times)).collect(),
+            interrupted,
+            started: edges.started,
+        })
+    }
+}
+
+fn summary(second: u64, times: &Times) -> Second {
+    Second {
+        second,
+        received: times.len(),
+        p50: times.percentile(50.0),
+        p99: times.percentile(99.0),
+        max: times.max(),
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    Failure::preflight(
+        "cannot start a thread",
+        error.to_string(),
+        "raise the limit of processes (`ulimit -u`), or use fewer --threads",
+    )
+}
+
+fn no_ring(error: &StartError) -> Failure {
+    Failure::preflight(
+        "cannot run connections",
+        error.to_string().trim_end_matches('.').to_owned(),
+        "run where io_uring is allowed",
+    )
+}
+
+fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
+    let first = record.errors.iter().next();
+    let why = match first {
+        Some((_, _, example)) => example.to_owned(),
+        None if interrupted => "interrupted before the first one was there".to_owned(),
+        None => "no answer".to_owned(),
+    };
+    let remedy = match first {
+        Some((crate::record::Class::Handshake, ..)) => {
+            "check that the URL names a draft-02 WebSocket server (--origin and --protocol count)"
+        }
+        _ => "start the server, and check the address and the port",
+    };
+    Failure::unreachable(format!("cannot connect to {} ({})", plan.url, plan.address), why, remedy)
+}

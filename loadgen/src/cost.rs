@@ -1,0 +1,176 @@
+//! What the run costs the server: CPU time of a process, from the kernel's own accounts.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::pace::Nanos;
+
+/// Where the numbers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `/proc/PID/task/*/schedstat`: nanoseconds per thread.
+    Schedstat,
+    /// `/proc/PID/stat`: clock ticks of 10 ms.
+    Ticks,
+}
+
+impl Source {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Schedstat => "schedstat",
+            Self::Ticks => "stat ticks",
+        }
+    }
+}
+
+/// A process whose CPU time is read.
+#[derive(Debug)]
+pub(crate) struct Process {
+    root: PathBuf,
+    source: Source,
+}
+
+/// What it had used at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    /// By thread, or all under 0.
+    nanos: BTreeMap<u32, Nanos>,
+    user_ticks: u64,
+    system_ticks: u64,
+}
+
+/// What it used between two readings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cost {
+    pub(crate) nanos: Nanos,
+    /// How much of it was spent in the kernel, by the coarser ticks; `None` for too few of them.
+    pub(crate) system_share: Option<f64>,
+    pub(crate) source: Source,
+}
+
+/// Length of the kernel's clock tick as `/proc` shows it: USER_HZ is 100 on every Linux.
+const TICK: Nanos = 10_000_000;
+
+impl Process {
+    /// The process of this number.
+    pub(crate) fn new(pid: u32) -> Result<Self, Failure> {
+        Self::at(PathBuf::from(format!("/proc/{pid}"))).ok_or_else(|| {
+            Failure::preflight(
+                format!("cannot read the CPU time of process {pid}"),
+                format!("/proc/{pid} is not there or not readable"),
+                "give --pid the number of a running server, for example `--pid $(pidof engine)`",
+            )
+        })
+    }
+
+    fn at(root: PathBuf) -> Option<Self> {
+        let mut this = Self { root, source: Source::Schedstat };
+        let exact = this.threads().is_some_and(|threads| threads.values().any(|n| *n > 0));
+        if !exact {
+            this.source = Source::Ticks;
+        }
+        this.read().map(|_| this)
+    }
+
+    /// What it has used so far; `None` once it is gone.
+    pub(crate) fn read(&self) -> Option<Reading> {
+        let (user_ticks, system_ticks) = self.ticks()?;
+        let nanos = match self.source {
+            Source::Schedstat => self.threads()?,
+            Source::Ticks => BTreeMap::from([(0, (user_ticks + system_ticks) * TICK)]),
+        };
+        Some(Reading { nanos, user_ticks, system_ticks })
+    }
+
+    /// What it used between two readings.
+    pub(crate) fn cost(&self, before: &Reading, after: &Reading) -> Cost {
+        let used = |(thread, nanos): (&u32, &Nanos)| {
+            nanos.saturating_sub(before.nanos.get(thread).copied().unwrap_or(0))
+        };
+        let nanos = after.nanos.iter().map(used).sum();
+        let user = after.user_ticks.saturating_sub(before.user_ticks);
+        let system = after.system_ticks.saturating_sub(before.system_ticks);
+        #[expect(clippy::cast_precision_loss, reason = "ticks of a run are few")]
+        let system_share = (user + system >= 10).then(|| system as f64 / (user + system) as f64);
+        Cost { nanos, system_share, source: self.source }
+    }
+
+    fn threads(&self) -> Option<BTreeMap<u32, Nanos>> {
+        let threads = fs::read_dir(self.root.join("task")).ok()?;
+        let read = |entry: fs::DirEntry| {
+            let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
+            Some((thread, text.split_whitespace().next()?.parse().ok()?))
+        };
+        Some(threads.filter_map(Result::ok).filter_map(read).collect())
+    }
+
+    /// User and system time.
+    fn ticks(&self) -> Option<(u64, u64)> {
+        let text = fs::read_to_string(self.root.join("stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace().skip(11);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Process, Source, TICK};
+
+    fn write_stat(root: &std::path::Path, user: u64, system: u64) {
+        let text = format!("7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
+        fs::write(root.join("stat"), text).expect("written");
+    }
+
+    #[test]
+    fn a_process_that_works_costs_time() {
+        let process = Process::new(std::process::id()).expect("this process");
+        let before = process.read().expect("alive");
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < std::time::Duration::from_millis(60) {
+            std::hint::black_box(());
+        }
+        let cost = process.cost(&before, &process.read().expect("alive"));
+        assert!(cost.nanos > 0, "{cost:?}");
+    }
+
+    #[test]
+    fn threads_are_summed_and_new_ones_count_from_their_birth() {
+        let root = std::env::temp_dir().join(format!("loadgen-cost-{}", std::process::id()));
+        for thread in ["7", "8"] {
+            fs::create_dir_all(root.join("task").join(thread)).expect("made");
+        }
+        let account = |thread: &str, text: &str| {
+            fs::write(root.join("task").join(thread).join("schedstat"), text).expect("written");
+        };
+        write_stat(&root, 10, 20);
+        account("7", "1000 5 6\n");
+        account("8", "2000 5 6\n");
+        let process = Process::at(root.clone()).expect("readable");
+        assert_eq!(process.source, Source::Schedstat);
+        let before = process.read().expect("alive");
+        fs::create_dir_all(root.join("task/9")).expect("made");
+        account("7", "1500 5 6\n");
+        account("9", "40 5 6\n");
+        write_stat(&root, 20, 50);
+        let cost = process.cost(&before, &process.read().expect("alive"));
+        assert_eq!(cost.nanos, 540);
+        assert_eq!(cost.system_share, Some(0.75));
+        account("7", "0 0 0");
+        account("8", "0 0 0");
+        account("9", "0 0 0");
+        let coarse = Process::at(root.clone()).expect("readable");
+        assert_eq!(coarse.source, Source::Ticks);
+        let before = coarse.read().expect("alive");
+        write_stat(&root, 21, 51);
+        let cost = coarse.cost(&before, &coarse.read().expect("alive"));
+        assert_eq!((cost.nanos, cost.system_share), (2 * TICK, None));
+        fs::remove_dir_all(root).expect("removed");
+    }
+}

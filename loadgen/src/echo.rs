@@ -1,0 +1,185 @@
+//! The echo scenario: every message comes back, in order on each connection.
+
+use std::collections::VecDeque;
+
+use ringbolt::{Fleet, Message, WebSocket};
+
+use crate::pace::{Nanos, Schedule};
+use crate::payload::Payload;
+use crate::plan::{Pace, Plan, Traffic};
+use crate::record::{Class, Sent};
+use crate::worker::{Desk, Member, Scenario};
+
+/// Sends messages and judges their echoes.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    payload: Payload,
+    pace: Pace,
+    schedule: Option<Schedule>,
+    /// Messages that are due or sent and have no reply yet.
+    in_flight: u64,
+    worker: usize,
+    workers: usize,
+}
+
+/// One connection's messages in flight.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The connection's number in the run, which its messages carry.
+    number: u32,
+    next: u32,
+    expected: u32,
+    sent: VecDeque<Sent>,
+    /// When messages were due that found no room; they leave as soon as there is.
+    waiting: VecDeque<Nanos>,
+}
+
+impl Echo {
+    pub(crate) fn new(traffic: &Traffic, plan: &Plan, worker: usize) -> Self {
+        Self {
+            payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
+            pace: traffic.pace,
+            schedule: None,
+            in_flight: 0,
+            worker,
+            workers: plan.threads.len(),
+        }
+    }
+
+    /// Sends a message that is due, and says whether there was room.
+    #[inline]
+    fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, sent: Sent) -> bool {
+        let lane = &ws.data().lane;
+        let message = self.payload.write(lane.next, lane.number);
+        if ws.send(message).is_err() {
+            return false;
+        }
+        let lane = &mut ws.data_mut().lane;
+        lane.next = lane.next.wrapping_add(1);
+        lane.sent.push_back(sent);
+        self.in_flight += 1;
+        desk.record.sent(sent, &desk.window);
+        true
+    }
+
+    /// Sends the next message of a closed loop.
+    #[inline]
+    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, now: Nanos) {
+        if desk.may_send(now) && !self.send(desk, ws, Sent { due: now, at: now }) {
+            // There is room for what is in flight: the server is closing the connection.
+            desk.error(Class::NotSent, 1, || NO_ROOM.to_owned());
+        }
+    }
+}
+
+const NO_ROOM: &str = "the connection takes no message: it is closing";
+
+impl Scenario for Echo {
+    type Lane = Lane;
+
+    fn lane(&mut self, place: usize) -> Lane {
+        let number = u32::try_from(place * self.workers + self.worker).unwrap_or(u32::MAX);
+        let sent = VecDeque::new();
+        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new() }
+    }
+
+    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        match self.pace {
+            Pace::Open { rate } => {
+                let turns = (self.worker as u64, self.workers as u64);
+                let lanes = desk.ids.len() as u64;
+                let all = desk.plan.connections;
+                self.schedule = Some(Schedule::new(begin, rate, all, turns, lanes));
+            }
+            Pace::Closed { depth } => {
+                for place in 0..desk.ids.len() {
+                    let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
+                    for _ in 0..depth {
+                        let now = desk.clock.stamp();
+                        self.send_next(desk, &mut ws, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+        let mut schedule = self.schedule.take()?;
+        while let Some(due) = schedule.due()
+            && due < desk.window.end
+        {
+            let now = desk.clock.stamp();
+            if due > now {
+                break;
+            }
+            let (place, due) = schedule.take();
+            let Some(mut ws) = fleet.socket(desk.ids[place]) else {
+                desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
+                continue;
+            };
+            let behind = !ws.data().lane.waiting.is_empty();
+            if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {
+                ws.data_mut().lane.waiting.push_back(due);
+                self.in_flight += 1;
+            }
+        }
+        let next = schedule.due();
+        self.schedule = Some(schedule);
+        next
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Lane>>,
+        message: Message<'_>,
+    ) {
+        let now = desk.clock.stamp();
+        let lane = &mut ws.data_mut().lane;
+        let Some(sent) = lane.sent.pop_front() else {
+            let number = lane.number;
+            desk.error(Class::WrongPayload, 1, || {
+                format!("connection {number}: a message came that answers none")
+            });
+            return;
+        };
+        let (expected, number) = (lane.expected, lane.number);
+        lane.expected = expected.wrapping_add(1);
+        self.in_flight -= 1;
+        if self.payload.matches(message, expected, number) {
+            desk.reply(sent, now);
+        } else {
+            let why = || self.payload.difference(message, expected, number);
+            desk.error(Class::WrongPayload, 1, || {
+                format!("connection {number}, message {expected}: {}", why())
+            });
+        }
+        if matches!(self.pace, Pace::Closed { .. }) {
+            self.send_next(desk, ws, now);
+        }
+    }
+
+    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
+        while let Some(due) = ws.data_mut().lane.waiting.pop_front() {
+            let at = desk.clock.stamp();
+            self.in_flight -= 1;
+            if !self.send(desk, ws, Sent { due, at }) {
+                ws.data_mut().lane.waiting.push_front(due);
+                self.in_flight += 1;
+                return;
+            }
+        }
+    }
+
+    fn lost(&mut self, desk: &mut Desk, lane: Lane) -> u64 {
+        let (lost, waiting) = (lane.sent.len() as u64, lane.waiting.len() as u64);
+        desk.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
+        self.in_flight -= lost + waiting;
+        lost
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+}

@@ -1,0 +1,64 @@
+//! Why there is no result: what, why, and what to do.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The run did not happen.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    what: String,
+    why: String,
+    remedy: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Usage,
+    Preflight,
+    Unreachable,
+}
+
+impl Failure {
+    /// The command line asks for what makes no sense.
+    pub(crate) fn usage(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Usage, what: what.into(), why: why.into(), remedy }
+    }
+
+    /// This machine cannot do it.
+    pub(crate) fn preflight(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Preflight, what: what.into(), why: why.into(), remedy }
+    }
+
+    /// Nobody answers.
+    pub(crate) fn unreachable(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Unreachable, what: what.into(), why: why.into(), remedy }
+    }
+
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Usage => 2,
+            Kind::Preflight => 3,
+            Kind::Unreachable => 69,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}. To cure it: {}.", self.what, self.why, self.remedy)
+    }
+}

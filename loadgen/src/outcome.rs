@@ -1,0 +1,141 @@
+//! What came out of a run, and how far it can be trusted.
+
+use crate::cost::Cost;
+use crate::pace::Nanos;
+use crate::plan::{Plan, Scenario};
+use crate::record::{Record, Times};
+
+/// A run's results.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) record: Record,
+    /// Length of what was measured.
+    pub(crate) elapsed: Nanos,
+    /// Messages that the schedule of an open loop asked for in the window.
+    pub(crate) offered: Option<u64>,
+    /// How long it took to open all connections.
+    pub(crate) dialling: Nanos,
+    pub(crate) server: Option<Cost>,
+    pub(crate) intervals: Vec<Second>,
+    /// By a signal.
+    pub(crate) interrupted: bool,
+    /// Seconds since 1970 when the load began.
+    pub(crate) started: u64,
+}
+
+/// One second of the window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Second {
+    pub(crate) second: u64,
+    pub(crate) received: u64,
+    pub(crate) p50: Nanos,
+    pub(crate) p99: Nanos,
+    pub(crate) max: Nanos,
+}
+
+impl Outcome {
+    /// What counts: replies, or deliveries, in the window.
+    pub(crate) const fn messages(&self) -> u64 {
+        self.record.received
+    }
+
+    /// Per second.
+    #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
+    pub(crate) fn rate(&self) -> f64 {
+        if self.elapsed == 0 { 0.0 } else { self.messages() as f64 * 1e9 / self.elapsed as f64 }
+    }
+
+    /// Messages answered in the window per message that the schedule asked for.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
+    pub(crate) fn achieved(&self) -> Option<f64> {
+        let offered = self.offered.filter(|n| *n > 0)?;
+        Some(self.messages() as f64 / offered as f64)
+    }
+
+    /// CPU nanoseconds of the server per message.
+    #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
+    pub(crate) fn server_nanos(&self) -> Option<f64> {
+        let cost = self.server?;
+        (self.messages() > 0).then(|| cost.nanos as f64 / self.messages() as f64)
+    }
+
+    /// CPU nanoseconds of the generator's threads per message.
+    #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
+    pub(crate) fn generator_nanos(&self) -> Option<f64> {
+        let nanos: u64 = self.record.cpu.iter().sum();
+        (self.messages() > 0).then(|| nanos as f64 / self.messages() as f64)
+    }
+
+    /// The share of the window that each of the generator's threads was on a CPU.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+    pub(crate) fn generator_load(&self) -> Vec<f64> {
+        let window = self.elapsed.max(1) as f64;
+        self.record.cpu.iter().map(|nanos| *nanos as f64 / window).collect()
+    }
+
+    /// Whether the run has a result worth quoting: nothing went wrong.
+    pub(crate) fn is_good(&self) -> bool {
+        self.record.errors.total() == 0
+    }
+
+    /// Whether so much went wrong that rates and percentiles mean nothing.
+    pub(crate) fn is_void(&self) -> bool {
+        let errors = self.record.errors.total();
+        errors > 0 && errors * 100 > self.messages() + errors
+    }
+
+    /// What limited the run, in words; empty if nothing speaks against the numbers.
+    pub(crate) fn verdicts(&self, plan: &Plan) -> Vec<String> {
+        let mut verdicts = Vec::new();
+        let busiest = self.generator_load().into_iter().fold(0.0, f64::max);
+        let busy = busiest > BUSY && plan.spin.is_zero();
+        if let Some(achieved) = self.achieved().filter(|share| *share < ACHIEVED) {
+            let limiter = if busy { "the generator" } else { "the server" };
+            verdicts.push(format!(
+                "{limiter} limited the run: only {:.1} % of the offered rate was reached",
+                achieved * 100.0
+            ));
+        } else if busy && plan.rate().is_none() {
+            verdicts.push(format!(
+                "a generator thread was busy for {:.0} % of the window: the rate may be the \
+                 generator's limit, not the server's; add --threads, or set a --rate",
+                busiest * 100.0
+            ));
+        }
+        let (lag, latency) =
+            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
+        if !self.record.lag.is_empty() && lag > LAG_FLOOR && lag > latency / 10 {
+            verdicts.push(format!(
+                "messages left late: the generator's lag is {} at p99, more than a tenth of the \
+                 latency; {}",
+                crate::text::time(lag),
+                if busy { "it had no CPU left" } else { "--spin sends closer to the schedule" }
+            ));
+        }
+        let saturated = self.record.latency.saturated();
+        if saturated > 0 {
+            verdicts
+                .push(format!("{saturated} messages took longer than a minute, counted as one"));
+        }
+        verdicts
+    }
+
+    /// Latency, by the name it has in the scenario.
+    pub(crate) const fn latency(&self) -> &Times {
+        &self.record.latency
+    }
+}
+
+/// What a message is called.
+pub(crate) const fn unit(scenario: &Scenario) -> &'static str {
+    match scenario {
+        Scenario::Echo(_) => "messages",
+    }
+}
+
+/// A thread that is on a CPU for more than this share of the window has nothing left.
+const BUSY: f64 = 0.95;
+/// Less of the offered rate than this is a failure to keep up.
+const ACHIEVED: f64 = 0.99;
+/// Lag below this is not worth a word.
+const LAG_FLOOR: Nanos = 20_000;

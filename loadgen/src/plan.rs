@@ -1,0 +1,307 @@
+//! What exactly will be run: the command line with every choice made, checked before it starts.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringbolt::handshake::{ClientRequest, Url};
+
+use crate::args::{Command, DialArgs, EchoArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
+use crate::failure::Failure;
+use crate::source::Sources;
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) request: Arc<ClientRequest>,
+    pub(crate) sources: Sources,
+    pub(crate) connections: u64,
+    pub(crate) scenario: Scenario,
+    pub(crate) window: Window,
+    /// Connections per second; `None` as fast as they are accepted.
+    pub(crate) connect_rate: Option<f64>,
+    pub(crate) timeout: Duration,
+    pub(crate) threads: Vec<Option<usize>>,
+    pub(crate) spin: Duration,
+    pub(crate) pid: Option<u32>,
+    pub(crate) file_limit: u64,
+    pub(crate) output: Output,
+}
+
+/// What the connections do.
+#[derive(Debug, Clone)]
+pub(crate) enum Scenario {
+    Echo(Traffic),
+}
+
+/// What is sent, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Traffic {
+    pub(crate) pace: Pace,
+    pub(crate) payload: usize,
+    pub(crate) text: bool,
+    pub(crate) seed: u64,
+}
+
+/// When messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    /// The next when a reply came, with so many in flight on each connection.
+    Closed { depth: u64 },
+    /// On a schedule, so many per second of all connections.
+    Open { rate: f64 },
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) warmup: Duration,
+    pub(crate) length: Length,
+}
+
+/// How long the measurement lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Time(Duration),
+    Messages(u64),
+}
+
+/// Where results go.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) hgrm: Option<PathBuf>,
+    pub(crate) commit: Option<String>,
+    pub(crate) quiet: bool,
+}
+
+impl Plan {
+    /// Makes every choice that the command line leaves open, and checks that this machine can run
+    /// it.
+    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+        match command {
+            Command::Echo(args) => Self::echo(args),
+        }
+    }
+
+    fn echo(args: EchoArgs) -> Result<Self, Failure> {
+        let pace = match args.load.rate {
+            Some(rate) => Pace::Open { rate },
+            None => Pace::Closed { depth: args.depth },
+        };
+        let traffic = Traffic {
+            pace,
+            payload: args.load.payload,
+            text: args.load.text,
+            seed: args.load.seed,
+        };
+        let window = Window::new(&args.window, pace);
+        let parts = Parts {
+            target: args.target,
+            dial: args.dial,
+            machine: args.machine,
+            output: args.output,
+        };
+        parts.plan(Scenario::Echo(traffic), window, 0)
+    }
+
+    /// How many connections worker `index` has: every `threads`-th.
+    pub(crate) fn share(&self, total: u64, index: usize) -> u64 {
+        let (threads, index) = (self.threads.len() as u64, index as u64);
+        (total + threads - 1 - index) / threads
+    }
+
+    /// The traffic, of scenarios that have any.
+    pub(crate) const fn traffic(&self) -> Option<&Traffic> {
+        match &self.scenario {
+            Scenario::Echo(traffic) => Some(traffic),
+        }
+    }
+
+    /// The rate of an open loop.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        match self.traffic()?.pace {
+            Pace::Open { rate } => Some(rate),
+            Pace::Closed { .. } => None,
+        }
+    }
+}
+
+impl Window {
+    fn new(args: &WindowArgs, pace: Pace) -> Self {
+        let length = match (args.messages, pace) {
+            (None, _) => Length::Time(args.duration),
+            // On a schedule a number of messages is a duration.
+            #[expect(clippy::cast_precision_loss, reason = "a run sends fewer than 2^53")]
+            (Some(n), Pace::Open { rate }) => {
+                Length::Time(Duration::from_secs_f64((n as f64 / rate).min(1e9)))
+            }
+            (Some(n), Pace::Closed { .. }) => Length::Messages(n),
+        };
+        Self { warmup: args.warmup, length }
+    }
+}
+
+/// What all scenarios have on their command lines.
+struct Parts {
+    target: TargetArgs,
+    dial: DialArgs,
+    machine: MachineArgs,
+    output: OutputArgs,
+}
+
+impl Parts {
+    /// `rotation` is for how many connections source addresses must last beyond those open at
+    /// once.
+    fn plan(self, scenario: Scenario, window: Window, rotation: u64) -> Result<Plan, Failure> {
+        let Self { target, dial, machine, output } = self;
+        let url = Url::parse(&target.url).map_err(|e| {
+            Failure::usage(
+                format!("`{}` is no address of a WebSocket server", target.url),
+                e.to_string(),
+                "write it like ws://127.0.0.1:9000/chat",
+            )
+        })?;
+        if url.secure() {
+            return Err(Failure::usage(
+                format!("cannot connect to `{}`", target.url),
+                "this version does not speak TLS",
+                "use a ws:// address of the server",
+            ));
+        }
+        let address = resolve(&url)?;
+        let request = Arc::new(request(&target, url)?);
+        let connections = target.connections;
+        let sources = match &dial.source {
+            Some(cidr) => Sources::parse(cidr, address.ip())?,
+            None => Sources::automatic(address.ip(), connections.max(rotation)),
+        };
+        sources.check(connections)?;
+        let connect_rate = match (dial.connect_rate, dial.ramp) {
+            (None, Some(ramp)) if !ramp.is_zero() =>
+            {
+                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+                Some(connections as f64 / ramp.as_secs_f64())
+            }
+            (rate, _) => rate,
+        };
+        let threads = threads(&machine, address.ip(), connections)?;
+        let file_limit = check_files(connections, threads.len())?;
+        Ok(Plan {
+            url: target.url,
+            address,
+            request,
+            sources,
+            connections,
+            scenario,
+            window,
+            connect_rate,
+            timeout: target.timeout,
+            threads,
+            spin: machine.spin,
+            pid: machine.pid,
+            file_limit,
+            output: Output {
+                json: output.json,
+                file: output.output,
+                hgrm: output.hgrm,
+                commit: output.commit,
+                quiet: output.quiet,
+            },
+        })
+    }
+}
+
+fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
+    if let Some(ip) = url.address() {
+        return Ok(SocketAddr::new(ip, url.port()));
+    }
+    let unknown = |why: String| {
+        Failure::unreachable(
+            format!("cannot find the host `{}`", url.host()),
+            why,
+            "check the name, or write the address itself",
+        )
+    };
+    let found: Vec<_> =
+        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
+    // Servers listen on IPv4 more often than not.
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
+    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
+}
+
+fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
+    let origin = match &target.origin {
+        Some(origin) => origin.clone(),
+        None => format!("http://{}", url.host_port()),
+    };
+    ClientRequest::builder(url, origin)
+        .protocols(target.protocol.iter().cloned())
+        .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
+        .build()
+        .map_err(|e| {
+            Failure::usage(
+                "cannot make the opening handshake",
+                e.to_string(),
+                "check --origin, --protocol and --cookie",
+            )
+        })
+}
+
+/// One entry per thread: the CPU that it is pinned to.
+fn threads(
+    machine: &MachineArgs,
+    target: IpAddr,
+    connections: u64,
+) -> Result<Vec<Option<usize>>, Failure> {
+    let usable: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    if let Some(list) = &machine.cpus {
+        if let Some(cpu) = list.0.iter().find(|cpu| !usable.contains(cpu)) {
+            return Err(Failure::usage(
+                format!("cannot run on CPU {cpu}"),
+                format!("this process may use the CPUs {usable:?}"),
+                "choose --cpus among them",
+            ));
+        }
+        let threads = machine.threads.unwrap_or(list.0.len() as u64);
+        if threads != list.0.len() as u64 {
+            return Err(Failure::usage(
+                format!("{threads} threads do not fit on {} CPUs", list.0.len()),
+                "each thread is pinned to a CPU of its own",
+                "give as many --cpus as --threads, or only one of the two",
+            ));
+        }
+        return Ok(list.0.iter().copied().map(Some).collect());
+    }
+    // A server on this machine needs CPUs, too.
+    let all = usable.len().max(1);
+    let default = if target.is_loopback() { all.div_ceil(2) } else { all };
+    let wanted = machine.threads.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let most = usize::try_from(connections).unwrap_or(usize::MAX).min(4096);
+    let threads = wanted.min(most);
+    let pinned = threads <= usable.len();
+    // Servers pin their threads from the first CPU on; we take the last.
+    Ok((0..threads)
+        .map(|n| if pinned { usable.get(usable.len() - threads + n).copied() } else { None })
+        .collect())
+}
+
+/// Says how many files may be open.
+fn check_files(connections: u64, threads: usize) -> Result<u64, Failure> {
+    let limit = ringbolt::raise_file_limit();
+    let needed = connections + 8 * threads as u64 + 64;
+    if needed <= limit {
+        return Ok(limit);
+    }
+    Err(Failure::preflight(
+        format!("cannot open {connections} connections"),
+        format!("this process may have {limit} files open and needs {needed}"),
+        "raise the limit with `ulimit -n 1048576` (as root, or LimitNOFILE= in a unit), or use \
+         fewer connections",
+    ))
+}

@@ -1,0 +1,212 @@
+//! The summary that people read.
+
+use std::fmt::Write as _;
+
+use crate::outcome::{self, Outcome};
+use crate::pace::Nanos;
+use crate::plan::{Length, Pace, Plan, Scenario};
+use crate::record::Times;
+
+/// Percentiles that are shown, beside mean and maximum.
+pub(crate) const PERCENTILES: [(f64, &str); 5] =
+    [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9"), (99.99, "p99.99")];
+
+/// The whole summary.
+pub(crate) fn summary(plan: &Plan, outcome: &Outcome) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    drop(write_summary(&mut out, plan, outcome));
+    out
+}
+
+fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    writeln!(out, "{}", headline(plan))?;
+    writeln!(out)?;
+    if outcome.is_void() {
+        writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
+    } else {
+        write_figures(out, plan, outcome)?;
+    }
+    write_errors(out, outcome)?;
+    for verdict in outcome.verdicts(plan) {
+        writeln!(out, "\nNote: {verdict}.")?;
+    }
+    if outcome.interrupted {
+        writeln!(out, "\nInterrupted: this is what was measured until then.")?;
+    }
+    Ok(())
+}
+
+/// What is run, in one line.
+pub(crate) fn headline(plan: &Plan) -> String {
+    let what = match &plan.scenario {
+        Scenario::Echo(traffic) => {
+            let pace = match traffic.pace {
+                Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
+                Pace::Open { rate } => format!("open loop at {}/s", count(rate)),
+            };
+            let kind = if traffic.text { "text" } else { "binary" };
+            format!("echo of {} {kind}, {pace}", bytes(traffic.payload))
+        }
+    };
+    let length = match plan.window.length {
+        Length::Time(time) => format!("{time:?}"),
+        Length::Messages(n) => format!("{n} messages"),
+    };
+    format!(
+        "{}: {what}\n{} connections, {} threads{}, {length} after {:?} of warm-up",
+        plan.url,
+        plan.connections,
+        plan.threads.len(),
+        pinned(&plan.threads),
+        plan.window.warmup,
+    )
+}
+
+fn pinned(threads: &[Option<usize>]) -> String {
+    let cpus: Vec<String> = threads.iter().flatten().map(ToString::to_string).collect();
+    if cpus.is_empty() { String::new() } else { format!(" on CPU {}", cpus.join(",")) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    let unit = outcome::unit(&plan.scenario);
+    writeln!(out, "  {:<12} {} {unit}/s", "rate", count(outcome.rate()))?;
+    writeln!(
+        out,
+        "  {:<12} {} in {:.3} s, {} connections opened in {}",
+        unit,
+        outcome.messages(),
+        outcome.elapsed as f64 / 1e9,
+        record.opened,
+        time(outcome.dialling),
+    )?;
+    if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
+        writeln!(out, "  {:<12} {offered}, of which {:.2} % reached", "offered", achieved * 100.0)?;
+    }
+    if let (Some(cost), Some(nanos)) = (outcome.server, outcome.server_nanos()) {
+        write!(out, "  {:<12} {nanos:.0} ns of CPU per message", "server")?;
+        write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
+        if let Some(share) = cost.system_share {
+            write!(out, ", {:.0} % in the kernel", share * 100.0)?;
+        }
+        writeln!(out, " ({})", cost.source.name())?;
+    }
+    if let Some(nanos) = outcome.generator_nanos() {
+        let load: Vec<String> =
+            outcome.generator_load().iter().map(|share| format!("{:.0}", share * 100.0)).collect();
+        let load = load.join(", ");
+        writeln!(
+            out,
+            "  {:<12} {nanos:.0} ns of CPU per message, threads at {load} %",
+            "generator"
+        )?;
+    }
+    writeln!(out)?;
+    write!(out, "  {:<12}", "")?;
+    for (_, name) in PERCENTILES {
+        write!(out, "{name:>10}")?;
+    }
+    writeln!(out, "{:>10}{:>10}", "max", "mean")?;
+    write_times(out, "latency", &record.latency)?;
+    write_times(out, "service", &record.service)?;
+    write_times(out, "lag", &record.lag)?;
+    write_times(out, "handshake", &record.handshake)
+}
+
+fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
+    if times.is_empty() {
+        return Ok(());
+    }
+    write!(out, "  {name:<12}")?;
+    for (percent, _) in PERCENTILES {
+        write!(out, "{:>10}", time(times.percentile(percent)))?;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a mean lies between 0 and a minute"
+    )]
+    let mean = times.mean() as Nanos;
+    writeln!(out, "{:>10}{:>10}", time(times.max()), time(mean))
+}
+
+fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    if record.errors.total() > 0 {
+        writeln!(out, "\nErrors:")?;
+        for (class, count, example) in record.errors.iter() {
+            writeln!(out, "  {count} {}, the first: {example}", class.name().replace('_', " "))?;
+        }
+    }
+    if record.unclean > 0 {
+        writeln!(out, "\nNote: {} connections ended without a closing handshake.", record.unclean)?;
+    }
+    Ok(())
+}
+
+/// A time with three digits and its unit.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn time(nanos: Nanos) -> String {
+    let (value, unit) = match nanos {
+        0..1_000 => return format!("{nanos} ns"),
+        1_000..999_500 => (nanos as f64 / 1e3, "µs"),
+        999_500..999_500_000 => (nanos as f64 / 1e6, "ms"),
+        _ => (nanos as f64 / 1e9, "s"),
+    };
+    match value {
+        ..9.995 => format!("{value:.2} {unit}"),
+        ..99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+/// A number with its thousands apart.
+pub(crate) fn count(value: f64) -> String {
+    if value < 100.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size in the unit that shows it whole.
+pub(crate) fn bytes(size: usize) -> String {
+    match size {
+        _ if size > 0 && size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
+        _ if size > 0 && size % (1 << 10) == 0 => format!("{} KiB", size >> 10),
+        _ => format!("{size} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, count, time};
+
+    #[test]
+    fn times_keep_three_digits() {
+        let shown = [999, 1_000, 12_345, 999_499, 999_500, 9_994_999, 99_960_000, 60_000_000_000];
+        let expected =
+            ["999 ns", "1.00 µs", "12.3 µs", "999 µs", "1.00 ms", "9.99 ms", "100 ms", "60.0 s"];
+        assert_eq!(shown.map(time), expected);
+    }
+
+    #[test]
+    fn counts_and_sizes_are_readable() {
+        assert_eq!(count(1_234_567.4), "1,234,567");
+        assert_eq!(count(123.0), "123");
+        assert_eq!(count(0.5), "0.5");
+        assert_eq!(
+            [0, 64, 16_384, 65_537, 1 << 20].map(bytes),
+            ["0 B", "64 B", "16 KiB", "65537 B", "1 MiB"]
+        );
+    }
+}
