@@ -171,6 +171,12 @@ impl Drop for EndOnPanic {
     }
 }
 
+/// Pins the calling thread to a CPU; `false` if the process may not use that one.
+fn pin(id: usize) -> bool {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.into_iter().find(|core| core.id == id).is_some_and(core_affinity::set_for_current)
+}
+
 fn run_shard<H: Handler>(
     place: Place,
     listener: Listener,
@@ -180,7 +186,7 @@ fn run_shard<H: Handler>(
     let report = |outcome| drop(started.send(outcome));
     let _guard = EndOnPanic(place.index);
     if let Some(id) = place.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        && !pin(id)
     {
         report(Err(StartError::new(
             StartErrorKind::Cpu,

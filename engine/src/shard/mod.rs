@@ -340,6 +340,7 @@ impl<A: Application> Machine for Shard<A> {
         }
         let wake = self.run_application(turn, now);
         self.forward_publications();
+        self.world.topics.release_unused();
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
@@ -372,6 +373,10 @@ impl<A: Application> Machine for Shard<A> {
 
     fn released(&mut self, id: ConnectionId) {
         self.table.remove(id);
+        if self.drain.is_some() && self.table.len() == 0 {
+            // The last one: nothing else would wake the loop to see it.
+            self.due.push_back(Action::Exit);
+        }
     }
 
     fn mailbox(&self) -> Option<&Mailbox> {

@@ -8,4 +8,6 @@
 mod broadcast;
 mod echo;
 mod endings;
+#[cfg(feature = "cli")]
+mod process;
 mod support;
