@@ -102,8 +102,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "LOADGEN_BINARY", conflicts_with = "text", help_heading = "Load")]
     pub(crate) binary: bool,
     /// What the bytes of the messages are made from
-    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1",
-          help_heading = "Load")]
+    #[arg(
+        long,
+        env = "LOADGEN_SEED",
+        value_name = "N",
+        default_value = "1",
+        help_heading = "Load"
+    )]
     pub(crate) seed: u64,
 }
 

@@ -26,8 +26,9 @@ impl Dialler {
     pub(crate) fn new(plan: Arc<Plan>, worker: usize, start: Nanos) -> Self {
         let total = plan.share(plan.connections, worker);
         let turns = (worker as u64, plan.threads.len() as u64);
-        let schedule =
-            plan.connect_rate.map(|rate| Schedule::new(start, rate, plan.connections, turns, total));
+        let schedule = plan
+            .connect_rate
+            .map(|rate| Schedule::new(start, rate, plan.connections, turns, total));
         Self { plan, worker, total, started: 0, settled: 0, schedule }
     }
 

@@ -48,12 +48,7 @@ impl Echo {
 
     /// Sends a message that is due, and says whether there was room.
     #[inline]
-    fn send(
-        &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
-        sent: Sent,
-    ) -> bool {
+    fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, sent: Sent) -> bool {
         let lane = &ws.data().lane;
         let message = self.payload.write(lane.next, lane.number);
         if ws.send(message).is_err() {

@@ -102,7 +102,8 @@ impl Outcome {
                 busiest * 100.0
             ));
         }
-        let (lag, latency) = (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
+        let (lag, latency) =
+            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
         if !self.record.lag.is_empty() && lag > LAG_FLOOR && lag > latency / 10 {
             verdicts.push(format!(
                 "messages left late: the generator's lag is {} at p99, more than a tenth of the \
@@ -113,7 +114,8 @@ impl Outcome {
         }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
-            verdicts.push(format!("{saturated} messages took longer than a minute, counted as one"));
+            verdicts
+                .push(format!("{saturated} messages took longer than a minute, counted as one"));
         }
         verdicts
     }

@@ -52,9 +52,7 @@ impl Payload {
         }
         match bytes.split_first_chunk() {
             None => bytes == self.bytes,
-            Some((head, rest)) => {
-                *head == header(first, second) && *rest == self.bytes[HEADER..]
-            }
+            Some((head, rest)) => *head == header(first, second) && *rest == self.bytes[HEADER..],
         }
     }
 
@@ -120,9 +118,7 @@ mod tests {
             let mut payload = Payload::new(size, text, 7);
             let sent = payload.write(3, 9).payload().to_vec();
             payload.write(4, 9);
-            let as_kind = |bytes: &[u8]| {
-                std::str::from_utf8(bytes).is_ok().then(|| bytes.to_vec())
-            };
+            let as_kind = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok().then(|| bytes.to_vec());
             let whole = |bytes: &'_ [u8]| -> bool {
                 match (text, as_kind(bytes)) {
                     (true, Some(valid)) => {

@@ -182,7 +182,8 @@ impl Parts {
         };
         sources.check(connections)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
-            (None, Some(ramp)) if !ramp.is_zero() => {
+            (None, Some(ramp)) if !ramp.is_zero() =>
+            {
                 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
                 Some(connections as f64 / ramp.as_secs_f64())
             }
@@ -226,10 +227,8 @@ fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
             "check the name, or write the address itself",
         )
     };
-    let found: Vec<_> = (url.host(), url.port())
-        .to_socket_addrs()
-        .map_err(|e| unknown(e.to_string()))?
-        .collect();
+    let found: Vec<_> =
+        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
     // Servers listen on IPv4 more often than not.
     let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
     first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))

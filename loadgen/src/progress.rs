@@ -34,11 +34,7 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
             // Colour only where it is wanted (https://no-color.org).
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let template = if plain {
-                "{bar:30} {msg}"
-            } else {
-                "{bar:30.cyan} {msg}"
-            };
+            let template = if plain { "{bar:30} {msg}" } else { "{bar:30.cyan} {msg}" };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }

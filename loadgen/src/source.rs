@@ -49,7 +49,9 @@ impl Sources {
         }
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits: u32 = match bits {
-            Some(bits) => bits.parse().map_err(|_| wrong("the length of its prefix is no number"))?,
+            Some(bits) => {
+                bits.parse().map_err(|_| wrong("the length of its prefix is no number"))?
+            }
             None => width,
         };
         if bits > width {

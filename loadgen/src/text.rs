@@ -97,7 +97,11 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load: Vec<String> =
             outcome.generator_load().iter().map(|share| format!("{:.0}", share * 100.0)).collect();
         let load = load.join(", ");
-        writeln!(out, "  {:<12} {nanos:.0} ns of CPU per message, threads at {load} %", "generator")?;
+        writeln!(
+            out,
+            "  {:<12} {nanos:.0} ns of CPU per message, threads at {load} %",
+            "generator"
+        )?;
     }
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
@@ -200,7 +204,9 @@ mod tests {
         assert_eq!(count(1_234_567.4), "1,234,567");
         assert_eq!(count(123.0), "123");
         assert_eq!(count(0.5), "0.5");
-        assert_eq!([0, 64, 16_384, 65_537, 1 << 20].map(bytes),
-            ["0 B", "64 B", "16 KiB", "65537 B", "1 MiB"]);
+        assert_eq!(
+            [0, 64, 16_384, 65_537, 1 << 20].map(bytes),
+            ["0 B", "64 B", "16 KiB", "65537 B", "1 MiB"]
+        );
     }
 }

@@ -32,11 +32,8 @@ pub(crate) trait Scenario {
     fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>, begin: Nanos);
 
     /// Sends what is due; says when the next is.
-    fn turn(
-        &mut self,
-        desk: &mut Desk,
-        fleet: &mut Fleet<'_, Member<Self::Lane>>,
-    ) -> Option<Nanos>;
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>)
+    -> Option<Nanos>;
 
     /// A message came.
     fn message(
