@@ -39,6 +39,10 @@ pub struct Config {
     /// How long the answer to our Close, and the peer's end of TCP after it, may take. Default
     /// 5 s (CLOSE-08).
     pub close_timeout: Duration,
+    /// Whether a client makes connections to one address one after the other, each established
+    /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load
+    /// generator cannot keep to that. Default true.
+    pub connect_in_turn: bool,
     /// The kernel interface's settings.
     pub ring: RingConfig,
 }
@@ -59,6 +63,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(45),
             close_timeout: Duration::from_secs(5),
+            connect_in_turn: true,
             ring: RingConfig::default(),
         }
     }

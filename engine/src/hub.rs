@@ -21,8 +21,8 @@ use crate::wire::{FrameHeader, HEADER_MAX, hybi02};
 pub(crate) enum Mail {
     /// Frames for the subscribers of a topic.
     Publish { topic: Arc<str>, frames: Bytes, messages: u64 },
-    /// A frame for one connection.
-    Send { to: ConnectionId, frame: Bytes },
+    /// A frame for one connection, with so many bytes of payload.
+    Send { to: ConnectionId, frame: Bytes, payload: usize },
     /// Start the closing handshake of one connection.
     Close { to: ConnectionId },
     /// Stop accepting, close every connection, and be done by the deadline.
@@ -140,7 +140,9 @@ impl Remote {
     ///
     /// [`Full`] when the shard's mailbox is full.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), Full> {
-        let mail = Mail::Send { to: self.id, frame: encode(message.into()) };
+        let message = message.into();
+        let payload = message.payload().len();
+        let mail = Mail::Send { to: self.id, frame: encode(message), payload };
         self.mailbox.post(mail).map_err(|_| Full)
     }
 

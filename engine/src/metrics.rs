@@ -90,6 +90,10 @@ counters! {
         overflows,
         /// Accepts that failed, out of files for example.
         accept_failures,
+        /// Receive buffers that are neither offered to the kernel nor free: a gauge.
+        buffers_held,
+        /// Operations that own memory until they complete: a gauge.
+        operations_in_flight,
     }
 }
 
@@ -99,6 +103,8 @@ counters! {
 pub struct Snapshot {
     /// Connections that are open now, handshakes included.
     pub open: u64,
+    /// Topics that have subscribers or are held open, on each shard.
+    pub topics: u64,
     /// Connections and messages.
     pub counters: Counters,
     /// The ring.
@@ -117,6 +123,7 @@ impl Snapshot {
     /// Adds another shard's counters.
     pub fn add(&mut self, other: &Self) {
         self.open += other.open;
+        self.topics += other.topics;
         self.counters.add(&other.counters);
         self.ring.add(&other.ring);
         let pairs = self.closed.iter_mut().zip(&other.closed);
@@ -136,7 +143,8 @@ impl Snapshot {
         let closed = CloseReason::NAMES.into_iter().zip(self.closed);
         let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors);
         let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors);
-        std::iter::once(("open".to_owned(), self.open))
+        [("open".to_owned(), self.open), ("topics".to_owned(), self.topics)]
+            .into_iter()
             .chain(self.counters.iter().map(plain("")))
             .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
             .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))

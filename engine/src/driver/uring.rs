@@ -118,9 +118,11 @@ impl<M: Machine> Uring<M> {
             };
             self.exchange(wait)?;
             now = Instant::now();
+            self.machine.turn_began(now);
             self.dispatch(now)?;
             self.unpark()?;
         }
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         let Self { machine, ring, turn, .. } = self;
         // The ring goes before the memory that it knows (S8).
@@ -220,10 +222,11 @@ impl<M: Machine> Uring<M> {
     }
 
     fn dispatch(&mut self, now: Instant) -> io::Result<()> {
-        let mut index = 0;
-        while index < self.batch.len() {
+        // What comes while the turn is sent in between waits for the next round: mail, timers and
+        // ended connections have their turn first.
+        let round = self.batch.len();
+        for index in 0..round {
             let completion = self.batch[index];
-            index += 1;
             match completion.user_data.operation() {
                 Operation::Receive => self.received(completion, now)?,
                 Operation::ReceiveDirect => self.received_direct(completion, now)?,
@@ -241,7 +244,8 @@ impl<M: Machine> Uring<M> {
                 self.exchange(Wait::No)?;
             }
         }
-        self.batch.clear();
+        self.batch.drain(..round);
+        self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! How connections end: after callbacks, on request, and when the shard drains.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::machine::Action;
 use super::slot::Ending;
@@ -9,6 +9,9 @@ use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
 use crate::handler::CloseReason;
+
+/// How long the kernel may take to let go of connections that were cut.
+const CUT_PATIENCE: Duration = Duration::from_millis(500);
 
 impl<A: Application> Shard<A> {
     /// Applies what callbacks asked for: ended subscriptions, closed and ended connections.
@@ -32,6 +35,10 @@ impl<A: Application> Shard<A> {
         }
         if slot.side.ended {
             return self.finish(id, CloseReason::Ended, Ending::Now);
+        }
+        // Its end is under way, and what it still had to say may be on its way out.
+        if slot.ending != Ending::No {
+            return;
         }
         match slot.state() {
             // A server closes TCP first in both roles of the closing handshake; a client waits
@@ -65,7 +72,7 @@ impl<A: Application> Shard<A> {
         if slot.state() != State::Closed {
             slot.side.outbound.fail();
         }
-        slot.opening = None;
+        let ticket = slot.opening.take().and_then(|opening| opening.ticket());
         let data = slot.data.take();
         match how {
             Ending::Now => {
@@ -79,6 +86,7 @@ impl<A: Application> Shard<A> {
             Ending::Await => self.schedule(id),
             Ending::No => {}
         }
+        self.dials.leave(ticket);
         if first {
             self.world.closed[reason.index()] += 1;
             self.leave_all(id);
@@ -103,7 +111,13 @@ impl<A: Application> Shard<A> {
     }
 
     /// Queues an encoded frame for one connection, from a [`crate::Remote`].
-    pub(super) fn send_frame(&mut self, id: ConnectionId, frame: bytes::Bytes, turn: &mut Turn) {
+    pub(super) fn send_frame(
+        &mut self,
+        id: ConnectionId,
+        frame: bytes::Bytes,
+        payload: usize,
+        turn: &mut Turn,
+    ) {
         let max = self.world.settings.max_outbound_bytes;
         let Some(slot) = self.table.find(id) else { return };
         let side = &mut slot.side;
@@ -112,7 +126,7 @@ impl<A: Application> Shard<A> {
             return;
         }
         self.world.counters.messages_out += 1;
-        self.world.counters.bytes_out += frame.len() as u64;
+        self.world.counters.bytes_out += payload as u64;
         if side.send.is_blocked() {
             side.send.push_shared(frame);
         } else {
@@ -125,6 +139,11 @@ impl<A: Application> Shard<A> {
         let Some(slot) = self.table.find(id) else { return };
         if slot.ending == Ending::Fin {
             self.requested.push(Action::Shutdown(id));
+            if slot.half_closed {
+                // The peer's end of TCP came before ours.
+                self.finish(id, CloseReason::Clean, Ending::Now);
+                return;
+            }
         }
         if std::mem::take(&mut slot.side.send.refused)
             && let Some(data) = &mut slot.data
@@ -138,6 +157,9 @@ impl<A: Application> Shard<A> {
     /// Stops accepting and starts every closing handshake.
     pub(super) fn start_drain(&mut self, deadline: Instant, turn: &mut Turn) {
         let first = self.drain.is_none();
+        if self.cut {
+            return;
+        }
         self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline)));
         if first {
             self.requested.push(Action::StopAccepting);
@@ -148,15 +170,20 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    /// Whether a drain is over: everything is closed, or its time is up and the rest was cut.
+    /// Whether a drain is over: everything is closed. What is open when its time is up is cut, and
+    /// gets a moment more for the kernel to let go of it.
     pub(super) fn run_drain(&mut self, now: Instant) -> bool {
         let Some(deadline) = self.drain else { return false };
-        if now >= deadline {
+        if now >= deadline && self.table.len() > 0 {
+            if self.cut {
+                return true;
+            }
+            self.cut = true;
+            self.drain = Some(now + CUT_PATIENCE);
             let ids: Vec<_> = self.table.ids().collect();
             for id in ids {
                 self.finish(id, CloseReason::TimedOut, Ending::Now);
             }
-            return true;
         }
         self.table.len() == 0
     }

@@ -1,5 +1,6 @@
 //! What a client application steers: the connections it opens.
 
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use super::turn::Turn;
 use super::{Application, Shard, World};
 use crate::conn::Role;
 use crate::handler::Full;
-use crate::handshake::ClientRequest;
+use crate::handshake::{ClientRequest, ConnectQueue, RemoteHost, Ticket};
 
 /// The connections of a client, for the length of a callback.
 #[derive(Debug)]
@@ -21,15 +22,65 @@ pub struct Fleet<'a, D> {
     table: &'a mut Table<Slot<D>>,
     world: &'a mut World,
     turn: &'a mut Turn,
-    requested: &'a mut Vec<Action>,
-    opened: &'a mut Vec<ConnectionId>,
+    dials: &'a mut Dials,
     tick: super::wheel::Tick,
+}
+
+/// Most connections to different addresses that are under way at once; the draft asks to keep that
+/// low.
+const CONNECTING_MAX: usize = 256;
+
+/// Connections that an application has asked for and that are not under way yet.
+#[derive(Debug)]
+pub(super) struct Dials {
+    /// Decides whose turn it is; without it everybody's.
+    queue: Option<ConnectQueue>,
+    waiting: HashMap<Ticket, Action>,
+    ready: VecDeque<Action>,
+}
+
+impl Dials {
+    pub(super) fn new(in_turn: bool) -> Self {
+        let queue = in_turn.then(|| ConnectQueue::new(CONNECTING_MAX));
+        Self { queue, waiting: HashMap::new(), ready: VecDeque::new() }
+    }
+
+    fn enter(&mut self, host: IpAddr) -> Option<Ticket> {
+        Some(self.queue.as_mut()?.enter(RemoteHost::Address(host)))
+    }
+
+    fn add(&mut self, ticket: Option<Ticket>, connect: Action) {
+        match ticket {
+            Some(ticket) => drop(self.waiting.insert(ticket, connect)),
+            None => self.ready.push_back(connect),
+        }
+    }
+
+    /// Gives up a place in the queue: the connection is established, or failed.
+    pub(super) fn leave(&mut self, ticket: Option<Ticket>) {
+        if let (Some(queue), Some(ticket)) = (&mut self.queue, ticket) {
+            queue.leave(ticket);
+            self.waiting.remove(&ticket);
+        }
+    }
+
+    /// The next connection whose turn it is.
+    fn next(&mut self) -> Option<Action> {
+        if let Some(queue) = &mut self.queue {
+            while let Some(ticket) = queue.poll_start() {
+                if let Some(connect) = self.waiting.remove(&ticket) {
+                    return Some(connect);
+                }
+            }
+        }
+        self.ready.pop_front()
+    }
 }
 
 impl<D> Fleet<'_, D> {
     /// Opens a connection: TCP, then the opening handshake. `on_open` tells when it is
-    /// established, `on_close` when that failed. Nothing limits how many are under way at once;
-    /// [`crate::handshake`] has the queue that draft-02 §5.1 step 2 asks of user agents.
+    /// established, `on_close` when that failed. Under [`crate::Config::connect_in_turn`] it waits
+    /// until no other connection to the address is under way.
     ///
     /// # Errors
     ///
@@ -41,13 +92,16 @@ impl<D> Fleet<'_, D> {
         to: SocketAddr,
         data: D,
     ) -> Result<ConnectionId, Full> {
+        let ticket = self.dials.enter(to.ip());
         let mut slot = Slot::new(Role::Client, self.tick);
         slot.data = Some(data);
-        slot.opening = Some(Opening::dial(request));
-        let id = self.table.insert(slot).map_err(|_| Full)?;
+        slot.opening = Some(Opening::dial(request, ticket));
+        let Ok(id) = self.table.insert(slot) else {
+            self.dials.leave(ticket);
+            return Err(Full);
+        };
         self.world.counters.accepted += 1;
-        self.opened.push(id);
-        self.requested.push(Action::Connect { id, from, to });
+        self.dials.add(ticket, Action::Connect { id, from, to });
         Ok(id)
     }
 
@@ -78,20 +132,27 @@ impl<D> Fleet<'_, D> {
 
 impl<A: Application> Shard<A> {
     pub(super) fn run_application(&mut self, turn: &mut Turn, now: Instant) -> Option<Instant> {
-        let mut opened = Vec::new();
         let mut fleet = Fleet {
             table: &mut self.table,
             world: &mut self.world,
             turn,
-            requested: &mut self.requested,
-            opened: &mut opened,
+            dials: &mut self.dials,
             tick: self.tick,
         };
         let wake = self.app.on_turn(&mut fleet, now);
-        for id in opened {
-            self.schedule(id);
-        }
         self.attend();
         wake
+    }
+
+    /// Makes the connections whose turn it is; their time runs from now.
+    pub(super) fn start_dials(&mut self) {
+        while let Some(connect) = self.dials.next() {
+            let Action::Connect { id, .. } = connect else { continue };
+            if let Some(slot) = self.table.find(id) {
+                slot.since = self.tick;
+                self.requested.push(connect);
+                self.schedule(id);
+            }
+        }
     }
 }

@@ -64,6 +64,11 @@ pub struct Next {
 
 /// What a driver drives; see the module's text. All times are the start of the turn.
 pub trait Machine {
+    /// The driver is back from the kernel; what it brought follows.
+    fn turn_began(&mut self, now: Instant) {
+        let _ = now;
+    }
+
     /// TCP gave us a connection; `None` refuses it.
     fn accepted(&mut self, turn: &mut Turn, now: Instant) -> Option<ConnectionId>;
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use application::{Application, Serve};
+use fleet::Dials;
 pub use fleet::Fleet;
 use machine::{Action, Machine, Next, Want};
 use send::{Transmit, TurnOutput};
@@ -88,12 +89,16 @@ pub(crate) struct Shard<A: Application> {
     index: usize,
     limits: Limits,
     rng: fastrand::Rng,
+    /// Connections to be made.
+    dials: Dials,
     /// Asked for during this turn; they come due when its sends are settled.
     requested: Vec<Action>,
     due: VecDeque<Action>,
     /// Handshake answers are put together here.
     scratch: Vec<u8>,
     drain: Option<Instant>,
+    /// The drain's time is up: what was open has been cut.
+    cut: bool,
     ring: RingCounters,
     /// Tells the CPU time of the shard's thread; a shard reads no clock itself.
     cpu_clock: fn() -> u64,
@@ -109,6 +114,7 @@ impl<A: Application> Shard<A> {
     ) -> Self {
         let mailbox = Arc::clone(&hub.mailboxes[index]);
         let limits = settings.limits;
+        let dials = Dials::new(settings.connect_in_turn);
         Self {
             app,
             table: Table::new(settings.max_connections),
@@ -132,10 +138,12 @@ impl<A: Application> Shard<A> {
             index,
             limits,
             rng: fastrand::Rng::new(),
+            dials,
             requested: Vec::new(),
             due: VecDeque::new(),
             scratch: Vec::new(),
             drain: None,
+            cut: false,
             ring: RingCounters::default(),
             cpu_clock: || 0,
         }
@@ -161,6 +169,7 @@ impl<A: Application> Shard<A> {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             open: self.table.len() as u64,
+            topics: self.world.topics.len() as u64,
             counters: self.world.counters.clone(),
             ring: self.ring.clone(),
             closed: self.world.closed,
@@ -196,7 +205,8 @@ impl<A: Application> Shard<A> {
                     let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
                     self.app.on_message(&mut ws.at(place, loan), message);
                     if slot.side.ended {
-                        break;
+                        // Nothing more is read; the next round takes the message's memory back.
+                        slot.side.outbound.fail();
                     }
                 }
                 Event::Pong(payload) => {
@@ -210,6 +220,10 @@ impl<A: Application> Shard<A> {
         }
         drop(events);
         let want = slot.want(len, self.world.settings.pause_reading_bytes);
+        if want == Want::Nothing && !slot.paused {
+            slot.paused = true;
+            self.world.counters.read_pauses += 1;
+        }
         if slot.state().is_over() || self.world.needs_attention() {
             self.world.attention.push(id);
             self.attend();
@@ -220,6 +234,11 @@ impl<A: Application> Shard<A> {
 }
 
 impl<A: Application> Machine for Shard<A> {
+    fn turn_began(&mut self, now: Instant) {
+        // The last turn may have slept for long.
+        self.tick = self.wheel.tick(now);
+    }
+
     fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
@@ -278,6 +297,11 @@ impl<A: Application> Machine for Shard<A> {
 
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
         let Some(slot) = self.table.find(id) else { return };
+        slot.half_closed = true;
+        if error.is_none() && slot.ending == Ending::Fin && slot.side.send.waiting() > 0 {
+            // It may still be reading; `drained` goes on, or the close timeout.
+            return;
+        }
         let reason = match (slot.state(), error) {
             (State::Closed, _) => CloseReason::Clean,
             (_, Some(error)) => CloseReason::Transport(error),
@@ -294,11 +318,14 @@ impl<A: Application> Machine for Shard<A> {
 
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
         let slot = self.table.find(id)?;
-        if let Some(next) = slot.side.send.unblock() {
-            return Some(next);
+        // A peer that takes what waited for it lives, even while nothing is read from it.
+        slot.last_heard = self.tick;
+        let next = slot.side.send.unblock();
+        slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+        if next.is_none() {
+            self.drained(id, turn);
         }
-        self.drained(id, turn);
-        None
+        next
     }
 
     fn settled(&mut self) {
@@ -316,6 +343,7 @@ impl<A: Application> Machine for Shard<A> {
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
+        self.start_dials();
         let drained = self.run_drain(now);
         if drained {
             self.requested.push(Action::Exit);
@@ -366,7 +394,7 @@ impl<A: Application> Shard<A> {
                         self.world.counters.publications_lost += messages;
                     }
                 }
-                Mail::Send { to, frame } => self.send_frame(to, frame, turn),
+                Mail::Send { to, frame, payload } => self.send_frame(to, frame, payload, turn),
                 Mail::Close { to } => self.close_one(to, turn),
                 Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
                 Mail::Snapshot { reply } => {

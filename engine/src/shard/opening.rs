@@ -10,7 +10,7 @@ use super::turn::Turn;
 use super::{Application, Shard};
 use crate::handler::{CloseReason, Reject};
 use crate::handshake::{
-    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, UpgradeResponse,
+    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, Ticket, UpgradeResponse,
 };
 
 /// An opening handshake that needs a memory: every client's, and a server's when the head arrives
@@ -20,6 +20,8 @@ pub(crate) struct Opening {
     /// Everything received so far, when it was not enough.
     gathered: Vec<u8>,
     reader: Reader,
+    /// A client's place among those that connect to the same address.
+    ticket: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -31,8 +33,12 @@ enum Reader {
 }
 
 impl Opening {
-    pub(super) fn dial(request: Arc<ClientRequest>) -> Box<Self> {
-        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request) })
+    pub(super) fn dial(request: Arc<ClientRequest>, ticket: Option<Ticket>) -> Box<Self> {
+        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket })
+    }
+
+    pub(super) const fn ticket(&self) -> Option<Ticket> {
+        self.ticket
     }
 }
 
@@ -64,9 +70,9 @@ impl<A: Application> Shard<A> {
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        let (mut reader, mut gathered) = match slot.opening.take() {
-            Some(opening) => (opening.reader, opening.gathered),
-            None => (Reader::Server(ServerHandshake::new()), Vec::new()),
+        let (mut reader, mut gathered, ticket) = match slot.opening.take() {
+            Some(opening) => (opening.reader, opening.gathered, opening.ticket),
+            None => (Reader::Server(ServerHandshake::new()), Vec::new(), None),
         };
         let first = gathered.is_empty();
         if !first {
@@ -78,14 +84,18 @@ impl<A: Application> Shard<A> {
             Reader::Client(reader) => self.read_response(id, reader, received, turn),
             Reader::Dialling(_) => Opened::Refused(CloseReason::HungUp),
         };
+        if !matches!(opened, Opened::NotYet) {
+            self.dials.leave(ticket);
+        }
         match opened {
             Opened::NotYet => {
                 if first {
                     gathered.extend_from_slice(input);
                 }
                 if let Some(slot) = self.table.find(id) {
-                    slot.opening = Some(Box::new(Opening { gathered, reader }));
+                    slot.opening = Some(Box::new(Opening { gathered, reader, ticket }));
                 }
+                return self.want(id);
             }
             Opened::Done(taken) => {
                 self.attend();
@@ -168,6 +178,9 @@ impl<A: Application> Shard<A> {
         let Some(slot) = self.table.find(id) else { return };
         slot.side.outbound.opened();
         self.world.counters.opened += 1;
+        // Its keep-alive may be due before its handshake would have been.
+        self.schedule(id);
+        let Some(slot) = self.table.find(id) else { return };
         if let Some(data) = &mut slot.data {
             let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
             self.app.on_open(&mut ws, response);

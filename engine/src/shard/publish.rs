@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::slot::Ending;
 use super::table::ConnectionId;
-use super::topics::{Batch, Slice};
+use super::topics::{Authored, Batch, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
@@ -14,6 +14,15 @@ use crate::hub::Mail;
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
 const SLICE: usize = 256;
+
+/// What became of a batch for one subscriber.
+enum Delivered {
+    Queued,
+    /// So much waits already that there is no room for it.
+    TooSlow,
+    /// The subscriber can be sent nothing any more.
+    Closing,
+}
 
 impl<A: Application> Shard<A> {
     /// Tells the other shards what was published here since the last turn: one letter per topic
@@ -55,53 +64,58 @@ impl<A: Application> Shard<A> {
         let chunk = turn.add_chunk(Chunk::Shared(batch.frames.clone()));
         for place in slice.from..slice.to {
             let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
-            if batch.authored.iter().any(|part| part.by == id) {
-                // Rare: one that published, too, gets everything but its own.
-                let mut own = batch.authored.iter().filter(|part| part.by == id).count() as u64;
-                for (start, end) in others(batch, id) {
-                    self.deliver_range(id, batch, (chunk, start, end), turn, slow);
+            // One that published, too, gets everything but its own.
+            let own = batch.authored_by(id);
+            let messages = batch.messages - own.len() as u64;
+            if messages == 0 {
+                continue;
+            }
+            match (
+                self.deliver_batch(id, batch, own, chunk, turn),
+                self.world.settings.slow_consumer,
+            ) {
+                (Delivered::Queued, _) => self.world.counters.deliveries += messages,
+                (Delivered::TooSlow, SlowConsumer::Close) => slow.push(id),
+                (Delivered::TooSlow, SlowConsumer::Drop) => {
+                    self.world.counters.deliveries_dropped += messages;
                 }
-                own = own.min(batch.messages);
-                self.world.counters.deliveries += batch.messages - own;
-            } else {
-                let end = batch.frames.len();
-                self.deliver_range(id, batch, (chunk, 0, end), turn, slow);
-                self.world.counters.deliveries += batch.messages;
+                (Delivered::Closing, _) => {}
             }
         }
     }
 
     #[inline]
-    fn deliver_range(
+    fn deliver_batch(
         &mut self,
         id: ConnectionId,
         batch: &Batch,
-        (chunk, start, end): (u32, usize, usize),
+        own: &[Authored],
+        chunk: u32,
         turn: &mut Turn,
-        slow: &mut Vec<ConnectionId>,
-    ) {
-        let settings = &self.world.settings;
-        let Some(slot) = self.table.find(id) else { return };
+    ) -> Delivered {
+        let Some(slot) = self.table.find(id) else { return Delivered::Closing };
         if !slot.state().can_send() {
-            return;
+            return Delivered::Closing;
         }
         let send = &mut slot.side.send;
+        let bytes =
+            batch.frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
         let queued = send.queued(turn);
         // Whoever has nothing waiting keeps up, however large the batch.
-        if queued > 0 && queued + (end - start) > settings.max_outbound_bytes {
-            match settings.slow_consumer {
-                SlowConsumer::Close => slow.push(id),
-                SlowConsumer::Drop => {
-                    self.world.counters.deliveries_dropped += batch.messages;
-                }
+        if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
+            return Delivered::TooSlow;
+        }
+        let mut from = 0;
+        let ends = own.iter().map(|part| (part.start, part.end));
+        for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
+            if end > from && send.is_blocked() {
+                send.push_shared(batch.frames.slice(from..end));
+            } else if end > from {
+                turn.push_chunk(id, send.ticket(), chunk, from, end - from);
             }
-            return;
+            from = next;
         }
-        if send.is_blocked() {
-            send.push_shared(batch.frames.slice(start..end));
-        } else {
-            turn.push_chunk(id, send.ticket(), chunk, start, end - start);
-        }
+        Delivered::Queued
     }
 
     /// Ends one subscription.
@@ -132,20 +146,4 @@ impl<A: Application> Shard<A> {
             }
         });
     }
-}
-
-/// The ranges of a batch that `id` did not publish itself.
-fn others(batch: &Batch, id: ConnectionId) -> Vec<(usize, usize)> {
-    let mut ranges = Vec::new();
-    let mut from = 0;
-    for part in batch.authored.iter().filter(|part| part.by == id) {
-        if part.start > from {
-            ranges.push((from, part.start));
-        }
-        from = part.end;
-    }
-    if batch.frames.len() > from {
-        ranges.push((from, batch.frames.len()));
-    }
-    ranges
 }

@@ -43,13 +43,16 @@ pub(crate) struct Slot<D> {
     pub(crate) opening: Option<Box<Opening>>,
     /// When the peer was last heard.
     pub(crate) last_heard: Tick,
-    /// When the present phase (opening, closing, ending) began.
+    /// When the present phase (opening, closing, ending) began; in an open connection, when the
+    /// last keep-alive ping was sent.
     pub(crate) since: Tick,
-    /// When its entry in the wheel comes up.
+    /// When its entry in the wheel comes up; `Tick::MAX` when it has none.
     pub(crate) scheduled: Tick,
     pub(crate) ending: Ending,
-    /// A keep-alive ping is out.
-    pub(crate) pinged: bool,
+    /// Nothing is read from it because too much waits to be sent.
+    pub(crate) paused: bool,
+    /// The peer has closed its end of TCP.
+    pub(crate) half_closed: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers.
@@ -73,9 +76,10 @@ impl<D> Slot<D> {
             opening: None,
             last_heard: now,
             since: now,
-            scheduled: now,
+            scheduled: Tick::MAX,
             ending: Ending::No,
-            pinged: false,
+            paused: false,
+            half_closed: false,
             closing: false,
             large: 0,
             direct: false,
@@ -127,7 +131,7 @@ impl<D> Slot<D> {
     /// Whether so much waits to be sent that nothing more should be read. Not while the connection
     /// ends: then its last bytes are awaited and dropped.
     #[inline]
-    fn is_paused(&self, pause: usize) -> bool {
+    pub(crate) fn is_paused(&self, pause: usize) -> bool {
         self.side.send.is_blocked()
             && self.side.send.waiting() > pause
             && matches!(self.ending, Ending::No)

@@ -156,6 +156,11 @@ impl<D> WebSocket<'_, D> {
 
     /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone.
     pub fn subscribe(&mut self, topic: Topic) -> bool {
+        // The last word counts.
+        if let Some(index) = self.world.topics.index(topic) {
+            let id = self.id;
+            self.world.leaving.retain(|leaving| *leaving != (id, index));
+        }
         self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions)
     }
 

@@ -34,8 +34,10 @@ fn deadline<D>(slot: &Slot<D>, settings: &Config) -> Option<(Tick, Due)> {
     let heard = slot.last_heard;
     let idle = (!settings.idle_timeout.is_zero())
         .then(|| (after(heard, settings.idle_timeout), Due::Idle));
-    let ping = (!settings.ping_interval.is_zero() && !slot.pinged)
-        .then(|| (after(heard, settings.ping_interval), Due::Ping));
+    // One ping per interval of silence, counted from the last ping, too: a lost pong costs nothing
+    // while there is time for another.
+    let ping = (!settings.ping_interval.is_zero())
+        .then(|| (after(heard.max(slot.since), settings.ping_interval), Due::Ping));
     match (idle, ping) {
         (Some(idle), Some(ping)) => Some(if ping.0 <= idle.0 { ping } else { idle }),
         (idle, ping) => idle.or(ping),
@@ -43,12 +45,14 @@ fn deadline<D>(slot: &Slot<D>, settings: &Config) -> Option<(Tick, Due)> {
 }
 
 impl<A: Application> Shard<A> {
-    /// Puts the connection's next deadline into the wheel; an older entry is ignored when it comes
-    /// up.
+    /// Puts the connection's next deadline into the wheel, unless an entry comes up before it: that
+    /// one will put itself back. An entry that was overtaken is ignored when it comes up.
     pub(super) fn schedule(&mut self, id: ConnectionId) {
         let Some(slot) = self.table.find(id) else { return };
         // With keep-alive off nothing is due, but a later phase will schedule again.
-        if let Some((at, _)) = deadline(slot, &self.world.settings) {
+        if let Some((at, _)) = deadline(slot, &self.world.settings)
+            && at < slot.scheduled
+        {
             slot.scheduled = self.wheel.schedule(id, at);
         }
     }
@@ -70,11 +74,7 @@ impl<A: Application> Shard<A> {
         if slot.scheduled != at {
             return;
         }
-        if slot.pinged
-            && tick.saturating_sub(slot.last_heard) < ticks(self.world.settings.ping_interval)
-        {
-            slot.pinged = false;
-        }
+        slot.scheduled = Tick::MAX;
         let Some((due, what)) = deadline(slot, &self.world.settings) else { return };
         if tick < due {
             slot.scheduled = self.wheel.schedule(id, due);
@@ -84,7 +84,7 @@ impl<A: Application> Shard<A> {
             Due::TimedOut => self.finish(id, CloseReason::TimedOut, Ending::Now),
             Due::Idle => self.finish(id, CloseReason::Idle, Ending::Now),
             Due::Ping => {
-                slot.pinged = true;
+                slot.since = tick;
                 self.world.counters.pings_out += 1;
                 let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
                 slot.side.outbound.ping(&[], &mut out);

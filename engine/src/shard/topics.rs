@@ -33,7 +33,20 @@ pub(crate) struct Authored {
 pub(crate) struct Batch {
     pub(crate) frames: Bytes,
     pub(crate) messages: u64,
-    pub(crate) authored: Vec<Authored>,
+    /// By author, and in order for each.
+    authored: Vec<Authored>,
+}
+
+impl Batch {
+    /// The parts that `id` published, in order.
+    pub(crate) fn authored_by(&self, id: ConnectionId) -> &[Authored] {
+        let key = |part: &Authored| (part.by.slot(), part.by.generation());
+        let wanted = (id.slot(), id.generation());
+        let from = self.authored.partition_point(|part| key(part) < wanted);
+        let rest = self.authored.get(from..).unwrap_or_default();
+        let len = rest.partition_point(|part| key(part) == wanted);
+        rest.get(..len).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +100,11 @@ impl Topics {
             queue: std::collections::VecDeque::new(),
             unforwarded: Vec::new(),
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     /// The topic of this name, made if need be; `None` when there are too many.
@@ -283,10 +301,13 @@ impl Topics {
         let index = self.queue.pop_front()?;
         let state = &mut self.states[index as usize];
         if state.under_way.is_none() {
+            let mut authored = std::mem::take(&mut state.authored);
+            authored
+                .sort_unstable_by_key(|part| (part.by.slot(), part.by.generation(), part.start));
             state.under_way = Some(Batch {
                 frames: Bytes::from(std::mem::take(&mut state.pending)),
                 messages: std::mem::take(&mut state.pending_messages),
-                authored: std::mem::take(&mut state.authored),
+                authored,
             });
             state.forwarded = 0;
             state.cursor = 0;

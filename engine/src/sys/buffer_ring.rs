@@ -119,6 +119,12 @@ impl BufferRing {
         self.entries
     }
 
+    /// Buffers that are ours and in use.
+    pub(crate) fn held(&self) -> u16 {
+        let free = u16::try_from(self.free.len()).unwrap_or(u16::MAX);
+        self.total.saturating_sub(free).saturating_sub(self.offered)
+    }
+
     /// The kernel has filled a buffer: it is ours until it is recycled.
     pub(crate) const fn taken(&mut self) {
         self.offered = self.offered.saturating_sub(1);

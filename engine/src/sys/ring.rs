@@ -331,6 +331,12 @@ impl Ring {
         }
     }
 
+    /// Notes how much is in use.
+    pub(crate) fn gauge(&mut self) {
+        self.counters.buffers_held = u64::from(self.small.held()) + u64::from(self.large.held());
+        self.counters.operations_in_flight = self.in_flight.len() as u64;
+    }
+
     // ---- buffers
 
     pub(crate) const fn class(&mut self, class: Class) -> &mut BufferRing {

@@ -1,0 +1,10 @@
+//! A running server over real sockets, and the program around it.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "what these tests send is short, and a cut length would fail them"
+)]
+
+mod echo;
+mod endings;
+mod support;

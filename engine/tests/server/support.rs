@@ -1,0 +1,304 @@
+//! A client of draft-02 written from the draft alone, on blocking sockets of the standard library,
+//! and what keeps the tests of a running server short. It shares no code with the engine.
+
+use std::fmt::Debug;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Deref;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
+use ringbolt::metrics::Snapshot;
+use ringbolt::{Accept, Builder, Config, Handler, Message, Reject, Server, WebSocket};
+
+/// Longer than anything takes that works, on a machine that has other things to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) const CONTINUATION: u8 = 0;
+pub(crate) const CLOSE: u8 = 1;
+pub(crate) const PING: u8 = 2;
+pub(crate) const PONG: u8 = 3;
+pub(crate) const TEXT: u8 = 4;
+pub(crate) const BINARY: u8 = 5;
+
+/// The bit that says that the message goes on.
+pub(crate) const MORE: u8 = 0x80;
+
+/// A whole frame; `first` is its first byte.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ 0..=125 => bytes.push(len as u8),
+        len @ 126..=65535 => {
+            bytes.push(126);
+            bytes.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend((len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut bytes = vec![0; len];
+    rng.fill(&mut bytes);
+    bytes
+}
+
+/// The same as text.
+pub(crate) fn letters(len: usize, seed: u64) -> String {
+    pattern(len, seed).into_iter().map(|b| char::from(b'a' + b % 26)).collect()
+}
+
+/// The request of the draft's example in §5.2.2 for this resource name.
+pub(crate) fn request(resource: &str) -> Vec<u8> {
+    let head = format!(
+        "GET {resource} HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.com\r\n\
+         Upgrade: WebSocket\r\nSec-WebSocket-Key1: 3e6b263  4 17 80\r\n\
+         Origin: http://example.com\r\nSec-WebSocket-Key2: 17  9 G`ZD9   2 2b 7X 3 /r90\r\n\
+         Sec-WebSocket-Draft: 2\r\n\r\nWjN}}|M(6"
+    );
+    head.into_bytes()
+}
+
+/// The answer to its challenge.
+pub(crate) const ANSWER: &[u8; 16] = b"n`9eBk9z$R8pOtVb";
+
+/// A frame that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) first: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// One connection of a test.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    received: Vec<u8>,
+    at: usize,
+}
+
+impl Client {
+    /// A TCP connection and nothing more.
+    pub(crate) fn raw(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        Self { stream, received: Vec::new(), at: 0 }
+    }
+
+    /// An established connection.
+    pub(crate) fn connect(address: SocketAddr, resource: &str) -> Self {
+        let mut client = Self::raw(address);
+        client.send(&request(resource));
+        client.finish_opening();
+        client
+    }
+
+    /// Reads the answer to the opening handshake.
+    pub(crate) fn finish_opening(&mut self) {
+        let head = self.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "refused: {head}");
+        assert_eq!(self.take(16).expect("an answer"), ANSWER, "the answer to the challenge");
+    }
+
+    /// The head of an HTTP answer.
+    pub(crate) fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend(self.take(1).expect("the rest of the head"));
+        }
+        String::from_utf8(head).expect("a head is text")
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes it");
+    }
+
+    /// The same where the server may have closed already.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.send(&frame(TEXT, text.as_bytes()));
+    }
+
+    /// The next `n` bytes, or `None` if the stream ends before them or breaks.
+    pub(crate) fn take(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.received.len() - self.at < n {
+            if self.at > 0 {
+                self.received.drain(..self.at);
+                self.at = 0;
+            }
+            let mut buffer = [0; 16 << 10];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(len) => self.received.extend(&buffer[..len]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    panic!("nothing came for {:?}", self.stream.read_timeout())
+                }
+                Err(_) => return None,
+            }
+        }
+        let bytes = self.received[self.at..self.at + n].to_vec();
+        self.at += n;
+        Some(bytes)
+    }
+
+    /// The next frame, or `None` at the end of the stream.
+    pub(crate) fn try_frame(&mut self) -> Option<Frame> {
+        let head = self.take(2)?;
+        let len = match head[1] {
+            126 => u16::from_be_bytes(self.take(2)?.try_into().expect("two")).into(),
+            127 => u64::from_be_bytes(self.take(8)?.try_into().expect("eight")),
+            len => len.into(),
+        };
+        Some(Frame { first: head[0], payload: self.take(len as usize)? })
+    }
+
+    pub(crate) fn frame(&mut self) -> Frame {
+        self.try_frame().expect("another frame before the end of the stream")
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&mut self, first: u8, payload: &[u8]) {
+        let frame = self.frame();
+        assert_eq!((frame.first, frame.payload.len()), (first, payload.len()));
+        assert!(frame.payload == payload, "the payload is another");
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_text(&mut self, text: &str) {
+        let frame = self.frame();
+        assert_eq!((frame.first, &*String::from_utf8_lossy(&frame.payload)), (TEXT, text));
+    }
+
+    /// The server ends the stream, orderly or with a reset, and sends nothing before.
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        assert_eq!(self.take(1), None, "nothing more was to come");
+    }
+
+    /// Whether the connection still echoes.
+    #[track_caller]
+    pub(crate) fn expect_alive(&mut self) {
+        self.text("are you there?");
+        self.expect_text("are you there?");
+    }
+
+    /// The whole closing handshake, from this side.
+    #[track_caller]
+    pub(crate) fn close(mut self) {
+        self.send(&frame(CLOSE, b""));
+        while let Some(frame) = self.try_frame() {
+            if frame.first == CLOSE {
+                return self.expect_end();
+            }
+        }
+        panic!("no answer to the Close");
+    }
+
+    pub(crate) fn hang_up(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("an open socket");
+    }
+}
+
+/// Waits until `done` says so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A server that ends with its test.
+#[derive(Debug)]
+pub(crate) struct Running(Option<Server>);
+
+impl Deref for Running {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        self.0.as_ref().expect("it runs")
+    }
+}
+
+impl Running {
+    pub(crate) fn new<H: Handler + 'static>(
+        builder: Builder,
+        handler: impl Fn() -> H + Send + Clone + 'static,
+    ) -> Self
+    where
+        H::Data: 'static,
+    {
+        Self(Some(builder.start(move |_| handler()).expect("it starts")))
+    }
+
+    /// Ends it orderly and gives the final counters.
+    pub(crate) fn end(mut self, patience: Duration) -> Snapshot {
+        let server = self.0.take().expect("it runs");
+        server.drain(patience);
+        server.join().expect("the shards end well")
+    }
+
+    /// Waits until no connection is open and nothing is held for one.
+    #[track_caller]
+    pub(crate) fn wait_for_nothing(&self) -> Snapshot {
+        let mut last = self.snapshot();
+        wait_until("nothing is left of the connections", || {
+            last = self.snapshot();
+            last.open == 0 && last.ring.buffers_held == 0 && last.ring.operations_in_flight == 0
+        });
+        last
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(server) = self.0.take() {
+            server.drain(Duration::ZERO);
+            let ended = server.join();
+            if !thread::panicking() {
+                ended.expect("the shards end well");
+            }
+        }
+    }
+}
+
+/// Settings that take any client of a test.
+pub(crate) fn config() -> Config {
+    Config::new().with(|config| config.policy = ServerPolicy::new())
+}
+
+/// A server on `shards` shards that sends everything back.
+pub(crate) fn echo(shards: usize, config: Config) -> Running {
+    Running::new(Server::builder().shards(shards).config(config), || Echo)
+}
+
+/// Sends everything back.
+#[derive(Debug)]
+pub(crate) struct Echo;
+
+impl Handler for Echo {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        ws.send(message).expect("reading pauses before there is no room");
+    }
+}
