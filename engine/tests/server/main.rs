@@ -5,6 +5,7 @@
     reason = "what these tests send is short, and a cut length would fail them"
 )]
 
+mod bad_input;
 mod broadcast;
 mod echo;
 mod endings;
