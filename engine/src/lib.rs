@@ -1,5 +1,7 @@
 //! A thread-per-core WebSocket engine on io_uring.
 
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 pub mod config;
 pub mod conn;
@@ -27,15 +29,3 @@ pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
 pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos};
 pub use sys::socket::raise_file_limit;
-
-/// What the benches need of the insides: the driver, to measure it with nothing on top. No part of
-/// the promised interface.
-#[doc(hidden)]
-pub mod bench {
-    pub use crate::driver::uring::{Uring, serve_machine};
-    pub use crate::hub::Mailbox;
-    pub use crate::shard::machine::{Action, Machine, Next, Want};
-    pub use crate::shard::send::{Piece, Transmit};
-    pub use crate::shard::table::GENERATION_MASK;
-    pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
-}

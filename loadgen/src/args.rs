@@ -20,12 +20,22 @@ pub(crate) enum Command {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
     Echo(EchoArgs),
+    /// Publish to connections that all hear each other, and measure delivery and reach
+    #[command(after_help = BROADCAST_EXAMPLES)]
+    Broadcast(BroadcastArgs),
+    /// Connect, upgrade, close, again and again, and measure handshakes
+    #[command(after_help = STORM_EXAMPLES)]
+    Storm(StormArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    /// How many connections [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) connections: u64,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     /// Messages in flight per connection; each reply is answered by the next message
@@ -42,16 +52,63 @@ pub(crate) struct EchoArgs {
     pub(crate) output: OutputArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BroadcastArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Connections that only listen [suffixes: k, m]
+    #[arg(short = 'c', long, alias = "connections", env = "LOADGEN_SUBSCRIBERS", value_name = "N",
+          default_value = "1", value_parser = units::positive, help_heading = "Load")]
+    pub(crate) subscribers: u64,
+    /// Connections beside them that publish; they hear each other, but not themselves
+    #[arg(long, env = "LOADGEN_PUBLISHERS", value_name = "N", default_value = "1",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) publishers: u64,
+    /// Publications that a publisher sends at once
+    #[arg(long, env = "LOADGEN_BURST", value_name = "N", default_value = "1",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) burst: u64,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StormArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Connections that may exist at once [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) connections: u64,
+    /// Open loop: connections per second, such as 5k/s; as many as possible if not given
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+          help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// How many connections [suffixes: k, m]
-    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1",
-          value_parser = units::positive, alias = "subscribers", help_heading = "Load")]
-    pub(crate) connections: u64,
     /// The Origin field to send; http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
@@ -74,7 +131,7 @@ pub(crate) struct WindowArgs {
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Load")]
     pub(crate) duration: Duration,
-    /// Measure so many messages instead of a duration [suffixes: k, m]
+    /// Measure so many messages (publications, connections) instead of a duration
     #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",
           value_parser = units::positive, conflicts_with = "duration", help_heading = "Load")]
     pub(crate) messages: Option<u64>,
@@ -87,7 +144,7 @@ pub(crate) struct WindowArgs {
 /// What to send, and when.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Open loop: messages per second of all connections together, such as 50k/s
+    /// Open loop: messages per second, all connections together, such as 50k/s
     #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
           help_heading = "Load")]
     pub(crate) rate: Option<f64>,
@@ -172,6 +229,8 @@ const EXAMPLES: &str = "\
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 10s
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
+  loadgen broadcast ws://127.0.0.1:9000/room -c 1000
+  loadgen storm ws://127.0.0.1:9000/ -c 100
 
 `loadgen --help` explains what the numbers mean.";
 
@@ -204,3 +263,21 @@ Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000            as fast as replies come back
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -r 50k/s   50,000 messages per second, on schedule
   loadgen echo ws://127.0.0.1:9000/ -p 1MiB --depth 4  large messages, four in flight";
+
+const BROADCAST_EXAMPLES: &str = "\
+Every message of a publisher must reach every other connection: its subscribers and the other
+publishers. Reach is the share that did. Without --rate a publisher sends when its last message has
+reached everybody.
+
+Examples:
+  loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
+  loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
+  loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const STORM_EXAMPLES: &str = "\
+Each connection is opened, upgraded and closed in order, and makes room for the next.
+
+Examples:
+  loadgen storm ws://127.0.0.1:9000/ -c 100 -d 10s      as fast as the server takes them
+  loadgen storm ws://127.0.0.1:9000/ -c 1000 -r 5k/s    5,000 per second, on schedule
+  loadgen storm ws://127.0.0.1:9000/ -n 100k            100,000 connections in all";

@@ -9,16 +9,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringbolt::StartError;
 
+use crate::broadcast::{Broadcast, Tally};
 use crate::control::{Control, NEVER};
 use crate::cost::{Process, Reading};
+use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
-use crate::outcome::{Outcome, Second};
-use crate::pace::{Nanos, Schedule};
+use crate::outcome::{Outcome, Reach, Second};
+use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
 use crate::record::{Record, Times};
-use crate::worker::{self, Interval, nanos};
+use crate::storm::Storm;
+use crate::worker::{self, Worker};
 
 type Thread = JoinHandle<Result<Record, StartError>>;
 
@@ -27,8 +30,12 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let process = plan.pid.map(Process::new).transpose()?;
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
+    let tally = Tally::new(match &plan.scenario {
+        Scenario::Broadcast(fan) => fan.publishers,
+        Scenario::Echo(_) | Scenario::Storm { .. } => 0,
+    });
     for index in 0..plan.threads.len() {
-        let thread = start(plan, control, index, sender.clone()).map_err(|e| {
+        let thread = start(plan, control, index, sender.clone(), &tally).map_err(|e| {
             control.stop();
             no_thread(&e)
         })?;
@@ -45,7 +52,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     };
     let edges = conductor.conduct(&threads);
     conductor.progress.finish();
-    conductor.collect(threads, edges)
+    conductor.collect(threads, &edges)
 }
 
 fn start(
@@ -53,12 +60,21 @@ fn start(
     control: &Arc<Control>,
     index: usize,
     intervals: mpsc::Sender<Interval>,
+    tally: &Arc<Tally>,
 ) -> std::io::Result<Thread> {
     match plan.scenario.clone() {
-        Scenario::Echo(traffic) => {
-            let echo = move |plan: &Plan, index| Echo::new(&traffic, plan, index);
-            worker::spawn(plan, control, index, intervals, echo)
+        Scenario::Echo(traffic) => worker::spawn(plan, control, index, intervals, move |desk| {
+            let echo = Echo::new(&traffic, &desk);
+            Worker::new(desk, echo)
+        }),
+        Scenario::Broadcast(fan) => {
+            let tally = Arc::clone(tally);
+            worker::spawn(plan, control, index, intervals, move |desk| {
+                let broadcast = Broadcast::new(&fan, tally, &desk);
+                Worker::new(desk, broadcast)
+            })
         }
+        Scenario::Storm { .. } => worker::spawn(plan, control, index, intervals, Storm::new),
     }
 }
 
@@ -92,8 +108,10 @@ impl Conductor {
         let control = Arc::clone(&self.control);
         let dialled = control.clock.now();
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
+        let dials = !matches!(self.plan.scenario, Scenario::Storm { .. });
         let settled = |control: &Control| {
-            control.sum(|g| &g.opened) + control.sum(|g| &g.failed) >= self.plan.connections
+            !dials
+                || control.sum(|g| &g.opened) + control.sum(|g| &g.failed) >= self.plan.connections
         };
         while !settled(&control) && !ended() {
             self.progress.show_dialling(&control);
@@ -101,7 +119,7 @@ impl Conductor {
         }
         let now = control.clock.now();
         let mut edges = Edges { dialling: now - dialled, ..Edges::default() };
-        if ended() || control.sum(|g| &g.opened) == 0 {
+        if ended() || (dials && control.sum(|g| &g.opened) == 0) {
             control.stop();
             return edges;
         }
@@ -138,7 +156,9 @@ impl Conductor {
             if left == 0 || control.is_stopped() {
                 return;
             }
-            if control.sum(|g| &g.live) == 0 && now > control.begin().saturating_add(LEAD) {
+            let storm = matches!(self.plan.scenario, Scenario::Storm { .. });
+            if !storm && control.sum(|g| &g.live) == 0 && now > control.begin().saturating_add(LEAD)
+            {
                 // Every connection is gone: there is nothing more to measure.
                 control.close_at(now);
                 return;
@@ -163,7 +183,7 @@ impl Conductor {
     }
 
     /// Waits for the workers and merges what they measured.
-    fn collect(mut self, threads: Vec<Thread>, edges: Edges) -> Result<Outcome, Failure> {
+    fn collect(mut self, threads: Vec<Thread>, edges: &Edges) -> Result<Outcome, Failure> {
         let mut merged = Record::new(self.plan.rate().is_some());
         for thread in threads {
             match thread.join() {
@@ -181,14 +201,18 @@ impl Conductor {
         }
         let window = self.control.window();
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
-        let offered = self
-            .plan
-            .rate()
-            .map(|rate| Schedule::offered(rate, edges.begin, window.start, window.end))
-            .filter(|_| elapsed > 0);
+        let audience = merged.opened.saturating_sub(1);
+        let offered = self.plan.offered((edges.begin, window), audience).filter(|_| elapsed > 0);
+        // A number of messages was asked for: the last of the warm-up do not count among them.
+        if matches!(self.plan.window.length, Length::Messages(_)) && !interrupted {
+            merged.received = merged.latency.len();
+        }
+        let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
+            .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
             server: server.map(|(process, (first, last))| process.cost(first, last)),
+            reach,
             record: merged,
             elapsed,
             offered,

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 
 use ringbolt::{Fleet, Message, WebSocket};
 
+use crate::desk::Desk;
 use crate::pace::{Nanos, Schedule};
 use crate::payload::Payload;
-use crate::plan::{Pace, Plan, Traffic};
+use crate::plan::{Pace, Traffic};
 use crate::record::{Class, Sent};
-use crate::worker::{Desk, Member, Scenario};
+use crate::worker::{Member, Scenario};
 
 /// Sends messages and judges their echoes.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    payload: Payload,
+    payload: Payload<2>,
     pace: Pace,
     schedule: Option<Schedule>,
     /// Messages that are due or sent and have no reply yet.
@@ -35,14 +36,14 @@ pub(crate) struct Lane {
 }
 
 impl Echo {
-    pub(crate) fn new(traffic: &Traffic, plan: &Plan, worker: usize) -> Self {
+    pub(crate) fn new(traffic: &Traffic, desk: &Desk) -> Self {
         Self {
             payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
             pace: traffic.pace,
             schedule: None,
             in_flight: 0,
-            worker,
-            workers: plan.threads.len(),
+            worker: desk.worker,
+            workers: desk.plan.threads.len(),
         }
     }
 
@@ -50,7 +51,7 @@ impl Echo {
     #[inline]
     fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, sent: Sent) -> bool {
         let lane = &ws.data().lane;
-        let message = self.payload.write(lane.next, lane.number);
+        let message = self.payload.write([lane.next, lane.number]);
         if ws.send(message).is_err() {
             return false;
         }
@@ -147,10 +148,10 @@ impl Scenario for Echo {
         let (expected, number) = (lane.expected, lane.number);
         lane.expected = expected.wrapping_add(1);
         self.in_flight -= 1;
-        if self.payload.matches(message, expected, number) {
+        if self.payload.matches(message, [expected, number]) {
             desk.reply(sent, now);
         } else {
-            let why = || self.payload.difference(message, expected, number);
+            let why = || self.payload.difference(message, [expected, number]);
             desk.error(Class::WrongPayload, 1, || {
                 format!("connection {number}, message {expected}: {}", why())
             });
@@ -181,5 +182,12 @@ impl Scenario for Echo {
 
     fn in_flight(&self) -> u64 {
         self.in_flight
+    }
+
+    fn give_up(&mut self, desk: &mut Desk) {
+        let waited = desk.plan.timeout;
+        desk.error(Class::Unanswered, self.in_flight, || {
+            format!("no reply within {waited:?} of the end of the run")
+        });
     }
 }

@@ -1,17 +1,21 @@
 //! An open-loop WebSocket load generator.
 //!
-//! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each a
-//! `worker` with its own ring on `ringbolt::client`, which opens connections (`client`) and lets a
-//! scenario (`echo`) send on them when `pace` says so. What they measure (`record`) is merged into
-//! an `outcome`, and told as `text` or `json`.
+//! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
+//! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
+//! scenario (`echo`, `broadcast`) send on them when `pace` says so, or a `storm`. What they write
+//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `json` or `hgrm`.
 
 mod args;
+mod broadcast;
 mod client;
 mod conduct;
 mod control;
 mod cost;
+mod desk;
 mod echo;
+mod environment;
 mod failure;
+mod hgrm;
 mod json;
 mod outcome;
 mod pace;
@@ -20,6 +24,7 @@ mod plan;
 mod progress;
 mod record;
 mod source;
+mod storm;
 mod text;
 mod units;
 mod worker;
@@ -88,6 +93,9 @@ fn tell(plan: &Plan, outcome: &Outcome) -> Result<(), Failure> {
         .then(|| format!("{:#}\n", json::document(plan, outcome)));
     if let (Some(path), Some(document)) = (&plan.output.file, &document) {
         write(path, document)?;
+    }
+    if let Some(path) = &plan.output.hgrm {
+        write(path, &hgrm::distribution(outcome.record.latency.histogram()))?;
     }
     let text = match document.filter(|_| plan.output.json) {
         Some(document) => document,

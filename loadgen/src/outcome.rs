@@ -3,7 +3,7 @@
 use crate::cost::Cost;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
-use crate::record::{Record, Times};
+use crate::record::Record;
 
 /// A run's results.
 #[derive(Debug)]
@@ -11,8 +11,10 @@ pub(crate) struct Outcome {
     pub(crate) record: Record,
     /// Length of what was measured.
     pub(crate) elapsed: Nanos,
-    /// Messages that the schedule of an open loop asked for in the window.
+    /// Replies that the schedule of an open loop asked for in the window.
     pub(crate) offered: Option<u64>,
+    /// Of a broadcast.
+    pub(crate) reach: Option<Reach>,
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
     pub(crate) server: Option<Cost>,
@@ -21,6 +23,21 @@ pub(crate) struct Outcome {
     pub(crate) interrupted: bool,
     /// Seconds since 1970 when the load began.
     pub(crate) started: u64,
+}
+
+/// How many of the deliveries that publications of the window should have had there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) expected: u64,
+    pub(crate) received: u64,
+}
+
+impl Reach {
+    /// Received per expected.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
+    pub(crate) fn share(self) -> Option<f64> {
+        (self.expected > 0).then(|| self.received as f64 / self.expected as f64)
+    }
 }
 
 /// One second of the window.
@@ -119,17 +136,23 @@ impl Outcome {
         }
         verdicts
     }
+}
 
-    /// Latency, by the name it has in the scenario.
-    pub(crate) const fn latency(&self) -> &Times {
-        &self.record.latency
+/// What is counted, one and many.
+pub(crate) const fn unit(scenario: &Scenario) -> (&'static str, &'static str) {
+    match scenario {
+        Scenario::Echo(_) => ("message", "messages"),
+        Scenario::Broadcast(_) => ("delivery", "deliveries"),
+        Scenario::Storm { .. } => ("connection", "connections"),
     }
 }
 
-/// What a message is called.
-pub(crate) const fn unit(scenario: &Scenario) -> &'static str {
+/// What the main latency is called.
+pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
     match scenario {
-        Scenario::Echo(_) => "messages",
+        Scenario::Echo(_) => "latency",
+        Scenario::Broadcast(_) => "delivery",
+        Scenario::Storm { .. } => "cycle",
     }
 }
 

@@ -143,8 +143,15 @@ impl Schedule {
 
     /// How many messages of all workers are due in `[from, to)`.
     pub(crate) fn offered(rate: f64, start: Nanos, from: Nanos, to: Nanos) -> u64 {
-        let before = |at: Nanos| ceil(at.saturating_sub(start) as f64 * rate / 1e9);
-        before(to) - before(from)
+        let time = |number: u64| start + ceil(number as f64 * (1e9 / rate));
+        let before = |at: Nanos| {
+            let mut number = ceil(at.saturating_sub(start) as f64 * rate / 1e9).saturating_sub(2);
+            while time(number) < at {
+                number += 1;
+            }
+            number
+        };
+        before(to).saturating_sub(before(from))
     }
 
     fn time(&self) -> Nanos {

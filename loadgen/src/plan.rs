@@ -1,14 +1,20 @@
 //! What exactly will be run: the command line with every choice made, checked before it starts.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringbolt::handshake::{ClientRequest, Url};
 
-use crate::args::{Command, DialArgs, EchoArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
+use crate::args::{
+    BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs, StormArgs,
+    TargetArgs, WindowArgs,
+};
+use crate::broadcast;
 use crate::failure::Failure;
+use crate::pace::{Nanos, Schedule};
 use crate::source::Sources;
 
 /// A run.
@@ -35,6 +41,21 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone)]
 pub(crate) enum Scenario {
     Echo(Traffic),
+    Broadcast(Fan),
+    /// Connections per second, or as many as possible.
+    Storm {
+        rate: Option<f64>,
+    },
+}
+
+/// Who publishes what to whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Fan {
+    pub(crate) traffic: Traffic,
+    pub(crate) publishers: u64,
+    pub(crate) subscribers: u64,
+    /// Publications at once.
+    pub(crate) burst: u64,
 }
 
 /// What is sent, and when.
@@ -85,28 +106,47 @@ impl Plan {
     pub(crate) fn new(command: Command) -> Result<Self, Failure> {
         match command {
             Command::Echo(args) => Self::echo(args),
+            Command::Broadcast(args) => Self::broadcast(args),
+            Command::Storm(args) => Self::storm(args),
         }
     }
 
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
-        let pace = match args.load.rate {
-            Some(rate) => Pace::Open { rate },
-            None => Pace::Closed { depth: args.depth },
-        };
-        let traffic = Traffic {
-            pace,
-            payload: args.load.payload,
-            text: args.load.text,
-            seed: args.load.seed,
-        };
-        let window = Window::new(&args.window, pace);
+        let EchoArgs { target, connections, window, depth, load, dial, machine, output } = args;
+        let traffic = Traffic::new(&load, depth);
+        let window = Window::new(&window, load.rate);
+        let parts = Parts { target, connections, window, dial, machine, output };
+        parts.plan(Scenario::Echo(traffic), 0)
+    }
+
+    fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
+        let BroadcastArgs { target, subscribers, publishers, burst, window, load, .. } = args;
+        if load.payload < broadcast::SMALLEST {
+            return Err(Failure::usage(
+                format!("publications of {} bytes are too small", load.payload),
+                format!("each carries its number and time in {} bytes", broadcast::SMALLEST),
+                "give a larger --payload",
+            ));
+        }
+        let window = Window::new(&window, load.rate);
+        let fan = Fan { traffic: Traffic::new(&load, 1), publishers, subscribers, burst };
         let parts = Parts {
-            target: args.target,
+            target,
+            connections: subscribers + publishers,
+            window,
             dial: args.dial,
             machine: args.machine,
             output: args.output,
         };
-        parts.plan(Scenario::Echo(traffic), window, 0)
+        parts.plan(Scenario::Broadcast(fan), 0)
+    }
+
+    fn storm(args: StormArgs) -> Result<Self, Failure> {
+        let StormArgs { target, connections, rate, window, source, machine, output } = args;
+        let window = Window::new(&window, rate);
+        let dial = DialArgs { connect_rate: None, ramp: None, source };
+        let parts = Parts { target, connections, window, dial, machine, output };
+        parts.plan(Scenario::Storm { rate }, STORM_ROTATION)
     }
 
     /// How many connections worker `index` has: every `threads`-th.
@@ -115,40 +155,117 @@ impl Plan {
         (total + threads - 1 - index) / threads
     }
 
-    /// The traffic, of scenarios that have any.
-    pub(crate) const fn traffic(&self) -> Option<&Traffic> {
+    /// How many of `total` messages worker `index` sends in the window: those that have a
+    /// connection that sends share them.
+    pub(crate) fn quota(&self, total: u64, index: usize) -> u64 {
+        let senders = match &self.scenario {
+            Scenario::Broadcast(fan) => fan.publishers,
+            _ => self.connections,
+        };
+        let (sharing, index) = (senders.min(self.threads.len() as u64), index as u64);
+        if index < sharing { (total + sharing - 1 - index) / sharing } else { 0 }
+    }
+
+    /// The rate of an open loop: messages, publications or connections per second.
+    pub(crate) fn rate(&self) -> Option<f64> {
         match &self.scenario {
-            Scenario::Echo(traffic) => Some(traffic),
+            Scenario::Storm { rate } => *rate,
+            Scenario::Echo(traffic) | Scenario::Broadcast(Fan { traffic, .. }) => {
+                match traffic.pace {
+                    Pace::Open { rate } => Some(rate),
+                    Pace::Closed { .. } => None,
+                }
+            }
         }
     }
 
-    /// The rate of an open loop.
-    pub(crate) fn rate(&self) -> Option<f64> {
-        match self.traffic()?.pace {
-            Pace::Open { rate } => Some(rate),
-            Pace::Closed { .. } => None,
+    /// How many replies the schedule of an open loop asks for between two times after its start;
+    /// `audience` is how many deliveries a publication is to have.
+    pub(crate) fn offered(
+        &self,
+        (start, window): (Nanos, Range<Nanos>),
+        audience: u64,
+    ) -> Option<u64> {
+        let rate = self.rate()?;
+        let due = |rate| Schedule::offered(rate, start, window.start, window.end);
+        Some(match &self.scenario {
+            Scenario::Broadcast(fan) => due(fan.bursts(rate)) * fan.burst * audience,
+            _ => due(rate),
+        })
+    }
+}
+
+impl Scenario {
+    /// What is sent, where anything is.
+    pub(crate) const fn traffic(&self) -> Option<&Traffic> {
+        match self {
+            Self::Echo(traffic) => Some(traffic),
+            Self::Broadcast(fan) => Some(&fan.traffic),
+            Self::Storm { .. } => None,
+        }
+    }
+
+    /// Bytes of a message.
+    pub(crate) fn payload(&self) -> usize {
+        self.traffic().map_or(0, |traffic| traffic.payload)
+    }
+
+    /// Messages that may wait on one connection without anything being wrong.
+    pub(crate) const fn at_once(&self) -> u64 {
+        match self {
+            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. }) => *depth,
+            Self::Broadcast(fan) => fan.burst,
+            _ => 1,
         }
     }
 }
 
+impl Traffic {
+    fn new(args: &LoadArgs, depth: u64) -> Self {
+        let pace = match args.rate {
+            Some(rate) => Pace::Open { rate },
+            None => Pace::Closed { depth },
+        };
+        Self { pace, payload: args.payload, text: args.text, seed: args.seed }
+    }
+}
+
+impl Fan {
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.traffic.pace, Pace::Closed { .. })
+    }
+
+    /// Bursts per second for so many publications per second.
+    #[expect(clippy::cast_precision_loss, reason = "a burst has fewer messages than 2^53")]
+    pub(crate) fn bursts(&self, rate: f64) -> f64 {
+        rate / self.burst as f64
+    }
+}
+
 impl Window {
-    fn new(args: &WindowArgs, pace: Pace) -> Self {
-        let length = match (args.messages, pace) {
+    fn new(args: &WindowArgs, rate: Option<f64>) -> Self {
+        let length = match (args.messages, rate) {
             (None, _) => Length::Time(args.duration),
             // On a schedule a number of messages is a duration.
             #[expect(clippy::cast_precision_loss, reason = "a run sends fewer than 2^53")]
-            (Some(n), Pace::Open { rate }) => {
+            (Some(n), Some(rate)) => {
                 Length::Time(Duration::from_secs_f64((n as f64 / rate).min(1e9)))
             }
-            (Some(n), Pace::Closed { .. }) => Length::Messages(n),
+            (Some(n), None) => Length::Messages(n),
         };
         Self { warmup: args.warmup, length }
     }
 }
 
+/// Connections that a storm's source addresses must last for: a closed connection keeps its port
+/// for a minute.
+const STORM_ROTATION: u64 = 2_000_000;
+
 /// What all scenarios have on their command lines.
 struct Parts {
     target: TargetArgs,
+    connections: u64,
+    window: Window,
     dial: DialArgs,
     machine: MachineArgs,
     output: OutputArgs,
@@ -157,8 +274,8 @@ struct Parts {
 impl Parts {
     /// `rotation` is for how many connections source addresses must last beyond those open at
     /// once.
-    fn plan(self, scenario: Scenario, window: Window, rotation: u64) -> Result<Plan, Failure> {
-        let Self { target, dial, machine, output } = self;
+    fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
+        let Self { target, connections, window, dial, machine, output } = self;
         let url = Url::parse(&target.url).map_err(|e| {
             Failure::usage(
                 format!("`{}` is no address of a WebSocket server", target.url),
@@ -175,7 +292,6 @@ impl Parts {
         }
         let address = resolve(&url)?;
         let request = Arc::new(request(&target, url)?);
-        let connections = target.connections;
         let sources = match &dial.source {
             Some(cidr) => Sources::parse(cidr, address.ip())?,
             None => Sources::automatic(address.ip(), connections.max(rotation)),

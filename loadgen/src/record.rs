@@ -89,6 +89,10 @@ pub(crate) enum Class {
     Closed,
     /// No reply came to a message.
     Unanswered,
+    /// A publication did not arrive everywhere.
+    Lost,
+    /// A publication arrived twice, out of order, or at its publisher.
+    Duplicate,
     /// A message that was due could not be sent.
     NotSent,
 }
@@ -103,6 +107,8 @@ impl Class {
             Self::WrongPayload => "wrong_payload",
             Self::Closed => "closed",
             Self::Unanswered => "unanswered",
+            Self::Lost => "lost",
+            Self::Duplicate => "duplicate",
             Self::NotSent => "not_sent",
         }
     }
@@ -151,6 +157,8 @@ pub(crate) struct Record {
     pub(crate) warmup: Times,
     /// From connect to the end of the opening handshake.
     pub(crate) handshake: Times,
+    /// From when a publication was due to its last delivery; of closed loops.
+    pub(crate) completion: Times,
     /// Messages due in the window that were sent.
     pub(crate) sent: u64,
     /// Right replies that came in the window.
@@ -175,6 +183,7 @@ impl Record {
             lag: Times::new(),
             warmup: Times::new(),
             handshake: Times::new(),
+            completion: Times::new(),
             sent: 0,
             received: 0,
             opened: 0,
@@ -191,6 +200,7 @@ impl Record {
         self.lag.merge(&other.lag);
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
+        self.completion.merge(&other.completion);
         self.sent += other.sent;
         self.received += other.received;
         self.opened += other.opened;
@@ -218,7 +228,7 @@ impl Record {
         let latency = now.saturating_sub(sent.due);
         if window.contains(&sent.due) {
             self.latency.record(latency);
-            if self.paced {
+            if self.paced && sent.at != sent.due {
                 self.service.record(now.saturating_sub(sent.at));
             }
         } else if sent.due < window.start {

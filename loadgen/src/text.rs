@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::outcome::{self, Outcome};
 use crate::pace::Nanos;
-use crate::plan::{Length, Pace, Plan, Scenario};
+use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::record::Times;
 
 /// Percentiles that are shown, beside mean and maximum.
@@ -15,7 +15,7 @@ pub(crate) const PERCENTILES: [(f64, &str); 5] =
 pub(crate) fn summary(plan: &Plan, outcome: &Outcome) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    drop(write_summary(&mut out, plan, outcome));
+    let _ = write_summary(&mut out, plan, outcome);
     out
 }
 
@@ -40,17 +40,22 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
 /// What is run, in one line.
 pub(crate) fn headline(plan: &Plan) -> String {
     let what = match &plan.scenario {
-        Scenario::Echo(traffic) => {
-            let pace = match traffic.pace {
-                Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
-                Pace::Open { rate } => format!("open loop at {}/s", count(rate)),
-            };
-            let kind = if traffic.text { "text" } else { "binary" };
-            format!("echo of {} {kind}, {pace}", bytes(traffic.payload))
-        }
+        Scenario::Echo(traffic) => format!("echo of {}", describe(traffic)),
+        Scenario::Broadcast(fan) => format!(
+            "broadcast of {}, {} publishers to {} subscribers, bursts of {}",
+            describe(&fan.traffic),
+            fan.publishers,
+            fan.subscribers,
+            fan.burst
+        ),
+        Scenario::Storm { rate: None } => "storm, closed loop".to_owned(),
+        Scenario::Storm { rate: Some(rate) } => format!("storm, open loop at {}/s", count(*rate)),
     };
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
+        Length::Messages(n) if matches!(plan.scenario, Scenario::Storm { .. }) => {
+            format!("{n} connections")
+        }
         Length::Messages(n) => format!("{n} messages"),
     };
     format!(
@@ -63,6 +68,16 @@ pub(crate) fn headline(plan: &Plan) -> String {
     )
 }
 
+fn describe(traffic: &Traffic) -> String {
+    let pace = match traffic.pace {
+        Pace::Closed { depth: 1 } => "closed loop".to_owned(),
+        Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
+        Pace::Open { rate } => format!("open loop at {}/s", count(rate)),
+    };
+    let kind = if traffic.text { "text" } else { "binary" };
+    format!("{} {kind}, {pace}", bytes(traffic.payload))
+}
+
 fn pinned(threads: &[Option<usize>]) -> String {
     let cpus: Vec<String> = threads.iter().flatten().map(ToString::to_string).collect();
     if cpus.is_empty() { String::new() } else { format!(" on CPU {}", cpus.join(",")) }
@@ -71,7 +86,7 @@ fn pinned(threads: &[Option<usize>]) -> String {
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
 fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
-    let unit = outcome::unit(&plan.scenario);
+    let (one, unit) = outcome::unit(&plan.scenario);
     writeln!(out, "  {:<12} {} {unit}/s", "rate", count(outcome.rate()))?;
     writeln!(
         out,
@@ -85,8 +100,19 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
         writeln!(out, "  {:<12} {offered}, of which {:.2} % reached", "offered", achieved * 100.0)?;
     }
+    if let Some((reach, share)) = outcome.reach.and_then(|reach| Some((reach, reach.share()?))) {
+        writeln!(
+            out,
+            "  {:<12} {:.4} %: {} of {} deliveries, of {} publications",
+            "reach",
+            share * 100.0,
+            reach.received,
+            reach.expected,
+            record.sent
+        )?;
+    }
     if let (Some(cost), Some(nanos)) = (outcome.server, outcome.server_nanos()) {
-        write!(out, "  {:<12} {nanos:.0} ns of CPU per message", "server")?;
+        write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
         write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
         if let Some(share) = cost.system_share {
             write!(out, ", {:.0} % in the kernel", share * 100.0)?;
@@ -97,11 +123,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load: Vec<String> =
             outcome.generator_load().iter().map(|share| format!("{:.0}", share * 100.0)).collect();
         let load = load.join(", ");
-        writeln!(
-            out,
-            "  {:<12} {nanos:.0} ns of CPU per message, threads at {load} %",
-            "generator"
-        )?;
+        writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
@@ -109,7 +131,8 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         write!(out, "{name:>10}")?;
     }
     writeln!(out, "{:>10}{:>10}", "max", "mean")?;
-    write_times(out, "latency", &record.latency)?;
+    write_times(out, outcome::latency_name(&plan.scenario), &record.latency)?;
+    write_times(out, "last", &record.completion)?;
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
     write_times(out, "handshake", &record.handshake)
@@ -181,8 +204,8 @@ pub(crate) fn count(value: f64) -> String {
 /// A size in the unit that shows it whole.
 pub(crate) fn bytes(size: usize) -> String {
     match size {
-        _ if size > 0 && size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
-        _ if size > 0 && size % (1 << 10) == 0 => format!("{} KiB", size >> 10),
+        _ if size > 0 && size.is_multiple_of(1 << 20) => format!("{} MiB", size >> 20),
+        _ if size > 0 && size.is_multiple_of(1 << 10) => format!("{} KiB", size >> 10),
         _ => format!("{size} B"),
     }
 }

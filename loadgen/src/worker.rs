@@ -1,7 +1,6 @@
 //! A thread of the generator: it opens its connections, waits for the others, lets the scenario
 //! run, waits for what is in flight, and closes.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -10,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{
-    CloseReason, Config, ConnectionId, Fleet, Message, StartError, WebSocket, thread_cpu_nanos,
-};
+use ringbolt::{CloseReason, Config, Fleet, Message, StartError, WebSocket};
 
 use crate::client::{Dialler, classify};
 use crate::control::{Control, NEVER};
-use crate::pace::{BatchClock, Nanos};
-use crate::plan::{Length, Plan};
-use crate::record::{Class, Record, Sent, Times};
+use crate::desk::{Desk, Interval, SECOND, nanos};
+use crate::pace::Nanos;
+use crate::plan::Plan;
+use crate::record::{Class, Record};
 
 /// What the connections of a worker do once all are open.
 pub(crate) trait Scenario {
@@ -51,6 +49,14 @@ pub(crate) trait Scenario {
 
     /// Replies that are awaited.
     fn in_flight(&self) -> u64;
+
+    /// Nothing is sent any more; called until nothing is in flight.
+    fn settle(&mut self, desk: &mut Desk) {
+        let _ = desk;
+    }
+
+    /// What is in flight now will not be answered.
+    fn give_up(&mut self, desk: &mut Desk);
 }
 
 /// A connection's data.
@@ -61,132 +67,6 @@ pub(crate) struct Member<L> {
     established: bool,
     pub(crate) lane: L,
 }
-
-/// A second of the window, as one worker saw it.
-#[derive(Debug)]
-pub(crate) struct Interval {
-    pub(crate) second: u64,
-    pub(crate) latency: Box<Times>,
-}
-
-/// What a worker's scenario writes its results on.
-#[derive(Debug)]
-pub(crate) struct Desk {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) control: Arc<Control>,
-    pub(crate) worker: usize,
-    pub(crate) clock: BatchClock,
-    pub(crate) record: Record,
-    /// What is measured, as of this turn.
-    pub(crate) window: Range<Nanos>,
-    /// The worker's connections, by place.
-    pub(crate) ids: Vec<ConnectionId>,
-    /// Messages that may still be sent in the window.
-    quota: Option<u64>,
-    received: u64,
-    live: u64,
-    last_reply: Nanos,
-    interval: Box<Times>,
-    interval_end: Nanos,
-    intervals: mpsc::Sender<Interval>,
-    cpu_at_open: Option<Nanos>,
-}
-
-impl Desk {
-    fn new(
-        plan: Arc<Plan>,
-        control: Arc<Control>,
-        worker: usize,
-        intervals: mpsc::Sender<Interval>,
-    ) -> Self {
-        let quota = match plan.window.length {
-            Length::Messages(n) => Some(plan.share(n, worker)),
-            Length::Time(_) => None,
-        };
-        let paced = plan.rate().is_some();
-        Self {
-            clock: BatchClock::new(control.clock),
-            plan,
-            control,
-            worker,
-            record: Record::new(paced),
-            window: NEVER..NEVER,
-            ids: Vec::new(),
-            quota,
-            received: 0,
-            live: 0,
-            last_reply: 0,
-            interval: Box::new(Times::new()),
-            interval_end: NEVER,
-            intervals,
-            cpu_at_open: None,
-        }
-    }
-
-    /// Whether a message may be sent now in a closed loop; if so, it is counted.
-    #[inline]
-    pub(crate) fn may_send(&mut self, now: Nanos) -> bool {
-        if now >= self.window.end {
-            return false;
-        }
-        match &mut self.quota {
-            Some(left) if now >= self.window.start => match left.checked_sub(1) {
-                Some(rest) => {
-                    *left = rest;
-                    true
-                }
-                None => false,
-            },
-            _ => true,
-        }
-    }
-
-    /// A right reply came.
-    #[inline]
-    pub(crate) fn reply(&mut self, sent: Sent, now: Nanos) {
-        self.received += 1;
-        self.last_reply = now;
-        self.record.answered(sent, now, &self.window);
-        if self.window.contains(&now) {
-            self.interval.record(now.saturating_sub(sent.due));
-        }
-    }
-
-    #[cold]
-    pub(crate) fn error(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
-        self.record.errors.add(class, count, example);
-        self.control.gauge(self.worker).errors.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Ends the second that is over.
-    fn turn_interval(&mut self, now: Nanos) {
-        if self.interval_end == NEVER {
-            self.interval_end = self.window.start.saturating_add(SECOND);
-        }
-        while now >= self.interval_end.min(self.window.end) {
-            let second = self.interval_end.saturating_sub(self.window.start) / SECOND - 1;
-            if !self.interval.is_empty() {
-                let latency = std::mem::replace(&mut self.interval, Box::new(Times::new()));
-                // Nobody listens any more when the run was given up.
-                drop(self.intervals.send(Interval { second, latency }));
-            }
-            if now >= self.window.end {
-                return;
-            }
-            self.interval_end += SECOND;
-        }
-    }
-
-    fn show(&self) {
-        let gauge = self.control.gauge(self.worker);
-        gauge.received.store(self.received, Ordering::Relaxed);
-        gauge.live.store(self.live, Ordering::Relaxed);
-    }
-}
-
-const SECOND: Nanos = 1_000_000_000;
-/// How often a worker looks at least whether the run has been stopped.
-const LOOK: Nanos = 50_000_000;
 
 /// How far the run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,13 +89,32 @@ pub(crate) struct Worker<S> {
     stage: Stage,
 }
 
+impl<S: Scenario> Worker<S> {
+    pub(crate) fn new(desk: Desk, scenario: S) -> Self {
+        let start = desk.clock.clock().now();
+        let dialler = Dialler::new(Arc::clone(&desk.plan), desk.worker, start);
+        Self { desk, dialler, scenario, stage: Stage::Dialling }
+    }
+}
+
+/// What runs on a worker's thread and leaves a record.
+pub(crate) trait Report: Handler {
+    fn into_record(self) -> Record;
+}
+
+impl<S: Scenario> Report for Worker<S> {
+    fn into_record(self) -> Record {
+        self.desk.record
+    }
+}
+
 /// Starts a worker's thread.
-pub(crate) fn spawn<S: Scenario>(
+pub(crate) fn spawn<R: Report>(
     plan: &Arc<Plan>,
     control: &Arc<Control>,
     index: usize,
     intervals: mpsc::Sender<Interval>,
-    scenario: impl FnOnce(&Plan, usize) -> S + Send + 'static,
+    handler: impl FnOnce(Desk) -> R + Send + 'static,
 ) -> std::io::Result<JoinHandle<Result<Record, StartError>>> {
     let (plan, control) = (Arc::clone(plan), Arc::clone(control));
     std::thread::Builder::new().name(format!("loadgen-{index}")).spawn(move || {
@@ -223,13 +122,10 @@ pub(crate) fn spawn<S: Scenario>(
             // The plan chose among the CPUs that the process may use.
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
-        let scenario = scenario(&plan, index);
         let clients = Clients::new(config(&plan));
-        let desk = Desk::new(Arc::clone(&plan), control, index, intervals);
-        let dialler = Dialler::new(plan, index, desk.clock.clock().now());
-        let worker = Worker { desk, dialler, scenario, stage: Stage::Dialling };
-        let (worker, snapshot) = clients.run(worker)?;
-        let mut record = worker.desk.record;
+        let handler = handler(Desk::new(plan, control, index, intervals));
+        let (handler, snapshot) = clients.run(handler)?;
+        let mut record = handler.into_record();
         record.ring = snapshot.ring;
         Ok(record)
     })
@@ -238,13 +134,8 @@ pub(crate) fn spawn<S: Scenario>(
 /// The engine's settings for a generator: no keep-alive of its own, and room for the largest
 /// message as often as it is in flight.
 fn config(plan: &Plan) -> Config {
-    let (payload, depth) = plan.traffic().map_or((0, 1), |traffic| {
-        let depth = match traffic.pace {
-            crate::plan::Pace::Closed { depth } => depth,
-            crate::plan::Pace::Open { .. } => 1,
-        };
-        (traffic.payload, usize::try_from(depth).unwrap_or(usize::MAX))
-    });
+    let payload = plan.scenario.payload();
+    let at_once = usize::try_from(plan.scenario.at_once()).unwrap_or(usize::MAX);
     Config::new().with(|config| {
         // Thousands of connections to one address are what it is for (draft-02 §5.1 step 2).
         config.connect_in_turn = false;
@@ -253,7 +144,7 @@ fn config(plan: &Plan) -> Config {
         config.limits = limits
             .with_max_frame_bytes(limits.max_frame_bytes.max(size))
             .with_max_message_bytes(limits.max_message_bytes.max(size));
-        let waiting = (payload + 16).saturating_mul(depth.saturating_add(1));
+        let waiting = (payload + 16).saturating_mul(at_once.saturating_add(1));
         config.max_connections =
             usize::try_from(plan.connections).unwrap_or(usize::MAX).max(config.max_connections);
         config.max_outbound_bytes = config.max_outbound_bytes.max(waiting);
@@ -265,6 +156,8 @@ fn config(plan: &Plan) -> Config {
     })
 }
 
+/// How often to look whether everything has been answered.
+const SETTLING: Nanos = 1_000_000;
 /// Longest wait for the answer to a Close, and for the server's end of TCP after it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -283,8 +176,7 @@ impl<S: Scenario> Worker<S> {
                     Some(begin)
                 } else {
                     self.stage = Stage::Running;
-                    self.desk.window = self.desk.control.window();
-                    self.desk.last_reply = now;
+                    self.desk.begin(now);
                     self.scenario.begin(&mut self.desk, fleet, begin);
                     self.run(fleet, now)
                 }
@@ -321,39 +213,15 @@ impl<S: Scenario> Worker<S> {
     }
 
     fn run(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>, now: Nanos) -> Option<Nanos> {
-        self.desk.window = self.desk.control.window();
-        let window = self.desk.window.clone();
-        if now >= window.start && self.desk.cpu_at_open.is_none() {
-            self.desk.cpu_at_open = Some(thread_cpu_nanos());
-        }
-        self.desk.turn_interval(now);
-        if now >= window.end {
-            let cpu = self.desk.cpu_at_open.map(|open| thread_cpu_nanos().saturating_sub(open));
-            self.desk.record.cpu.push(cpu.unwrap_or(0));
-            let timeout = nanos(self.desk.plan.timeout);
-            self.stage = Stage::Settling(now.saturating_add(timeout));
-            return self.settle(fleet, now, now.saturating_add(timeout));
+        if self.desk.turn(now) {
+            let until = now.saturating_add(nanos(self.desk.plan.timeout));
+            self.stage = Stage::Settling(until);
+            return self.settle(fleet, now, until);
         }
         let due = self.scenario.turn(&mut self.desk, fleet);
-        self.note_done(now);
-        let edge = if now < window.start { window.start } else { window.end };
-        let next = due.unwrap_or(NEVER).min(edge).min(self.desk.interval_end);
-        Some(next.min(now + LOOK))
-    }
-
-    /// With a number of messages to measure: tells when there are no more to come.
-    fn note_done(&self, now: Nanos) {
-        let desk = &self.desk;
-        let gauge = desk.control.gauge(desk.worker);
-        if desk.quota.is_none() || gauge.done.load(Ordering::Relaxed) > 0 {
-            return;
-        }
-        let quiet = now.saturating_sub(desk.last_reply) > nanos(desk.plan.timeout);
-        let complete = desk.quota == Some(0) && self.scenario.in_flight() == 0;
-        if now >= desk.window.start && (complete || quiet || desk.live == 0) {
-            let at = if complete { desk.last_reply } else { now };
-            gauge.done.store(at.max(desk.window.start + 1), Ordering::Relaxed);
-        }
+        let Self { desk, scenario, .. } = self;
+        desk.note_done(now, || scenario.in_flight(), desk.live > 0);
+        Some(self.desk.next(now, due))
     }
 
     fn settle(
@@ -362,14 +230,11 @@ impl<S: Scenario> Worker<S> {
         now: Nanos,
         until: Nanos,
     ) -> Option<Nanos> {
-        let missing = self.scenario.in_flight();
-        if missing > 0 && now < until && self.desk.live > 0 {
-            return Some(until.min(now + LOOK));
+        self.scenario.settle(&mut self.desk);
+        if self.scenario.in_flight() > 0 && now < until && self.desk.live > 0 {
+            return Some(until.min(now + SETTLING));
         }
-        let waited = self.desk.plan.timeout;
-        self.desk.error(Class::Unanswered, missing, || {
-            format!("no reply within {waited:?} of the end of the run")
-        });
+        self.scenario.give_up(&mut self.desk);
         self.close(fleet, now)
     }
 
@@ -445,9 +310,4 @@ impl<S: Scenario> Handler for Worker<S> {
             format!("connection {number} ended before the reply came")
         });
     }
-}
-
-/// A duration in the clock's unit.
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(NEVER / 4)
 }

@@ -1,0 +1,191 @@
+//! What a worker's scenario writes its results on, and the edges of what is measured.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ringbolt::{ConnectionId, thread_cpu_nanos};
+
+use crate::control::{Control, NEVER};
+use crate::pace::{BatchClock, Nanos};
+use crate::plan::{Length, Plan};
+use crate::record::{Class, Record, Sent, Times};
+
+/// A second of the window, as one worker saw it.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    pub(crate) second: u64,
+    pub(crate) latency: Box<Times>,
+}
+
+/// What a worker's scenario writes its results on.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) worker: usize,
+    pub(crate) clock: BatchClock,
+    pub(crate) record: Record,
+    /// What is measured, as of this turn.
+    pub(crate) window: Range<Nanos>,
+    /// The worker's connections, by place.
+    pub(crate) ids: Vec<ConnectionId>,
+    /// Messages that may still be sent in the window.
+    quota: Option<u64>,
+    received: u64,
+    /// Established connections that have not ended.
+    pub(crate) live: u64,
+    last_reply: Nanos,
+    interval: Box<Times>,
+    interval_end: Nanos,
+    intervals: mpsc::Sender<Interval>,
+    cpu_at_open: Option<Nanos>,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        control: Arc<Control>,
+        worker: usize,
+        intervals: mpsc::Sender<Interval>,
+    ) -> Self {
+        let quota = match plan.window.length {
+            Length::Messages(n) => Some(plan.quota(n, worker)),
+            Length::Time(_) => None,
+        };
+        let paced = plan.rate().is_some();
+        Self {
+            clock: BatchClock::new(control.clock),
+            plan,
+            control,
+            worker,
+            record: Record::new(paced),
+            window: NEVER..NEVER,
+            ids: Vec::new(),
+            quota,
+            received: 0,
+            live: 0,
+            last_reply: 0,
+            interval: Box::new(Times::new()),
+            interval_end: NEVER,
+            intervals,
+            cpu_at_open: None,
+        }
+    }
+
+    /// Whether a message may be sent now in a closed loop; if so, it is counted.
+    #[inline]
+    pub(crate) fn may_send(&mut self, now: Nanos) -> bool {
+        if now >= self.window.end {
+            return false;
+        }
+        match &mut self.quota {
+            Some(left) if now >= self.window.start => match left.checked_sub(1) {
+                Some(rest) => {
+                    *left = rest;
+                    true
+                }
+                None => false,
+            },
+            _ => true,
+        }
+    }
+
+    /// A right reply came.
+    #[inline]
+    pub(crate) fn reply(&mut self, sent: Sent, now: Nanos) {
+        self.received += 1;
+        self.last_reply = now;
+        self.record.answered(sent, now, &self.window);
+        if self.window.contains(&now) {
+            self.interval.record(now.saturating_sub(sent.due));
+        }
+    }
+
+    #[cold]
+    pub(crate) fn error(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
+        self.record.errors.add(class, count, example);
+        self.control.gauge(self.worker).errors.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The load begins.
+    pub(crate) fn begin(&mut self, now: Nanos) {
+        self.window = self.control.window();
+        self.last_reply = now;
+    }
+
+    /// Looks at the edges of the window; says whether it is over.
+    pub(crate) fn turn(&mut self, now: Nanos) -> bool {
+        self.window = self.control.window();
+        if now >= self.window.start && self.cpu_at_open.is_none() {
+            self.cpu_at_open = Some(thread_cpu_nanos());
+        }
+        self.turn_interval(now);
+        let over = now >= self.window.end;
+        if over {
+            let cpu = self.cpu_at_open.map(|open| thread_cpu_nanos().saturating_sub(open));
+            self.record.cpu.push(cpu.unwrap_or(0));
+        }
+        over
+    }
+
+    /// When to look again, if the scenario has something to do at `due`.
+    pub(crate) fn next(&self, now: Nanos, due: Option<Nanos>) -> Nanos {
+        let edge = if now < self.window.start { self.window.start } else { self.window.end };
+        due.unwrap_or(NEVER).min(edge).min(self.interval_end).min(now + LOOK)
+    }
+
+    /// With a number of messages to measure: tells when there are no more to come.
+    pub(crate) fn note_done(&self, now: Nanos, in_flight: impl Fn() -> u64, alive: bool) {
+        let gauge = self.control.gauge(self.worker);
+        if self.quota.is_none() || gauge.done.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        if now < self.window.start {
+            return;
+        }
+        let quiet = now.saturating_sub(self.last_reply) > nanos(self.plan.timeout);
+        let complete = self.quota == Some(0) && in_flight() == 0;
+        if complete || quiet || !alive {
+            let at = if complete { self.last_reply } else { now };
+            gauge.done.store(at.max(self.window.start + 1), Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the second that is over.
+    fn turn_interval(&mut self, now: Nanos) {
+        if self.interval_end == NEVER {
+            self.interval_end = self.window.start.saturating_add(SECOND);
+        }
+        while now >= self.interval_end.min(self.window.end) {
+            let second = self.interval_end.saturating_sub(self.window.start) / SECOND - 1;
+            if !self.interval.is_empty() {
+                let latency = std::mem::replace(&mut self.interval, Box::new(Times::new()));
+                // Nobody listens any more when the run was given up.
+                drop(self.intervals.send(Interval { second, latency }));
+            }
+            if now >= self.window.end {
+                return;
+            }
+            self.interval_end += SECOND;
+        }
+    }
+
+    /// Tells the conductor how far this worker is.
+    pub(crate) fn show(&self) {
+        let gauge = self.control.gauge(self.worker);
+        gauge.received.store(self.received, Ordering::Relaxed);
+        gauge.live.store(self.live, Ordering::Relaxed);
+    }
+}
+
+pub(crate) const SECOND: Nanos = 1_000_000_000;
+/// How often a worker looks at least whether the run has been stopped.
+pub(crate) const LOOK: Nanos = 50_000_000;
+
+/// A duration in the clock's unit.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER / 4)
+}

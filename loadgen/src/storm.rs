@@ -1,0 +1,206 @@
+//! The storm: connections that are opened and closed again, as many at once as the plan says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use ringbolt::client::Handler;
+use ringbolt::handshake::UpgradeResponse;
+use ringbolt::{CloseReason, Fleet, Message, WebSocket};
+
+use crate::client::classify;
+use crate::control::NEVER;
+use crate::desk::{Desk, nanos};
+use crate::pace::{Nanos, Schedule};
+use crate::record::{Class, Record, Sent};
+use crate::worker::Report;
+
+/// Opens and closes connections.
+#[derive(Debug)]
+pub(crate) struct Storm {
+    desk: Desk,
+    /// Connections that may exist at once.
+    slots: usize,
+    stage: Stage,
+    schedule: Option<Schedule>,
+    started: u64,
+    failures: u64,
+    /// Connections that have not ended, as far as the protocol goes.
+    active: u64,
+    /// After a failure nothing is started until then.
+    pause_until: Nanos,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Running,
+    Ending(Nanos),
+}
+
+/// One connection's times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    sent: Sent,
+    established: bool,
+}
+
+/// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
+const PAUSE: Nanos = 10_000_000;
+/// Failures without a single success after which there is no point in going on.
+const HOPELESS: u64 = 8;
+
+impl Storm {
+    pub(crate) fn new(desk: Desk) -> Self {
+        let slots = desk.plan.share(desk.plan.connections, desk.worker);
+        Self {
+            desk,
+            slots: usize::try_from(slots).unwrap_or(usize::MAX),
+            stage: Stage::Waiting,
+            schedule: None,
+            started: 0,
+            failures: 0,
+            active: 0,
+            pause_until: 0,
+        }
+    }
+
+    fn advance(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Nanos {
+        let now = self.desk.clock.read();
+        match self.stage {
+            Stage::Waiting => self.wait(fleet, now),
+            Stage::Running => self.run(fleet, now),
+            Stage::Ending(until) => {
+                if fleet.is_empty() || now >= until {
+                    let missing = self.active;
+                    self.desk.error(Class::Unanswered, missing, || {
+                        "the handshakes had not ended in time".to_owned()
+                    });
+                    fleet.stop();
+                }
+                until
+            }
+        }
+    }
+
+    fn wait(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
+        let begin = self.desk.control.begin();
+        if self.desk.control.is_stopped() {
+            fleet.stop();
+            return now;
+        }
+        if begin == NEVER || now < begin {
+            return begin.min(now + 1_000_000);
+        }
+        self.stage = Stage::Running;
+        self.desk.begin(now);
+        let plan = &self.desk.plan;
+        let turns = (self.desk.worker as u64, plan.threads.len() as u64);
+        self.schedule = plan
+            .rate()
+            .map(|rate| Schedule::new(begin, rate, plan.connections, turns, self.slots as u64));
+        self.run(fleet, now)
+    }
+
+    fn run(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
+        if self.desk.turn(now) {
+            let until = now + 2 * nanos(self.desk.plan.timeout);
+            self.stage = Stage::Ending(until);
+            return now;
+        }
+        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
+        self.desk.note_done(now, || self.active, true);
+        self.desk.next(now, due)
+    }
+
+    /// Starts what is due and has room; says when to come again.
+    fn start(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Option<Nanos> {
+        while fleet.len() < self.slots {
+            let at = self.desk.clock.stamp();
+            let due = match &self.schedule {
+                Some(schedule) => schedule.due()?,
+                None => at,
+            };
+            if due > at {
+                return Some(due);
+            }
+            if due >= self.desk.window.end || !self.desk.may_send(at) {
+                return None;
+            }
+            if let Some(schedule) = &mut self.schedule {
+                schedule.take();
+            }
+            let plan = &self.desk.plan;
+            let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
+            let from = plan.sources.address(number);
+            let sent = Sent { due, at };
+            let attempt = Attempt { sent, established: false };
+            if fleet.connect(Arc::clone(&plan.request), from, plan.address, attempt).is_err() {
+                // The engine's limit is above the plan's number of connections.
+                return None;
+            }
+            self.started += 1;
+            self.active += 1;
+            self.desk.record.sent(sent, &self.desk.window);
+        }
+        None
+    }
+
+    fn fail(&mut self, reason: CloseReason, established: bool) {
+        let (class, why) = classify(reason, established);
+        self.desk.error(class, 1, || why);
+        self.failures += 1;
+        let now = self.desk.clock.stamp();
+        self.pause_until = now + PAUSE;
+        if self.failures >= HOPELESS && self.desk.record.opened == 0 {
+            self.desk.control.close_at(now);
+        }
+    }
+}
+
+impl Report for Storm {
+    fn into_record(self) -> Record {
+        self.desk.record
+    }
+}
+
+impl Handler for Storm {
+    type Data = Attempt;
+
+    fn on_turn(&mut self, fleet: &mut Fleet<'_, Attempt>, _: Instant) -> Option<Instant> {
+        let next = self.advance(fleet);
+        self.desk.show();
+        self.desk.clock.expire();
+        Some(self.desk.clock.clock().instant(next))
+    }
+
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {
+        let now = self.desk.clock.stamp();
+        let attempt = ws.data_mut();
+        attempt.established = true;
+        let sent = attempt.sent;
+        self.desk.record.opened += 1;
+        self.desk.live += 1;
+        if self.desk.window.contains(&sent.due) {
+            self.desk.record.handshake.record(now.saturating_sub(sent.due));
+        }
+        self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
+        ws.close();
+    }
+
+    fn on_message(&mut self, _: &mut WebSocket<'_, Attempt>, _: Message<'_>) {
+        // A server may greet; that is none of a storm's business.
+    }
+
+    fn on_close(&mut self, attempt: Attempt, reason: CloseReason) {
+        self.active -= 1;
+        if attempt.established {
+            self.desk.live -= 1;
+        }
+        if !(attempt.established && reason.is_clean()) {
+            return self.fail(reason, attempt.established);
+        }
+        let now = self.desk.clock.stamp();
+        self.desk.reply(attempt.sent, now);
+    }
+}
