@@ -1,11 +1,6 @@
 //! What the engine allocates: nothing per message once it runs, and little per connection.
 
-#![expect(
-    clippy::cast_possible_wrap,
-    clippy::cast_precision_loss,
-    clippy::print_stdout,
-    reason = "the sizes are small, and the numbers are worth seeing"
-)]
+#![expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "the sizes are small")]
 
 mod counting;
 

@@ -21,6 +21,7 @@ fn seed() -> u64 {
 }
 
 /// Runs all streams of `generate` against an echo server, with healthy connections beside them.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
 fn survive(generate: fn(&mut fastrand::Rng) -> Vec<u8>) {
     let seed = seed();
     println!("RINGBOLT_SEED={seed}");

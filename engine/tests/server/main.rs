@@ -7,6 +7,10 @@
 
 mod bad_input;
 mod broadcast;
+mod chat;
+#[expect(dead_code, reason = "its `main` is not called")]
+#[path = "../../examples/chat.rs"]
+mod chat_example;
 mod echo;
 mod endings;
 #[cfg(feature = "cli")]
