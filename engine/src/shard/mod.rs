@@ -298,7 +298,8 @@ impl<A: Application> Machine for Shard<A> {
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
-        if error.is_none() && slot.ending == Ending::Fin && slot.side.send.waiting() > 0 {
+        let leaving = matches!(slot.ending, Ending::Fin | Ending::Last);
+        if error.is_none() && leaving && slot.side.send.waiting() > 0 {
             // It may still be reading; `drained` goes on, or the close timeout.
             return;
         }
@@ -359,12 +360,13 @@ impl<A: Application> Machine for Shard<A> {
 
     fn poll_action(&mut self) -> Option<Action> {
         while let Some(action) = self.due.pop_front() {
-            if let Action::Shutdown(id) = action {
+            if let Action::Shutdown(id) | Action::Close(id) = action
+                && let Some(slot) = self.table.find(id)
+                && slot.ending != Ending::Now
+                && slot.side.send.waiting() > 0
+            {
                 // What a slow reader has not taken yet goes first; `drained` asks again.
-                let waits = self.table.find(id).is_some_and(|slot| slot.side.send.waiting() > 0);
-                if waits {
-                    continue;
-                }
+                continue;
             }
             return Some(action);
         }
