@@ -32,6 +32,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Shard<'a> {
     index: usize,
+    hub: &'a Arc<Hub>,
     topics: &'a mut shard::topics::Topics,
 }
 
@@ -40,6 +41,13 @@ impl Shard<'_> {
     #[must_use]
     pub const fn index(&self) -> usize {
         self.index
+    }
+
+    /// Publishes to every subscriber of every shard, for handlers that have something to say while
+    /// no connection is at hand, as in `on_close`. No lock is taken.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher { hub: Arc::clone(self.hub) }
     }
 
     /// The topic of this name, held open for the shard's life. `None` at the limit `max_topics`.
@@ -198,7 +206,7 @@ fn run_shard<H: Handler>(
     }
     let ring = place.settings.ring.clone();
     let mut topics = shard::topics::Topics::new(place.settings.max_topics);
-    let handler = factory(&mut Shard { index: place.index, topics: &mut topics });
+    let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
     let machine =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)

@@ -245,7 +245,7 @@ fn help_teaches() {
     let (code, long, _) = run("echo --help");
     assert_eq!(code, 0);
     for part in
-        ["Examples:", "Units:", "Signals:", "Exit codes:", "[default: 1MiB]", "ENGINE_LISTEN"]
+        ["Examples:", "Units:", "Signals:", "Exit codes:", "[default: 1MiB]", "ENGINE_MAX_MESSAGE"]
     {
         assert!(long.contains(part), "{part} in {long}");
     }
