@@ -38,10 +38,11 @@ pub(crate) struct EchoArgs {
     pub(crate) connections: u64,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
-    /// Messages in flight per connection; each reply is answered by the next message
-    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", default_value = "1",
-          value_parser = units::positive, conflicts_with = "rate", help_heading = "Load")]
-    pub(crate) depth: u64,
+    /// Most messages in flight per connection: 1 if not given, with --rate any number. Messages
+    /// that are due beyond it wait, and their latency counts from when they were due
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::positive,
+          help_heading = "Load")]
+    pub(crate) depth: Option<u64>,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
     #[command(flatten)]

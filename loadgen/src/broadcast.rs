@@ -223,7 +223,7 @@ impl Scenario for Broadcast {
 
     fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
         self.audience = desk.control.sum(|gauge| &gauge.opened).saturating_sub(1);
-        if let Pace::Open { rate } = self.fan.traffic.pace {
+        if let Pace::Open { rate, .. } = self.fan.traffic.pace {
             let turns = (self.worker as u64, self.workers as u64);
             let lanes = self.publishers.len() as u64;
             let bursts = self.fan.bursts(rate);

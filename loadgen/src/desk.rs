@@ -41,7 +41,8 @@ pub(crate) struct Desk {
     interval: Box<Times>,
     interval_end: Nanos,
     intervals: mpsc::Sender<Interval>,
-    cpu_at_open: Option<Nanos>,
+    /// CPU time and waiting time of this thread when the window opened.
+    account_at_open: Option<(Nanos, Nanos)>,
 }
 
 impl Desk {
@@ -71,7 +72,7 @@ impl Desk {
             interval: Box::new(Times::new()),
             interval_end: NEVER,
             intervals,
-            cpu_at_open: None,
+            account_at_open: None,
         }
     }
 
@@ -119,14 +120,16 @@ impl Desk {
     /// Looks at the edges of the window; says whether it is over.
     pub(crate) fn turn(&mut self, now: Nanos) -> bool {
         self.window = self.control.window();
-        if now >= self.window.start && self.cpu_at_open.is_none() {
-            self.cpu_at_open = Some(thread_cpu_nanos());
+        if now >= self.window.start && self.account_at_open.is_none() {
+            self.account_at_open = Some(account());
         }
         self.turn_interval(now);
         let over = now >= self.window.end;
         if over {
-            let cpu = self.cpu_at_open.map(|open| thread_cpu_nanos().saturating_sub(open));
-            self.record.cpu.push(cpu.unwrap_or(0));
+            let (cpu, waited) = account();
+            let (cpu_before, waited_before) = self.account_at_open.unwrap_or((cpu, waited));
+            self.record.cpu.push(cpu.saturating_sub(cpu_before));
+            self.record.waited.push(waited.saturating_sub(waited_before));
         }
         over
     }
@@ -179,6 +182,14 @@ impl Desk {
         gauge.received.store(self.received, Ordering::Relaxed);
         gauge.live.store(self.live, Ordering::Relaxed);
     }
+}
+
+/// How long this thread has run, and how long it was ready to run but had no CPU (0 if the kernel
+/// does not account for that).
+fn account() -> (Nanos, Nanos) {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    (thread_cpu_nanos(), waited.unwrap_or(0))
 }
 
 pub(crate) const SECOND: Nanos = 1_000_000_000;

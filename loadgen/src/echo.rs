@@ -16,6 +16,8 @@ use crate::worker::{Member, Scenario};
 pub(crate) struct Echo {
     payload: Payload<2>,
     pace: Pace,
+    /// Most messages in flight on a connection.
+    depth: usize,
     schedule: Option<Schedule>,
     /// Messages that are due or sent and have no reply yet.
     in_flight: u64,
@@ -37,7 +39,12 @@ pub(crate) struct Lane {
 
 impl Echo {
     pub(crate) fn new(traffic: &Traffic, desk: &Desk) -> Self {
+        let depth = match traffic.pace {
+            Pace::Closed { depth } | Pace::Open { depth: Some(depth), .. } => depth,
+            Pace::Open { depth: None, .. } => u64::MAX,
+        };
         Self {
+            depth: usize::try_from(depth).unwrap_or(usize::MAX),
             payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
             pace: traffic.pace,
             schedule: None,
@@ -86,16 +93,16 @@ impl Scenario for Echo {
 
     fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
         match self.pace {
-            Pace::Open { rate } => {
+            Pace::Open { rate, .. } => {
                 let turns = (self.worker as u64, self.workers as u64);
                 let lanes = desk.ids.len() as u64;
                 let all = desk.plan.connections;
                 self.schedule = Some(Schedule::new(begin, rate, all, turns, lanes));
             }
-            Pace::Closed { depth } => {
+            Pace::Closed { .. } => {
                 for place in 0..desk.ids.len() {
                     let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
-                    for _ in 0..depth {
+                    for _ in 0..self.depth {
                         let now = desk.clock.stamp();
                         self.send_next(desk, &mut ws, now);
                     }
@@ -118,7 +125,8 @@ impl Scenario for Echo {
                 desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
-            let behind = !ws.data().lane.waiting.is_empty();
+            let lane = &ws.data().lane;
+            let behind = !lane.waiting.is_empty() || lane.sent.len() >= self.depth;
             if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {
                 ws.data_mut().lane.waiting.push_back(due);
                 self.in_flight += 1;
@@ -156,13 +164,17 @@ impl Scenario for Echo {
                 format!("connection {number}, message {expected}: {}", why())
             });
         }
-        if matches!(self.pace, Pace::Closed { .. }) {
+        if self.schedule.is_none() {
             self.send_next(desk, ws, now);
+        } else if !ws.data().lane.waiting.is_empty() {
+            self.drained(desk, ws);
         }
     }
 
     fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
-        while let Some(due) = ws.data_mut().lane.waiting.pop_front() {
+        while ws.data().lane.sent.len() < self.depth
+            && let Some(due) = ws.data_mut().lane.waiting.pop_front()
+        {
             let at = desk.clock.stamp();
             self.in_flight -= 1;
             if !self.send(desk, ws, Sent { due, at }) {

@@ -79,7 +79,7 @@ fn plan_value(plan: &Plan) -> Value {
 
 fn traffic(traffic: &Traffic) -> Value {
     let (name, depth) = match traffic.pace {
-        Pace::Open { .. } => ("open", None),
+        Pace::Open { depth, .. } => ("open", depth),
         Pace::Closed { depth } => ("closed", Some(depth)),
     };
     json!({
@@ -146,6 +146,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
     json!({
         "lag": times(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
+        "generator_waited_ns": outcome.record.waited,
         "notes": outcome.verdicts(plan),
     })
 }

@@ -101,40 +101,66 @@ impl Outcome {
         errors > 0 && errors * 100 > self.messages() + errors
     }
 
+    /// The longest that a thread of the generator waited for a CPU, as a share of the window.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+    fn starved(&self) -> f64 {
+        let longest = self.record.waited.iter().max().copied().unwrap_or(0);
+        longest as f64 / self.elapsed.max(1) as f64
+    }
+
     /// What limited the run, in words; empty if nothing speaks against the numbers.
     pub(crate) fn verdicts(&self, plan: &Plan) -> Vec<String> {
         let mut verdicts = Vec::new();
         let busiest = self.generator_load().into_iter().fold(0.0, f64::max);
-        let busy = busiest > BUSY && plan.spin.is_zero();
+        let starved = self.starved();
+        let busy = (busiest > BUSY && plan.spin.is_zero()) || busiest + starved > BUSY;
         if let Some(achieved) = self.achieved().filter(|share| *share < ACHIEVED) {
             let limiter = if busy { "the generator" } else { "the server" };
             verdicts.push(format!(
                 "{limiter} limited the run: only {:.1} % of the offered rate was reached",
                 achieved * 100.0
             ));
-        } else if busy && plan.rate().is_none() {
+        } else if busy && plan.spin.is_zero() && plan.rate().is_none() {
             verdicts.push(format!(
                 "a generator thread was busy for {:.0} % of the window: the rate may be the \
                  generator's limit, not the server's; add --threads, or set a --rate",
                 busiest * 100.0
             ));
         }
-        let (lag, latency) =
-            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
-        if !self.record.lag.is_empty() && lag > LAG_FLOOR && lag > latency / 10 {
+        if starved > STARVED {
             verdicts.push(format!(
-                "messages left late: the generator's lag is {} at p99, more than a tenth of the \
-                 latency; {}",
-                crate::text::time(lag),
-                if busy { "it had no CPU left" } else { "--spin sends closer to the schedule" }
+                "a generator thread waited for a CPU for {:.0} % of the window: something else \
+                 ran there; give it CPUs of its own with --cpus",
+                starved * 100.0
             ));
         }
+        verdicts.extend(self.lag_verdict(busy || starved > STARVED));
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
-            verdicts
-                .push(format!("{saturated} messages took longer than a minute, counted as one"));
+            verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
         }
         verdicts
+    }
+
+    /// Whether the generator itself was late enough to be seen in the latency.
+    fn lag_verdict(&self, short_of_cpu: bool) -> Option<String> {
+        let record = &self.record;
+        let (lag, latency) = (record.lag.percentile(99.0), record.latency.percentile(99.0));
+        if record.lag.is_empty() || lag <= LAG_FLOOR || lag <= latency / 10 {
+            return None;
+        }
+        let waits = record.service.percentile(99.0) * 2 < latency;
+        let why = if short_of_cpu {
+            "it was short of CPU time"
+        } else if waits {
+            "they waited for earlier ones on their connection"
+        } else {
+            "--spin keeps closer to the schedule"
+        };
+        Some(format!(
+            "messages left late, {} at p99, which is more than a tenth of the latency: {why}",
+            crate::text::time(lag)
+        ))
     }
 }
 
@@ -158,6 +184,8 @@ pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
 
 /// A thread that is on a CPU for more than this share of the window has nothing left.
 const BUSY: f64 = 0.95;
+/// More of the window than this without a CPU shows in the latency.
+const STARVED: f64 = 0.02;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;
 /// Lag below this is not worth a word.

@@ -72,8 +72,9 @@ pub(crate) struct Traffic {
 pub(crate) enum Pace {
     /// The next when a reply came, with so many in flight on each connection.
     Closed { depth: u64 },
-    /// On a schedule, so many per second of all connections.
-    Open { rate: f64 },
+    /// On a schedule, so many per second of all connections; what is due beyond `depth` in flight
+    /// on its connection waits.
+    Open { rate: f64, depth: Option<u64> },
 }
 
 /// What is measured.
@@ -129,7 +130,7 @@ impl Plan {
             ));
         }
         let window = Window::new(&window, load.rate);
-        let fan = Fan { traffic: Traffic::new(&load, 1), publishers, subscribers, burst };
+        let fan = Fan { traffic: Traffic::new(&load, None), publishers, subscribers, burst };
         let parts = Parts {
             target,
             connections: subscribers + publishers,
@@ -172,7 +173,7 @@ impl Plan {
             Scenario::Storm { rate } => *rate,
             Scenario::Echo(traffic) | Scenario::Broadcast(Fan { traffic, .. }) => {
                 match traffic.pace {
-                    Pace::Open { rate } => Some(rate),
+                    Pace::Open { rate, .. } => Some(rate),
                     Pace::Closed { .. } => None,
                 }
             }
@@ -221,10 +222,10 @@ impl Scenario {
 }
 
 impl Traffic {
-    fn new(args: &LoadArgs, depth: u64) -> Self {
+    fn new(args: &LoadArgs, depth: Option<u64>) -> Self {
         let pace = match args.rate {
-            Some(rate) => Pace::Open { rate },
-            None => Pace::Closed { depth },
+            Some(rate) => Pace::Open { rate, depth },
+            None => Pace::Closed { depth: depth.unwrap_or(1) },
         };
         Self { pace, payload: args.payload, text: args.text, seed: args.seed }
     }

@@ -170,6 +170,8 @@ pub(crate) struct Record {
     pub(crate) errors: Errors,
     /// CPU time of the worker's thread in the window.
     pub(crate) cpu: Vec<Nanos>,
+    /// How long the thread was ready to run in the window but had no CPU.
+    pub(crate) waited: Vec<Nanos>,
     /// The counters of the ring driver.
     pub(crate) ring: ringbolt::metrics::RingCounters,
 }
@@ -190,6 +192,7 @@ impl Record {
             unclean: 0,
             errors: Errors::default(),
             cpu: Vec::new(),
+            waited: Vec::new(),
             ring: ringbolt::metrics::RingCounters::default(),
         }
     }
@@ -207,6 +210,7 @@ impl Record {
         self.unclean += other.unclean;
         self.errors.merge(other.errors);
         self.cpu.extend(other.cpu);
+        self.waited.extend(other.waited);
         self.ring.enters += other.ring.enters;
         self.ring.completions += other.ring.completions;
     }

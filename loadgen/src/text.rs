@@ -1,6 +1,7 @@
 //! The summary that people read.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::outcome::{self, Outcome};
 use crate::pace::Nanos;
@@ -58,21 +59,27 @@ pub(crate) fn headline(plan: &Plan) -> String {
         }
         Length::Messages(n) => format!("{n} messages"),
     };
-    format!(
-        "{}: {what}\n{} connections, {} threads{}, {length} after {:?} of warm-up",
-        plan.url,
-        plan.connections,
-        plan.threads.len(),
-        pinned(&plan.threads),
-        plan.window.warmup,
-    )
+    let warmup = match plan.window.warmup {
+        Duration::ZERO => "without warm-up".to_owned(),
+        warmup => format!("after {warmup:?} of warm-up"),
+    };
+    let threads = match plan.threads.len() {
+        1 => "1 thread".to_owned(),
+        n => format!("{n} threads"),
+    };
+    let cpus = pinned(&plan.threads);
+    let connections = plan.connections;
+    format!("{}: {what}\n{connections} connections, {threads}{cpus}, {length} {warmup}", plan.url)
 }
 
 fn describe(traffic: &Traffic) -> String {
     let pace = match traffic.pace {
         Pace::Closed { depth: 1 } => "closed loop".to_owned(),
         Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
-        Pace::Open { rate } => format!("open loop at {}/s", count(rate)),
+        Pace::Open { rate, depth: None } => format!("open loop at {}/s", count(rate)),
+        Pace::Open { rate, depth: Some(depth) } => {
+            format!("open loop at {}/s, at most {depth} in flight each", count(rate))
+        }
     };
     let kind = if traffic.text { "text" } else { "binary" };
     format!("{} {kind}, {pace}", bytes(traffic.payload))
@@ -88,15 +95,12 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     let record = &outcome.record;
     let (one, unit) = outcome::unit(&plan.scenario);
     writeln!(out, "  {:<12} {} {unit}/s", "rate", count(outcome.rate()))?;
-    writeln!(
-        out,
-        "  {:<12} {} in {:.3} s, {} connections opened in {}",
-        unit,
-        outcome.messages(),
-        outcome.elapsed as f64 / 1e9,
-        record.opened,
-        time(outcome.dialling),
-    )?;
+    write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
+    if !matches!(plan.scenario, Scenario::Storm { .. }) {
+        let dialling = time(outcome.dialling);
+        write!(out, ", {} connections opened in {dialling}", record.opened)?;
+    }
+    writeln!(out)?;
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
         writeln!(out, "  {:<12} {offered}, of which {:.2} % reached", "offered", achieved * 100.0)?;
     }

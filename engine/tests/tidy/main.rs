@@ -30,6 +30,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("driver", 4),
     ("client", 5),
     ("server", 5),
+    ("bench", 6),
     ("bin", 6),
 ];
 
@@ -290,7 +291,7 @@ fn is_crate_root(path: &str) -> bool {
         [_, "tests" | "benches" | "examples", ref inner @ ..] => {
             inner.len() == 1 || inner.len() == 2 && inner[1] == "main.rs"
         }
-        ["engine", "fuzz", "fuzz_targets", _] => true,
+        ["engine", "fuzz", "fuzz_targets", _] | ["benches", "micro", _] => true,
         _ => false,
     }
 }

@@ -1,0 +1,150 @@
+//! Help, refusals, exit codes and streams.
+
+use std::net::TcpListener;
+
+use crate::servers::{Answer, Running};
+use crate::{command, loadgen};
+
+fn stderr_of(arguments: &[&str], code: i32) -> String {
+    let output = loadgen(arguments);
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints no result");
+    text
+}
+
+#[test]
+fn help_teaches() {
+    let output = loadgen(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for part in ["Closed and open loop", "Exit codes", "Examples", "69 server unreachable"] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    for scenario in ["echo", "broadcast", "storm"] {
+        let output = loadgen(&[scenario, "--help"]);
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(text.contains(&format!("loadgen {scenario} ws://")), "an example in:\n{text}");
+        assert!(text.contains("LOADGEN_DURATION"), "the environment in:\n{text}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_explained_and_ends_with_2() {
+    let url = "ws://127.0.0.1:1/";
+    let cases: [(&[&str], &str); 14] = [
+        (&[], "Usage"),
+        (&["echo"], "<URL>"),
+        (&["echo", url, "--nonsense"], "--nonsense"),
+        (&["echo", url, "-d", "10"], "write it like 500ms"),
+        (&["echo", url, "-c", "many"], "write it like 5000"),
+        (&["echo", url, "-c", "0"], "at least 1"),
+        (&["echo", url, "-p", "64XB"], "write it like 64"),
+        (&["echo", url, "-r", "fast"], "write it like 200"),
+        (&["echo", url, "-n", "5", "-d", "1s"], "cannot be used with"),
+        (&["echo", url, "--text", "--binary"], "cannot be used with"),
+        (&["echo", "http://127.0.0.1/"], "write it like ws://"),
+        (&["echo", "wss://127.0.0.1/"], "does not speak TLS"),
+        (&["echo", url, "--source", "10.0.0.0/40"], "prefix"),
+        (&["broadcast", url, "-p", "31"], "larger --payload"),
+    ];
+    for (arguments, said) in cases {
+        let text = stderr_of(arguments, 2);
+        assert!(text.contains(said), "{arguments:?} should say {said:?}:\n{text}");
+    }
+}
+
+#[test]
+fn what_this_machine_cannot_do_ends_with_3() {
+    let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "-c", "900m"], 3);
+    assert!(text.contains("files open") && text.contains("ulimit -n"), "{text}");
+    let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "-c", "100k", "--source", "127.0.0.9"], 3);
+    assert!(text.contains("ports are available") && text.contains("--source"), "{text}");
+    let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "--pid", "4294967295"], 3);
+    assert!(text.contains("--pid"), "{text}");
+}
+
+#[test]
+fn nobody_there_ends_with_69() {
+    // A port that was free a moment ago, on an address that nothing else uses.
+    let listener = TcpListener::bind("127.88.77.66:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    drop(listener);
+    for scenario in ["echo", "broadcast", "storm"] {
+        let text = stderr_of(&[scenario, &url, "-c", "3"], 69);
+        assert!(text.contains("refused") && text.contains("start the server"), "{text}");
+    }
+    let text = stderr_of(&["echo", "ws://no-such-host.invalid/"], 69);
+    assert!(text.contains("no-such-host.invalid"), "{text}");
+}
+
+#[test]
+fn a_refused_upgrade_ends_with_69_and_the_reason() {
+    let server = Running::refusing();
+    for scenario in ["echo", "storm"] {
+        let text = stderr_of(&[scenario, &server.url, "-c", "3"], 69);
+        assert!(text.contains("draft-02"), "{text}");
+    }
+}
+
+#[test]
+fn options_come_from_the_environment_too() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let mut command = command(&["echo", &server.url, "--json"]);
+    command.env("LOADGEN_MESSAGES", "30").env("LOADGEN_WARMUP", "0");
+    command.env("LOADGEN_CONNECTIONS", "3");
+    let output = command.output().expect("runs");
+    assert!(output.status.success(), "{output:?}");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["plan"]["connections"], 3);
+    assert_eq!(document["outcome"]["received"], 30);
+}
+
+#[test]
+fn a_pipe_gets_the_result_and_nothing_else() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let output = loadgen(&["echo", &server.url, "-n", "50", "--warmup", "0"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains("p99.99") && text.contains("messages/s"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+    assert!(output.stderr.is_empty(), "no progress in a pipe");
+}
+
+#[test]
+fn files_are_written_as_asked() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let directory = std::env::temp_dir().join(format!("loadgen-files-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("made");
+    let json = directory.join("run.json");
+    let hgrm = directory.join("run.hgrm");
+    let (json_path, hgrm_path) = (json.to_str().expect("UTF-8"), hgrm.to_str().expect("UTF-8"));
+    let output = loadgen(&[
+        "echo",
+        &server.url,
+        "-n",
+        "50",
+        "--warmup",
+        "0",
+        "-o",
+        json_path,
+        "--hgrm",
+        hgrm_path,
+        "--commit",
+        "abc123",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let document = std::fs::read_to_string(&json).expect("written");
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["commit"], "abc123");
+    let table = std::fs::read_to_string(&hgrm).expect("written");
+    assert!(table.contains("1/(1-Percentile)") && table.contains("Total count    =           50"));
+    std::fs::remove_dir_all(&directory).expect("removed");
+    let text = {
+        let missing = directory.join("gone").join("run.json");
+        let path = missing.to_str().expect("UTF-8");
+        stderr_of(&["echo", &server.url, "-n", "1", "--warmup", "0", "-o", path], 3)
+    };
+    assert!(text.contains("cannot write"), "{text}");
+}

@@ -1,0 +1,214 @@
+//! The echo scenario, against right and wrong servers.
+
+use std::time::Duration;
+
+use crate::servers::{Answer, Running};
+use crate::{command, document, number};
+
+#[test]
+fn a_closed_loop_counts_what_it_was_asked_for() {
+    let server = Running::echo(|_, _| Answer::Send);
+    for (payload, kind) in [("0", "--binary"), ("5", "--text"), ("64", "--text"), ("70000", "-q")] {
+        let (code, document) = document(&[
+            "echo",
+            &server.url,
+            "-c",
+            "7",
+            "-n",
+            "500",
+            "--warmup",
+            "50ms",
+            "--depth",
+            "3",
+            "-p",
+            payload,
+            kind,
+        ]);
+        let outcome = &document["outcome"];
+        assert_eq!(code, 0, "{document:#}");
+        assert_eq!(outcome["good"], true);
+        assert_eq!(outcome["received"], 500, "{payload} bytes");
+        assert_eq!(outcome["latency"]["count"], 500);
+        assert_eq!(outcome["handshake"]["count"], 7);
+        assert_eq!(outcome["connections_ended_unclean"], 0);
+        assert!(number(&outcome["warmup_latency"]["count"]) > 0.0, "a warm-up is recorded apart");
+        assert!(number(&outcome["latency"]["min_ns"]) > 0.0);
+        let (p50, max) = (&outcome["latency"]["p50_ns"], &outcome["latency"]["max_ns"]);
+        assert!(number(p50) <= number(max));
+    }
+}
+
+#[test]
+fn threads_share_the_connections() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let (code, document) = document(&[
+        "echo",
+        &server.url,
+        "-c",
+        "5",
+        "-t",
+        "3",
+        "-n",
+        "100",
+        "--warmup",
+        "0",
+        "--ramp",
+        "50ms",
+    ]);
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(document["outcome"]["received"], 100);
+    assert_eq!(document["outcome"]["connections_opened"], 5);
+    assert_eq!(document["cost"]["generator_cpu_ns"].as_array().map(Vec::len), Some(3));
+    assert!(number(&document["outcome"]["connected_in_ns"]) >= 40e6, "a ramp takes its time");
+}
+
+#[test]
+fn an_open_loop_keeps_its_schedule_and_tells_the_cost() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let pid = std::process::id().to_string();
+    let (code, document) = document(&[
+        "echo",
+        &server.url,
+        "-c",
+        "4",
+        "-r",
+        "1k/s",
+        "-d",
+        "500ms",
+        "--warmup",
+        "100ms",
+        "--pid",
+        &pid,
+        "--spin",
+        "20us",
+    ]);
+    let outcome = &document["outcome"];
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(outcome["offered"], 500);
+    assert_eq!(outcome["sent"], 500);
+    assert_eq!(outcome["latency"]["count"], 500);
+    assert_eq!(outcome["service"]["count"], 500);
+    assert_eq!(document["trust"]["lag"]["count"], 500);
+    let (latency, service) = (&outcome["latency"]["mean_ns"], &outcome["service"]["mean_ns"]);
+    assert!(number(latency) >= number(service), "{document:#}");
+    assert!(number(&document["cost"]["server_cpu_ns_per_message"]) > 0.0, "{document:#}");
+    assert!(outcome["latency"]["histogram_v2_base64"].as_str().is_some_and(|h| h.len() > 40));
+    let seconds = document["intervals"].as_array().expect("intervals");
+    assert_eq!(seconds.len(), 1);
+    assert_eq!(seconds[0]["received"], outcome["received"]);
+}
+
+#[test]
+fn a_stall_shows_in_the_latency_and_not_in_the_service_time() {
+    const STALL: Duration = Duration::from_millis(500);
+    let server = Running::echo(|seen, _| {
+        if seen == 100 {
+            // The server's thread stands still, as in a long collection of garbage.
+            std::thread::sleep(STALL);
+        }
+        Answer::Send
+    });
+    let arguments = ["echo", &server.url, "-d", "1500ms", "--warmup", "0", "-r", "200"];
+    let (code, document) = document(&[&arguments[..], &["--depth", "1"]].concat());
+    assert_eq!(code, 0, "{document:#}");
+    let outcome = &document["outcome"];
+    assert_eq!(outcome["latency"]["count"], 300);
+    // A third of all messages were due during the stall, and waited for half of it on average.
+    assert!(number(&outcome["latency"]["p90_ns"]) > 200e6, "{document:#}");
+    // One of them was in flight.
+    assert!(number(&outcome["service"]["p90_ns"]) < 200e6, "{document:#}");
+    assert!(number(&outcome["service"]["max_ns"]) >= 490e6, "{document:#}");
+    let notes = document["trust"]["notes"].to_string();
+    assert!(notes.contains("left late"), "{notes}");
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_ends_with_1() {
+    let server = Running::echo(|seen, bytes| {
+        if seen == 20 {
+            bytes[40] ^= 4;
+        }
+        Answer::Send
+    });
+    let (code, document) = document(&["echo", &server.url, "-n", "50", "--warmup", "0"]);
+    assert_eq!(code, 1, "{document:#}");
+    let wrong = &document["outcome"]["errors"]["wrong_payload"];
+    assert_eq!(wrong["count"], 1);
+    assert!(wrong["first"].as_str().is_some_and(|text| text.contains("byte 40 of 64")), "{wrong}");
+    assert_eq!(document["outcome"]["good"], false);
+    assert_eq!(document["outcome"]["received"], 49);
+}
+
+#[test]
+fn a_message_too_many_is_wrong() {
+    let server = Running::echo(|seen, _| if seen == 9 { Answer::Twice } else { Answer::Send });
+    let (code, document) = document(&["echo", &server.url, "-n", "10", "--warmup", "0"]);
+    assert_eq!(code, 1, "{document:#}");
+    assert_eq!(document["outcome"]["errors"]["wrong_payload"]["count"], 1, "{document:#}");
+}
+
+#[test]
+fn replies_that_do_not_come_are_counted() {
+    let server = Running::echo(|seen, _| if seen == 30 { Answer::Nothing } else { Answer::Send });
+    let (code, document) = document(&[
+        "echo",
+        &server.url,
+        "-r",
+        "200",
+        "-d",
+        "300ms",
+        "--warmup",
+        "0",
+        "--timeout",
+        "300ms",
+        "-p",
+        "4",
+    ]);
+    assert_eq!(code, 1, "{document:#}");
+    assert_eq!(document["outcome"]["errors"]["unanswered"]["count"], 1, "{document:#}");
+    assert_eq!(document["outcome"]["latency"]["count"], 59, "{document:#}");
+}
+
+#[test]
+fn a_connection_that_ends_is_an_error_and_the_others_go_on() {
+    let server = Running::echo(|seen, _| if seen == 30 { Answer::HangUp } else { Answer::Send });
+    let (code, document) =
+        document(&["echo", &server.url, "-c", "2", "-n", "100", "--warmup", "0"]);
+    assert_eq!(code, 1, "{document:#}");
+    let errors = &document["outcome"]["errors"];
+    assert_eq!(errors["closed"]["count"], 1, "{document:#}");
+    assert_eq!(errors["unanswered"]["count"], 1, "{document:#}");
+    assert_eq!(document["outcome"]["received"], 99, "{document:#}");
+}
+
+#[test]
+fn when_every_connection_has_ended_so_has_the_run() {
+    let server = Running::echo(|seen, _| if seen >= 30 { Answer::HangUp } else { Answer::Send });
+    let begin = std::time::Instant::now();
+    let (code, document) =
+        document(&["echo", &server.url, "-c", "2", "-d", "60s", "--warmup", "0"]);
+    assert_eq!(code, 1, "{document:#}");
+    assert!(begin.elapsed() < Duration::from_secs(30));
+    assert_eq!(document["outcome"]["errors"]["closed"]["count"], 2, "{document:#}");
+}
+
+#[test]
+fn a_signal_ends_the_run_and_the_result_is_written() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let mut command = command(&["echo", &server.url, "-c", "3", "-d", "60s", "--json"]);
+    let mut child =
+        command.args(["--warmup", "0"]).stdout(std::process::Stdio::piped()).spawn().expect("runs");
+    // Whenever it comes, the run ends; a little later there is something to tell.
+    std::thread::sleep(Duration::from_millis(500));
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("a kill command").success());
+    let mut text = String::new();
+    let mut stdout = child.stdout.take().expect("piped");
+    std::io::Read::read_to_string(&mut stdout, &mut text).expect("UTF-8");
+    let status = child.wait().expect("ended");
+    assert_eq!(status.code(), Some(130), "{text}");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("a whole document");
+    assert_eq!(document["outcome"]["interrupted"], true);
+    assert_eq!(document["outcome"]["errors_total"], 0, "{document:#}");
+    assert!(number(&document["outcome"]["received"]) > 0.0);
+}

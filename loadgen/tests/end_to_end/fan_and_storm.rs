@@ -1,0 +1,151 @@
+//! Broadcasts and storms.
+
+use crate::servers::{Answer, Running};
+use crate::{document, number};
+
+#[test]
+fn a_broadcast_reaches_everybody() {
+    let server = Running::relay(0);
+    for threads in ["1", "2"] {
+        let (code, document) = document(&[
+            "broadcast",
+            &server.url,
+            "-c",
+            "10",
+            "--publishers",
+            "3",
+            "--burst",
+            "4",
+            "-n",
+            "120",
+            "--warmup",
+            "50ms",
+            "-t",
+            threads,
+            "--text",
+        ]);
+        let outcome = &document["outcome"];
+        assert_eq!(code, 0, "{document:#}");
+        assert_eq!(outcome["sent"], 120);
+        // Each of 13 connections but the publisher itself.
+        assert_eq!(outcome["reach"]["expected"], 120 * 12);
+        assert_eq!(outcome["reach"]["received"], 120 * 12);
+        assert_eq!(outcome["received"], 120 * 12);
+        assert_eq!(outcome["latency"]["count"], 120 * 12);
+        assert!(number(&outcome["completion"]["count"]) >= 30.0, "{document:#}");
+        assert!(
+            number(&outcome["completion"]["max_ns"]) >= number(&outcome["latency"]["max_ns"]),
+            "{document:#}"
+        );
+    }
+}
+
+#[test]
+fn a_broadcast_on_a_schedule_is_complete() {
+    let server = Running::relay(0);
+    let (code, document) = document(&[
+        "broadcast",
+        &server.url,
+        "-c",
+        "5",
+        "-r",
+        "200",
+        "--burst",
+        "2",
+        "-d",
+        "500ms",
+        "--warmup",
+        "100ms",
+    ]);
+    let outcome = &document["outcome"];
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(outcome["sent"], 100);
+    assert_eq!(outcome["offered"], 500);
+    assert_eq!(outcome["reach"]["share"], 1.0);
+}
+
+#[test]
+fn lost_publications_show_in_the_reach() {
+    let server = Running::relay(10);
+    let (code, document) = document(&[
+        "broadcast",
+        &server.url,
+        "-c",
+        "4",
+        "-r",
+        "400",
+        "-d",
+        "500ms",
+        "--warmup",
+        "0",
+        "--timeout",
+        "500ms",
+    ]);
+    let outcome = &document["outcome"];
+    assert_eq!(code, 1, "{document:#}");
+    assert_eq!(outcome["sent"], 200);
+    assert_eq!(outcome["reach"]["expected"], 800);
+    assert_eq!(outcome["reach"]["received"], 720);
+    assert_eq!(outcome["errors"]["lost"]["count"], 80, "{document:#}");
+}
+
+#[test]
+fn publishers_that_hear_themselves_are_noticed() {
+    // An echo is the opposite of a broadcast.
+    let server = Running::echo(|_, _| Answer::Send);
+    let (code, document) = document(&[
+        "broadcast",
+        &server.url,
+        "-c",
+        "2",
+        "-r",
+        "100",
+        "-d",
+        "100ms",
+        "--warmup",
+        "0",
+        "--timeout",
+        "200ms",
+    ]);
+    let errors = &document["outcome"]["errors"];
+    assert_eq!(code, 1, "{document:#}");
+    assert_eq!(errors["duplicate"]["count"], 10, "{document:#}");
+    assert_eq!(errors["lost"]["count"], 20, "{document:#}");
+}
+
+#[test]
+fn a_storm_counts_whole_lives() {
+    let server = Running::relay(0);
+    let (code, document) =
+        document(&["storm", &server.url, "-c", "10", "-n", "300", "--warmup", "50ms"]);
+    let outcome = &document["outcome"];
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(outcome["received"], 300);
+    assert_eq!(outcome["handshake"]["count"], 300);
+    assert!(
+        number(&outcome["latency"]["mean_ns"]) > number(&outcome["handshake"]["mean_ns"]),
+        "a life is longer than its beginning: {document:#}"
+    );
+}
+
+#[test]
+fn a_storm_on_a_schedule_keeps_it() {
+    let server = Running::relay(0);
+    let (code, document) = document(&[
+        "storm",
+        &server.url,
+        "-c",
+        "20",
+        "-r",
+        "400",
+        "-d",
+        "500ms",
+        "--warmup",
+        "100ms",
+    ]);
+    let outcome = &document["outcome"];
+    assert_eq!(code, 0, "{document:#}");
+    assert_eq!(outcome["offered"], 200);
+    assert_eq!(outcome["sent"], 200);
+    assert_eq!(outcome["latency"]["count"], 200);
+}

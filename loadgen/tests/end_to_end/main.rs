@@ -1,0 +1,42 @@
+//! The program as its users run it: against servers in this process, and against one that shares
+//! no code with it.
+
+mod cli;
+mod echo;
+mod fan_and_storm;
+mod foreign;
+mod servers;
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Runs `loadgen` to its end. Every run of these tests bounds itself.
+fn loadgen(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("loadgen runs")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOADGEN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs it with `--json` and gives exit code and document.
+fn document(arguments: &[&str]) -> (i32, Value) {
+    let output = loadgen(&[arguments, &["--json"]].concat());
+    let parsed = serde_json::from_slice(&output.stdout);
+    let document: Value = parsed.unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(document["schema"], "ringbolt.loadgen/1");
+    (output.status.code().expect("no signal"), document)
+}
+
+/// A number of a document.
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("a number, not {value}"))
+}

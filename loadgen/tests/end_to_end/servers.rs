@@ -1,0 +1,134 @@
+//! Servers to run against: right ones, and ones that are wrong in one way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ringbolt::handshake::UpgradeRequest;
+use ringbolt::{Accept, CloseReason, Handler, Message, Reject, Server, Topic, WebSocket};
+
+/// A server on a free port, ended when dropped.
+pub(crate) struct Running {
+    server: Option<Server>,
+    pub(crate) url: String,
+}
+
+impl Running {
+    fn start<H: Handler<Data: 'static> + 'static>(
+        handler: impl Fn() -> H + Send + Clone + 'static,
+    ) -> Self {
+        let server = Server::builder().shards(1).start(move |_| handler()).expect("a free port");
+        let url = format!("ws://{}/room", server.address());
+        Self { server: Some(server), url }
+    }
+
+    /// Every message comes back as `change` makes it: it is told how many came before.
+    pub(crate) fn echo(change: fn(u64, &mut Vec<u8>) -> Answer) -> Self {
+        let seen = Arc::new(AtomicU64::new(0));
+        Self::start(move || Echo { change, seen: Arc::clone(&seen) })
+    }
+
+    /// Every message goes to the others of its topic; of each hundred messages the last `lost`
+    /// are not passed on.
+    pub(crate) fn relay(lost: u64) -> Self {
+        Self::start(move || Relay { lost, seen: 0 })
+    }
+
+    /// No upgrade is accepted.
+    pub(crate) fn refusing() -> Self {
+        Self::start(|| Refuse)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.drain(Duration::from_secs(1));
+            server.join().expect("an orderly end");
+        }
+    }
+}
+
+/// What a server does with a message.
+pub(crate) enum Answer {
+    Send,
+    Nothing,
+    Twice,
+    HangUp,
+}
+
+struct Echo {
+    change: fn(u64, &mut Vec<u8>) -> Answer,
+    seen: Arc<AtomicU64>,
+}
+
+impl Handler for Echo {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        let mut bytes = message.payload().to_vec();
+        let answer = (self.change)(self.seen.fetch_add(1, Ordering::Relaxed), &mut bytes);
+        let send = |ws: &mut WebSocket<'_, ()>| match message {
+            Message::Text(_) => {
+                let text = String::from_utf8(bytes.clone()).expect("still text");
+                ws.send(text.as_str()).expect("room");
+            }
+            Message::Binary(_) => ws.send(bytes.as_slice()).expect("room"),
+        };
+        match answer {
+            Answer::Send => send(ws),
+            Answer::Nothing => {}
+            Answer::Twice => {
+                send(ws);
+                send(ws);
+            }
+            Answer::HangUp => ws.end(),
+        }
+    }
+}
+
+struct Relay {
+    lost: u64,
+    seen: u64,
+}
+
+impl Handler for Relay {
+    type Data = (String, Option<Topic>);
+
+    fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
+        Ok(Accept::new((request.resource_name().to_owned(), None)))
+    }
+
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+        let name = ws.data().0.clone();
+        let topic = ws.topic(&name).expect("below the limit");
+        assert!(ws.subscribe(topic));
+        ws.data_mut().1 = Some(topic);
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
+        self.seen += 1;
+        if (self.seen - 1) % 100 < 100 - self.lost {
+            let topic = ws.data().1.expect("opened");
+            ws.publish(topic, message).expect("room");
+        }
+    }
+
+    fn on_close(&mut self, _: Self::Data, _: CloseReason) {}
+}
+
+struct Refuse;
+
+impl Handler for Refuse {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Err(Reject::FORBIDDEN)
+    }
+
+    fn on_message(&mut self, _: &mut WebSocket<'_, ()>, _: Message<'_>) {}
+}
