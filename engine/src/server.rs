@@ -275,9 +275,9 @@ impl Server {
     /// end.
     pub fn drain(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        for mailbox in &self.hub.mailboxes {
-            // A full mailbox is emptied within a turn.
-            while mailbox.post(Mail::Drain { deadline }).is_err() {
+        for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
+            // A full mailbox is emptied within a turn, unless the shard has ended.
+            while mailbox.post(Mail::Drain { deadline }).is_err() && !thread.is_finished() {
                 std::thread::yield_now();
             }
         }

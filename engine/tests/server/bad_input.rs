@@ -15,7 +15,7 @@ const STREAMS: u64 = 10_000;
 const THREADS: u64 = 4;
 
 /// `RINGBOLT_SEED` replays a run.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let chosen = std::env::var("RINGBOLT_SEED").ok().and_then(|text| text.parse().ok());
     chosen.unwrap_or_else(|| fastrand::u64(..))
 }

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod broadcast;
+mod chaos;
 mod chat;
 #[expect(dead_code, reason = "its `main` is not called")]
 #[path = "../../examples/chat.rs"]
