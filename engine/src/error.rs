@@ -100,7 +100,7 @@ impl StartError {
                  port; port 0 takes any free one"
             }
             io::ErrorKind::PermissionDenied => {
-                "choose a port of 1024 or above, or run with the right"
+                "choose a port of 1024 or above, or give the program CAP_NET_BIND_SERVICE"
             }
             io::ErrorKind::AddrNotAvailable => {
                 "choose an address of this machine; `ip addr` lists them"

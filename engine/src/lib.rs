@@ -1,5 +1,103 @@
 //! A thread-per-core WebSocket engine on io_uring.
+//!
+//! Ringbolt serves, and opens, WebSocket connections as described by
+//! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on Linux 6.1 or later. Each core runs
+//! one *shard*: a thread with its own ring, its own listening socket and its own connections. Shards
+//! share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
+//!
+//! ```text
+//!            kernel                         one shard, one thread
+//!  ┌──────────────────────────┐   ┌──────────────────────────────────────────┐
+//!  │ accept, receive ─────────┼──▶│ driver ──▶ handshake ──▶ frames ──▶ your │
+//!  │   into shared buffers    │   │   ▲                              handler │
+//!  │ send ◀───────────────────┼───┤   │      one send per connection    │    │
+//!  │   from where it lies     │   │   └──────────── and turn ◀──────────┘    │
+//!  └──────────────────────────┘   └──────────────────┬───────────────────────┘
+//!        one system call per turn                    │ publications, by mailbox
+//!                                                    ▼ the other shards
+//! ```
+//!
+//! A message that arrives in one read is lent to the handler out of the receive buffer, and an echo
+//! leaves from there, without a copy. In steady state nothing is allocated per message, and an idle
+//! connection costs less than 256 bytes besides the kernel's own.
+//!
+//! # Example
+//!
+//! Everybody who connects to the same resource name hears everybody else:
+//!
+//! ```
+//! use ringbolt::handshake::UpgradeRequest;
+//! use ringbolt::{Accept, Handler, Message, Reject, Server, Topic, WebSocket};
+//!
+//! struct Rooms;
+//!
+//! impl Handler for Rooms {
+//!     /// Kept with each connection.
+//!     type Data = (String, Option<Topic>);
+//!
+//!     fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
+//!         Ok(Accept::new((request.path().to_owned(), None)))
+//!     }
+//!
+//!     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+//!         let room = ws.data().0.clone();
+//!         match ws.topic(&room) {
+//!             Some(topic) if ws.subscribe(topic) => ws.data_mut().1 = Some(topic),
+//!             _ => ws.close(),
+//!         }
+//!     }
+//!
+//!     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
+//!         if let Some(topic) = ws.data().1
+//!             && ws.publish(topic, message).is_err()
+//!         {
+//!             // More waits in this room than the limits allow.
+//!             ws.close();
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::builder().bind("127.0.0.1:0".parse()?).shards(1).start(|_| Rooms)?;
+//! println!("listening on {}", server.address());
+//! // Until somebody says so; `drain` closes every connection properly.
+//! # let patience = std::time::Duration::from_millis(10);
+//! server.drain(patience);
+//! println!("{}", server.join()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//!
+//! - **Servers** ([`Server`]) and **clients by the thousand** ([`Clients`]) on the same loop; and the
+//!   protocol alone, without I/O, for programs that bring their own sockets ([`conn`], [`handshake`],
+//!   [`wire`]).
+//! - **Topics**: a publication is encoded once and delivered to every other subscriber on all shards;
+//!   [`Publisher`] and [`Remote`] do the same from any thread.
+//! - **Backpressure**: a send that would exceed a limit is refused as [`Full`] and
+//!   [`Handler::on_drain`] tells when there is room; a connection whose peer does not read is not read
+//!   from; a slow subscriber is closed or misses messages, and every miss is counted
+//!   ([`SlowConsumer`]).
+//! - **Limits** on everything that a peer can make grow ([`Config`]): messages, frames, fragments,
+//!   control frames, heads, connections, topics, queues; and timeouts for the opening handshake,
+//!   silence and the closing handshake, with keep-alive pings.
+//! - **An end**: [`Server::drain`] stops accepting, closes every connection with the closing
+//!   handshake, and cuts what is left at its deadline.
+//! - **Numbers**: [`Server::snapshot`] counts connections, messages, drops, broken rules by kind and
+//!   what the ring did ([`metrics`]).
+//!
+//! # What it is not
+//!
+//! It speaks neither RFC 6455, which today's browsers use, nor TLS, and negotiates no extension:
+//! draft-02 has none. It runs on Linux only, and where io_uring is forbidden it says so and does not
+//! start ([`StartError`]); there is no slower second way. Callbacks run on the shard's thread and must
+//! not block.
+//!
+//! Which test holds which rule of the draft is written in `CONFORMANCE.md` beside this crate.
 
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 pub mod config;
 pub mod conn;
@@ -27,15 +125,3 @@ pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
 pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos};
 pub use sys::socket::raise_file_limit;
-
-/// What the benches need of the insides: the driver, to measure it with nothing on top. No part of
-/// the promised interface.
-#[doc(hidden)]
-pub mod bench {
-    pub use crate::driver::uring::{Uring, serve_machine};
-    pub use crate::hub::Mailbox;
-    pub use crate::shard::machine::{Action, Machine, Next, Want};
-    pub use crate::shard::send::{Piece, Transmit};
-    pub use crate::shard::table::GENERATION_MASK;
-    pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
-}

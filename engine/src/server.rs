@@ -32,6 +32,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Shard<'a> {
     index: usize,
+    hub: &'a Arc<Hub>,
     topics: &'a mut shard::topics::Topics,
 }
 
@@ -40,6 +41,13 @@ impl Shard<'_> {
     #[must_use]
     pub const fn index(&self) -> usize {
         self.index
+    }
+
+    /// Publishes to every subscriber of every shard, for handlers that have something to say while
+    /// no connection is at hand, as in `on_close`. No lock is taken.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher { hub: Arc::clone(self.hub) }
     }
 
     /// The topic of this name, held open for the shard's life. `None` at the limit `max_topics`.
@@ -171,6 +179,12 @@ impl Drop for EndOnPanic {
     }
 }
 
+/// Pins the calling thread to a CPU; `false` if the process may not use that one.
+fn pin(id: usize) -> bool {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.into_iter().find(|core| core.id == id).is_some_and(core_affinity::set_for_current)
+}
+
 fn run_shard<H: Handler>(
     place: Place,
     listener: Listener,
@@ -180,7 +194,7 @@ fn run_shard<H: Handler>(
     let report = |outcome| drop(started.send(outcome));
     let _guard = EndOnPanic(place.index);
     if let Some(id) = place.cpu
-        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+        && !pin(id)
     {
         report(Err(StartError::new(
             StartErrorKind::Cpu,
@@ -192,7 +206,7 @@ fn run_shard<H: Handler>(
     }
     let ring = place.settings.ring.clone();
     let mut topics = shard::topics::Topics::new(place.settings.max_topics);
-    let handler = factory(&mut Shard { index: place.index, topics: &mut topics });
+    let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
     let machine =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)
@@ -261,9 +275,9 @@ impl Server {
     /// end.
     pub fn drain(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        for mailbox in &self.hub.mailboxes {
-            // A full mailbox is emptied within a turn.
-            while mailbox.post(Mail::Drain { deadline }).is_err() {
+        for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
+            // A full mailbox is emptied within a turn, unless the shard has ended.
+            while mailbox.post(Mail::Drain { deadline }).is_err() && !thread.is_finished() {
                 std::thread::yield_now();
             }
         }

@@ -425,9 +425,19 @@ impl<M: Machine> Uring<M> {
         if quiet {
             return self.release(id);
         }
-        // A receive would outlive the socket's closing (its bytes would still land in our memory);
-        // shutting down ends it and a slow send.
-        self.ring.shutdown(socket, id, Shutdown::Both)
+        // A receive would outlive the socket's closing (its bytes would still land in our memory):
+        // it ends first. Cancelling it costs little, and the close sends our FIN; the kernel hands
+        // a shutdown to a thread of its own, so that is for what cannot be cancelled by name.
+        match connection.armed {
+            Armed::As(want @ (Want::Small | Want::Large | Want::LargeOnce))
+                if !connection.sending =>
+            {
+                connection.armed = Armed::Cancelling(want);
+                self.ring.cancel_receive(id)
+            }
+            Armed::Cancelling(_) if !connection.sending => Ok(()),
+            _ => self.ring.shutdown(socket, id, Shutdown::Both),
+        }
     }
 
     /// Closes the socket if the kernel owns nothing else, and frees the slot.

@@ -45,7 +45,7 @@ impl<A: Application> Shard<A> {
             // for that a little (AMB-14, CTL-07).
             State::Closed => {
                 let ending = match slot.side.outbound.role() {
-                    Role::Server => Ending::Fin,
+                    Role::Server => Ending::Last,
                     Role::Client => Ending::Await,
                 };
                 self.finish(id, CloseReason::Clean, ending);
@@ -81,6 +81,10 @@ impl<A: Application> Shard<A> {
             }
             Ending::Fin => {
                 self.requested.push(Action::Shutdown(id));
+                self.schedule(id);
+            }
+            Ending::Last => {
+                self.requested.push(Action::Close(id));
                 self.schedule(id);
             }
             Ending::Await => self.schedule(id),
@@ -137,6 +141,9 @@ impl<A: Application> Shard<A> {
     /// Everything that waited on the connection has left.
     pub(super) fn drained(&mut self, id: ConnectionId, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
+        if slot.ending == Ending::Last {
+            self.requested.push(Action::Close(id));
+        }
         if slot.ending == Ending::Fin {
             self.requested.push(Action::Shutdown(id));
             if slot.half_closed {

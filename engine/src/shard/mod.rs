@@ -298,7 +298,8 @@ impl<A: Application> Machine for Shard<A> {
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
-        if error.is_none() && slot.ending == Ending::Fin && slot.side.send.waiting() > 0 {
+        let leaving = matches!(slot.ending, Ending::Fin | Ending::Last);
+        if error.is_none() && leaving && slot.side.send.waiting() > 0 {
             // It may still be reading; `drained` goes on, or the close timeout.
             return;
         }
@@ -340,6 +341,7 @@ impl<A: Application> Machine for Shard<A> {
         }
         let wake = self.run_application(turn, now);
         self.forward_publications();
+        self.world.topics.release_unused();
         self.read_mail(turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
@@ -358,12 +360,13 @@ impl<A: Application> Machine for Shard<A> {
 
     fn poll_action(&mut self) -> Option<Action> {
         while let Some(action) = self.due.pop_front() {
-            if let Action::Shutdown(id) = action {
+            if let Action::Shutdown(id) | Action::Close(id) = action
+                && let Some(slot) = self.table.find(id)
+                && slot.ending != Ending::Now
+                && slot.side.send.waiting() > 0
+            {
                 // What a slow reader has not taken yet goes first; `drained` asks again.
-                let waits = self.table.find(id).is_some_and(|slot| slot.side.send.waiting() > 0);
-                if waits {
-                    continue;
-                }
+                continue;
             }
             return Some(action);
         }
@@ -372,6 +375,10 @@ impl<A: Application> Machine for Shard<A> {
 
     fn released(&mut self, id: ConnectionId) {
         self.table.remove(id);
+        if self.drain.is_some() && self.table.len() == 0 {
+            // The last one: nothing else would wake the loop to see it.
+            self.due.push_back(Action::Exit);
+        }
     }
 
     fn mailbox(&self) -> Option<&Mailbox> {

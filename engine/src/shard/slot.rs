@@ -16,6 +16,8 @@ pub(crate) enum Ending {
     No,
     /// We will close TCP first: what is queued leaves, then our end, then we wait for the peer's.
     Fin,
+    /// We close TCP as soon as what is queued has left; the peer has nothing more to say.
+    Last,
     /// The peer will close TCP first; we wait for it.
     Await,
     /// At once.

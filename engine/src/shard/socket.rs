@@ -150,6 +150,9 @@ impl<D> WebSocket<'_, D> {
     }
 
     /// The topic of this name on this shard, made if need be. `None` at the limit `max_topics`.
+    ///
+    /// A topic that was made here and that nobody has subscribed to or published to by the end of
+    /// the turn is gone again.
     pub fn topic(&mut self, name: &str) -> Option<Topic> {
         self.world.topics.open(name, false)
     }

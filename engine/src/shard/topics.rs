@@ -88,6 +88,8 @@ pub(crate) struct Topics {
     queue: std::collections::VecDeque<u32>,
     /// Topics with publications that other shards have not been told of.
     unforwarded: Vec<u32>,
+    /// Topics made in this turn, which nobody may come to need.
+    fresh: Vec<u32>,
 }
 
 impl Topics {
@@ -99,6 +101,7 @@ impl Topics {
             max,
             queue: std::collections::VecDeque::new(),
             unforwarded: Vec::new(),
+            fresh: Vec::new(),
         }
     }
 
@@ -131,11 +134,19 @@ impl Topics {
             }
         };
         self.states[index as usize].name = Some(Arc::clone(&name));
+        self.fresh.push(index);
         match self.by_name.entry(name) {
             Entry::Vacant(entry) => *entry.insert(index),
             Entry::Occupied(entry) => *entry.get(),
         }
         .into()
+    }
+
+    /// Forgets what was made in the last turn and is not needed: no subscriber's end would.
+    pub(crate) fn release_unused(&mut self) {
+        while let Some(index) = self.fresh.pop() {
+            self.release(index);
+        }
     }
 
     /// Forgets a topic that nobody needs.
@@ -351,3 +362,6 @@ pub(crate) struct Slice {
     pub(crate) to: usize,
     pub(crate) batch: Batch,
 }
+
+#[cfg(test)]
+mod tests;

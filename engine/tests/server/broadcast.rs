@@ -389,3 +389,26 @@ fn many_topics_at_once_keep_to_themselves() {
         (40..=80).contains(&server.snapshot().topics)
     });
 }
+
+#[test]
+fn a_full_mailbox_refuses_and_what_it_took_is_delivered() {
+    // covers: CONF-03
+    let server = Running::new(
+        Server::builder().shards(1).config(config().with(|config| config.mailbox_entries = 2)),
+        || Rooms { remotes: None },
+    );
+    let mut client = join(&server, "/full");
+    let publisher = server.publisher();
+    let (mut taken, mut refused) = (0, 0);
+    while refused == 0 || taken == 0 {
+        match publisher.publish("/full", &*format!("number {taken}")) {
+            Ok(()) => taken += 1,
+            Err(_) => refused += 1,
+        }
+        assert!(taken < 1_000_000, "it never fills");
+    }
+    for n in 0..taken {
+        client.expect_text(&format!("number {n}"));
+    }
+    sync(&mut client);
+}

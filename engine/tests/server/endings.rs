@@ -495,6 +495,22 @@ fn a_drain_says_close_to_everyone_and_cuts_who_does_not_answer() {
 }
 
 #[test]
+fn a_drain_is_over_as_soon_as_the_last_connection_is() {
+    // covers: CTL-07
+    let server = echo(1, config());
+    let mut client = Client::connect(server.address(), "/");
+    let begun = Instant::now();
+    server.drain(Duration::from_secs(60));
+    client.expect(CLOSE, b"");
+    client.send(&frame(CLOSE, b""));
+    client.expect_end();
+    drop(client);
+    let end = server.end(Duration::from_secs(60));
+    assert!(begun.elapsed() < Duration::from_secs(4), "took {:?}", begun.elapsed());
+    assert_eq!(closed(&end, "clean"), 1, "{end}");
+}
+
+#[test]
 fn a_drain_without_patience_ends_at_once_whatever_is_under_way() {
     let server = echo(2, config());
     let clients: Vec<_> = (0..50)

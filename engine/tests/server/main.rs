@@ -5,7 +5,15 @@
     reason = "what these tests send is short, and a cut length would fail them"
 )]
 
+mod bad_input;
 mod broadcast;
+mod chaos;
+mod chat;
+#[expect(dead_code, reason = "its `main` is not called")]
+#[path = "../../examples/chat.rs"]
+mod chat_example;
 mod echo;
 mod endings;
+#[cfg(feature = "cli")]
+mod process;
 mod support;

@@ -235,6 +235,12 @@ impl Deref for Running {
     }
 }
 
+impl From<Server> for Running {
+    fn from(server: Server) -> Self {
+        Self(Some(server))
+    }
+}
+
 impl Running {
     pub(crate) fn new<H: Handler + 'static>(
         builder: Builder,

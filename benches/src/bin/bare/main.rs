@@ -1,4 +1,4 @@
-//! Servers without a protocol: the floor under the engine.
+//! Servers without a protocol: the floor under the engine; and the clients that measure both.
 //!
 //! Each answers the opening handshake of draft-02, so that the same client can drive it, and from
 //! then on moves bytes without looking at them: no frames are read, nothing is counted, no timer
@@ -10,6 +10,7 @@
 mod drive;
 mod epoll;
 mod ring;
+mod storm;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -19,16 +20,16 @@ use clap::{Args, Parser, Subcommand};
 
 use ring::Receive;
 
-/// Servers without a protocol, to compare the engine with.
+/// Servers without a protocol, to compare the engine with, and the clients that drive both.
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
 struct Command {
     #[command(subcommand)]
-    server: Server,
+    command: Verb,
 }
 
 #[derive(Subcommand)]
-enum Server {
+enum Verb {
     /// Sends back what arrives: the engine's driver with nothing on top
     RingEcho {
         #[command(flatten)]
@@ -75,8 +76,11 @@ enum Server {
         epoll: Epoll,
     },
     /// Drives an echo or a fan-out server and prints what a message cost it
-    #[command(hide = true)]
     Drive(drive::Drive),
+    /// Connects, upgrades and closes without end, and prints what a connection cost the server
+    ///
+    /// It sends the same request each time and demands the same answer.
+    Storm(storm::Storm),
 }
 
 /// Where a server listens and runs.
@@ -120,16 +124,21 @@ enum Work {
 
 impl Place {
     fn pin(&self) -> Result<(), String> {
-        match self.cpu {
-            Some(id) if !core_affinity::set_for_current(core_affinity::CoreId { id }) => {
-                Err(format!("cannot run on CPU {id}: it does not exist or may not be used"))
-            }
-            _ => Ok(()),
-        }
+        pin(self.cpu)
     }
 
     const fn spin(&self) -> Duration {
         Duration::from_micros(self.spin)
+    }
+}
+
+/// Runs this thread on one CPU, if one is given.
+fn pin(cpu: Option<usize>) -> Result<(), String> {
+    match cpu {
+        Some(id) if !core_affinity::set_for_current(core_affinity::CoreId { id }) => {
+            Err(format!("cannot run on CPU {id}: it does not exist or may not be used"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -139,15 +148,14 @@ fn announce(address: SocketAddr) {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Command::parse().server {
-        Server::Drive(drive) => drive::run(drive),
-        Server::RingEcho { place, ring } => ring::serve(&place, &ring, Work::Echo, 0),
-        Server::RingFanout { place, ring, slice } => {
-            ring::serve(&place, &ring, Work::Fanout, slice)
-        }
-        Server::RingAccept { place, ring } => ring::serve(&place, &ring, Work::Accept, 0),
-        Server::EpollEcho { place, epoll } => epoll::serve(&place, &epoll, Work::Echo),
-        Server::EpollFanout { place, epoll } => epoll::serve(&place, &epoll, Work::Fanout),
-        Server::EpollAccept { place, epoll } => epoll::serve(&place, &epoll, Work::Accept),
+    match Command::parse().command {
+        Verb::Drive(drive) => drive::run(drive),
+        Verb::Storm(storm) => storm::run(&storm),
+        Verb::RingEcho { place, ring } => ring::serve(&place, &ring, Work::Echo, 0),
+        Verb::RingFanout { place, ring, slice } => ring::serve(&place, &ring, Work::Fanout, slice),
+        Verb::RingAccept { place, ring } => ring::serve(&place, &ring, Work::Accept, 0),
+        Verb::EpollEcho { place, epoll } => epoll::serve(&place, &epoll, Work::Echo),
+        Verb::EpollFanout { place, epoll } => epoll::serve(&place, &epoll, Work::Fanout),
+        Verb::EpollAccept { place, epoll } => epoll::serve(&place, &epoll, Work::Accept),
     }
 }

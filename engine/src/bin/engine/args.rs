@@ -62,7 +62,10 @@ pub(crate) enum Command {
 /// The flags that both servers take.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:port; port 0 takes a free one
+    // As a doc comment the address would be a link.
+    #[arg(
+        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:9002; port 0 takes a free one"
+    )]
     #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub(crate) listen: String,
 

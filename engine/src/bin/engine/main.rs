@@ -9,7 +9,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::Cli;
 use settings::Settings;
@@ -18,7 +18,11 @@ use settings::Settings;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (mode, args) = Cli::parse().command.into_parts();
+    // The rule that names the variables is in the help; each one again would drown the flags.
+    let command =
+        Cli::command().mut_subcommands(|command| command.mut_args(|flag| flag.hide_env(true)));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
+    let (mode, args) = cli.command.into_parts();
     match Settings::new(mode, args) {
         Ok(settings) => serve::run(&settings),
         Err(e) => serve::fail(format_args!("{e}"), USAGE),

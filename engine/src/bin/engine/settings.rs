@@ -70,6 +70,14 @@ impl Settings {
                  --ping-interval 0 if that is meant"
             ));
         }
+        for (flag, time) in [
+            ("--handshake-timeout", times.handshake_timeout),
+            ("--close-timeout", times.close_timeout),
+        ] {
+            if time.0.is_zero() {
+                return contradiction(format!("{flag} 0 leaves no time at all"));
+            }
+        }
         let policy = policy(args.policy)?;
         let config = Config::new().with(|config| {
             config.limits = limits;

@@ -1,0 +1,145 @@
+//! One connection's way in and out, without a shard: whole in place, and put together from pieces.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringbolt::bench::halves;
+use ringbolt::conn::{Assembly, Event, Inbound, Limits, Message, Outbound, Output};
+use ringbolt::wire::{FrameHeader, HEADER_MAX, Opcode, hybi02};
+
+/// Bytes of a read in pieces: one small receive buffer.
+const PIECE: usize = 4096;
+
+/// Sends nowhere, and lends the same memory again and again, as a turn of the engine does.
+#[derive(Default)]
+struct Sink {
+    spare: Option<Box<Assembly>>,
+    bytes: usize,
+}
+
+impl Output for Sink {
+    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+        self.bytes += header.len() + payload.len();
+    }
+
+    fn take_assembly(&mut self) -> Box<Assembly> {
+        self.spare.take().unwrap_or_default()
+    }
+
+    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+        assembly.clear();
+        self.spare = Some(assembly);
+    }
+}
+
+fn frame(opcode: Opcode, payload: usize) -> Vec<u8> {
+    let mut header = [0; HEADER_MAX];
+    let len = hybi02::encode(FrameHeader::whole(opcode, payload as u64), &mut header);
+    let mut frame = header[..len].to_vec();
+    frame.resize(len + payload, b'x');
+    frame
+}
+
+/// Reads some bytes; how many bytes of messages were in them, each sent back if `echoed`.
+fn read(
+    (inbound, outbound): &mut (Inbound, Outbound),
+    limits: &Limits,
+    input: &mut [u8],
+    sink: &mut Sink,
+    echoed: bool,
+) -> usize {
+    let mut bytes = 0;
+    let mut events = inbound.receive(limits, input);
+    while let Some(event) = events.next_event(outbound, sink) {
+        if let Event::Message(message, _) = event {
+            bytes += message.payload().len();
+            if echoed {
+                outbound.message(message, sink);
+            }
+        }
+    }
+    bytes
+}
+
+/// A batch of messages whole in one read, as a busy connection brings them.
+fn in_place(c: &mut Criterion) {
+    let limits = Limits::default();
+    for (kind, opcode) in [("binary", Opcode::Binary), ("text", Opcode::Text)] {
+        let mut group = c.benchmark_group(format!("in place/{kind}"));
+        for size in [0, 64, 125, 126, 1024, 4000, 16_384] {
+            let mut input = frame(opcode, size);
+            group.throughput(Throughput::Elements(1));
+            group.bench_with_input(BenchmarkId::from_parameter(size), &size, |b, &size| {
+                let mut halves = halves();
+                let mut sink = Sink::default();
+                b.iter(|| {
+                    let bytes = read(&mut halves, &limits, &mut input, &mut sink, false);
+                    assert_eq!(bytes, size);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// Decode, event and the answer's header per message of 64 bytes: all that the protocol adds.
+fn echo(c: &mut Criterion) {
+    let limits = Limits::default();
+    let mut group = c.benchmark_group("echo");
+    for count in [1, 16, 60] {
+        let mut input = frame(Opcode::Binary, 64).repeat(count);
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_with_input(BenchmarkId::new("64 bytes, per read", count), &count, |b, _| {
+            let mut halves = halves();
+            let mut sink = Sink::default();
+            b.iter(|| read(&mut halves, &limits, &mut input, &mut sink, true));
+        });
+    }
+    group.finish();
+}
+
+/// Messages that span reads.
+fn in_pieces(c: &mut Criterion) {
+    let limits = Limits::default();
+    let mut group = c.benchmark_group("in pieces of 4 KiB");
+    for size in [16_384, 1 << 20] {
+        let mut input = frame(Opcode::Binary, size);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(size), &size, |b, &size| {
+            let mut halves = halves();
+            let mut sink = Sink::default();
+            b.iter(|| {
+                let pieces = input.chunks_mut(PIECE);
+                let bytes: usize =
+                    pieces.map(|piece| read(&mut halves, &limits, piece, &mut sink, false)).sum();
+                assert_eq!(bytes, size);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A message cut into frames by the sender, and put together again.
+fn fragmented(c: &mut Criterion) {
+    struct Wire(Vec<u8>);
+    impl Output for Wire {
+        fn frame(&mut self, header: &[u8], payload: &[u8]) {
+            self.0.extend_from_slice(header);
+            self.0.extend_from_slice(payload);
+        }
+    }
+    let limits = Limits::default();
+    let payload = vec![b'x'; 16_384];
+    let fragment = std::num::NonZeroUsize::new(1024).expect("not zero");
+    let mut wire = Wire(Vec::new());
+    halves().1.fragmented(Message::Binary(&payload), fragment, &mut wire);
+    let mut group = c.benchmark_group("fragments of 1 KiB");
+    group.throughput(Throughput::Bytes(payload.len() as u64));
+    group.bench_function("16384", |b| {
+        let mut halves = halves();
+        let mut sink = Sink::default();
+        b.iter(|| read(&mut halves, &limits, &mut wire.0, &mut sink, false));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, in_place, echo, in_pieces, fragmented);
+criterion_main!(benches);

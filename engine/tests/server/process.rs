@@ -1,0 +1,446 @@
+//! The program `engine` as its users meet it: what it prints, what signals do, how it fails.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::{CLOSE, Client, PATIENCE, TEXT, frame, request, wait_until};
+
+const ENGINE: &str = env!("CARGO_BIN_EXE_engine");
+
+/// The program, running; what it says on stderr is gathered.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    log: mpsc::Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Program {
+    fn start(args: &str) -> Self {
+        let mut command = Command::new(ENGINE);
+        command.args(args.split_whitespace());
+        Self::spawn(command)
+    }
+
+    /// The same under a limit of open files.
+    fn start_with_files(files: u32, args: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files} && exec {ENGINE} {args}"));
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (send, log) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("one line");
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.strip_suffix('\n'));
+        let Some(address) = address else {
+            panic!("the first line is {line:?}; it said {:?}", log.iter().collect::<Vec<_>>())
+        };
+        let address = address.parse().expect("an address");
+        thread::spawn(move || {
+            let mut rest = String::new();
+            drop(stdout.read_to_string(&mut rest));
+            assert_eq!(rest, "", "one line on stdout and no more");
+        });
+        Self { child, address, log, heard: Vec::new() }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("kill is there");
+        assert!(sent.success(), "it still runs");
+    }
+
+    /// The next line of the log that contains `text`.
+    #[track_caller]
+    fn logged(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => self.heard.push(line),
+                Err(_) => panic!("no line with `{text}` in {:#?}", self.heard),
+            }
+        }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs the program to its end: exit code, stdout and stderr.
+fn run(args: &str) -> (i32, String, String) {
+    let output = Command::new(ENGINE)
+        .args(args.split_whitespace())
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
+}
+
+fn counter(line: &str, name: &str) -> u64 {
+    let value = line.split(' ').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+    value.unwrap_or_else(|| panic!("no {name} in {line}")).parse().expect("a number")
+}
+
+#[test]
+fn it_says_where_it_listens_serves_counts_and_ends_on_sigterm() {
+    // covers: CTL-07, CLOSE-09
+    let mut engine = Program::start("echo --listen 127.0.0.1:0 --shards 2");
+    let start = engine.logged("start mode=echo");
+    for part in ["shards=2", "driver=io_uring", "kernel=", "open_files=", "connections="] {
+        assert!(start.contains(part), "{part} in {start}");
+    }
+    assert!(start.contains(&format!("address={}", engine.address)), "{start}");
+    assert_eq!(start.as_bytes().get(19), Some(&b'.'), "a time in front: {start}");
+    let mut client = Client::connect(engine.address, "/");
+    client.expect_alive();
+    engine.signal("USR1");
+    let counters = engine.logged("counters open=1");
+    assert_eq!(counter(&counters, "messages_in"), 1);
+    engine.signal("TERM");
+    client.expect(CLOSE, b"");
+    client.send(&frame(CLOSE, b""));
+    client.expect_end();
+    drop(client);
+    let end = engine.logged("end open=0");
+    assert_eq!(counter(&end, "closed_clean"), 1, "{end}");
+    assert_eq!(engine.wait().code(), Some(0));
+    assert!(TcpStream::connect(engine.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_drain_is_cut_at_its_deadline() {
+    // covers: CLOSE-08
+    let mut engine = Program::start("echo --shards 1 --drain 300ms");
+    let mut rude = Client::connect(engine.address, "/");
+    rude.expect_alive();
+    let begun = Instant::now();
+    engine.signal("INT");
+    rude.expect(CLOSE, b"");
+    rude.expect_end();
+    assert_eq!(engine.wait().code(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(300), "cut after {:?}", begun.elapsed());
+    let end = engine.logged("end open=0");
+    assert_eq!(counter(&end, "closed_timed_out"), 1, "{end}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let mut engine = Program::start("echo --shards 1 --drain 1h");
+        let mut rude = Client::connect(engine.address, "/");
+        engine.signal("TERM");
+        rude.expect(CLOSE, b"");
+        engine.logged("drain signal=SIGTERM");
+        engine.signal(name);
+        assert_eq!(engine.wait().code(), Some(code));
+    }
+}
+
+#[test]
+fn a_closed_stdout_does_not_kill_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    // Its reader has gone before it writes.
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(format!("exec {ENGINE} echo --shards 1 --listen {address} >&-"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    wait_until("it listens", || TcpStream::connect(address).is_ok());
+    Client::connect(address, "/").expect_alive();
+    child.kill().expect("it still runs");
+    child.wait().expect("ended");
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_error() {
+    let engine = Program::start("echo --shards 1");
+    for args in ["echo --shards 1", "broadcast --shards 2"] {
+        let (code, stdout, stderr) = run(&format!("{args} --listen {}", engine.address));
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        for part in [&*engine.address.to_string(), "in use", "To cure it", "ss -ltnp"] {
+            assert!(stderr.contains(part), "{part} in {stderr}");
+        }
+    }
+    let mut client = Client::connect(engine.address, "/");
+    client.expect_alive();
+}
+
+#[test]
+fn wrong_flags_are_explained() {
+    let rows = [
+        ("echo --max-message 1x", "--max-message"),
+        ("echo --idle-timeout 10", "10s"),
+        ("echo --shards 2 --cpus 0", "--cpus"),
+        ("echo --cpus 3-1", "backwards"),
+        ("echo --slow-consumer maybe", "drop"),
+        ("echo --max-frame 2m", "--max-message"),
+        ("echo --listen nonsense", "--listen nonsense"),
+        ("echo --spin-budget 101", "0..=100"),
+        ("echo --handshake-timeout 0", "--handshake-timeout"),
+        ("", "Usage"),
+        ("ehco", "echo"),
+    ];
+    for (args, part) in rows {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, &*stdout), (2, ""), "{args}: {stderr}");
+        assert!(stderr.contains(part), "{args}: {stderr}");
+    }
+}
+
+#[test]
+fn an_address_or_a_cpu_that_is_not_there_is_one_clear_error() {
+    for (args, part) in [("echo --listen 192.0.2.1:0", "ip addr"), ("echo --cpus 4000", "CPU 4000")]
+    {
+        let (code, _, stderr) = run(args);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(part) && stderr.contains("To cure it"), "{stderr}");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    let (code, long, _) = run("echo --help");
+    assert_eq!(code, 0);
+    for part in
+        ["Examples:", "Units:", "Signals:", "Exit codes:", "[default: 1MiB]", "ENGINE_MAX_MESSAGE"]
+    {
+        assert!(long.contains(part), "{part} in {long}");
+    }
+    let (_, short, _) = run("echo -h");
+    assert!(short.len() < long.len() && !short.contains("Exit codes"), "{short}");
+    assert_eq!(run("--version").0, 0);
+}
+
+#[test]
+fn the_environment_sets_flags_and_the_command_line_wins() {
+    let mut command = Command::new(ENGINE);
+    command.args(["echo", "--max-message", "2k"]);
+    command.env("ENGINE_SHARDS", "1").env("ENGINE_MAX_MESSAGE", "9k");
+    command.env("ENGINE_MAX_FRAME", "1k").env("ENGINE_ALLOW_ORIGIN", "http://a,http://example.com");
+    let mut engine = Program::spawn(command);
+    let start = engine.logged("start");
+    for part in ["shards=1", "max_message=2KiB", "max_frame=1KiB"] {
+        assert!(start.contains(part), "{part} in {start}");
+    }
+    Client::connect(engine.address, "/").expect_alive();
+}
+
+#[test]
+fn hosts_origins_and_subprotocols_are_checked_where_that_was_asked_for() {
+    // covers: HS-S-10, HS-S-11, HS-S-12, SEC-02, AMB-12
+    let engine = Program::start(
+        "echo --shards 1 --allow-host example.com --allow-origin http://example.com \
+         --subprotocol chat",
+    );
+    Client::connect(engine.address, "/").expect_alive();
+    let good = String::from_utf8(request("/")).expect("text");
+    let refused = [
+        good.replace("Host: example.com", "Host: evil.example"),
+        good.replace("Origin: http://example.com", "Origin: http://evil.example"),
+        good.replace("Origin: http://example.com\r\n", ""),
+        good.replace("Upgrade: WebSocket", "Upgrade: WebSocket\r\nSec-WebSocket-Protocol: mail"),
+    ];
+    for request in &refused {
+        let mut client = Client::raw(engine.address);
+        client.send(request.as_bytes());
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 4"), "{request} got {head}");
+    }
+    let spoken =
+        good.replace("Upgrade: WebSocket", "Upgrade: WebSocket\r\nSec-WebSocket-Protocol: chat");
+    let mut client = Client::raw(engine.address);
+    client.send(spoken.as_bytes());
+    assert!(client.head().contains("Sec-WebSocket-Protocol: chat\r\n"));
+    // And without being asked, everybody may come, even without an origin.
+    let engine = Program::start("echo --shards 1");
+    for request in &refused[..3] {
+        let mut client = Client::raw(engine.address);
+        client.send(request.as_bytes());
+        client.finish_opening();
+        client.expect_alive();
+    }
+}
+
+#[test]
+fn broadcast_goes_by_resource_name() {
+    let engine = Program::start("broadcast --shards 2");
+    let mut in_a: Vec<_> = (0..8).map(|_| Client::connect(engine.address, "/a?x=1")).collect();
+    let mut in_b = Client::connect(engine.address, "/a?x=2");
+    in_b.text("to nobody");
+    // A subscription is made before the handshake's answer leaves, so nobody misses this.
+    in_a[0].text("to the others");
+    for client in &mut in_a[1..] {
+        client.expect_text("to the others");
+    }
+    in_a[1].text("back");
+    in_a[0].expect_text("back");
+}
+
+/// Runs the program where the kernel answers `io_uring_setup` with this error.
+fn run_without_io_uring(errno: i32) -> (i32, String) {
+    const SANDBOX: &str = "
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x50000 | int(sys.argv[1])),
+        (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *i) for i in code))
+class Prog(ctypes.Structure):
+    _fields_ = [('len', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+prog = Prog(len(code), ctypes.addressof(program))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(prog), 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[2], sys.argv[2:])
+";
+    let output = Command::new("python3")
+        .args(["-c", SANDBOX, &errno.to_string(), ENGINE, "echo", "--shards", "1"])
+        .output()
+        .expect("python3 is there, as for the interop tests");
+    assert!(output.stdout.is_empty(), "it does not claim to listen");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    (output.status.code().expect("no signal"), stderr)
+}
+
+#[test]
+fn a_sandbox_without_io_uring_is_named_with_its_remedy() {
+    for (errno, cause) in [
+        (libc::EPERM, "forbidden here"),
+        (libc::ENOSYS, "has no io_uring"),
+        (libc::EINVAL, "Linux 6.1"),
+        (libc::ENOMEM, "locked memory"),
+    ] {
+        let (code, stderr) = run_without_io_uring(errno);
+        assert_eq!(code, 69, "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains(cause) && stderr.contains("To cure it"), "{stderr}");
+    }
+}
+
+/// Fills the server until it takes no more; those it has taken work, and it takes others again when
+/// some have gone.
+fn out_of_files(args: &str) {
+    let mut engine = Program::start_with_files(40, args);
+    let mut taken: Vec<Client> = Vec::new();
+    // One more than there can be; who finds no place waits in the backlog or is dropped.
+    let mut outside = Vec::new();
+    while outside.is_empty() {
+        assert!(taken.len() < 60, "nothing limits it");
+        let mut client = Client::raw(engine.address);
+        client.try_send(&request("/"));
+        client.stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        match std::io::Read::read(&mut &client.stream, &mut [0; 1]) {
+            Ok(1) => {
+                client.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                let head = client.head();
+                assert!(head.starts_with("TTP/1.1 101 "), "{head}");
+                client.take(16).expect("an answer");
+                taken.push(client);
+            }
+            _ => outside.push(client),
+        }
+    }
+    assert!(taken.len() >= 15, "only {}", taken.len());
+    for client in &mut taken {
+        client.expect_alive();
+    }
+    engine.signal("USR1");
+    let counters = engine.logged("counters");
+    assert!(counter(&counters, "ring_accept_failures") > 0, "{counters}");
+    // Room again: newcomers are served, after the pause at the latest.
+    drop(outside);
+    for client in taken.drain(..10) {
+        client.close();
+    }
+    wait_until("it accepts again", || {
+        let Ok(stream) = TcpStream::connect(engine.address) else { return false };
+        drop(stream);
+        let mut client = Client::raw(engine.address);
+        client.stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        client.try_send(&request("/"));
+        matches!(std::io::Read::read(&mut &client.stream, &mut [0; 1]), Ok(1))
+    });
+    for client in &mut taken {
+        client.expect_alive();
+    }
+    engine.signal("TERM");
+    for client in &mut taken {
+        client.expect(CLOSE, b"");
+    }
+    drop(taken);
+    assert_eq!(engine.wait().code(), Some(0));
+}
+
+#[test]
+fn out_of_direct_descriptors_only_newcomers_suffer() {
+    // covers: SEC-05
+    out_of_files("echo --shards 1");
+}
+
+#[test]
+fn out_of_open_files_only_newcomers_suffer() {
+    // covers: SEC-05
+    out_of_files("echo --shards 1 --no-direct-descriptors");
+}
+
+#[test]
+fn a_full_shard_refuses_and_counts() {
+    // covers: SEC-05
+    let mut engine = Program::start("echo --shards 1 --max-connections 5");
+    let mut taken: Vec<_> = (0..5).map(|_| Client::connect(engine.address, "/")).collect();
+    let mut refused = Client::raw(engine.address);
+    refused.expect_end();
+    for client in &mut taken {
+        client.expect_alive();
+    }
+    engine.signal("USR1");
+    let counters = engine.logged("counters");
+    assert_eq!((counter(&counters, "refused"), counter(&counters, "open")), (1, 5));
+    taken.pop().expect("five").close();
+    wait_until("there is room again", || {
+        let mut client = Client::raw(engine.address);
+        client.try_send(&[request("/"), frame(TEXT, b"x")].concat());
+        client.take(1).is_some()
+    });
+}
