@@ -27,7 +27,8 @@ pub(crate) struct Tally(Box<[Count]>);
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Count {
-    published: AtomicU64,
+    /// Deliveries that its publications should have: to those that were connected at the time.
+    expected: AtomicU64,
     delivered: AtomicU64,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Broadcast {
     /// Deliveries that the tally has not been told of, by publisher.
     delivered: Vec<u64>,
     news: bool,
-    /// Deliveries that each publication is to have.
+    /// Deliveries that the next publication is to have: connections but one.
     audience: u64,
     worker: usize,
     workers: usize,
@@ -119,7 +120,7 @@ impl Broadcast {
             return false;
         }
         publisher.next = publisher.next.wrapping_add(1);
-        self.tally.0[publisher.number].published.fetch_add(1, Ordering::Relaxed);
+        self.tally.0[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
         desk.record.sent(sent, &desk.window);
         true
     }
@@ -137,6 +138,7 @@ impl Broadcast {
             // Its end has been counted as an error.
             return;
         };
+        self.audience = desk.control.sum(|gauge| &gauge.live).saturating_sub(1);
         let at = desk.clock.read();
         let due = due.unwrap_or(at);
         self.publishers[index].last = due;
@@ -166,8 +168,8 @@ impl Broadcast {
     /// Deliveries that a publisher's publications still lack.
     fn missing(&self, number: usize) -> u64 {
         let count = &self.tally.0[number];
-        let wanted = count.published.load(Ordering::Relaxed) * self.audience;
-        wanted.saturating_sub(count.delivered.load(Ordering::Relaxed))
+        let delivered = count.delivered.load(Ordering::Relaxed);
+        count.expected.load(Ordering::Relaxed).saturating_sub(delivered)
     }
 
     /// The next bursts of a closed loop: of the publishers whose last has arrived everywhere.
@@ -221,8 +223,7 @@ impl Scenario for Broadcast {
         Lane { number, expected: vec![0; self.tally.0.len()].into_boxed_slice() }
     }
 
-    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        self.audience = desk.control.sum(|gauge| &gauge.opened).saturating_sub(1);
+    fn begin(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
         if let Pace::Open { rate, .. } = self.fan.traffic.pace {
             let turns = (self.worker as u64, self.workers as u64);
             let lanes = self.publishers.len() as u64;

@@ -120,7 +120,7 @@ impl Outcome {
                 "{limiter} limited the run: only {:.1} % of the offered rate was reached",
                 achieved * 100.0
             ));
-        } else if busy && plan.spin.is_zero() && plan.rate().is_none() {
+        } else if busiest > BUSY && plan.spin.is_zero() && plan.rate().is_none() {
             verdicts.push(format!(
                 "a generator thread was busy for {:.0} % of the window: the rate may be the \
                  generator's limit, not the server's; add --threads, or set a --rate",

@@ -24,7 +24,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 impl Progress {
     pub(crate) fn new(plan: &Plan) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let wanted = std::io::stderr().is_terminal() && !plan.output.quiet && !dumb;
+        // A document on the same terminal stands alone.
+        let document = plan.output.json && std::io::stdout().is_terminal();
+        let wanted = std::io::stderr().is_terminal() && !plan.output.quiet && !dumb && !document;
         let bar = wanted.then(|| {
             let length = match plan.window.length {
                 Length::Time(time) => plan.window.warmup + time,

@@ -78,18 +78,32 @@ impl Storm {
         match self.stage {
             Stage::Waiting => self.wait(fleet, now),
             Stage::Running => self.run(fleet, now),
-            Stage::Ending(until) => {
-                if fleet.is_empty() || now >= until {
-                    let missing = self.active;
-                    self.desk.error(Class::Unanswered, missing, || {
-                        "the handshakes had not ended in time".to_owned()
-                    });
-                    fleet.stop();
-                }
-                // No callback tells that the last socket is gone.
-                until.min(now + SETTLING)
-            }
+            Stage::Ending(until) => self.end(fleet, now, until),
         }
+    }
+
+    /// Waits for what is under way, and starts what was due in the window and found no room.
+    fn end(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos, until: Nanos) -> Nanos {
+        self.start(fleet);
+        if (fleet.is_empty() && !self.is_behind()) || now >= until {
+            let missing = self.active;
+            self.desk.error(Class::Unanswered, missing, || {
+                "the handshakes had not ended in time".to_owned()
+            });
+            while self.is_behind() {
+                self.schedule.as_mut().map(Schedule::take);
+                self.desk.error(Class::NotSent, 1, || "there was no room in time".to_owned());
+            }
+            fleet.stop();
+        }
+        // No callback tells that the last socket is gone.
+        until.min(now + SETTLING)
+    }
+
+    /// Whether a connection that was due in the window has not been started.
+    fn is_behind(&self) -> bool {
+        let due = self.schedule.as_ref().and_then(Schedule::due);
+        due.is_some_and(|due| due < self.desk.window.end)
     }
 
     fn wait(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {

@@ -89,6 +89,26 @@ fn a_refused_upgrade_ends_with_69_and_the_reason() {
 }
 
 #[test]
+fn the_opening_handshake_says_what_it_is_told_to() {
+    let server = Running::demanding("http://example.com", "session=1; role=x");
+    let fields = [
+        ["--origin", "http://example.com"],
+        ["--cookie", "session=1; role=x"],
+        ["--protocol", "chat"],
+    ];
+    let run = |fields: &[[&str; 2]]| {
+        let arguments = ["echo", &server.url, "-n", "5", "--warmup", "0"];
+        loadgen(&[&arguments[..], fields.as_flattened()].concat()).status.code()
+    };
+    assert_eq!(run(&fields), Some(0));
+    for missing in 0..fields.len() {
+        let mut rest = fields.to_vec();
+        rest.remove(missing);
+        assert_eq!(run(&rest), Some(69), "without {:?}", fields[missing]);
+    }
+}
+
+#[test]
 fn options_come_from_the_environment_too() {
     let server = Running::echo(|_, _| Answer::Send);
     let mut command = command(&["echo", &server.url, "--json"]);

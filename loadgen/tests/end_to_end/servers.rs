@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringbolt::handshake::UpgradeRequest;
-use ringbolt::{Accept, CloseReason, Handler, Message, Reject, Server, Topic, WebSocket};
+use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
+use ringbolt::{Accept, CloseReason, Config, Handler, Message, Reject, Server, Topic, WebSocket};
 
 /// A server on a free port, ended when dropped.
 pub(crate) struct Running {
@@ -17,7 +17,10 @@ impl Running {
     fn start<H: Handler<Data: 'static> + 'static>(
         handler: impl Fn() -> H + Send + Clone + 'static,
     ) -> Self {
-        let server = Server::builder().shards(1).start(move |_| handler()).expect("a free port");
+        let policy = ServerPolicy::new().subprotocols(["chat"]);
+        let config = Config::new().with(|config| config.policy = policy);
+        let builder = Server::builder().shards(1).config(config);
+        let server = builder.start(move |_| handler()).expect("a free port");
         let url = format!("ws://{}/room", server.address());
         Self { server: Some(server), url }
     }
@@ -32,6 +35,11 @@ impl Running {
     /// are not passed on.
     pub(crate) fn relay(lost: u64) -> Self {
         Self::start(move || Relay { lost, seen: 0 })
+    }
+
+    /// Only clients with this origin and cookie that speak "chat" are accepted.
+    pub(crate) fn demanding(origin: &'static str, cookie: &'static str) -> Self {
+        Self::start(move || Demand { origin, cookie })
     }
 
     /// No upgrade is accepted.
@@ -131,4 +139,29 @@ impl Handler for Refuse {
     }
 
     fn on_message(&mut self, _: &mut WebSocket<'_, ()>, _: Message<'_>) {}
+}
+
+struct Demand {
+    origin: &'static str,
+    cookie: &'static str,
+}
+
+impl Handler for Demand {
+    type Data = ();
+
+    fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        let has = |name, value: &str| request.field(name) == Some(value.as_bytes());
+        if has("Origin", self.origin)
+            && has("Cookie", self.cookie)
+            && request.subprotocols().eq(["chat"])
+        {
+            Ok(Accept::new(()))
+        } else {
+            Err(Reject::FORBIDDEN)
+        }
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        ws.send(message).expect("room");
+    }
 }
