@@ -415,12 +415,11 @@ impl Ring {
         if self.spin.wasted * 100 > SPIN_WINDOW * self.spin.budget_percent {
             return Ok(wait);
         }
-        self.enter(Wait::No)?;
         loop {
             let queue = self.ring.submission();
-            let taskrun = queue.taskrun();
+            let due = !queue.is_empty() || queue.taskrun();
             drop(queue);
-            if taskrun {
+            if due {
                 self.enter(Wait::No)?;
             }
             if !self.ring.completion().is_empty() || ready() {
