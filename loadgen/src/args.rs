@@ -85,7 +85,7 @@ pub(crate) struct BroadcastArgs {
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Connections that may exist at once [suffixes: k, m]
+    /// Connections under way at once [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,

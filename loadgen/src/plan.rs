@@ -167,6 +167,11 @@ impl Plan {
         if index < sharing { (total + sharing - 1 - index) / sharing } else { 0 }
     }
 
+    /// Files that the run has open at once.
+    pub(crate) const fn files(&self) -> u64 {
+        files(self.connections, self.threads.len())
+    }
+
     /// The rate of an open loop: messages, publications or connections per second.
     pub(crate) fn rate(&self) -> Option<f64> {
         match &self.scenario {
@@ -408,10 +413,15 @@ fn threads(
         .collect())
 }
 
+/// Files that so many connections and threads open, and some to spare.
+const fn files(connections: u64, threads: usize) -> u64 {
+    connections + 8 * threads as u64 + 64
+}
+
 /// Says how many files may be open.
 fn check_files(connections: u64, threads: usize) -> Result<u64, Failure> {
     let limit = ringbolt::raise_file_limit();
-    let needed = connections + 8 * threads as u64 + 64;
+    let needed = files(connections, threads);
     if needed <= limit {
         return Ok(limit);
     }

@@ -13,14 +13,17 @@ use crate::control::NEVER;
 use crate::desk::{Desk, nanos};
 use crate::pace::{Nanos, Schedule};
 use crate::record::{Class, Record, Sent};
-use crate::worker::Report;
+use crate::worker::{Report, SETTLING};
 
 /// Opens and closes connections.
 #[derive(Debug)]
 pub(crate) struct Storm {
     desk: Desk,
-    /// Connections that may exist at once.
-    slots: usize,
+    /// Connections that may be under way at once.
+    slots: u64,
+    /// Sockets that may exist at once: those whose closing handshake is done wait for the server's
+    /// end of TCP.
+    sockets: u64,
     stage: Stage,
     schedule: Option<Schedule>,
     started: u64,
@@ -47,15 +50,20 @@ pub(crate) struct Attempt {
 
 /// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
 const PAUSE: Nanos = 10_000_000;
+/// Sockets per slot that may wait for the server's end of TCP.
+const LINGERING: u64 = 3;
 /// Failures without a single success after which there is no point in going on.
 const HOPELESS: u64 = 8;
 
 impl Storm {
     pub(crate) fn new(desk: Desk) -> Self {
         let slots = desk.plan.share(desk.plan.connections, desk.worker);
+        let threads = desk.plan.threads.len() as u64;
+        let spare = desk.plan.file_limit.saturating_sub(desk.plan.files());
         Self {
             desk,
-            slots: usize::try_from(slots).unwrap_or(usize::MAX),
+            slots,
+            sockets: slots + (slots * LINGERING).min(spare / threads),
             stage: Stage::Waiting,
             schedule: None,
             started: 0,
@@ -78,7 +86,8 @@ impl Storm {
                     });
                     fleet.stop();
                 }
-                until
+                // No callback tells that the last socket is gone.
+                until.min(now + SETTLING)
             }
         }
     }
@@ -96,26 +105,30 @@ impl Storm {
         self.desk.begin(now);
         let plan = &self.desk.plan;
         let turns = (self.desk.worker as u64, plan.threads.len() as u64);
-        self.schedule = plan
-            .rate()
-            .map(|rate| Schedule::new(begin, rate, plan.connections, turns, self.slots as u64));
+        self.schedule =
+            plan.rate().map(|rate| Schedule::new(begin, rate, plan.connections, turns, self.slots));
         self.run(fleet, now)
     }
 
     fn run(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
-        if self.desk.turn(now) {
+        let over = self.desk.turn(now);
+        // Also when the window is over: what was due in it and is late is started all the same.
+        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
+        if over {
             let until = now + 2 * nanos(self.desk.plan.timeout);
             self.stage = Stage::Ending(until);
             return now;
         }
-        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
         self.desk.note_done(now, || self.active, true);
         self.desk.next(now, due)
     }
 
     /// Starts what is due and has room; says when to come again.
     fn start(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Option<Nanos> {
-        while fleet.len() < self.slots {
+        while self.active < self.slots {
+            if fleet.len() as u64 >= self.sockets {
+                return Some(self.desk.clock.stamp() + SETTLING);
+            }
             let at = self.desk.clock.stamp();
             let due = match &self.schedule {
                 Some(schedule) => schedule.due()?,
@@ -124,11 +137,10 @@ impl Storm {
             if due > at {
                 return Some(due);
             }
-            if due >= self.desk.window.end || !self.desk.may_send(at) {
-                return None;
-            }
-            if let Some(schedule) = &mut self.schedule {
-                schedule.take();
+            match &mut self.schedule {
+                Some(schedule) if due < self.desk.window.end => drop(schedule.take()),
+                None if self.desk.may_send(at) => {}
+                _ => return None,
             }
             let plan = &self.desk.plan;
             let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;

@@ -167,8 +167,8 @@ fn config(plan: &Plan) -> Config {
     })
 }
 
-/// How often to look whether everything has been answered.
-const SETTLING: Nanos = 1_000_000;
+/// How often to look whether everything has been answered, or closed.
+pub(crate) const SETTLING: Nanos = 1_000_000;
 /// Longest wait for the answer to a Close, and for the server's end of TCP after it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -198,7 +198,8 @@ impl<S: Scenario> Worker<S> {
                 if fleet.is_empty() || now >= until {
                     fleet.stop();
                 }
-                Some(until)
+                // No callback tells that the last socket is gone.
+                Some(until.min(now + SETTLING))
             }
         }
     }
@@ -224,12 +225,14 @@ impl<S: Scenario> Worker<S> {
     }
 
     fn run(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>, now: Nanos) -> Option<Nanos> {
-        if self.desk.turn(now) {
+        let over = self.desk.turn(now);
+        // Also when the window is over: what was due in it and is late is sent all the same.
+        let due = self.scenario.turn(&mut self.desk, fleet);
+        if over {
             let until = now.saturating_add(nanos(self.desk.plan.timeout));
             self.stage = Stage::Settling(until);
             return self.settle(fleet, now, until);
         }
-        let due = self.scenario.turn(&mut self.desk, fleet);
         let Self { desk, scenario, .. } = self;
         desk.note_done(now, || scenario.in_flight(), desk.live > 0);
         Some(self.desk.next(now, due))
