@@ -275,7 +275,7 @@ impl Scenario for Broadcast {
         *expected = number.wrapping_add(1);
         self.delivered[publisher] += 1;
         self.news = true;
-        // Nobody tells when it left the publisher; service time is not known here.
+        // When it left its publisher is not known here (`Tells::Lag`).
         desk.reply(Sent { due, at: due }, now);
     }
 

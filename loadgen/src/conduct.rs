@@ -184,7 +184,7 @@ impl Conductor {
 
     /// Waits for the workers and merges what they measured.
     fn collect(mut self, threads: Vec<Thread>, edges: &Edges) -> Result<Outcome, Failure> {
-        let mut merged = Record::new(self.plan.rate().is_some());
+        let mut merged = Record::new(self.plan.tells());
         for thread in threads {
             match thread.join() {
                 Ok(Ok(record)) => merged.merge(record),

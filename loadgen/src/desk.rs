@@ -56,13 +56,13 @@ impl Desk {
             Length::Messages(n) => Some(plan.quota(n, worker)),
             Length::Time(_) => None,
         };
-        let paced = plan.rate().is_some();
+        let tells = plan.tells();
         Self {
             clock: BatchClock::new(control.clock),
             plan,
             control,
             worker,
-            record: Record::new(paced),
+            record: Record::new(tells),
             window: NEVER..NEVER,
             ids: Vec::new(),
             quota,

@@ -190,3 +190,93 @@ const STARVED: f64 = 0.02;
 const ACHIEVED: f64 = 0.99;
 /// Lag below this is not worth a word.
 const LAG_FLOOR: Nanos = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{Outcome, Reach};
+    use crate::args::Cli;
+    use crate::plan::Plan;
+    use crate::record::{Class, Record, Sent};
+
+    const MS: u64 = 1_000_000;
+
+    fn plan(options: &[&str]) -> Plan {
+        let words = [&["loadgen", "echo", "ws://127.0.0.1:9/", "-t", "1"], options].concat();
+        Plan::new(Cli::parse_from(words).command).expect("a plan")
+    }
+
+    /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it
+    /// before it was sent; the thread ran `cpu` and waited `waited` of it.
+    fn outcome(plan: &Plan, lag: u64, cpu: u64, waited: u64) -> Outcome {
+        let mut record = Record::new(plan.tells());
+        for due in (0..1000).map(|ms| ms * MS) {
+            let sent = Sent { due, at: due + lag };
+            record.sent(sent, &(0..1000 * MS));
+            record.answered(sent, due + 100_000, &(0..1000 * MS));
+        }
+        record.cpu = vec![cpu];
+        record.waited = vec![waited];
+        Outcome {
+            record,
+            elapsed: 1000 * MS,
+            offered: plan.rate().map(|_| 1000),
+            reach: None,
+            dialling: 0,
+            server: None,
+            intervals: Vec::new(),
+            interrupted: false,
+            started: 0,
+        }
+    }
+
+    #[test]
+    fn a_run_that_nothing_speaks_against_has_no_notes() {
+        let open = plan(&["-r", "1000"]);
+        let good = outcome(&open, 5_000, 500 * MS, 10 * MS);
+        assert_eq!(good.verdicts(&open), Vec::<String>::new());
+        assert!(good.is_good() && !good.is_void());
+        assert_eq!(good.achieved(), Some(1.0));
+        assert!((good.rate() - 1000.0).abs() < 1e-9);
+        assert_eq!(good.generator_nanos(), Some(500_000.0));
+    }
+
+    #[test]
+    fn the_limiter_is_named() {
+        let (closed, open) = (plan(&[]), plan(&["-r", "2000"]));
+        let said = |outcome: &Outcome, plan: &Plan| outcome.verdicts(plan).join("\n");
+        let busy = outcome(&closed, 0, 970 * MS, 0);
+        assert!(said(&busy, &closed).contains("the generator's limit"));
+        let mut behind = outcome(&open, 5_000, 500 * MS, 0);
+        behind.offered = Some(2000);
+        assert!(said(&behind, &open).contains("the server limited the run: only 50.0 %"));
+        behind.record.cpu = vec![980 * MS];
+        assert!(said(&behind, &open).contains("the generator limited the run"));
+        let late = outcome(&open, 60_000, 500 * MS, 0);
+        assert!(said(&late, &open).contains("left late, 60.0 µs at p99"), "{}", said(&late, &open));
+        assert!(said(&late, &open).contains("waited for earlier ones"));
+        let starved = outcome(&open, 5_000, 500 * MS, 100 * MS);
+        assert!(said(&starved, &open).contains("waited for a CPU for 10 %"));
+    }
+
+    #[test]
+    fn one_error_spoils_a_run_and_one_in_a_hundred_voids_it() {
+        let plan = plan(&[]);
+        let mut outcome = outcome(&plan, 0, 0, 0);
+        outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+        assert!(!outcome.is_good() && !outcome.is_void());
+        assert!(crate::text::summary(&plan, &outcome).contains("messages/s"));
+        outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+        assert!(outcome.is_void());
+        let text = crate::text::summary(&plan, &outcome);
+        assert!(text.contains("No result") && !text.contains("messages/s"), "{text}");
+        assert!(text.contains("20 unanswered, the first: no reply"), "{text}");
+    }
+
+    #[test]
+    fn reach_is_received_per_expected() {
+        assert_eq!(Reach { expected: 200, received: 150 }.share(), Some(0.75));
+        assert_eq!(Reach { expected: 0, received: 0 }.share(), None);
+    }
+}

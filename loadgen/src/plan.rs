@@ -15,6 +15,7 @@ use crate::args::{
 use crate::broadcast;
 use crate::failure::Failure;
 use crate::pace::{Nanos, Schedule};
+use crate::record::Tells;
 use crate::source::Sources;
 
 /// A run.
@@ -182,6 +183,16 @@ impl Plan {
                     Pace::Closed { .. } => None,
                 }
             }
+        }
+    }
+
+    /// What the run can tell of each message.
+    pub(crate) fn tells(&self) -> Tells {
+        match (&self.scenario, self.rate()) {
+            (_, None) => Tells::Latency,
+            // Subscribers do not know when a publication left.
+            (Scenario::Broadcast(_), Some(_)) => Tells::Lag,
+            (_, Some(_)) => Tells::Service,
         }
     }
 

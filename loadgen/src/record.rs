@@ -142,11 +142,21 @@ impl Errors {
     }
 }
 
+/// What is known of a message beside its latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// Nothing: in a closed loop it is due when it is sent.
+    Latency,
+    /// How late it was sent, in an open loop.
+    Lag,
+    /// Also how long the reply took from there.
+    Service,
+}
+
 /// Everything that one worker, or all together, measured.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Whether messages are due at times of their own: an open loop.
-    paced: bool,
+    tells: Tells,
     /// From when a message was due to its reply; messages due in the window.
     pub(crate) latency: Times,
     /// From the actual send to the reply.
@@ -177,9 +187,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(paced: bool) -> Self {
+    pub(crate) fn new(tells: Tells) -> Self {
         Self {
-            paced,
+            tells,
             latency: Times::new(),
             service: Times::new(),
             lag: Times::new(),
@@ -220,7 +230,7 @@ impl Record {
     pub(crate) fn sent(&mut self, sent: Sent, window: &Range<Nanos>) {
         if window.contains(&sent.due) {
             self.sent += 1;
-            if self.paced {
+            if self.tells != Tells::Latency {
                 self.lag.record(sent.at.saturating_sub(sent.due));
             }
         }
@@ -232,7 +242,7 @@ impl Record {
         let latency = now.saturating_sub(sent.due);
         if window.contains(&sent.due) {
             self.latency.record(latency);
-            if self.paced && sent.at != sent.due {
+            if self.tells == Tells::Service {
                 self.service.record(now.saturating_sub(sent.at));
             }
         } else if sent.due < window.start {
@@ -249,4 +259,81 @@ impl Record {
 pub(crate) struct Sent {
     pub(crate) due: Nanos,
     pub(crate) at: Nanos,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, Errors, LONGEST, Record, Sent, Tells, Times};
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_stall_counts_from_when_messages_were_due() {
+        // Due every 10 ms from 0; from 100 ms to 300 ms the server answers nothing and one message
+        // is in flight; each takes 1 ms else, one after the other.
+        let mut record = Record::new(Tells::Service);
+        let window = 0..1000 * MS;
+        let mut free = 0;
+        for due in (0..1000).step_by(10).map(|ms| ms * MS) {
+            let at = due.max(free);
+            let sent = Sent { due, at };
+            free = if (100 * MS..300 * MS).contains(&at) { 300 * MS } else { at + MS };
+            record.sent(sent, &window);
+            record.answered(sent, free, &window);
+        }
+        assert_eq!((record.sent, record.received, record.latency.len()), (100, 100, 100));
+        // The message at 100 ms took 200 ms; the 19 behind it and the catching up are late.
+        let near = |is: u64, ms: u64| is.abs_diff(ms * MS) <= ms * MS / 1000 + 1;
+        assert!(near(record.latency.max(), 200), "{}", record.latency.max());
+        assert!(near(record.service.max(), 200));
+        assert!(near(record.latency.percentile(50.0), 1));
+        assert!(near(record.service.percentile(98.0), 1));
+        // The n-th behind it is due 10 n ms later and waits n ms for those before: 200 - 9 n. Ten
+        // of a hundred are above the 90th percentile, and that is n = 10.
+        assert!(near(record.latency.percentile(90.0), 110), "{}", record.latency.percentile(90.0));
+        assert!(near(record.lag.max(), 190));
+    }
+
+    #[test]
+    fn what_was_due_in_the_warm_up_stays_there() {
+        let mut record = Record::new(Tells::Latency);
+        let window = 100..200;
+        for (due, now) in [(50, 60), (90, 110), (150, 160), (190, 260), (210, 220)] {
+            let sent = Sent { due, at: due };
+            record.sent(sent, &window);
+            record.answered(sent, now, &window);
+        }
+        assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
+        assert_eq!(record.received, 2, "replies of the window are those that came in it");
+        assert!(record.service.is_empty() && record.lag.is_empty(), "a closed loop has none");
+    }
+
+    #[test]
+    fn times_keep_three_digits_and_saturate() {
+        let mut times = Times::new();
+        for time in [0, 1, 1_234_567, 59_990_000_000, LONGEST + 1, u64::MAX] {
+            times.record(time);
+        }
+        assert_eq!((times.len(), times.saturated(), times.min()), (6, 2, 1));
+        let third = times.percentile(50.0);
+        assert!(third.abs_diff(1_234_567) <= 1_235, "{third}");
+        assert!(times.max().abs_diff(LONGEST) <= LONGEST / 1000);
+        let mut twice = times.clone();
+        twice.merge(&times);
+        assert_eq!((twice.len(), twice.saturated()), (12, 4));
+    }
+
+    #[test]
+    fn errors_keep_their_first_example() {
+        let mut errors = Errors::default();
+        errors.add(Class::Closed, 2, || "first".to_owned());
+        errors.add(Class::Lost, 0, || unreachable!("nothing happened"));
+        let mut others = Errors::default();
+        others.add(Class::Closed, 3, || "second".to_owned());
+        others.add(Class::Connect, 1, || "third".to_owned());
+        errors.merge(others);
+        let all: Vec<_> = errors.iter().collect();
+        assert_eq!(all, [(Class::Connect, 1, "third"), (Class::Closed, 5, "first")]);
+        assert_eq!(errors.total(), 6);
+    }
 }
