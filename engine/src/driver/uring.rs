@@ -107,8 +107,9 @@ impl<M: Machine> Uring<M> {
             if self.exit {
                 break;
             }
-            // Parked receives are armed again as soon as this turn's buffers are back.
-            let busy = next.busy || !self.parked.is_empty();
+            // Some completions may wait for this round; parked receives are armed again as soon as
+            // this turn's buffers are back.
+            let busy = next.busy || !self.batch.is_empty() || !self.parked.is_empty();
             let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
             let wait = match deadline {
                 _ if busy => Wait::No,

@@ -379,12 +379,15 @@ impl Ring {
         self.small.refill();
         self.large.refill();
         self.push_turn(turn, socket)?;
-        let wait = if self.spin.limit.is_zero() || wait == Wait::No {
-            wait
+        if self.spin.limit.is_zero() || wait == Wait::No {
+            self.enter(wait)?;
         } else {
-            self.look(wait, ready)?
-        };
-        self.enter(wait)?;
+            // What was found was submitted for, too: the loop below enters if anything is left.
+            let wait = self.look(wait, ready)?;
+            if wait != Wait::No {
+                self.enter(wait)?;
+            }
+        }
         loop {
             self.reap(out);
             // A failure's completion may wait behind a full queue: the verdict on inline sends
@@ -412,12 +415,11 @@ impl Ring {
         if self.spin.wasted * 100 > SPIN_WINDOW * self.spin.budget_percent {
             return Ok(wait);
         }
-        self.enter(Wait::No)?;
         loop {
             let queue = self.ring.submission();
-            let taskrun = queue.taskrun();
+            let due = !queue.is_empty() || queue.taskrun();
             drop(queue);
-            if taskrun {
+            if due {
                 self.enter(Wait::No)?;
             }
             if !self.ring.completion().is_empty() || ready() {

@@ -228,3 +228,27 @@ fn the_loop_serves_its_mail_under_any_load() {
         reading.join().expect("no panic");
     }
 }
+
+#[test]
+fn what_arrives_while_a_large_turn_leaves_is_not_forgotten() {
+    let server = Running::new(
+        Server::builder().shards(1).config(config().with(|config| {
+            config.max_outbound_bytes = 8 << 20;
+            config.idle_timeout = Duration::ZERO;
+            config.ping_interval = Duration::ZERO;
+        })),
+        Chaos::default,
+    );
+    let mut clients: Vec<_> =
+        (0..60).map(|_| crate::support::Client::connect(server.address(), "/")).collect();
+    let orders = frame(TEXT, b"send");
+    for _ in 0..10 {
+        for client in &mut clients {
+            client.send(&orders);
+        }
+        // Nobody sends anything before everybody was answered: nothing else wakes the shard.
+        for client in &mut clients {
+            assert_eq!(client.frame().payload.len(), 300_000);
+        }
+    }
+}
