@@ -34,6 +34,9 @@ pub(super) struct Connection {
     pub(super) armed: Armed,
     /// A slow send is in flight.
     pub(super) sending: bool,
+    /// Shutdowns in flight. The kernel hands them to a thread of its own, which looks the socket up
+    /// by its number: until they are done the number must not be anybody else's.
+    pub(super) shutdowns: u8,
     /// The receive waits for buffers.
     pub(super) parked: bool,
     /// The peer has closed its side, or the receive failed: never armed again.
@@ -47,6 +50,7 @@ impl Connection {
         phase: Phase::Free,
         armed: Armed::No,
         sending: false,
+        shutdowns: 0,
         parked: false,
         deaf: false,
     };
@@ -67,6 +71,9 @@ impl Connection {
 
     /// Whether the kernel owns nothing of it but the socket.
     pub(super) fn is_quiet(&self) -> bool {
-        self.armed == Armed::No && !self.sending && self.phase != Phase::Connecting
+        self.armed == Armed::No
+            && !self.sending
+            && self.shutdowns == 0
+            && self.phase != Phase::Connecting
     }
 }

@@ -234,6 +234,7 @@ impl<M: Machine> Uring<M> {
                 Operation::Accept => self.accepted(completion, now)?,
                 Operation::SlowSend => self.slow_sent(completion, now)?,
                 Operation::Connect => self.connected(completion, now)?,
+                Operation::Shutdown => self.shutdown_done(completion)?,
                 Operation::Doorbell if !completion.more() => {
                     if let Some(mailbox) = self.machine.mailbox() {
                         self.ring.watch(mailbox.doorbell().as_raw_fd())?;
@@ -257,9 +258,8 @@ impl<M: Machine> Uring<M> {
             match action {
                 Action::Connect { id, from, to } => self.connect(id, from, to, now)?,
                 Action::Shutdown(id) => {
-                    if let Some(connection) = self.find(id) {
-                        let socket = connection.socket;
-                        self.ring.shutdown(socket, id, Shutdown::Write)?;
+                    if self.find(id).is_some_and(|one| one.phase == Phase::Open) {
+                        self.shut_down(id, Shutdown::Write)?;
                     }
                 }
                 Action::Close(id) => self.close(id)?,
@@ -416,7 +416,6 @@ impl<M: Machine> Uring<M> {
             return Ok(());
         }
         let quiet = connection.is_quiet();
-        let socket = connection.socket;
         let connecting = connection.phase == Phase::Connecting;
         connection.phase = Phase::Closing;
         if connecting {
@@ -436,9 +435,24 @@ impl<M: Machine> Uring<M> {
                 connection.armed = Armed::Cancelling(want);
                 self.ring.cancel_receive(id)
             }
-            Armed::Cancelling(_) if !connection.sending => Ok(()),
-            _ => self.ring.shutdown(socket, id, Shutdown::Both),
+            // What is under way ends by itself, a shutdown perhaps.
+            Armed::Cancelling(_) | Armed::No if !connection.sending => Ok(()),
+            _ => self.shut_down(id, Shutdown::Both),
         }
+    }
+
+    fn shut_down(&mut self, id: ConnectionId, how: Shutdown) -> io::Result<()> {
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        connection.shutdowns += 1;
+        let socket = connection.socket;
+        self.ring.shutdown(socket, id, how)
+    }
+
+    fn shutdown_done(&mut self, completion: Completion) -> io::Result<()> {
+        let id = completion.user_data.id();
+        let Some(connection) = self.find(id) else { return Ok(()) };
+        connection.shutdowns -= 1;
+        if connection.phase == Phase::Closing { self.release(id) } else { Ok(()) }
     }
 
     /// Closes the socket if the kernel owns nothing else, and frees the slot.

@@ -255,10 +255,7 @@ impl Ring {
             |fd| opcode::Shutdown::new(fd, how).build(),
             |fd| opcode::Shutdown::new(fd, how).build(),
         );
-        self.push(
-            entry.flags(squeue::Flags::SKIP_SUCCESS),
-            UserData::connection(Operation::Shutdown, id),
-        )
+        self.push(entry, UserData::connection(Operation::Shutdown, id))
     }
 
     /// Closes a socket on which nothing is in flight.

@@ -533,3 +533,36 @@ fn a_drain_without_patience_ends_at_once_whatever_is_under_way() {
     assert_eq!((end.open, end.ring.operations_in_flight), (0, 0), "{end}");
     drop(clients);
 }
+
+#[test]
+fn the_end_of_one_connection_never_reaches_into_the_next() {
+    // covers: HS-S-34, CLOSE-05
+    // The kernel shuts sockets down on a thread of its own, by number: a number that had been given
+    // to a newcomer by then would cut the newcomer.
+    for direct in [true, false] {
+        let server = echo(1, config().with(|config| config.ring.direct_descriptors = direct));
+        let address = server.address();
+        let ending: Vec<_> = (0..3)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    for _ in 0..1_500 {
+                        let mut client = Client::raw(address);
+                        client.send(b"POST / HTTP/1.1\r\n\r\n");
+                        client.hang_up();
+                        while client.take(1).is_some() {}
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..1_500 {
+            let mut client = Client::connect(address, "/");
+            client.expect_alive();
+            client.close();
+        }
+        for thread in ending {
+            thread.join().expect("every end is orderly");
+        }
+        let end = server.wait_for_nothing();
+        assert_eq!((closed(&end, "transport"), end.ring.blocked_sends), (0, 0), "{end}");
+    }
+}
