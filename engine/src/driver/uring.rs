@@ -102,11 +102,13 @@ impl<M: Machine> Uring<M> {
         started();
         let mut now = Instant::now();
         loop {
-            let next = self.machine.run(&mut self.turn, now);
+            // First what came due when the last turn was settled, so that the machine's turn sees
+            // the slots that this frees.
             self.act(now)?;
             if self.exit {
                 break;
             }
+            let next = self.machine.run(&mut self.turn, now);
             // Some completions may wait for this round; parked receives are armed again as soon as
             // this turn's buffers are back.
             let busy = next.busy || !self.batch.is_empty() || !self.parked.is_empty();
