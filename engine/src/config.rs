@@ -18,7 +18,9 @@ pub struct Config {
     /// Most connections of one shard. Default 1,000,000; the kernel's file limit counts too.
     pub max_connections: usize,
     /// Most bytes that wait to be sent on one connection; beyond it sends are refused and
-    /// subscribers are slow consumers. Default 2 MiB: two of the largest messages.
+    /// subscribers are slow consumers. Default 4 MiB, so that an echo of default limits is never
+    /// refused: before reading pauses, `pause_reading_bytes` may wait, one batch of receive buffers
+    /// be on its way out and another be read (1 MiB each), and a message of 1 MiB become whole.
     pub max_outbound_bytes: usize,
     /// While more than this waits, nothing is read from the connection. Default 256 KiB.
     pub pause_reading_bytes: usize,
@@ -54,7 +56,7 @@ impl Default for Config {
             head: HeadLimits::default(),
             policy: ServerPolicy::default(),
             max_connections: 1_000_000,
-            max_outbound_bytes: 2 << 20,
+            max_outbound_bytes: 4 << 20,
             pause_reading_bytes: 256 << 10,
             slow_consumer: SlowConsumer::Close,
             max_topics: 100_000,

@@ -160,7 +160,7 @@ pub(crate) struct LimitArgs {
     pub(crate) max_fields: Count,
 
     /// Most that may wait to be sent on one connection; beyond it its reader is slow
-    #[arg(long, env = "ENGINE_MAX_OUTBOUND", value_name = "SIZE", default_value = "2MiB")]
+    #[arg(long, env = "ENGINE_MAX_OUTBOUND", value_name = "SIZE", default_value = "4MiB")]
     pub(crate) max_outbound: Bytes,
 
     /// While more than this waits to be sent, nothing is read from the connection

@@ -286,7 +286,7 @@ mod tests {
     fn contradictions_name_the_flags() {
         let rows = [
             ("--max-frame 2m", "--max-frame 2MiB"),
-            ("--max-message 4m", "--max-outbound 2MiB"),
+            ("--max-message 8m", "--max-outbound 4MiB"),
             ("--ping-interval 5m", "--ping-interval"),
             ("--max-handshake 1m", "--max-handshake"),
             ("--max-fields 65", "--max-fields"),
