@@ -156,8 +156,6 @@ impl<M: Machine> Uring<M> {
                 (alive && connection.phase == Phase::Open).then_some(connection.socket)
             },
             wait,
-            // A doorbell completes, too; this only spares the wait for it.
-            || false,
             &mut self.batch,
         )?;
         if let Some(mailbox) = mailbox

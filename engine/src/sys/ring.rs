@@ -370,7 +370,6 @@ impl Ring {
         turn: &Turn,
         socket: impl Fn(ConnectionId) -> Option<Socket>,
         wait: Wait,
-        ready: impl Fn() -> bool,
         out: &mut Vec<Completion>,
     ) -> io::Result<()> {
         self.small.refill();
@@ -380,7 +379,7 @@ impl Ring {
             self.enter(wait)?;
         } else {
             // What was found was submitted for, too: the loop below enters if anything is left.
-            let wait = self.look(wait, ready)?;
+            let wait = self.look(wait)?;
             if wait != Wait::No {
                 self.enter(wait)?;
             }
@@ -403,7 +402,7 @@ impl Ring {
     }
 
     /// Looks for completions for a while, so as not to have to be woken.
-    fn look(&mut self, wait: Wait, ready: impl Fn() -> bool) -> io::Result<Wait> {
+    fn look(&mut self, wait: Wait) -> io::Result<Wait> {
         let begin = Instant::now();
         if begin - self.spin.window > SPIN_WINDOW {
             self.spin.window = begin;
@@ -419,7 +418,7 @@ impl Ring {
             if due {
                 self.enter(Wait::No)?;
             }
-            if !self.ring.completion().is_empty() || ready() {
+            if !self.ring.completion().is_empty() {
                 return Ok(Wait::No);
             }
             let now = Instant::now();
