@@ -6,7 +6,9 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
+use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent};
 use ringbolt::handshake::{
     ClientHandshake, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy, UpgradeRequest, Url,
     accept,
@@ -26,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "header", run: header, seeds: header_seeds },
     Target { name: "request", run: request, seeds: request_seeds },
     Target { name: "response", run: response, seeds: response_seeds },
+    Target { name: "stream", run: stream, seeds: stream_seeds },
     Target { name: "url", run: url, seeds: url_seeds },
 ];
 
@@ -226,4 +229,60 @@ fn agree<T: Debug, E: Debug, V: Debug + PartialEq>(
         (Err(_), Err(_)) => {}
         _ => panic!("whole: {whole:?}\nin pieces: {pieces:?}"),
     }
+}
+
+/// What a client sends behind its request: however it is cut, the events and the answers are the
+/// same, and memory and time follow the bytes.
+pub fn stream(data: &[u8]) {
+    let whole = converse(data, usize::MAX);
+    for size in [1, 2, 3, 7, 61] {
+        assert_eq!(converse(data, size), whole, "in pieces of {size}");
+    }
+}
+
+/// A request of the draft (section 1.2), with its draft field.
+const REQUEST: &[u8] = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\nUpgrade: WebSocket\r\n\
+Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nOrigin: http://example.com\r\n\
+Sec-WebSocket-Draft: 2\r\n\r\n^n:ds[4U";
+
+/// A server's view of a request and then `data`, in pieces of `size`: its events, and what it sent.
+fn converse(data: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
+    let now = Instant::now();
+    let mut connection = Connection::server(&Arc::new(ConnectionConfig::default()), now);
+    let mut events = Vec::new();
+    for piece in std::iter::once(REQUEST).chain(data.chunks(size.min(data.len().max(1)))) {
+        let mut piece = piece.to_vec();
+        let mut received = connection.handle_receive(&mut piece, now);
+        while let Some(event) = received.next_event() {
+            // An event takes two bytes at the least, so this cannot go on.
+            assert!(events.len() <= REQUEST.len() + data.len(), "more events than bytes");
+            match event {
+                ConnectionEvent::Request(upgrade) => {
+                    upgrade.accept(None, &[]).expect("nothing extra to refuse");
+                }
+                ConnectionEvent::Message(message, mut sender) => {
+                    assert!(sender.send(message), "an open connection sends");
+                    events.push(format!("{message:?}"));
+                }
+                ConnectionEvent::Ping(payload) => events.push(format!("ping {payload:?}")),
+                ConnectionEvent::Pong(payload) => events.push(format!("pong {payload:?}")),
+                ConnectionEvent::Close(payload) => events.push(format!("close {payload:?}")),
+                other => events.push(format!("{other:?}")),
+            }
+        }
+    }
+    (events, connection.transmit().to_vec())
+}
+
+fn stream_seeds() -> Vec<Vec<u8>> {
+    let mut long = b"\x05\x7e\x01\x00".to_vec();
+    long.extend(std::iter::repeat_n(0x61, 256));
+    vec![
+        b"\x04\x05Hello\x05\x03abc\x02\x02hi\x01\x00".to_vec(),
+        b"\x84\x03Hel\x02\x01!\x00\x02lo\x04\x00".to_vec(),
+        b"\x84\x02\xe6\xbc\x80\x02\xa2\xe5\x00\x02\xad\x97".to_vec(),
+        b"\x03\x00\x05\x7f\x00\x00\x00\x00\x00\x00\x00\x02ok\x01\x02OK\x04\x01x".to_vec(),
+        long,
+    ]
 }
