@@ -40,7 +40,7 @@ pub(crate) struct EchoArgs {
     pub(crate) window: WindowArgs,
     /// Most messages in flight per connection: 1 if not given, with --rate any number. Messages
     /// that are due beyond it wait, and their latency counts from when they were due
-    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::positive,
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
           help_heading = "Load")]
     pub(crate) depth: Option<u64>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub(crate) struct BroadcastArgs {
     pub(crate) publishers: u64,
     /// Publications that a publisher sends at once
     #[arg(long, env = "LOADGEN_BURST", value_name = "N", default_value = "1",
-          value_parser = units::positive, help_heading = "Load")]
+          value_parser = units::at_once, help_heading = "Load")]
     pub(crate) burst: u64,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
@@ -130,7 +130,7 @@ pub(crate) struct TargetArgs {
 pub(crate) struct WindowArgs {
     /// How long to measure, warm-up not included [units: ms, s, m, h]
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
-          value_parser = units::duration, help_heading = "Load")]
+          value_parser = units::span, help_heading = "Load")]
     pub(crate) duration: Duration,
     /// Measure so many messages (publications, connections) instead of a duration
     #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",

@@ -261,6 +261,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         Some((crate::record::Class::Handshake, ..)) => {
             "check that the URL names a draft-02 WebSocket server (--origin and --protocol count)"
         }
+        _ if why.contains("os error 99") => {
+            "give --source addresses of this machine; `ip addr` lists them"
+        }
         _ => "start the server, and check the address and the port",
     };
     Failure::unreachable(format!("cannot connect to {} ({})", plan.url, plan.address), why, remedy)

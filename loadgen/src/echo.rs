@@ -80,6 +80,13 @@ impl Echo {
     }
 }
 
+/// Most messages that are sent in one turn of the loop.
+const TURN_MAX: usize = 65_536;
+/// Most messages of a worker that wait for their turn or their reply; what is due beyond them is
+/// an error, so that a rate out of reach ends in a sentence and not in a lack of memory.
+const OVERDUE_MAX: u64 = 4_000_000;
+const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reach";
+
 const NO_ROOM: &str = "the connection takes no message: it is closing";
 
 impl Scenario for Echo {
@@ -113,9 +120,9 @@ impl Scenario for Echo {
 
     fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
         let mut schedule = self.schedule.take()?;
-        while let Some(due) = schedule.due()
-            && due < desk.window.end
-        {
+        // No more in one turn: replies, and whoever wants to stop the run, have their turn, too.
+        for _ in 0..TURN_MAX {
+            let Some(due) = schedule.due().filter(|due| *due < desk.window.end) else { break };
             let now = desk.clock.stamp();
             if due > now {
                 break;
@@ -125,6 +132,10 @@ impl Scenario for Echo {
                 desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
+            if self.in_flight >= OVERDUE_MAX {
+                desk.error(Class::NotSent, 1, || TOO_LATE.to_owned());
+                continue;
+            }
             let lane = &ws.data().lane;
             let behind = !lane.waiting.is_empty() || lane.sent.len() >= self.depth;
             if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {

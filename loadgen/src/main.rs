@@ -101,9 +101,15 @@ fn tell(plan: &Plan, outcome: &Outcome) -> Result<(), Failure> {
         Some(document) => document,
         None => text::summary(plan, outcome),
     };
-    // Whoever reads may have gone: the result is in the files then, and in the exit code.
-    drop(std::io::stdout().write_all(text.as_bytes()));
-    Ok(())
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever read has gone, and wants no more of it.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::preflight(
+            "cannot print the result",
+            e.to_string(),
+            "send it where there is room, or write it to a file with -o",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {

@@ -303,7 +303,7 @@ impl Parts {
         if url.secure() {
             return Err(Failure::usage(
                 format!("cannot connect to `{}`", target.url),
-                "this version does not speak TLS",
+                "TLS comes with a later version",
                 "use a ws:// address of the server",
             ));
         }
@@ -324,6 +324,7 @@ impl Parts {
         };
         let threads = threads(&machine, address.ip(), connections)?;
         let file_limit = check_files(connections, threads.len())?;
+        check_memory(&scenario, connections)?;
         Ok(Plan {
             url: target.url,
             address,
@@ -427,6 +428,23 @@ fn threads(
 /// Files that so many connections and threads open, and some to spare.
 const fn files(connections: u64, threads: usize) -> u64 {
     connections + 8 * threads as u64 + 64
+}
+
+/// Most bytes of messages that may be on their way at once, all connections together.
+const IN_FLIGHT_MAX: u64 = 8 << 30;
+
+/// Refuses what would not fit into memory.
+fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), Failure> {
+    let message = scenario.payload() as u64 + 16;
+    let bytes = message.saturating_mul(scenario.at_once()).saturating_mul(connections);
+    if bytes <= IN_FLIGHT_MAX {
+        return Ok(());
+    }
+    Err(Failure::preflight(
+        format!("cannot keep {bytes} bytes of messages in flight"),
+        format!("{IN_FLIGHT_MAX} is the most that one process is given for them"),
+        "use fewer connections, a smaller --payload, or a smaller --depth or --burst",
+    ))
 }
 
 /// Says how many files may be open.

@@ -31,7 +31,34 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         _ => (plain, 1.0),
     };
     let rate = decimal(number).ok_or_else(wrong)? * scale;
-    if rate > 0.0 { Ok(rate) } else { Err(format!("`{text}` must be above 0")) }
+    match rate {
+        _ if rate > RATE_MAX => Err(format!("`{text}` is too much; 10m/s is the highest rate")),
+        _ if rate > 0.0 => Ok(rate),
+        _ => Err(format!("`{text}` must be above 0")),
+    }
+}
+
+/// Far beyond what one process reaches; more would only pile up.
+const RATE_MAX: f64 = 10e6;
+/// The largest payload.
+const SIZE_MAX: u64 = 1 << 30;
+/// The most messages in flight or in a burst.
+const AT_ONCE_MAX: u64 = 100_000;
+
+/// Messages in flight on one connection, or in one burst.
+pub(crate) fn at_once(text: &str) -> Result<u64, String> {
+    match positive(text)? {
+        n if n > AT_ONCE_MAX => Err(format!("`{text}` is too many; {AT_ONCE_MAX} is the most")),
+        n => Ok(n),
+    }
+}
+
+/// A time above zero.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` must be above 0")),
+        time => Ok(time),
+    }
 }
 
 /// Bytes: `64`, `64B`, `16KiB`, `1MiB`, `64kB`.
@@ -48,7 +75,10 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         "GiB" | "G" => 1024.0 * 1024.0 * 1024.0,
         _ => return Err(wrong()),
     };
-    usize::try_from(whole(number, scale).ok_or_else(wrong)?).map_err(|_| wrong())
+    match whole(number, scale).ok_or_else(wrong)? {
+        n if n > SIZE_MAX => Err(format!("`{text}` is too much; 1GiB is the largest message")),
+        n => usize::try_from(n).map_err(|_| wrong()),
+    }
 }
 
 /// A time: `250us`, `5ms`, `10s`, `1m30s`, `1h`; a unit is required except for 0.

@@ -33,7 +33,7 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_is_explained_and_ends_with_2() {
     let url = "ws://127.0.0.1:1/";
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 19] = [
         (&[], "Usage"),
         (&["echo"], "<URL>"),
         (&["echo", url, "--nonsense"], "--nonsense"),
@@ -45,7 +45,12 @@ fn wrong_usage_is_explained_and_ends_with_2() {
         (&["echo", url, "-n", "5", "-d", "1s"], "cannot be used with"),
         (&["echo", url, "--text", "--binary"], "cannot be used with"),
         (&["echo", "http://127.0.0.1/"], "write it like ws://"),
-        (&["echo", "wss://127.0.0.1/"], "does not speak TLS"),
+        (&["echo", "wss://127.0.0.1/"], "a later version"),
+        (&["echo", url, "-r", "1000m"], "10m/s is the highest"),
+        (&["echo", url, "-p", "100GiB"], "1GiB is the largest"),
+        (&["echo", url, "--depth", "9000m"], "100000 is the most"),
+        (&["broadcast", url, "--burst", "1000m"], "100000 is the most"),
+        (&["echo", url, "-d", "0"], "above 0"),
         (&["echo", url, "--source", "10.0.0.0/40"], "prefix"),
         (&["broadcast", url, "-p", "31"], "larger --payload"),
     ];
@@ -61,8 +66,23 @@ fn what_this_machine_cannot_do_ends_with_3() {
     assert!(text.contains("files open") && text.contains("ulimit -n"), "{text}");
     let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "-c", "100k", "--source", "127.0.0.9"], 3);
     assert!(text.contains("ports are available") && text.contains("--source"), "{text}");
+    let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "-p", "1GiB", "--depth", "9"], 3);
+    assert!(text.contains("in flight") && text.contains("--payload"), "{text}");
     let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "--pid", "4294967295"], 3);
     assert!(text.contains("--pid"), "{text}");
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let done = command(&["echo", &server.url, "-n", "10", "--warmup", "0"])
+        .stdout(full)
+        .output()
+        .expect("loadgen runs");
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{text}");
+    assert!(text.contains("cannot print the result"), "{text}");
 }
 
 #[test]

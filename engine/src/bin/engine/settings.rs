@@ -132,6 +132,13 @@ fn limits(args: &LimitArgs) -> Result<Limits, Contradiction> {
             args.max_frame, args.max_message
         ));
     }
+    for (flag, count) in
+        [("--max-connections", args.max_connections), ("--max-topics", args.max_topics)]
+    {
+        if count.0 == 0 {
+            return contradiction(format!("{flag} 0 leaves nothing to serve"));
+        }
+    }
     let Some(fragments) = u32::try_from(args.max_fragments.0).ok().filter(|n| *n > 0) else {
         return contradiction("--max-fragments is between 1 and 4,294,967,295");
     };
@@ -295,6 +302,8 @@ mod tests {
             ("--shards 0", "--shards 0"),
             ("--listen nonsense", "--listen nonsense"),
             ("--max-fragments 0", "--max-fragments"),
+            ("--max-connections 0", "--max-connections 0"),
+            ("--max-topics 0", "--max-topics 0"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();
