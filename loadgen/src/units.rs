@@ -32,14 +32,14 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     };
     let rate = decimal(number).ok_or_else(wrong)? * scale;
     match rate {
-        _ if rate > RATE_MAX => Err(format!("`{text}` is too much; 10m/s is the highest rate")),
+        _ if rate > RATE_MAX => Err(format!("`{text}` is too much; 100m/s is the highest rate")),
         _ if rate > 0.0 => Ok(rate),
         _ => Err(format!("`{text}` must be above 0")),
     }
 }
 
 /// Far beyond what one process reaches; more would only pile up.
-const RATE_MAX: f64 = 10e6;
+const RATE_MAX: f64 = 100e6;
 /// The largest payload.
 const SIZE_MAX: u64 = 1 << 30;
 /// The most messages in flight or in a burst.

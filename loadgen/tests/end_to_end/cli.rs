@@ -46,7 +46,7 @@ fn wrong_usage_is_explained_and_ends_with_2() {
         (&["echo", url, "--text", "--binary"], "cannot be used with"),
         (&["echo", "http://127.0.0.1/"], "write it like ws://"),
         (&["echo", "wss://127.0.0.1/"], "a later version"),
-        (&["echo", url, "-r", "1000m"], "10m/s is the highest"),
+        (&["echo", url, "-r", "1000m"], "100m/s is the highest"),
         (&["echo", url, "-p", "100GiB"], "1GiB is the largest"),
         (&["echo", url, "--depth", "9000m"], "100000 is the most"),
         (&["broadcast", url, "--burst", "1000m"], "100000 is the most"),
