@@ -9,7 +9,7 @@ use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::state::Step;
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi02};
+use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi02, rfc6455};
 
 /// What the peer did.
 #[derive(Debug)]
@@ -287,9 +287,8 @@ impl<'a> Events<'a> {
     /// then being stashed.
     #[inline]
     fn header(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
-        let Dialect::Hybi02 = self.inbound.dialect;
         if self.inbound.stashed == 0
-            && let Some(found) = hybi02::decode(self.input)?
+            && let Some(found) = decode(self.inbound.dialect, self.input)?
         {
             return Ok(Some(found));
         }
@@ -307,7 +306,7 @@ impl<'a> Events<'a> {
         }
         let filled = before + added;
         let stash = self.inbound.stash.get(..filled).unwrap_or_default();
-        if let Some((header, len)) = hybi02::decode(stash)? {
+        if let Some((header, len)) = decode(self.inbound.dialect, stash)? {
             self.inbound.stashed = 0;
             return Ok(Some((header, len.saturating_sub(before))));
         }
@@ -351,6 +350,15 @@ impl<'a> Events<'a> {
         self.lent = self.inbound.message.take();
         let opcode = self.inbound.open.take().unwrap_or(partial.header.opcode);
         Some(Found::Assembled(opcode))
+    }
+}
+
+/// Reads a header in the connection's dialect.
+#[inline(always)]
+fn decode(dialect: Dialect, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+    match dialect {
+        Dialect::Hybi02 => hybi02::decode(bytes),
+        Dialect::Rfc6455 => rfc6455::decode(bytes),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::assembly::Assembly;
 use super::state::{State, Step};
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, hybi02};
+use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, hybi02, rfc6455};
 
 /// Where a connection writes.
 pub trait Output {
@@ -95,6 +95,7 @@ impl Outbound {
         let mut bytes = [0; HEADER_MAX];
         let len = match self.dialect {
             Dialect::Hybi02 => hybi02::encode(header, &mut bytes),
+            Dialect::Rfc6455 => rfc6455::encode(header, &mut bytes),
         };
         #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_MAX")]
         EncodedHeader { bytes, len: len as u8 }

@@ -4,6 +4,8 @@
 //! `i`. Only the compare instructions differ. An [`Isa`] can be made by detection alone, so to hold
 //! one is the proof that its instructions exist (promise S7).
 
+use crate::wire::Mask;
+
 /// Bytes that one pair of bitmaps describes.
 pub(crate) const BLOCK: usize = 64;
 
@@ -61,6 +63,25 @@ impl Isa {
         all.push(Self(Kind::Sse2));
         all.dedup();
         all
+    }
+
+    /// The best one, remembered.
+    #[inline]
+    pub(crate) fn detected() -> Self {
+        static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
+        *BEST.get_or_init(Self::detect)
+    }
+
+    /// Masks or unmasks bytes in place (RFC 6455 §5.3).
+    #[inline]
+    pub(crate) fn mask(self, mask: Mask, bytes: &mut [u8]) {
+        match self.0 {
+            // SAFETY: this kind is made by `detect` alone, after the processor said it has AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { avx2::apply(mask, bytes) },
+            // The baseline's own vectors: the compiler makes them of the portable loop.
+            _ => mask.apply_portably(bytes),
+        }
     }
 
     /// Classifies as many blocks as both slices have.
@@ -176,6 +197,12 @@ mod avx2 {
     };
 
     use super::{BLOCK, Stops};
+    use crate::wire::Mask;
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn apply(mask: Mask, bytes: &mut [u8]) {
+        mask.apply_portably(bytes);
+    }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn classify(blocks: &[[u8; BLOCK]], stops: &mut [Stops]) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::CloseCode;
+
 /// A rule of the protocol that the peer broke after the opening handshake. The connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -28,11 +30,23 @@ pub enum ProtocolError {
     TooManyFragments,
     /// A control frame's payload is larger than `max_control_bytes` (draft-02 §2, CONF-03).
     ControlTooLarge,
+    /// A client's frame without masking (RFC 6455 §5.1).
+    UnmaskedFrame,
+    /// A server's frame with masking (RFC 6455 §5.1).
+    MaskedFrame,
+    /// A length that is not in its shortest form (RFC 6455 §5.2).
+    LengthNotMinimal,
+    /// A Close frame with a payload of one byte (RFC 6455 §5.5.1).
+    ClosePayload,
+    /// A Close frame with a code that may not be sent (RFC 6455 §7.4).
+    CloseCode,
+    /// A compressed message that does not inflate (RFC 7692 §7.2.2).
+    InvalidDeflate,
 }
 
 impl ProtocolError {
     /// Every rule, in the order of declaration; counters are indexed by [`ProtocolError::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::ReservedBit,
         Self::ReservedOpcode,
         Self::LengthTopBit,
@@ -44,6 +58,12 @@ impl ProtocolError {
         Self::MessageTooLarge,
         Self::TooManyFragments,
         Self::ControlTooLarge,
+        Self::UnmaskedFrame,
+        Self::MaskedFrame,
+        Self::LengthNotMinimal,
+        Self::ClosePayload,
+        Self::CloseCode,
+        Self::InvalidDeflate,
     ];
 
     /// The position in [`ProtocolError::ALL`].
@@ -67,20 +87,46 @@ impl ProtocolError {
             Self::MessageTooLarge => "message_too_large",
             Self::TooManyFragments => "too_many_fragments",
             Self::ControlTooLarge => "control_too_large",
+            Self::UnmaskedFrame => "unmasked_frame",
+            Self::MaskedFrame => "masked_frame",
+            Self::LengthNotMinimal => "length_not_minimal",
+            Self::ClosePayload => "close_payload",
+            Self::CloseCode => "close_code",
+            Self::InvalidDeflate => "invalid_deflate",
         }
     }
 
-    /// The section of the draft that the rule stands in, or that allows the limit.
+    /// The code of the Close frame that tells the peer (RFC 6455 §7.4.1).
+    #[must_use]
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
+            Self::FrameTooLarge | Self::MessageTooLarge | Self::TooManyFragments => {
+                CloseCode::MESSAGE_TOO_BIG
+            }
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+
+    /// The sections that the rule stands in, or that allow the limit.
     #[must_use]
     pub const fn section(self) -> &'static str {
         match self {
-            Self::ReservedBit | Self::ReservedOpcode | Self::LengthTopBit => "draft-02 §4.2",
-            Self::FragmentedControl | Self::UnexpectedContinuation | Self::ExpectedContinuation => {
-                "draft-02 §4.3"
+            Self::ReservedBit | Self::ReservedOpcode | Self::LengthTopBit => {
+                "draft-02 §4.2, RFC 6455 §5.2"
             }
-            Self::InvalidUtf8 => "draft-02 §6.2",
-            Self::MessageTooLarge => "draft-02 §4.5",
-            Self::FrameTooLarge | Self::TooManyFragments | Self::ControlTooLarge => "draft-02 §2",
+            Self::FragmentedControl | Self::UnexpectedContinuation | Self::ExpectedContinuation => {
+                "draft-02 §4.3, RFC 6455 §5.4"
+            }
+            Self::InvalidUtf8 => "draft-02 §6.2, RFC 6455 §8.1",
+            Self::MessageTooLarge => "draft-02 §4.5, RFC 6455 §10.4",
+            Self::FrameTooLarge | Self::TooManyFragments => "draft-02 §2, RFC 6455 §10.4",
+            Self::ControlTooLarge => "draft-02 §2, RFC 6455 §5.5",
+            Self::UnmaskedFrame | Self::MaskedFrame => "RFC 6455 §5.1",
+            Self::LengthNotMinimal => "RFC 6455 §5.2",
+            Self::ClosePayload => "RFC 6455 §5.5.1",
+            Self::CloseCode => "RFC 6455 §7.4",
+            Self::InvalidDeflate => "RFC 7692 §7.2.2",
         }
     }
 }
@@ -99,6 +145,12 @@ impl fmt::Display for ProtocolError {
             Self::MessageTooLarge => "the message exceeds the limit max_message_bytes",
             Self::TooManyFragments => "the message exceeds the limit max_fragments",
             Self::ControlTooLarge => "the control frame exceeds the limit max_control_bytes",
+            Self::UnmaskedFrame => "a client's frame is not masked",
+            Self::MaskedFrame => "a server's frame is masked",
+            Self::LengthNotMinimal => "the payload length is not in its shortest form",
+            Self::ClosePayload => "a Close frame has a payload of one byte",
+            Self::CloseCode => "a Close frame has a code that may not be sent",
+            Self::InvalidDeflate => "a compressed message does not inflate",
         };
         write!(f, "{what} ({})", self.section())
     }

@@ -1,6 +1,6 @@
 //! The fields of a frame header, whatever the dialect.
 
-use super::Opcode;
+use super::{Mask, Opcode};
 
 /// The longest header of any dialect: two bytes, eight of length, four of masking key (the last
 /// is RFC 6455's; draft-02 needs ten).
@@ -19,6 +19,10 @@ pub struct FrameHeader {
     pub opcode: Opcode,
     /// Bytes of payload that follow the header.
     pub payload_len: u64,
+    /// The key that the payload is masked with (RFC 6455 §5.3); never in draft-02.
+    pub mask: Option<Mask>,
+    /// Whether the message that starts here is compressed: RSV1 (RFC 7692 §6); never in draft-02.
+    pub compressed: bool,
 }
 
 impl FrameHeader {
@@ -33,6 +37,12 @@ impl FrameHeader {
     #[must_use]
     pub const fn fragment(opcode: Opcode, last: bool, payload_len: u64) -> Self {
         let payload_len = if payload_len > LENGTH_MAX { LENGTH_MAX } else { payload_len };
-        Self { last, opcode, payload_len }
+        Self { last, opcode, payload_len, mask: None, compressed: false }
+    }
+
+    /// The same header, with a payload masked with this key.
+    #[must_use]
+    pub const fn masked(self, mask: Option<Mask>) -> Self {
+        Self { mask, ..self }
     }
 }

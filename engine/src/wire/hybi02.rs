@@ -73,7 +73,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolErro
         let Some(bytes) = rest.first_chunk::<8>() else { return Ok(None) };
         (u64::from_be_bytes(*bytes), 10)
     };
-    Ok(Some((FrameHeader { last, opcode, payload_len }, taken)))
+    Ok(Some((FrameHeader { last, opcode, payload_len, mask: None, compressed: false }, taken)))
 }
 
 /// How many bytes [`encode`] writes for a payload of this length.

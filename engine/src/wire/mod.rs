@@ -6,15 +6,21 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod close;
 mod error;
 mod frame;
 pub mod hybi02;
+mod mask;
 mod opcode;
+pub mod rfc6455;
 #[cfg(test)]
 mod tests;
+pub mod utf8;
 
+pub use close::{CloseCode, ClosePayload};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, HEADER_MAX};
+pub use mask::Mask;
 pub use opcode::Opcode;
 
 /// One version of the protocol on the wire.
@@ -23,14 +29,20 @@ pub use opcode::Opcode;
 pub enum Dialect {
     /// draft-ietf-hybi-thewebsocketprotocol-02, `Sec-WebSocket-Draft: 2`.
     Hybi02,
+    /// RFC 6455, `Sec-WebSocket-Version: 13`.
+    Rfc6455,
 }
 
 impl Dialect {
+    /// Every dialect, the older first.
+    pub const ALL: [Self; 2] = [Self::Hybi02, Self::Rfc6455];
+
     /// The name that flags, logs and result files use.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hybi02 => "hybi-02",
+            Self::Rfc6455 => "rfc6455",
         }
     }
 }
