@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ringbolt::wire::{FrameHeader, HEADER_MAX, Opcode, hybi02};
+use ringbolt::wire::{FrameHeader, HEADER_MAX, Mask, Opcode, hybi02, rfc6455};
 
 const SIZES: [u64; 6] = [0, 64, 125, 126, 65_535, 65_536];
 
@@ -23,6 +23,12 @@ fn headers(c: &mut Criterion) {
                 black_box(&out);
                 len
             });
+        });
+        let masked = header.masked(Some(Mask::new([1, 2, 3, 4])));
+        let len = rfc6455::encode(masked, &mut bytes);
+        let id = BenchmarkId::new("decode, RFC 6455 masked", size);
+        group.bench_with_input(id, &bytes[..len], |b, bytes| {
+            b.iter(|| rfc6455::decode(black_box(bytes)));
         });
     }
     group.finish();
