@@ -97,6 +97,39 @@ counters! {
     }
 }
 
+/// One counter for each of a list of kinds, in the list's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally<const N: usize>([u64; N]);
+
+impl<const N: usize> Tally<N> {
+    /// Counts one more of the kind at this position.
+    pub(crate) fn count(&mut self, kind: usize) {
+        if let Some(n) = self.0.get_mut(kind) {
+            *n += 1;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, n) in self.0.iter_mut().zip(other.0) {
+            *sum += n;
+        }
+    }
+}
+
+impl<const N: usize> std::ops::Deref for Tally<N> {
+    type Target = [u64; N];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<const N: usize> Default for Tally<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
 /// All counters of one shard, or of several added up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,11 +143,11 @@ pub struct Snapshot {
     /// The ring.
     pub ring: RingCounters,
     /// Ended connections by [`CloseReason::NAMES`].
-    pub closed: [u64; CloseReason::NAMES.len()],
+    pub closed: Tally<{ CloseReason::NAMES.len() }>,
     /// Broken rules by [`ProtocolError::ALL`].
-    pub protocol_errors: [u64; ProtocolError::ALL.len()],
+    pub protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     /// Unacceptable requests by [`RequestError::ALL`].
-    pub request_errors: [u64; RequestError::ALL.len()],
+    pub request_errors: Tally<{ RequestError::ALL.len() }>,
     /// CPU time of the shard's thread, in nanoseconds; 0 if unknown.
     pub cpu_nanos: u64,
 }
@@ -126,11 +159,9 @@ impl Snapshot {
         self.topics += other.topics;
         self.counters.add(&other.counters);
         self.ring.add(&other.ring);
-        let pairs = self.closed.iter_mut().zip(&other.closed);
-        let pairs = pairs.chain(self.protocol_errors.iter_mut().zip(&other.protocol_errors));
-        for (sum, n) in pairs.chain(self.request_errors.iter_mut().zip(&other.request_errors)) {
-            *sum += n;
-        }
+        self.closed.add(&other.closed);
+        self.protocol_errors.add(&other.protocol_errors);
+        self.request_errors.add(&other.request_errors);
         self.cpu_nanos += other.cpu_nanos;
     }
 
@@ -140,9 +171,9 @@ impl Snapshot {
         let plain = |prefix: &'static str| {
             move |(name, n): (&'static str, u64)| (format!("{prefix}{name}"), n)
         };
-        let closed = CloseReason::NAMES.into_iter().zip(self.closed);
-        let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors);
-        let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors);
+        let closed = CloseReason::NAMES.into_iter().zip(self.closed.0);
+        let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors.0);
+        let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors.0);
         [("open".to_owned(), self.open), ("topics".to_owned(), self.topics)]
             .into_iter()
             .chain(self.counters.iter().map(plain("")))

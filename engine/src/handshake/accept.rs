@@ -4,9 +4,11 @@ use std::fmt;
 
 use super::url::default_port;
 use super::{ServerPolicy, UpgradeRequest};
+use crate::wire::Dialect;
 
-/// Appends the whole answer to a request that `policy` accepted, the sixteen bytes included
-/// (draft-02 §5.2.2 steps 2 to 13). The connection is established then: frames may follow at once.
+/// Appends the whole answer to a request that `policy` accepted: draft-02 §5.2.2 steps 2 to 13, the
+/// sixteen bytes included, or RFC 6455 §4.2.2 item 5. The connection is established then: frames may
+/// follow at once.
 ///
 /// `subprotocol` is one of those the client asked for, or none. `extra` holds the names and values
 /// of further fields, Set-Cookie and the like.
@@ -28,9 +30,33 @@ pub fn accept(
     for (name, value) in extra {
         check_extra(name.as_ref(), value.as_ref())?;
     }
+    let answer = request.answer();
+    match request.dialect() {
+        Dialect::Hybi02 => hybi02_head(request, policy, out),
+        Dialect::Rfc6455 => {
+            out.reserve(256);
+            out.extend_from_slice(RFC6455_HEAD);
+            out.extend_from_slice(answer.as_bytes());
+        }
+    }
+    if let Some(name) = subprotocol {
+        line(b"Sec-WebSocket-Protocol", name, out);
+    }
+    for (name, value) in extra {
+        line(name.as_ref().as_bytes(), value.as_ref(), out);
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+    if request.dialect() == Dialect::Hybi02 {
+        out.extend_from_slice(answer.as_bytes());
+    }
+    Ok(())
+}
+
+/// Everything up to the location, without the end of its line.
+fn hybi02_head(request: &UpgradeRequest<'_>, policy: &ServerPolicy, out: &mut Vec<u8>) {
     let resource_name = request.resource_name();
     out.reserve(256 + request.host().len() + resource_name.len());
-    out.extend_from_slice(HEAD);
+    out.extend_from_slice(HYBI02_HEAD);
     lowercase(request.origin().unwrap_or_default(), out);
     out.extend_from_slice(b"\r\nSec-WebSocket-Location: ");
     let secure = policy.is_secure();
@@ -42,22 +68,19 @@ pub fn accept(
         decimal(u32::from(port), out);
     }
     out.extend_from_slice(resource_name.as_bytes());
-    if let Some(name) = subprotocol {
-        line(b"Sec-WebSocket-Protocol", name, out);
-    }
-    for (name, value) in extra {
-        line(name.as_ref().as_bytes(), value.as_ref(), out);
-    }
-    out.extend_from_slice(b"\r\n\r\n");
-    out.extend_from_slice(&request.answer());
-    Ok(())
 }
 
-/// What stands before the origin in every answer.
-const HEAD: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
+/// What stands before the origin in every answer of draft-02.
+const HYBI02_HEAD: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
     Upgrade: WebSocket\r\n\
     Connection: Upgrade\r\n\
     Sec-WebSocket-Origin: ";
+
+/// What stands before the answer to the key in every answer of RFC 6455.
+const RFC6455_HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: ";
 
 /// Why an answer cannot be written as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +135,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 /// Appends a minimal HTTP/1.1 answer that says why the request is refused, for people with an HTTP
-/// client; the draft prescribes none (§7.2). Close the connection behind it.
+/// client; draft-02 prescribes none (§7.2), RFC 6455 §4.2.2 leaves the status to the server. Close the connection behind it.
 ///
 /// `sentence` is the body; control characters in it become spaces.
 pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
@@ -134,6 +157,8 @@ pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
     line(b"Connection", if status == 426 { "Upgrade, close" } else { "close" }, out);
     if status == 426 {
         line(b"Upgrade", "WebSocket", out);
+        // RFC 6455 §4.4.
+        line(b"Sec-WebSocket-Version", "13", out);
     }
     line(b"Content-Type", "text/plain; charset=utf-8", out);
     out.extend_from_slice(b"\r\nContent-Length: ");

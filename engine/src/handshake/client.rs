@@ -6,14 +6,18 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::accept::{is_field, is_reserved};
-use super::hybi02::{self, ANSWER_LEN, KEY_3_LEN};
+use super::hybi02::{self, KEY_3_LEN};
+use super::request::Answer;
 use super::response::{self, Judge, UpgradeResponse};
+use super::rfc6455;
 use super::scan::{FIELDS_MAX, Head, Strictness};
 use super::{HeadLimits, ResponseError, Url};
+use crate::wire::Dialect;
 
 /// Everything about a client's request that is the same for each connection made with it.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
+    dialect: Dialect,
     url: Url,
     location: String,
     origin: String,
@@ -29,6 +33,7 @@ pub struct ClientRequest {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ClientRequestBuilder {
+    dialect: Dialect,
     url: Url,
     origin: String,
     protocols: Vec<String>,
@@ -37,10 +42,11 @@ pub struct ClientRequestBuilder {
 }
 
 impl ClientRequest {
-    /// A request for `url` in the name of a page or program of `origin`, such as
+    /// A request of draft-02 for `url` in the name of a page or program of `origin`, such as
     /// `http://example.com` (always sent, AMB-12).
     pub fn builder(url: Url, origin: impl Into<String>) -> ClientRequestBuilder {
         ClientRequestBuilder {
+            dialect: Dialect::Hybi02,
             url,
             origin: origin.into(),
             protocols: Vec::new(),
@@ -49,13 +55,24 @@ impl ClientRequest {
         }
     }
 
+    /// A request of RFC 6455 for `url`, without an origin: only browsers have one (§4.1 item 8).
+    pub fn rfc6455(url: Url) -> ClientRequestBuilder {
+        Self::builder(url, "").dialect(Dialect::Rfc6455)
+    }
+
+    /// The dialect asked for.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// The URL asked for.
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The origin sent.
+    /// The origin sent; empty if none is.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
@@ -81,6 +98,12 @@ impl ClientRequest {
 }
 
 impl ClientRequestBuilder {
+    /// The dialect to ask for; draft-02 by default.
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
     /// The subprotocols to ask for, any one of which the server may take; none by default.
     pub fn protocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.protocols = names.into_iter().map(Into::into).collect();
@@ -103,57 +126,99 @@ impl ClientRequestBuilder {
         self
     }
 
-    /// Checks everything against §3.3 and makes the request.
+    /// Checks everything against draft-02 §3.3, or RFC 6455 §4.1, and makes the request.
     ///
     /// # Errors
     ///
-    /// What §3.3 or the form of a field line forbids. No connection may be made then.
+    /// What they or the form of a field line forbid. No connection may be made then.
     pub fn build(self) -> Result<ClientRequest, ClientRequestError> {
-        let Self { url, origin, protocols, cookies, defer_cookies } = self;
+        let Self { dialect, url, origin, protocols, cookies, defer_cookies } = self;
         let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
-        if origin.is_empty() || !visible(&origin) || origin.bytes().any(|b| b.is_ascii_uppercase())
+        let needed = dialect == Dialect::Hybi02;
+        if (needed && origin.is_empty())
+            || !visible(&origin)
+            || origin.bytes().any(|b| b.is_ascii_uppercase())
         {
             return Err(ClientRequestError::Origin);
         }
+        let is_protocol = |name: &str| match dialect {
+            Dialect::Hybi02 => !name.is_empty() && visible(name),
+            Dialect::Rfc6455 => rfc6455::is_token(name),
+        };
         for (i, name) in protocols.iter().enumerate() {
-            if name.is_empty() || !visible(name) || protocols.iter().take(i).any(|n| n == name) {
+            if !is_protocol(name) || protocols.iter().take(i).any(|n| n == name) {
                 return Err(ClientRequestError::Protocol);
             }
         }
         if cookies.iter().any(|(name, value)| !is_field(name, value) || is_reserved(name)) {
             return Err(ClientRequestError::Cookie);
         }
-        let mut lines = vec![
-            "Upgrade: WebSocket\r\n".to_owned(),
-            "Connection: Upgrade\r\n".to_owned(),
-            format!("Host: {}\r\n", url.host_port()),
-            format!("Origin: {origin}\r\n"),
-            format!("Sec-WebSocket-Draft: {}\r\n", hybi02::DRAFT),
-        ];
-        if !protocols.is_empty() {
-            lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(" ")));
-        }
+        let mut lines = match dialect {
+            Dialect::Hybi02 => hybi02_lines(&url, &origin, &protocols),
+            Dialect::Rfc6455 => rfc6455_lines(&url, &origin, &protocols),
+        };
         lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         if lines.len() + KEYS > FIELDS_MAX {
             return Err(ClientRequestError::TooManyFields);
         }
         let request_line = format!("GET {} HTTP/1.1\r\n", url.resource_name());
         let location = url.location();
-        Ok(ClientRequest { url, location, origin, protocols, defer_cookies, request_line, lines })
+        Ok(ClientRequest {
+            dialect,
+            url,
+            location,
+            origin,
+            protocols,
+            defer_cookies,
+            request_line,
+            lines,
+        })
     }
+}
+
+/// The fields of draft-02 §5.1 steps 8 to 16.
+fn hybi02_lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
+    let mut lines = vec![
+        "Upgrade: WebSocket\r\n".to_owned(),
+        "Connection: Upgrade\r\n".to_owned(),
+        format!("Host: {}\r\n", url.host_port()),
+        format!("Origin: {origin}\r\n"),
+        format!("Sec-WebSocket-Draft: {}\r\n", hybi02::DRAFT),
+    ];
+    if !protocols.is_empty() {
+        lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(" ")));
+    }
+    lines
+}
+
+/// The fields of RFC 6455 §4.1 items 4 to 10; Host comes first, as HTTP recommends.
+fn rfc6455_lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
+    let mut lines = vec![
+        format!("Host: {}\r\n", url.host_port()),
+        "Upgrade: websocket\r\n".to_owned(),
+        "Connection: Upgrade\r\n".to_owned(),
+        format!("Sec-WebSocket-Version: {}\r\n", rfc6455::VERSION),
+    ];
+    if !origin.is_empty() {
+        lines.push(format!("Origin: {origin}\r\n"));
+    }
+    if !protocols.is_empty() {
+        lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", ")));
+    }
+    lines
 }
 
 /// The lines that differ from connection to connection.
 const KEYS: usize = 2;
 
-/// Why a request may not be made (draft-02 §3.3, §5.1 steps 1 and 18).
+/// Why a request may not be made (draft-02 §3.3, §5.1 steps 1 and 18; RFC 6455 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientRequestError {
-    /// The origin is empty, holds A to Z, or bytes outside U+0021 to U+007E (URL-12, AMB-17).
+    /// The origin is empty in draft-02, holds A to Z, or bytes outside U+0021 to U+007E (URL-12, AMB-17).
     Origin,
     /// A subprotocol is empty, holds bytes outside U+0021 to U+007E, or stands there twice
-    /// (URL-14, AMB-17).
+    /// (URL-14, AMB-17); in RFC 6455, is no token.
     Protocol,
     /// A cookie field holds an illegal character, or its name is reserved (HS-C-18, REG-03).
     Cookie,
@@ -178,41 +243,28 @@ impl std::error::Error for ClientRequestError {}
 #[derive(Debug)]
 pub struct ClientHandshake {
     request: Arc<ClientRequest>,
-    expected: [u8; ANSWER_LEN],
+    expected: Answer,
     /// The place reached, once a response turned out to be in pieces.
     partial: Option<Box<(Head, Judge)>>,
 }
 
 impl ClientHandshake {
-    /// Appends a new request to `out`: the head, its fields in random order, and key_3 (§5.1 steps 6
-    /// to 30). The same state of `rng` gives the same bytes.
+    /// Appends a new request to `out`: in draft-02 the head, its fields in random order, and key_3
+    /// (§5.1 steps 6 to 30). The same state of `rng` gives the same bytes.
     pub fn start(request: &Arc<ClientRequest>, rng: &mut Rng, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(request.request_line.as_bytes());
-        let count = request.lines.len() + KEYS;
-        let mut order: [u8; FIELDS_MAX] = std::array::from_fn(|i| i.to_le_bytes()[0]);
-        let order = order.get_mut(..count).unwrap_or_default();
-        rng.shuffle(order);
-        let mut numbers = [0; KEYS];
-        for &i in &*order {
-            let i = usize::from(i);
-            match (request.lines.get(i), numbers.get_mut(i.wrapping_sub(request.lines.len()))) {
-                (Some(line), _) => out.extend_from_slice(line.as_bytes()),
-                (None, Some(number)) => {
-                    let first = i == request.lines.len();
-                    let name: &[u8] =
-                        if first { b"Sec-WebSocket-Key1: " } else { b"Sec-WebSocket-Key2: " };
-                    out.extend_from_slice(name);
-                    *number = hybi02::write_key(rng, out);
-                    out.extend_from_slice(b"\r\n");
+        let expected = match request.dialect {
+            Dialect::Hybi02 => Answer::Hybi02(start_hybi02(&request.lines, rng, out)),
+            Dialect::Rfc6455 => {
+                for line in &request.lines {
+                    out.extend_from_slice(line.as_bytes());
                 }
-                (None, None) => {}
+                out.extend_from_slice(b"Sec-WebSocket-Key: ");
+                let expected = rfc6455::write_key(rng, out);
+                out.extend_from_slice(b"\r\n\r\n");
+                Answer::Rfc6455(expected)
             }
-        }
-        out.extend_from_slice(b"\r\n");
-        let key_3: [u8; KEY_3_LEN] = rng.u64(..).to_be_bytes();
-        out.extend_from_slice(&key_3);
-        let [number_1, number_2] = numbers;
-        let expected = hybi02::answer(number_1, number_2, key_3);
+        };
         Self { request: Arc::clone(request), expected, partial: None }
     }
 
@@ -228,7 +280,7 @@ impl ClientHandshake {
     ///
     /// # Errors
     ///
-    /// The first rule of §5.1 steps 31 to 48 that the response breaks: as soon as the status code,
+    /// The first rule of §5.1 steps 31 to 48, or of RFC 6455 §4.1, that the response breaks: as soon as the status code,
     /// the line or the byte of the answer that breaks it is there. Its cookies are not to be used
     /// (HS-C-52).
     pub fn read<'a>(
@@ -262,19 +314,51 @@ impl ClientHandshake {
         let scanned = head.scan(limits, received);
         // An error further on does not hide the one before it: lines that are complete go first.
         judge.status_line(head, received)?;
-        judge.fields(head, received, &self.request)?;
+        judge.fields(head, received, &self.request, &self.expected)?;
         let Some(len) = scanned.map_err(response::scan_error)? else { return Ok(None) };
         judge.counts(&self.request)?;
+        let asked = !self.request.protocols.is_empty();
+        let Answer::Hybi02(expected) = &self.expected else {
+            return Ok(Some(UpgradeResponse::new(received, head.clone(), len, asked)));
+        };
         let reply = received.get(len..).unwrap_or_default();
-        if reply.iter().zip(&self.expected).any(|(is, wanted)| is != wanted) {
+        if reply.iter().zip(expected).any(|(is, wanted)| is != wanted) {
             return Err(ResponseError::Answer);
         }
-        if reply.len() < ANSWER_LEN {
+        if reply.len() < expected.len() {
             return Ok(None);
         }
-        let asked = !self.request.protocols.is_empty();
-        Ok(Some(UpgradeResponse::new(received, head.clone(), len + ANSWER_LEN, asked)))
+        Ok(Some(UpgradeResponse::new(received, head.clone(), len + expected.len(), asked)))
     }
+}
+
+/// The fields in random order, the keys among them, and key_3; gives what the server must answer.
+fn start_hybi02(lines: &[String], rng: &mut Rng, out: &mut Vec<u8>) -> [u8; hybi02::ANSWER_LEN] {
+    let count = lines.len() + KEYS;
+    let mut order: [u8; FIELDS_MAX] = std::array::from_fn(|i| i.to_le_bytes()[0]);
+    let order = order.get_mut(..count).unwrap_or_default();
+    rng.shuffle(order);
+    let mut numbers = [0; KEYS];
+    for &i in &*order {
+        let i = usize::from(i);
+        match (lines.get(i), numbers.get_mut(i.wrapping_sub(lines.len()))) {
+            (Some(line), _) => out.extend_from_slice(line.as_bytes()),
+            (None, Some(number)) => {
+                let first = i == lines.len();
+                let name: &[u8] =
+                    if first { b"Sec-WebSocket-Key1: " } else { b"Sec-WebSocket-Key2: " };
+                out.extend_from_slice(name);
+                *number = hybi02::write_key(rng, out);
+                out.extend_from_slice(b"\r\n");
+            }
+            (None, None) => {}
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    let key_3: [u8; KEY_3_LEN] = rng.u64(..).to_be_bytes();
+    out.extend_from_slice(&key_3);
+    let [number_1, number_2] = numbers;
+    hybi02::answer(number_1, number_2, key_3)
 }
 
 #[cfg(test)]

@@ -72,9 +72,17 @@ pub enum RequestError {
     KeyRemainder,
     /// The connection ended inside the handshake (HS-S-06).
     ConnectionEnded,
+    /// The request is older than HTTP/1.1 (RFC 6455 §4.2.1).
+    HttpVersion,
+    /// Sec-WebSocket-Key is not sixteen bytes in base64 (RFC 6455 §4.2.1).
+    KeyMalformed,
+    /// Sec-WebSocket-Version is not 13, or the server does not take RFC 6455 (RFC 6455 §4.4).
+    VersionUnsupported,
+    /// Sec-WebSocket-Protocol is no list of different tokens (RFC 6455 §4.1).
+    SubprotocolMalformed,
 }
 
-/// Why a client fails the handshake with what the server sent (draft-02 §5.1).
+/// Why a client fails the handshake with what the server sent (draft-02 §5.1, RFC 6455 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResponseError {
@@ -123,11 +131,15 @@ pub enum ResponseError {
     Answer,
     /// The connection ended inside the handshake (HS-C-36, HS-C-38, HS-C-47).
     ConnectionEnded,
+    /// There is not exactly one Sec-WebSocket-Accept (RFC 6455 §4.1).
+    AnswerCount,
+    /// An extension was not asked for, or its parameters are wrong (RFC 6455 §4.1, RFC 7692 §7.1).
+    Extension,
 }
 
 impl RequestError {
     /// Every rule, in the order of declaration; counters are indexed by [`RequestError::index`].
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::NotHttp,
         Self::MethodNotGet,
         Self::ResourceName,
@@ -160,6 +172,10 @@ impl RequestError {
         Self::KeyTooLarge,
         Self::KeyRemainder,
         Self::ConnectionEnded,
+        Self::HttpVersion,
+        Self::KeyMalformed,
+        Self::VersionUnsupported,
+        Self::SubprotocolMalformed,
     ];
 
     /// The position in [`RequestError::ALL`].
@@ -204,6 +220,10 @@ impl RequestError {
             Self::KeyTooLarge => "key_too_large",
             Self::KeyRemainder => "key_remainder",
             Self::ConnectionEnded => "connection_ended",
+            Self::HttpVersion => "http_version",
+            Self::KeyMalformed => "key_malformed",
+            Self::VersionUnsupported => "version_unsupported",
+            Self::SubprotocolMalformed => "subprotocol_malformed",
         }
     }
 
@@ -216,7 +236,10 @@ impl RequestError {
             | Self::KeyWithoutDigit
             | Self::KeyTooLarge
             | Self::KeyRemainder => "draft-02 §5.2.2",
-            _ => "draft-02 §5.2.1",
+            Self::HttpVersion | Self::KeyMalformed => "RFC 6455 §4.2.1",
+            Self::VersionUnsupported => "RFC 6455 §4.4",
+            Self::SubprotocolMalformed => "RFC 6455 §4.1",
+            _ => "draft-02 §5.2.1, RFC 6455 §4.2.1",
         }
     }
 
@@ -238,9 +261,9 @@ impl RequestError {
             Self::LineTooLong => "a line exceeds the limit max_line_bytes",
             Self::TooManyFields => "the head exceeds the limit max_fields",
             Self::DuplicateField => "a field of the handshake stands there twice",
-            Self::UpgradeMissing => "this is a WebSocket server: no Upgrade was asked for",
-            Self::UpgradeValue => "the field Upgrade is not \"WebSocket\"",
-            Self::ConnectionValue => "the field Connection is not \"Upgrade\"",
+            Self::UpgradeMissing => "this is a WebSocket server: connect with a WebSocket client",
+            Self::UpgradeValue => "the field Upgrade does not say \"WebSocket\"",
+            Self::ConnectionValue => "the field Connection does not say \"Upgrade\"",
             Self::HostMissing => "the field Host is absent",
             Self::HostMalformed => "the field Host is not a host and an optional port",
             Self::HostRefused => "the field Host does not name this server",
@@ -249,17 +272,27 @@ impl RequestError {
             Self::SubprotocolMissing => "the field Sec-WebSocket-Protocol is absent",
             Self::SubprotocolUnsupported => "no requested subprotocol is supported",
             Self::DraftMissing => {
-                "the field Sec-WebSocket-Draft is absent; this server speaks draft 2"
+                "no version was asked for: Sec-WebSocket-Version: 13 and Sec-WebSocket-Draft: 2 are known"
             }
             Self::DraftUnsupported => {
-                "the Sec-WebSocket-Draft is not supported; this server speaks draft 2"
+                "the Sec-WebSocket-Draft is not supported; known are 2, and Sec-WebSocket-Version: 13"
             }
-            Self::KeyMissing => "Sec-WebSocket-Key1 or Sec-WebSocket-Key2 is absent",
+            Self::KeyMissing => {
+                "the key is absent: Sec-WebSocket-Key, or in draft 2 Sec-WebSocket-Key1 and -Key2"
+            }
             Self::KeyWithoutSpace => "a key holds no space",
             Self::KeyWithoutDigit => "a key holds no digit",
             Self::KeyTooLarge => "a key's number exceeds 32 bits",
             Self::KeyRemainder => "a key's number is not a multiple of its count of spaces",
             Self::ConnectionEnded => "the connection ended inside the opening handshake",
+            Self::HttpVersion => "the request is older than HTTP/1.1",
+            Self::KeyMalformed => "Sec-WebSocket-Key is not sixteen bytes in base64",
+            Self::VersionUnsupported => {
+                "the Sec-WebSocket-Version is not supported; known are 13, and Sec-WebSocket-Draft: 2"
+            }
+            Self::SubprotocolMalformed => {
+                "Sec-WebSocket-Protocol is not a list of different tokens"
+            }
         }
     }
 
@@ -270,7 +303,10 @@ impl RequestError {
         Some(match self {
             Self::NotHttp | Self::ConnectionEnded => return None,
             Self::HostRefused | Self::OriginMissing | Self::OriginRefused => 403,
-            Self::UpgradeMissing | Self::UpgradeValue | Self::DraftMissing => 426,
+            Self::UpgradeMissing
+            | Self::UpgradeValue
+            | Self::DraftMissing
+            | Self::VersionUnsupported => 426,
             Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => 431,
             _ => 400,
         })
@@ -279,7 +315,7 @@ impl RequestError {
 
 impl ResponseError {
     /// Every rule, in the order of declaration; counters are indexed by [`ResponseError::index`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::StatusLine,
         Self::StatusCode,
         Self::ProxyAuthenticationRequired,
@@ -302,6 +338,8 @@ impl ResponseError {
         Self::SubprotocolValue,
         Self::Answer,
         Self::ConnectionEnded,
+        Self::AnswerCount,
+        Self::Extension,
     ];
 
     /// The position in [`ResponseError::ALL`].
@@ -336,6 +374,8 @@ impl ResponseError {
             Self::SubprotocolValue => "subprotocol_value",
             Self::Answer => "answer",
             Self::ConnectionEnded => "connection_ended",
+            Self::AnswerCount => "answer_count",
+            Self::Extension => "extension",
         }
     }
 
@@ -344,7 +384,12 @@ impl ResponseError {
     pub const fn section(self) -> &'static str {
         match self {
             Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => "draft-02 §2",
-            _ => "draft-02 §5.1",
+            Self::OriginCount | Self::OriginValue | Self::LocationCount | Self::LocationValue => {
+                "draft-02 §5.1"
+            }
+            Self::AnswerCount => "RFC 6455 §4.1",
+            Self::Extension => "RFC 6455 §4.1, RFC 7692 §7.1",
+            _ => "draft-02 §5.1, RFC 6455 §4.1",
         }
     }
 
@@ -374,6 +419,8 @@ impl ResponseError {
             Self::SubprotocolValue => "Sec-WebSocket-Protocol was not asked for",
             Self::Answer => "the answer to the challenge is wrong",
             Self::ConnectionEnded => "the connection ended inside the opening handshake",
+            Self::AnswerCount => "not exactly one Sec-WebSocket-Accept",
+            Self::Extension => "an extension that was not asked for, or with wrong parameters",
         }
     }
 }
@@ -405,12 +452,12 @@ mod tests {
             assert!(rule.to_string().ends_with(&format!("({})", rule.section())));
             assert!(matches!(rule.status(), None | Some(400 | 403 | 426 | 431)));
         }
-        assert_eq!(RequestError::ConnectionEnded.index() + 1, RequestError::ALL.len());
+        assert_eq!(RequestError::SubprotocolMalformed.index() + 1, RequestError::ALL.len());
         for (i, rule) in ResponseError::ALL.into_iter().enumerate() {
             assert_eq!(rule.index(), i);
             assert_eq!(ResponseError::ALL.iter().filter(|r| r.name() == rule.name()).count(), 1);
-            assert!(rule.to_string().contains("draft-02 §"));
+            assert!(rule.to_string().contains('§'));
         }
-        assert_eq!(ResponseError::ConnectionEnded.index() + 1, ResponseError::ALL.len());
+        assert_eq!(ResponseError::Extension.index() + 1, ResponseError::ALL.len());
     }
 }

@@ -23,6 +23,7 @@ pub mod proxy;
 mod queue;
 mod request;
 mod response;
+pub mod rfc6455;
 pub mod scan;
 pub mod url;
 
@@ -33,6 +34,6 @@ pub use field::Field;
 pub use limits::HeadLimits;
 pub use policy::ServerPolicy;
 pub use queue::{ConnectQueue, RemoteHost, Ticket};
-pub use request::{ServerHandshake, UpgradeRequest};
+pub use request::{Answer, ServerHandshake, UpgradeRequest};
 pub use response::UpgradeResponse;
 pub use url::{Url, UrlError};

@@ -1,9 +1,11 @@
 //! What a server accepts.
 
 use super::{RequestError, UpgradeRequest, hybi02};
+use crate::wire::Dialect;
 
-/// What one server accepts of the requests that are well-formed (draft-02 §5.2.1). The default
-/// accepts every host and origin, demands that there is an origin, and supports no subprotocol.
+/// What one server accepts of the requests that are well-formed (draft-02 §5.2.1, RFC 6455 §4.2.2).
+/// The default accepts both dialects and every host and origin, demands that there is an origin in
+/// draft-02, and supports no subprotocol.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerPolicy {
@@ -14,6 +16,8 @@ pub struct ServerPolicy {
     require_origin: bool,
     secure: bool,
     more_drafts: [bool; 2],
+    hybi02: bool,
+    rfc6455: bool,
 }
 
 impl Default for ServerPolicy {
@@ -26,6 +30,8 @@ impl Default for ServerPolicy {
             require_origin: true,
             secure: false,
             more_drafts: [false; 2],
+            hybi02: true,
+            rfc6455: true,
         }
     }
 }
@@ -66,8 +72,9 @@ impl ServerPolicy {
         self
     }
 
-    /// Whether a client must send its origin. If not, the answer to one that sends none carries an
-    /// empty one (AMB-12).
+    /// Whether a client of draft-02 must send its origin. If not, the answer to one that sends none
+    /// carries an empty one (AMB-12). Of RFC 6455's clients only browsers have one (§4.1 item 8):
+    /// this does not concern them, the list of [`ServerPolicy::origins`] does.
     #[must_use]
     pub const fn require_origin(mut self, required: bool) -> Self {
         self.require_origin = required;
@@ -96,6 +103,19 @@ impl ServerPolicy {
         self
     }
 
+    /// The dialects that are spoken; a client of another is told which ones are.
+    #[must_use]
+    pub fn dialects(mut self, dialects: impl IntoIterator<Item = Dialect>) -> Self {
+        (self.hybi02, self.rfc6455) = (false, false);
+        for dialect in dialects {
+            match dialect {
+                Dialect::Hybi02 => self.hybi02 = true,
+                Dialect::Rfc6455 => self.rfc6455 = true,
+            }
+        }
+        self
+    }
+
     pub(super) const fn is_secure(&self) -> bool {
         self.secure
     }
@@ -109,17 +129,21 @@ impl ServerPolicy {
     pub fn judge(&self, request: &UpgradeRequest<'_>) -> Result<(), RequestError> {
         let [draft_1, draft_3] = self.more_drafts;
         match request.draft() {
-            hybi02::DRAFT => {}
-            1 if draft_1 => {}
-            3 if draft_3 => {}
-            _ => return Err(RequestError::DraftUnsupported),
+            None if self.rfc6455 => {}
+            None => return Err(RequestError::VersionUnsupported),
+            Some(hybi02::DRAFT) if self.hybi02 => {}
+            Some(1) if self.hybi02 && draft_1 => {}
+            Some(3) if self.hybi02 && draft_3 => {}
+            Some(_) => return Err(RequestError::DraftUnsupported),
         }
         if self.hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|h| is_host(request, h))) {
             return Err(RequestError::HostRefused);
         }
         match (request.origin(), &self.origins) {
             (None, Some(_)) => return Err(RequestError::OriginMissing),
-            (None, None) if self.require_origin => return Err(RequestError::OriginMissing),
+            (None, None) if self.require_origin && request.draft().is_some() => {
+                return Err(RequestError::OriginMissing);
+            }
             (Some(origin), Some(list)) if !list.iter().any(|o| o.eq_ignore_ascii_case(origin)) => {
                 return Err(RequestError::OriginRefused);
             }
@@ -127,7 +151,12 @@ impl ServerPolicy {
         }
         match self.choose_subprotocol(request) {
             Some(_) => Ok(()),
-            None if request.asks_for_subprotocol() => Err(RequestError::SubprotocolUnsupported),
+            // RFC 6455's client finds out that none was chosen, and decides (§4.2.2 item 5.5).
+            None if request.asks_for_subprotocol()
+                && (request.draft().is_some() || self.require_subprotocol) =>
+            {
+                Err(RequestError::SubprotocolUnsupported)
+            }
             None if self.require_subprotocol => Err(RequestError::SubprotocolMissing),
             None => Ok(()),
         }

@@ -1,12 +1,16 @@
 //! The server's reader: from received bytes to an [`UpgradeRequest`].
 
 use super::hybi02::{self, KEY_3_LEN};
+use super::rfc6455::{self, is_token, list};
 use super::scan::{Head, ScanError, Strictness};
 use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
 use crate::wire::Dialect;
 
-/// Reads one client's handshake (draft-02 §5.2.1), however it is cut into pieces.
+/// Reads one client's handshake (draft-02 §5.2.1, RFC 6455 §4.2.1), however it is cut into pieces.
+///
+/// The dialect is the client's choice: Sec-WebSocket-Version makes it RFC 6455, everything else is
+/// judged as draft-02.
 #[derive(Debug)]
 pub struct ServerHandshake {
     /// The place reached, once a head turned out to be in pieces.
@@ -149,11 +153,39 @@ pub struct UpgradeRequest<'a> {
     head: Head,
     len: usize,
     resource_name: &'a str,
-    known: Known<'a>,
     host: HostPort<'a>,
-    draft: u8,
-    parts: (u32, u32),
-    key_3: [u8; KEY_3_LEN],
+    host_text: &'a str,
+    origin: Option<&'a str>,
+    asks_for_subprotocol: bool,
+    challenge: Challenge,
+}
+
+/// What the client wants answered, in the way of its dialect.
+#[derive(Debug, Clone, Copy)]
+enum Challenge {
+    Hybi02 { draft: u8, parts: (u32, u32), key_3: [u8; KEY_3_LEN] },
+    Rfc6455 { key: [u8; rfc6455::KEY_LEN] },
+}
+
+/// What proves to the client that its request was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The sixteen bytes behind the head of draft-02's answer.
+    Hybi02([u8; hybi02::ANSWER_LEN]),
+    /// The value of RFC 6455's Sec-WebSocket-Accept.
+    Rfc6455([u8; rfc6455::ANSWER_LEN]),
+}
+
+impl Answer {
+    /// The bytes as they are sent.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Hybi02(bytes) => bytes,
+            Self::Rfc6455(bytes) => bytes,
+        }
+    }
 }
 
 /// The fields that the handshake is about.
@@ -167,6 +199,13 @@ struct Known<'a> {
     draft: Option<&'a str>,
     key_1: Option<&'a str>,
     key_2: Option<&'a str>,
+    version: Option<&'a str>,
+    key: Option<&'a str>,
+    /// The first line that draft-02 forbids: RFC 6455 wants no space behind a colon, and its lists
+    /// may stand in several fields.
+    hybi02_forbids: Option<RequestError>,
+    /// A field that RFC 6455 allows once stands there twice.
+    twice: bool,
 }
 
 impl<'a> UpgradeRequest<'a> {
@@ -177,7 +216,10 @@ impl<'a> UpgradeRequest<'a> {
         let (bytes, rest) = received.split_at_checked(len).unwrap_or((received, &[]));
         let text = simdutf8::basic::from_utf8(bytes).map_err(|_| RequestError::InvalidUtf8)?;
         let resource_name = resource_name(text, head.first_line().unwrap_or_default())?;
-        let known = Known::find(head, text)?;
+        let known = Known::find(head, text);
+        if known.version.is_some() {
+            return Self::judge_rfc6455(head, text, resource_name, &known).map(Some);
+        }
         let draft = known.judge_invariants()?;
         let host = known.host.ok_or(RequestError::HostMissing)?;
         let host = HostPort::parse(host).ok_or(RequestError::HostMalformed)?;
@@ -186,12 +228,97 @@ impl<'a> UpgradeRequest<'a> {
         };
         let parts = (hybi02::key_part(key_1.as_bytes())?, hybi02::key_part(key_2.as_bytes())?);
         let Some(&key_3) = rest.first_chunk::<KEY_3_LEN>() else { return Ok(None) };
-        let len = len + KEY_3_LEN;
-        let head = head.clone();
-        Ok(Some(Self { text, head, len, resource_name, known, host, draft, parts, key_3 }))
+        let challenge = Challenge::Hybi02 { draft, parts, key_3 };
+        Ok(Some(Self::new(head, text, resource_name, &known, host, challenge)))
     }
 
-    /// How many of the received bytes the request took, key_3 included. Bytes behind it came before
+    fn new(
+        head: &Head,
+        text: &'a str,
+        resource_name: &'a str,
+        known: &Known<'a>,
+        host: HostPort<'a>,
+        challenge: Challenge,
+    ) -> Self {
+        let behind = if matches!(challenge, Challenge::Hybi02 { .. }) { KEY_3_LEN } else { 0 };
+        Self {
+            text,
+            head: head.clone(),
+            len: text.len() + behind,
+            resource_name,
+            host,
+            host_text: known.host.unwrap_or_default(),
+            origin: known.origin,
+            asks_for_subprotocol: known.protocol.is_some(),
+            challenge,
+        }
+    }
+
+    /// Judges a complete head by RFC 6455 §4.2.1.
+    fn judge_rfc6455(
+        head: &Head,
+        text: &'a str,
+        resource_name: &'a str,
+        known: &Known<'a>,
+    ) -> Result<Self, RequestError> {
+        let line = text.get(..head.first_line().unwrap_or_default()).unwrap_or_default();
+        let version = line.get("GET  ".len() + resource_name.len()..);
+        let http = version.and_then(|version| version.strip_prefix("HTTP/"));
+        if !matches!(http.map(str::as_bytes), Some([b'1', b'.', b'1'..=b'9'])) {
+            return Err(RequestError::HttpVersion);
+        }
+        if known.twice {
+            return Err(RequestError::DuplicateField);
+        }
+        let host = known.host.ok_or(RequestError::HostMissing)?;
+        let host = HostPort::parse(host).ok_or(RequestError::HostMalformed)?;
+        let key = known.key.ok_or(RequestError::KeyMissing)?;
+        let key = key.as_bytes().try_into().ok().filter(|key: &[u8; _]| rfc6455::is_key(key));
+        let challenge = Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? };
+        let request = Self::new(head, text, resource_name, known, host, challenge);
+        if known.upgrade.is_none() {
+            return Err(RequestError::UpgradeMissing);
+        }
+        request.judge_lists()?;
+        // Last, so that whoever is told of the right version got everything else right.
+        if known.version != Some("13") {
+            return Err(RequestError::VersionUnsupported);
+        }
+        Ok(request)
+    }
+
+    /// The fields that hold lists, each of which may stand there several times.
+    fn judge_lists(&self) -> Result<(), RequestError> {
+        if !self.elements("Upgrade").any(|name| name.eq_ignore_ascii_case("websocket")) {
+            return Err(RequestError::UpgradeValue);
+        }
+        if !self.elements("Connection").any(|name| name.eq_ignore_ascii_case("upgrade")) {
+            return Err(RequestError::ConnectionValue);
+        }
+        let mut asked = 0;
+        for (i, name) in self.elements("Sec-WebSocket-Protocol").enumerate() {
+            asked += 1;
+            if !is_token(name)
+                || self.elements("Sec-WebSocket-Protocol").take(i).any(|other| other == name)
+            {
+                return Err(RequestError::SubprotocolMalformed);
+            }
+        }
+        if self.asks_for_subprotocol && asked == 0 {
+            return Err(RequestError::SubprotocolMalformed);
+        }
+        Ok(())
+    }
+
+    /// The elements of all fields with this name.
+    fn elements(&self, name: &'static str) -> impl Iterator<Item = &'a str> + '_ {
+        (0..self.head.complete_fields())
+            .filter_map(|i| field(&self.head, self.text, i))
+            .filter(move |(is, _)| is.eq_ignore_ascii_case(name))
+            .flat_map(|(_, value)| list(value))
+    }
+
+    /// How many of the received bytes the request took, draft-02's key_3 included. Bytes behind it came before
     /// the answer; they are kept, as frames (AMB-10).
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -208,13 +335,19 @@ impl<'a> UpgradeRequest<'a> {
     /// (AMB-16).
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
-        Dialect::Hybi02
+        match self.challenge {
+            Challenge::Hybi02 { .. } => Dialect::Hybi02,
+            Challenge::Rfc6455 { .. } => Dialect::Rfc6455,
+        }
     }
 
-    /// The value of Sec-WebSocket-Draft: 1, 2 or 3.
+    /// The value of Sec-WebSocket-Draft: 1, 2 or 3; `None` in RFC 6455.
     #[must_use]
-    pub const fn draft(&self) -> u8 {
-        self.draft
+    pub const fn draft(&self) -> Option<u8> {
+        match self.challenge {
+            Challenge::Hybi02 { draft, .. } => Some(draft),
+            Challenge::Rfc6455 { .. } => None,
+        }
     }
 
     /// The resource name as it was sent: path and query.
@@ -242,8 +375,8 @@ impl<'a> UpgradeRequest<'a> {
 
     /// The value of Host as it was sent: host and, if one was given, port.
     #[must_use]
-    pub fn host(&self) -> &'a str {
-        self.known.host.unwrap_or_default()
+    pub const fn host(&self) -> &'a str {
+        self.host_text
     }
 
     /// Host, taken apart.
@@ -254,20 +387,24 @@ impl<'a> UpgradeRequest<'a> {
     /// The value of Origin as it was sent.
     #[must_use]
     pub const fn origin(&self) -> Option<&'a str> {
-        self.known.origin
+        self.origin
     }
 
-    /// The subprotocols that the client asked for, in its order: the value of Sec-WebSocket-Protocol
-    /// split at spaces and commas (AMB-08).
-    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let value = self.known.protocol.unwrap_or_default();
-        value.split([' ', ',']).filter(|name| !name.is_empty())
+    /// The subprotocols that the client asked for, in its order: Sec-WebSocket-Protocol split at
+    /// spaces and commas (AMB-08); RFC 6455's names hold neither, and may stand in several fields.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + '_ {
+        (0..self.head.complete_fields())
+            .take_while(|_| self.asks_for_subprotocol())
+            .filter_map(|i| field(&self.head, self.text, i))
+            .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Protocol"))
+            .flat_map(|(_, value)| value.split([' ', ',', '\t']))
+            .filter(|name| !name.is_empty())
     }
 
     /// Whether Sec-WebSocket-Protocol is there, if only with an empty value, which is not the same
     /// as none (HS-S-22).
     pub(super) const fn asks_for_subprotocol(&self) -> bool {
-        self.known.protocol.is_some()
+        self.asks_for_subprotocol
     }
 
     /// The value of the first field with this name, compared ASCII case-insensitively (HS-S-07).
@@ -286,49 +423,83 @@ impl<'a> UpgradeRequest<'a> {
         )
     }
 
-    /// The sixteen bytes that prove the request was read (HS-S-28, HS-S-29).
+    /// What proves that the request was read (HS-S-28, HS-S-29; RFC 6455 §4.2.2).
     #[must_use]
-    pub fn answer(&self) -> [u8; hybi02::ANSWER_LEN] {
-        hybi02::answer(self.parts.0, self.parts.1, self.key_3)
+    pub fn answer(&self) -> Answer {
+        match &self.challenge {
+            Challenge::Hybi02 { parts: (first, second), key_3, .. } => {
+                Answer::Hybi02(hybi02::answer(*first, *second, *key_3))
+            }
+            Challenge::Rfc6455 { key } => Answer::Rfc6455(rfc6455::answer(key)),
+        }
     }
 }
 
 impl<'a> Known<'a> {
     #[inline]
-    fn find(head: &Head, text: &'a str) -> Result<Self, RequestError> {
+    fn find(head: &Head, text: &'a str) -> Self {
         let mut known = Self::default();
         for i in 0..head.complete_fields() {
             let Some((name, value)) = field(head, text, i) else { continue };
             let Some(value) = value.strip_prefix(' ') else {
-                return Err(RequestError::FieldWithoutSpace);
+                known.forbid(RequestError::FieldWithoutSpace);
+                known.note(name, value);
+                continue;
             };
-            let Some(place) = known.place(name.as_bytes()) else { continue };
-            if place.replace(value).is_some() {
-                return Err(RequestError::DuplicateField);
-            }
+            known.note(name, value);
         }
-        Ok(known)
+        if known.version.is_some() {
+            known.trim();
+        }
+        known
     }
 
-    /// Where the value of the field with this name belongs.
+    /// Keeps the value of a field that the handshake is about.
     #[inline]
-    fn place(&mut self, name: &[u8]) -> Option<&mut Option<&'a str>> {
+    fn note(&mut self, name: &str, value: &'a str) {
+        let Some((place, list)) = self.place(name.as_bytes()) else { return };
+        if place.replace(value).is_some() {
+            self.twice |= !list;
+            self.forbid(RequestError::DuplicateField);
+        }
+    }
+
+    fn forbid(&mut self, error: RequestError) {
+        self.hybi02_forbids.get_or_insert(error);
+    }
+
+    /// Takes the space around the values away, as RFC 6455's HTTP does (RFC 7230 §3.2.4).
+    fn trim(&mut self) {
+        for value in [&mut self.host, &mut self.origin, &mut self.version, &mut self.key] {
+            *value = value.map(|value| value.trim_matches([' ', '\t']));
+        }
+    }
+
+    /// Where the value of the field with this name belongs, and whether RFC 6455 lets it stand
+    /// there several times.
+    #[inline]
+    fn place(&mut self, name: &[u8]) -> Option<(&mut Option<&'a str>, bool)> {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            4 if is(b"Host") => Some(&mut self.host),
-            6 if is(b"Origin") => Some(&mut self.origin),
-            7 if is(b"Upgrade") => Some(&mut self.upgrade),
-            10 if is(b"Connection") => Some(&mut self.connection),
-            18 if is(b"Sec-WebSocket-Key1") => Some(&mut self.key_1),
-            18 if is(b"Sec-WebSocket-Key2") => Some(&mut self.key_2),
-            19 if is(b"Sec-WebSocket-Draft") => Some(&mut self.draft),
-            22 if is(b"Sec-WebSocket-Protocol") => Some(&mut self.protocol),
+            4 if is(b"Host") => Some((&mut self.host, false)),
+            6 if is(b"Origin") => Some((&mut self.origin, false)),
+            7 if is(b"Upgrade") => Some((&mut self.upgrade, true)),
+            10 if is(b"Connection") => Some((&mut self.connection, true)),
+            17 if is(b"Sec-WebSocket-Key") => Some((&mut self.key, false)),
+            18 if is(b"Sec-WebSocket-Key1") => Some((&mut self.key_1, false)),
+            18 if is(b"Sec-WebSocket-Key2") => Some((&mut self.key_2, false)),
+            19 if is(b"Sec-WebSocket-Draft") => Some((&mut self.draft, false)),
+            21 if is(b"Sec-WebSocket-Version") => Some((&mut self.version, false)),
+            22 if is(b"Sec-WebSocket-Protocol") => Some((&mut self.protocol, true)),
             _ => None,
         }
     }
 
     /// The fields that have one value for every server; returns the draft.
     fn judge_invariants(&self) -> Result<u8, RequestError> {
+        if let Some(error) = self.hybi02_forbids {
+            return Err(error);
+        }
         let upgrade = self.upgrade.ok_or(RequestError::UpgradeMissing)?;
         if !upgrade.eq_ignore_ascii_case("WebSocket") {
             return Err(RequestError::UpgradeValue);

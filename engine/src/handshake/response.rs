@@ -1,9 +1,12 @@
 //! The client's judgement of a response, line by line, and the response as borrowed fields.
 
+use super::request::Answer;
+use super::rfc6455::list;
 use super::scan::{Head, ScanError};
 use super::{ClientRequest, Field, ResponseError};
+use crate::wire::Dialect;
 
-/// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44).
+/// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44, RFC 6455 §4.1).
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Judge {
     /// Bytes of the status line looked at.
@@ -16,7 +19,7 @@ pub(super) struct Judge {
     status_right: bool,
     /// Fields judged.
     fields: u8,
-    /// Which of the fields that may stand there only once were seen, as in [`ONCE`].
+    /// Which of the fields that may stand there only once were seen, as in [`once`].
     seen: [bool; 5],
 }
 
@@ -27,34 +30,75 @@ struct Once {
     value: ResponseError,
 }
 
-/// The last one only if a subprotocol was asked for.
-const ONCE: [Once; 5] = [
-    Once {
-        name: "upgrade",
-        count: ResponseError::UpgradeCount,
-        value: ResponseError::UpgradeValue,
-    },
-    Once {
-        name: "connection",
-        count: ResponseError::ConnectionCount,
-        value: ResponseError::ConnectionValue,
-    },
-    Once {
-        name: "sec-websocket-origin",
-        count: ResponseError::OriginCount,
-        value: ResponseError::OriginValue,
-    },
-    Once {
-        name: "sec-websocket-location",
-        count: ResponseError::LocationCount,
-        value: ResponseError::LocationValue,
-    },
-    Once {
-        name: "sec-websocket-protocol",
-        count: ResponseError::SubprotocolCount,
-        value: ResponseError::SubprotocolValue,
-    },
+impl Once {
+    const fn new(name: &'static str, count: ResponseError, value: ResponseError) -> Self {
+        Self { name, count, value }
+    }
+}
+
+const UPGRADE: Once =
+    Once::new("upgrade", ResponseError::UpgradeCount, ResponseError::UpgradeValue);
+const CONNECTION: Once =
+    Once::new("connection", ResponseError::ConnectionCount, ResponseError::ConnectionValue);
+const PROTOCOL: Once = Once::new(
+    "sec-websocket-protocol",
+    ResponseError::SubprotocolCount,
+    ResponseError::SubprotocolValue,
+);
+
+/// Of draft-02; the last one only if a subprotocol was asked for.
+const HYBI02: [Once; 5] = [
+    UPGRADE,
+    CONNECTION,
+    Once::new("sec-websocket-origin", ResponseError::OriginCount, ResponseError::OriginValue),
+    Once::new("sec-websocket-location", ResponseError::LocationCount, ResponseError::LocationValue),
+    PROTOCOL,
 ];
+
+/// Of RFC 6455; the last two need not be there.
+const RFC6455: [Once; 5] = [
+    UPGRADE,
+    CONNECTION,
+    Once::new("sec-websocket-accept", ResponseError::AnswerCount, ResponseError::Answer),
+    PROTOCOL,
+    Once::new("sec-websocket-extensions", ResponseError::Extension, ResponseError::Extension),
+];
+
+/// The fields that may stand there only once, in the dialect of the request, and how many of them
+/// must.
+fn once(request: &ClientRequest) -> (&'static [Once; 5], usize) {
+    match request.dialect() {
+        Dialect::Hybi02 if request.protocols().next().is_some() => (&HYBI02, 5),
+        Dialect::Hybi02 => (&HYBI02, 4),
+        Dialect::Rfc6455 => (&RFC6455, 3),
+    }
+}
+
+/// Whether a field of draft-02 has the value it must have; `None` if that does not matter.
+fn is_right_hybi02(i: usize, value: &[u8], request: &ClientRequest) -> Option<bool> {
+    Some(match i {
+        0 => value.eq_ignore_ascii_case(b"websocket"),
+        1 => value.eq_ignore_ascii_case(b"upgrade"),
+        2 => value == request.origin().as_bytes(),
+        3 => value == request.location().as_bytes(),
+        _ if request.protocols().next().is_none() => return None,
+        _ => request.protocols().any(|name| value == name.as_bytes()),
+    })
+}
+
+/// Whether a field of RFC 6455 has the value it must have (§4.1, items 2 to 6 of the last list).
+fn is_right_rfc6455(i: usize, value: &[u8], request: &ClientRequest, expected: &Answer) -> bool {
+    let value = value.trim_ascii();
+    match i {
+        0 => value.eq_ignore_ascii_case(b"websocket"),
+        1 => std::str::from_utf8(value)
+            .is_ok_and(|value| list(value).any(|name| name.eq_ignore_ascii_case("upgrade"))),
+        2 => value == expected.as_bytes(),
+        3 => request.protocols().any(|name| value == name.as_bytes()),
+        // None was asked for.
+        _ => value.is_empty(),
+    }
+}
 
 impl Judge {
     pub(super) fn new() -> Self {
@@ -113,20 +157,21 @@ impl Judge {
         head: &Head,
         received: &[u8],
         request: &ClientRequest,
+        expected: &Answer,
     ) -> Result<(), ResponseError> {
+        let (names, _) = once(request);
         while let Some(field) = field(head, received, usize::from(self.fields)) {
             self.fields += 1;
-            for (i, (once, seen)) in ONCE.iter().zip(&mut self.seen).enumerate() {
+            for (i, (once, seen)) in names.iter().zip(&mut self.seen).enumerate() {
                 if !field.is(once.name) {
                     continue;
                 }
-                let right = match i {
-                    0 => field.value.eq_ignore_ascii_case(b"websocket"),
-                    1 => field.value.eq_ignore_ascii_case(b"upgrade"),
-                    2 => field.value == request.origin().as_bytes(),
-                    3 => field.value == request.location().as_bytes(),
-                    _ if request.protocols().next().is_none() => continue,
-                    _ => request.protocols().any(|name| field.value == name.as_bytes()),
+                let right = match request.dialect() {
+                    Dialect::Hybi02 => match is_right_hybi02(i, field.value, request) {
+                        Some(right) => right,
+                        None => continue,
+                    },
+                    Dialect::Rfc6455 => is_right_rfc6455(i, field.value, request, expected),
                 };
                 if std::mem::replace(seen, true) {
                     return Err(once.count);
@@ -141,9 +186,8 @@ impl Judge {
 
     /// Judges, at the end of the head, that no field is missing (step 44).
     pub(super) fn counts(&self, request: &ClientRequest) -> Result<(), ResponseError> {
-        let asked = request.protocols().next().is_some();
-        let needed = if asked { ONCE.len() } else { ONCE.len() - 1 };
-        match ONCE.iter().zip(&self.seen).take(needed).find(|(_, seen)| !**seen) {
+        let (names, needed) = once(request);
+        match names.iter().zip(&self.seen).take(needed).find(|(_, seen)| !**seen) {
             Some((once, _)) => Err(once.count),
             None => Ok(()),
         }
@@ -184,7 +228,7 @@ impl<'a> UpgradeResponse<'a> {
         Self { received, head, len, asked_for_subprotocol }
     }
 
-    /// How many of the received bytes the response took, its sixteen last included. Bytes behind it
+    /// How many of the received bytes the response took, draft-02's last sixteen included. Bytes behind it
     /// are frames (HS-C-50).
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -30,7 +30,7 @@ impl<A: Application> Shard<A> {
         let failed = self.world.failed.take();
         let Some(slot) = self.table.find(id) else { return };
         if let Some(error) = failed {
-            self.world.protocol_errors[error.index()] += 1;
+            self.world.protocol_errors.count(error.index());
             return self.finish(id, CloseReason::Protocol(error), Ending::Now);
         }
         if slot.side.ended {
@@ -92,7 +92,7 @@ impl<A: Application> Shard<A> {
         }
         self.dials.leave(ticket);
         if first {
-            self.world.closed[reason.index()] += 1;
+            self.world.closed.count(reason.index());
             self.leave_all(id);
             if let Some(data) = data {
                 self.app.on_close(&mut self.world, data, reason);

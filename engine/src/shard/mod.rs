@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::conn::{Assembly, Event, Limits, Role, State};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mail, Mailbox};
-use crate::metrics::{Counters, RingCounters, Snapshot};
+use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::ProtocolError;
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
@@ -62,9 +62,9 @@ pub(crate) struct World {
     pub(crate) attention: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
-    closed: [u64; CloseReason::NAMES.len()],
-    protocol_errors: [u64; ProtocolError::ALL.len()],
-    request_errors: [u64; crate::handshake::RequestError::ALL.len()],
+    closed: Tally<{ CloseReason::NAMES.len() }>,
+    protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
+    request_errors: Tally<{ crate::handshake::RequestError::ALL.len() }>,
     /// The client application has had enough.
     pub(crate) stop: bool,
 }
@@ -126,9 +126,9 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 attention: Vec::new(),
                 failed: None,
-                closed: Default::default(),
-                protocol_errors: Default::default(),
-                request_errors: Default::default(),
+                closed: Tally::default(),
+                protocol_errors: Tally::default(),
+                request_errors: Tally::default(),
                 stop: false,
             },
             wheel: Wheel::new(now),

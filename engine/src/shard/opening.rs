@@ -188,7 +188,7 @@ impl<A: Application> Shard<A> {
     }
 
     fn refuse_request(&mut self, id: ConnectionId, error: RequestError, turn: &mut Turn) -> Opened {
-        self.world.request_errors[error.index()] += 1;
+        self.world.request_errors.count(error.index());
         if let Some(status) = error.status() {
             self.answer(id, status, error.sentence(), turn);
         }

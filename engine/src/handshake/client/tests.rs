@@ -6,7 +6,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 use super::super::{ConnectQueue, RemoteHost, ServerHandshake, ServerPolicy, accept};
 use super::{
-    ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError, HeadLimits,
+    Answer, ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError, HeadLimits,
     ResponseError, UpgradeResponse, Url,
 };
 
@@ -31,7 +31,7 @@ fn request() -> Arc<ClientRequest> {
 
 /// A client that sent V1's keys.
 fn waiting(request: Arc<ClientRequest>) -> ClientHandshake {
-    ClientHandshake { request, expected: *b"8jKS'y:G*Co,Wxa-", partial: None }
+    ClientHandshake { request, expected: Answer::Hybi02(*b"8jKS'y:G*Co,Wxa-"), partial: None }
 }
 
 fn read(bytes: &[u8]) -> Result<Option<UpgradeResponse<'_>>, ResponseError> {
