@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringbolt::bench::halves;
 use ringbolt::conn::{Assembly, Event, Inbound, Limits, Message, Outbound, Output};
-use ringbolt::wire::{FrameHeader, HEADER_MAX, Opcode, hybi02};
+use ringbolt::wire::{FrameHeader, HEADER_MAX, Mask, Opcode, hybi02};
 
 /// Bytes of a read in pieces: one small receive buffer.
 const PIECE: usize = 4096;
@@ -16,7 +16,7 @@ struct Sink {
 }
 
 impl Output for Sink {
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+    fn frame(&mut self, header: &[u8], payload: &[u8], _: Option<Mask>) {
         self.bytes += header.len() + payload.len();
     }
 
@@ -121,7 +121,7 @@ fn in_pieces(c: &mut Criterion) {
 fn fragmented(c: &mut Criterion) {
     struct Wire(Vec<u8>);
     impl Output for Wire {
-        fn frame(&mut self, header: &[u8], payload: &[u8]) {
+        fn frame(&mut self, header: &[u8], payload: &[u8], _: Option<Mask>) {
             self.0.extend_from_slice(header);
             self.0.extend_from_slice(payload);
         }

@@ -14,17 +14,17 @@ use crate::handler::Full;
 use crate::metrics::Snapshot;
 use crate::shard::table::ConnectionId;
 use crate::sys::doorbell::Doorbell;
-use crate::wire::{FrameHeader, HEADER_MAX, hybi02};
+use crate::wire::{CloseCode, FrameHeader, HEADER_MAX, hybi02, rfc6455};
 
 /// Something for a shard to do.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Frames for the subscribers of a topic.
+    /// Frames for the subscribers of a topic, in draft-02's encoding.
     Publish { topic: Arc<str>, frames: Bytes, messages: u64 },
-    /// A frame for one connection, with so many bytes of payload.
+    /// A frame for one connection, in draft-02's encoding, with so many bytes of payload.
     Send { to: ConnectionId, frame: Bytes, payload: usize },
     /// Start the closing handshake of one connection.
-    Close { to: ConnectionId },
+    Close { to: ConnectionId, code: CloseCode },
     /// Stop accepting, close every connection, and be done by the deadline.
     Drain { deadline: Instant },
     /// Send the counters.
@@ -152,14 +152,43 @@ impl Remote {
     ///
     /// [`Full`] when the shard's mailbox is full.
     pub fn close(&self) -> Result<(), Full> {
-        self.mailbox.post(Mail::Close { to: self.id }).map_err(|_| Full)
+        self.close_with(CloseCode::NORMAL)
+    }
+
+    /// The same with a code, which draft-02's peers are not told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::close`].
+    pub fn close_with(&self, code: CloseCode) -> Result<(), Full> {
+        self.mailbox.post(Mail::Close { to: self.id, code }).map_err(|_| Full)
     }
 }
 
-fn encode(message: Message<'_>) -> Bytes {
-    let payload = message.payload();
+/// The header of a message that is one frame, in draft-02's encoding: between shards and connections
+/// it is the one that everybody understands.
+pub(crate) fn header(message: Message<'_>) -> ([u8; HEADER_MAX], usize) {
     let mut header = [0; HEADER_MAX];
-    let len =
-        hybi02::encode(FrameHeader::whole(message.opcode(), payload.len() as u64), &mut header);
-    [&header[..len], payload].concat().into()
+    let payload_len = message.payload().len() as u64;
+    let len = hybi02::encode(FrameHeader::whole(message.opcode(), payload_len), &mut header);
+    (header, len)
+}
+
+fn encode(message: Message<'_>) -> Bytes {
+    let (header, len) = header(message);
+    [&header[..len], message.payload()].concat().into()
+}
+
+/// The same frames in RFC 6455's encoding, each as long as before: a server masks nothing.
+pub(crate) fn to_rfc6455(frames: &[u8]) -> Bytes {
+    let mut out = frames.to_vec();
+    let mut at = 0;
+    while let Some((header, len)) = frames.get(at..).and_then(|rest| hybi02::decode(rest).ok()?) {
+        let mut other = [0; HEADER_MAX];
+        debug_assert_eq!(rfc6455::encode(header, &mut other), len);
+        rfc6455::encode(header, &mut other);
+        out[at] = other[0];
+        at += len + usize::try_from(header.payload_len).unwrap_or(usize::MAX - at - len);
+    }
+    out.into()
 }

@@ -78,6 +78,12 @@ impl Assembly {
         self.filled = (self.filled + n).min(self.bytes.len());
     }
 
+    /// The last `n` bytes of the message.
+    pub(super) fn tail(&mut self, n: usize) -> &mut [u8] {
+        let start = self.filled.saturating_sub(n).max(HEADROOM);
+        self.bytes.get_mut(start..self.filled).unwrap_or_default()
+    }
+
     /// The room in front of the message, and the message.
     pub fn split(&mut self) -> (&mut [u8], &mut [u8]) {
         let filled = self.bytes.get_mut(..self.filled).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::handshake::{
     AcceptError, ClientHandshake, ClientRequest, RequestError, ResponseError, ServerHandshake,
     ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
 };
-use crate::wire::{Dialect, ProtocolError};
+use crate::wire::{CloseCode, Dialect, ProtocolError};
 
 pub use config::ConnectionConfig;
 pub use failure::Failure;
@@ -188,10 +188,15 @@ impl Connection {
         self.core.outbound.ping(payload, &mut self.core.out)
     }
 
-    /// Starts the closing handshake at `now` (CTL-09: with an empty Close). Does nothing unless the
-    /// connection is open.
+    /// Starts the closing handshake at `now`; RFC 6455's peer is told 1000, normal closure (CTL-09:
+    /// draft-02's Close is empty). Does nothing unless the connection is open.
     pub fn close(&mut self, now: Instant) {
-        self.core.close(now);
+        self.core.close(CloseCode::NORMAL, "", now);
+    }
+
+    /// The same with a code and a reason for RFC 6455's peer; draft-02 has neither.
+    pub fn close_with(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        self.core.close(code, reason, now);
     }
 
     /// Where the connection is in its life.
@@ -307,6 +312,7 @@ impl Received<'_> {
     fn framed(&mut self) -> Option<ConnectionEvent<'_>> {
         if self.events.is_none() {
             let inbound = self.inbound.take()?;
+            inbound.speak(self.core.outbound.dialect());
             let input = std::mem::take(&mut self.input);
             let input = input.get_mut(self.skip..).unwrap_or_default();
             self.core.note_first(input);
@@ -364,6 +370,7 @@ impl Opening {
                 Ok(response) => {
                     let response = response?;
                     let len = response.len();
+                    core.outbound.speak(handshake.request().dialect());
                     core.opened();
                     (ConnectionEvent::Opened(response, Sender { core, now }), len)
                 }
@@ -413,6 +420,7 @@ impl<'e> Upgrade<'e> {
         self.answered = true;
         match accept(&self.request, self.policy, subprotocol, fields, &mut self.core.out) {
             Ok(()) => {
+                self.core.outbound.speak(self.request.dialect());
                 self.core.opened();
                 Ok(())
             }
@@ -458,7 +466,7 @@ impl Sender<'_> {
 
     /// As [`Connection::close`], at the time of the read.
     pub fn close(&mut self) {
-        self.core.close(self.now);
+        self.core.close(CloseCode::NORMAL, "", self.now);
     }
 }
 
@@ -468,8 +476,8 @@ impl Core {
         self.deadline = None;
     }
 
-    fn close(&mut self, now: Instant) {
-        self.outbound.close(b"", &mut self.out);
+    fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        self.outbound.close(code, reason, &mut self.out);
         self.set_deadline(now);
     }
 
@@ -517,7 +525,9 @@ impl Core {
     /// A server that speaks an older framing passes the handshake and fails at its first bytes.
     fn framing_failure(&self, error: ProtocolError) -> Failure {
         let first = self.first.get(..usize::from(self.first_len)).unwrap_or_default();
-        if self.outbound.role() == Role::Client && hybi02::looks_like_draft_00(first) {
+        let hybi02 = self.outbound.dialect() == Dialect::Hybi02;
+        let client = self.outbound.role() == Role::Client;
+        if hybi02 && client && hybi02::looks_like_draft_00(first) {
             Failure::FramingMismatch
         } else {
             Failure::Protocol(error)

@@ -9,7 +9,10 @@ use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::state::Step;
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi02, rfc6455};
+use crate::wire::utf8::Validator;
+use crate::wire::{
+    Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, close, hybi02, rfc6455,
+};
 
 /// What the peer did.
 #[derive(Debug)]
@@ -21,10 +24,12 @@ pub enum Event<'e> {
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),
-    /// A Close frame; if we had not sent one, its answer is already written, with the same
-    /// payload (CTL-04, AMB-13). Nothing more will be read.
+    /// A Close frame; if we had not sent one, its answer is already written (CTL-04, AMB-13; RFC
+    /// 6455 §5.5.1). Nothing more will be read. RFC 6455's payload is one that
+    /// [`crate::wire::close::parse`] can read.
     Close(&'e [u8]),
-    /// The peer broke a rule; the connection must be ended.
+    /// The peer broke a rule; the connection must be ended. In RFC 6455 a Close frame that says so
+    /// is already written (§7.1.7).
     Failed(ProtocolError),
 }
 
@@ -50,7 +55,7 @@ pub(crate) enum Origin {
     Replaced,
 }
 
-/// The frame whose payload has not all arrived.
+/// The frame whose payload has not all arrived. The header's mask is turned to the next byte.
 #[derive(Debug, Clone, Copy)]
 struct Partial {
     header: FrameHeader,
@@ -70,6 +75,10 @@ pub struct Inbound {
     /// Frames of the open message so far.
     fragments: u32,
     partial: Option<Partial>,
+    /// The text of the open message so far (RFC 6455 §8.1).
+    text: Validator,
+    /// What was received into memory of its own broke a rule.
+    broken: Option<ProtocolError>,
     message: Option<Box<Assembly>>,
     /// The payload of a control frame that spans reads; apart from the message, because control
     /// frames may stand between its fragments (AMB-01).
@@ -86,9 +95,16 @@ impl Inbound {
             stashed: 0,
             fragments: 0,
             partial: None,
+            text: Validator::new(),
+            broken: None,
             message: None,
             control: None,
         }
+    }
+
+    /// The opening handshake was in this dialect.
+    pub(crate) const fn speak(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
@@ -126,16 +142,48 @@ impl Inbound {
     /// [`Inbound::receive`] of an empty slice to get the message if it is whole now.
     pub(crate) fn return_direct(&mut self, mut assembly: Box<Assembly>, n: usize) {
         assembly.advance(n);
-        self.message = Some(assembly);
-        if let Some(partial) = &mut self.partial {
+        if let Some(mut partial) = self.partial {
             partial.remaining = partial.remaining.saturating_sub(n as u64);
+            if let Err(error) = self.take_part(&mut partial, assembly.tail(n)) {
+                self.broken = Some(error);
+            }
+            self.partial = Some(partial);
         }
+        self.message = Some(assembly);
+    }
+
+    /// Unmasks the next part of a data frame, and judges it as text while more is to come: what is
+    /// whole is judged as a whole.
+    #[inline]
+    fn take_part(&mut self, partial: &mut Partial, part: &mut [u8]) -> Result<(), ProtocolError> {
+        if let Some(mask) = partial.header.mask {
+            mask.apply(part);
+            partial.header.mask = Some(mask.after(part.len()));
+        }
+        let whole = partial.remaining == 0 && partial.header.last;
+        if self.dialect == Dialect::Rfc6455 && !whole && !partial.header.opcode.is_control() {
+            let opcode = self.open.unwrap_or(partial.header.opcode);
+            if opcode == Opcode::Text {
+                self.text.feed(part).map_err(|_| ProtocolError::InvalidUtf8)?;
+            }
+        }
+        Ok(())
     }
 
     /// Judges a frame by what came before it (FR-11) and by the limits (CONF-03), before any of
     /// its payload is kept.
     #[inline]
     fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
+        if self.dialect == Dialect::Rfc6455 {
+            match (self.role, header.mask) {
+                (Role::Server, None) => return Err(ProtocolError::UnmaskedFrame),
+                (Role::Client, Some(_)) => return Err(ProtocolError::MaskedFrame),
+                _ => {}
+            }
+            if header.compressed {
+                return Err(ProtocolError::ReservedBit);
+            }
+        }
         if header.opcode.is_control() {
             return if header.payload_len > limits.max_control_bytes.min(limits.max_frame_bytes) {
                 Err(ProtocolError::ControlTooLarge)
@@ -157,7 +205,11 @@ impl Inbound {
         if header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
             return Err(ProtocolError::MessageTooLarge);
         }
-        self.fragments = if self.open.is_none() { 1 } else { self.fragments.saturating_add(1) };
+        if self.open.is_none() {
+            self.fragments = 0;
+            self.text = Validator::new();
+        }
+        self.fragments = self.fragments.saturating_add(1);
         if self.fragments > limits.max_fragments {
             return Err(ProtocolError::TooManyFragments);
         }
@@ -214,7 +266,7 @@ impl<'a> Events<'a> {
                 Ok(Some(found)) => break found,
                 Ok(None) if self.input.is_empty() => return None,
                 Ok(None) => {}
-                Err(error) => return Some(self.failed(error, outbound)),
+                Err(error) => return Some(self.failed(error, outbound, out)),
             }
         };
         let text = TextPolicy { invalid: self.policy(), replaced: &mut self.replaced };
@@ -239,20 +291,28 @@ impl<'a> Events<'a> {
         self.input.len()
     }
 
-    /// A client reads bad text as U+FFFD, whatever the limits say (UTF8-01).
+    /// A client of draft-02 reads bad text as U+FFFD, whatever the limits say (UTF8-01); RFC 6455
+    /// lets nobody do so (§8.1).
     const fn policy(&self) -> InvalidUtf8 {
-        match self.inbound.role {
-            Role::Client => InvalidUtf8::Replace,
-            Role::Server => self.limits.invalid_utf8,
+        match (self.inbound.dialect, self.inbound.role) {
+            (Dialect::Rfc6455, _) => InvalidUtf8::Close,
+            (_, Role::Client) => InvalidUtf8::Replace,
+            (_, Role::Server) => self.limits.invalid_utf8,
         }
     }
 
-    fn failed<'e>(&mut self, error: ProtocolError, outbound: &mut Outbound) -> Event<'e> {
+    #[cold]
+    fn failed<'e>(
+        &mut self,
+        error: ProtocolError,
+        outbound: &mut Outbound,
+        out: &mut impl Output,
+    ) -> Event<'e> {
         self.input = &mut [];
         self.inbound.partial = None;
         self.inbound.message = None;
         self.inbound.control = None;
-        outbound.step(Step::Failed);
+        outbound.failed(error, out);
         Event::Failed(error)
     }
 
@@ -260,7 +320,7 @@ impl<'a> Events<'a> {
     #[inline]
     fn step(&mut self, out: &mut impl Output) -> Result<Option<Found<'a>>, ProtocolError> {
         if self.inbound.partial.is_some() {
-            return Ok(self.continue_frame(out));
+            return self.continue_frame(out);
         }
         let Some((header, taken)) = self.header()? else { return Ok(None) };
         self.inbound.admit(header, self.limits)?;
@@ -272,11 +332,14 @@ impl<'a> Events<'a> {
             self.consumed += taken;
             self.input = rest;
             self.inbound.partial = Some(Partial { header, remaining: header.payload_len });
-            return Ok(self.continue_frame(out));
+            return self.continue_frame(out);
         }
         #[expect(clippy::cast_possible_truncation, reason = "compared with the input's length")]
         let (payload, rest) =
             rest.split_at_mut_checked(header.payload_len as usize).unwrap_or_default();
+        if let Some(mask) = header.mask {
+            mask.apply(payload);
+        }
         let start = self.consumed + taken;
         self.consumed = start + payload.len();
         self.input = rest;
@@ -320,14 +383,21 @@ impl<'a> Events<'a> {
     }
 
     /// Moves what has arrived of the frame in progress into its assembly.
-    fn continue_frame(&mut self, out: &mut impl Output) -> Option<Found<'a>> {
-        let mut partial = self.inbound.partial.take()?;
+    fn continue_frame(
+        &mut self,
+        out: &mut impl Output,
+    ) -> Result<Option<Found<'a>>, ProtocolError> {
+        if let Some(error) = self.inbound.broken.take() {
+            return Err(error);
+        }
+        let Some(mut partial) = self.inbound.partial.take() else { return Ok(None) };
         let input = std::mem::take(&mut self.input);
         let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
         let (part, rest) = input.split_at_mut_checked(n).unwrap_or_default();
         self.consumed += n;
         self.input = rest;
         partial.remaining -= n as u64;
+        self.inbound.take_part(&mut partial, part)?;
         let control = partial.header.opcode.is_control();
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
@@ -338,18 +408,18 @@ impl<'a> Events<'a> {
         assembly.append(part, expected);
         if partial.remaining > 0 {
             self.inbound.partial = Some(partial);
-            return None;
+            return Ok(None);
         }
         if control {
             self.lent = self.inbound.control.take();
-            return Some(Found::Assembled(partial.header.opcode));
+            return Ok(Some(Found::Assembled(partial.header.opcode)));
         }
         if !partial.header.last {
-            return None;
+            return Ok(None);
         }
         self.lent = self.inbound.message.take();
         let opcode = self.inbound.open.take().unwrap_or(partial.header.opcode);
-        Some(Found::Assembled(opcode))
+        Ok(Some(Found::Assembled(opcode)))
     }
 }
 
@@ -390,7 +460,7 @@ fn event<'e>(
                 Event::Message(Message::Text(replaced.insert(text)), place)
             }
             Err(_) => {
-                outbound.step(Step::Failed);
+                outbound.failed(ProtocolError::InvalidUtf8, out);
                 Event::Failed(ProtocolError::InvalidUtf8)
             }
         },
@@ -400,8 +470,14 @@ fn event<'e>(
         }
         Opcode::Pong => Event::Pong(payload),
         Opcode::Close => {
+            if outbound.dialect() == Dialect::Rfc6455
+                && let Err(error) = close::parse(payload)
+            {
+                outbound.failed(error, out);
+                return Some(Event::Failed(error));
+            }
             outbound.step(Step::ReceivedClose);
-            outbound.close(payload, out);
+            outbound.answer_close(payload, out);
             Event::Close(payload)
         }
         // `admit` lets a continuation pass only inside an open message, whose opcode is given.

@@ -83,6 +83,7 @@ mod assembly;
 mod connection;
 mod inbound;
 mod limits;
+mod masking;
 mod message;
 mod outbound;
 mod state;
@@ -94,6 +95,7 @@ pub use connection::{
 pub(crate) use inbound::Origin;
 pub use inbound::{Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};
+pub use masking::MaskingKeys;
 pub use message::Message;
 pub use outbound::{EncodedHeader, Outbound, Output};
 pub use state::State;

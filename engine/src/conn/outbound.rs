@@ -1,14 +1,24 @@
 //! The send half of a connection: frames out, and the closing handshake.
 
 use super::assembly::Assembly;
+use super::masking::MaskingKeys;
 use super::state::{State, Step};
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, hybi02, rfc6455};
+use crate::wire::{
+    CloseCode, ClosePayload, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02,
+    rfc6455,
+};
 
 /// Where a connection writes.
 pub trait Output {
-    /// Takes a frame: its header and its payload, to be sent in this order.
-    fn frame(&mut self, header: &[u8], payload: &[u8]);
+    /// Takes a frame: its header and its payload, to be sent in this order, the payload masked with
+    /// `mask` if there is one.
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>);
+
+    /// A key for a client's next frame (RFC 6455 §5.3).
+    fn masking_key(&mut self) -> Mask {
+        MaskingKeys::default().draw()
+    }
 
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -22,9 +32,13 @@ pub trait Output {
 }
 
 impl Output for Vec<u8> {
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
         self.extend_from_slice(header);
+        let start = self.len();
         self.extend_from_slice(payload);
+        if let Some(mask) = mask {
+            mask.apply(self.get_mut(start..).unwrap_or_default());
+        }
     }
 }
 
@@ -33,6 +47,7 @@ impl Output for Vec<u8> {
 pub struct EncodedHeader {
     bytes: [u8; HEADER_MAX],
     len: u8,
+    mask: Option<Mask>,
 }
 
 impl EncodedHeader {
@@ -43,6 +58,13 @@ impl EncodedHeader {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// The key that the payload is to be masked with.
+    #[inline]
+    #[must_use]
+    pub const fn mask(&self) -> Option<Mask> {
+        self.mask
+    }
+
     /// Writes the header over the end of `head`, in front of a payload that lies behind it. Says
     /// how many bytes it took; `None`, and nothing is written, where there is no room.
     #[inline]
@@ -51,6 +73,8 @@ impl EncodedHeader {
         match self.len {
             2 => *head.last_chunk_mut::<2>()? = *self.bytes.first_chunk()?,
             4 => *head.last_chunk_mut::<4>()? = *self.bytes.first_chunk()?,
+            // With a key it would hold other lengths, and the payload would have to be masked.
+            _ if self.mask.is_some() => return None,
             _ => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
         }
         Some(usize::from(self.len))
@@ -88,17 +112,30 @@ impl Outbound {
         self.dialect
     }
 
-    /// Encodes a header in this connection's dialect.
+    /// Whether what is sent has to be masked (RFC 6455 §5.1).
     #[inline]
     #[must_use]
-    pub fn encode(&self, header: FrameHeader) -> EncodedHeader {
+    pub const fn masks(&self) -> bool {
+        matches!((self.dialect, self.role), (Dialect::Rfc6455, Role::Client))
+    }
+
+    /// Encodes a header in this connection's dialect; `mask` is for those that mask.
+    #[inline]
+    #[must_use]
+    pub fn encode(&self, header: FrameHeader, mask: Option<Mask>) -> EncodedHeader {
         let mut bytes = [0; HEADER_MAX];
         let len = match self.dialect {
             Dialect::Hybi02 => hybi02::encode(header, &mut bytes),
-            Dialect::Rfc6455 => rfc6455::encode(header, &mut bytes),
+            Dialect::Rfc6455 => rfc6455::encode(header.masked(mask), &mut bytes),
         };
         #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_MAX")]
-        EncodedHeader { bytes, len: len as u8 }
+        EncodedHeader { bytes, len: len as u8, mask }
+    }
+
+    #[inline]
+    fn frame(&self, header: FrameHeader, payload: &[u8], out: &mut impl Output) {
+        let mask = if self.masks() { Some(out.masking_key()) } else { None };
+        out.frame(self.encode(header, mask).as_bytes(), payload, mask);
     }
 
     /// Sends a message as one frame. Says `false`, and sends nothing, when the closing handshake
@@ -109,7 +146,7 @@ impl Outbound {
         }
         let payload = message.payload();
         let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
-        out.frame(self.encode(header).as_bytes(), payload);
+        self.frame(header, payload, out);
         true
     }
 
@@ -130,7 +167,7 @@ impl Outbound {
             let (part, tail) = rest.split_at(rest.len().min(fragment.get()));
             let last = tail.is_empty();
             let header = FrameHeader::fragment(opcode, last, part.len() as u64);
-            out.frame(self.encode(header).as_bytes(), part);
+            self.frame(header, part, out);
             if last {
                 return true;
             }
@@ -140,23 +177,55 @@ impl Outbound {
     }
 
     /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
-    /// sends nothing, where [`Outbound::message`] does.
+    /// sends nothing, where [`Outbound::message`] does, and where RFC 6455 allows no payload of this
+    /// length (125 bytes, §5.5).
     pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
-        self.control(Opcode::Ping, payload, out)
+        let fits = self.dialect == Dialect::Hybi02 || payload.len() <= 125;
+        fits && self.control(Opcode::Ping, payload, out)
     }
 
     pub(super) fn pong(&self, payload: &[u8], out: &mut impl Output) {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Starts or answers the closing handshake; a second call does nothing (CTL-04, CTL-08).
-    /// Draft-02 gives the payload no meaning (CTL-09): empty to start, the peer's to answer.
-    pub fn close(&mut self, payload: &[u8], out: &mut impl Output) {
+    /// Starts the closing handshake; a second call does nothing (CTL-04, CTL-08). Draft-02 gives the
+    /// payload no meaning (CTL-09): it stays empty there. In RFC 6455 it says why (§7.1.2); what of
+    /// the reason is too long is cut.
+    pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut impl Output) {
+        match self.dialect {
+            Dialect::Hybi02 => self.close_frame(&[], out),
+            Dialect::Rfc6455 => self.close_frame(ClosePayload::new(code, reason).as_bytes(), out),
+        }
+    }
+
+    /// Answers the peer's Close: draft-02 sends its payload back (CTL-04, AMB-13), RFC 6455 its code
+    /// (§5.5.1).
+    pub(super) fn answer_close(&mut self, payload: &[u8], out: &mut impl Output) {
+        match self.dialect {
+            Dialect::Hybi02 => self.close_frame(payload, out),
+            Dialect::Rfc6455 => self.close_frame(payload.get(..2).unwrap_or_default(), out),
+        }
+    }
+
+    fn close_frame(&mut self, payload: &[u8], out: &mut impl Output) {
         if matches!(self.state, State::Open | State::CloseReceived) {
             let header = FrameHeader::whole(Opcode::Close, payload.len() as u64);
-            out.frame(self.encode(header).as_bytes(), payload);
+            self.frame(header, payload, out);
             self.step(Step::SentClose);
         }
+    }
+
+    /// The peer broke a rule: RFC 6455 tells it which one (§7.1.7), unless we have sent a Close.
+    pub(super) fn failed(&mut self, error: ProtocolError, out: &mut impl Output) {
+        if self.dialect == Dialect::Rfc6455 && self.state == State::Open {
+            self.close(error.close_code(), error.sentence(), out);
+        }
+        self.step(Step::Failed);
+    }
+
+    /// The opening handshake was in this dialect.
+    pub(crate) const fn speak(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// The opening handshake has succeeded: messages may flow.
@@ -178,7 +247,7 @@ impl Outbound {
             return false;
         }
         let header = FrameHeader::whole(opcode, payload.len() as u64);
-        out.frame(self.encode(header).as_bytes(), payload);
+        self.frame(header, payload, out);
         true
     }
 }

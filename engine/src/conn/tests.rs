@@ -5,12 +5,13 @@ mod arbitrary;
 mod closing;
 mod limits;
 mod places;
+mod rfc6455;
 mod split;
 mod utf8;
 mod vectors;
 
 use super::{Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, halves};
-use crate::wire::{Dialect, ProtocolError};
+use crate::wire::{Dialect, Mask, ProtocolError};
 
 /// An event, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +46,8 @@ struct Wire {
 }
 
 impl Output for Wire {
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
-        self.bytes.extend_from_slice(header);
-        self.bytes.extend_from_slice(payload);
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
+        self.bytes.frame(header, payload, mask);
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -74,7 +74,11 @@ struct Side {
 
 impl Side {
     fn new(role: Role, limits: Limits) -> Self {
-        let (inbound, mut outbound) = halves(Dialect::Hybi02, role);
+        Self::speaking(Dialect::Hybi02, role, limits)
+    }
+
+    fn speaking(dialect: Dialect, role: Role, limits: Limits) -> Self {
+        let (inbound, mut outbound) = halves(dialect, role);
         outbound.opened();
         Self { inbound, outbound, limits, wire: Wire::default(), seen: Vec::new() }
     }

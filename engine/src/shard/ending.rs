@@ -9,6 +9,8 @@ use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
 use crate::handler::CloseReason;
+use crate::hub::to_rfc6455;
+use crate::wire::{CloseCode, Dialect};
 
 /// How long the kernel may take to let go of connections that were cut.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -31,7 +33,10 @@ impl<A: Application> Shard<A> {
         let Some(slot) = self.table.find(id) else { return };
         if let Some(error) = failed {
             self.world.protocol_errors.count(error.index());
-            return self.finish(id, CloseReason::Protocol(error), Ending::Now);
+            // RFC 6455's peer is told why before TCP ends (§7.1.7).
+            let told = slot.side.outbound.dialect() == Dialect::Rfc6455;
+            let ending = if told { Ending::Fin } else { Ending::Now };
+            return self.finish(id, CloseReason::Protocol(error), ending);
         }
         if slot.side.ended {
             return self.finish(id, CloseReason::Ended, Ending::Now);
@@ -48,7 +53,8 @@ impl<A: Application> Shard<A> {
                     Role::Server => Ending::Last,
                     Role::Client => Ending::Await,
                 };
-                self.finish(id, CloseReason::Clean, ending);
+                let code = slot.close_code;
+                self.finish(id, CloseReason::Clean(code), ending);
             }
             State::Failed => self.finish(id, CloseReason::HungUp, Ending::Now),
             State::CloseSent if !slot.closing => {
@@ -101,20 +107,20 @@ impl<A: Application> Shard<A> {
     }
 
     /// Starts the closing handshake of a connection, or gives up its opening one.
-    pub(super) fn close_one(&mut self, id: ConnectionId, turn: &mut Turn) {
+    pub(super) fn close_one(&mut self, id: ConnectionId, code: CloseCode, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
         match slot.state() {
             State::Opening => self.finish(id, CloseReason::Ended, Ending::Now),
             State::Open => {
                 let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
-                slot.side.outbound.close(&[], &mut out);
+                slot.side.outbound.close(code, "", &mut out);
                 self.attend_to(id);
             }
             _ => {}
         }
     }
 
-    /// Queues an encoded frame for one connection, from a [`crate::Remote`].
+    /// Queues a frame in draft-02's encoding for one connection, from a [`crate::Remote`].
     pub(super) fn send_frame(
         &mut self,
         id: ConnectionId,
@@ -131,6 +137,10 @@ impl<A: Application> Shard<A> {
         }
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload as u64;
+        let frame = match side.outbound.dialect() {
+            Dialect::Hybi02 => frame,
+            Dialect::Rfc6455 => to_rfc6455(&frame),
+        };
         if side.send.is_blocked() {
             side.send.push_shared(frame);
         } else {
@@ -148,7 +158,8 @@ impl<A: Application> Shard<A> {
             self.requested.push(Action::Shutdown(id));
             if slot.half_closed {
                 // The peer's end of TCP came before ours.
-                self.finish(id, CloseReason::Clean, Ending::Now);
+                let code = slot.close_code;
+                self.finish(id, CloseReason::Clean(code), Ending::Now);
                 return;
             }
         }
@@ -172,7 +183,7 @@ impl<A: Application> Shard<A> {
             self.requested.push(Action::StopAccepting);
             let ids: Vec<_> = self.table.ids().collect();
             for id in ids {
-                self.close_one(id, turn);
+                self.close_one(id, CloseCode::GOING_AWAY, turn);
             }
         }
     }

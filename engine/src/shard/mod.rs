@@ -40,7 +40,7 @@ use crate::conn::{Assembly, Event, Limits, Role, State};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
-use crate::wire::ProtocolError;
+use crate::wire::{Dialect, ProtocolError, close};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
 const SMALL_READ: usize = 2048;
@@ -215,7 +215,14 @@ impl<A: Application> Shard<A> {
                 }
                 Event::Ping(_) => self.world.counters.pings_in += 1,
                 Event::Failed(error) => self.world.failed = Some(error),
-                Event::Close(_) => {}
+                Event::Close(payload) => {
+                    if slot.side.outbound.dialect() == Dialect::Rfc6455
+                        && let Ok((code, reason)) = close::parse(payload)
+                    {
+                        slot.close_code = code;
+                        self.app.on_closing(data, code, reason);
+                    }
+                }
             }
         }
         drop(events);
@@ -304,7 +311,7 @@ impl<A: Application> Machine for Shard<A> {
             return;
         }
         let reason = match (slot.state(), error) {
-            (State::Closed, _) => CloseReason::Clean,
+            (State::Closed, _) => CloseReason::Clean(slot.close_code),
             (_, Some(error)) => CloseReason::Transport(error),
             (_, None) => CloseReason::HungUp,
         };
@@ -402,7 +409,7 @@ impl<A: Application> Shard<A> {
                     }
                 }
                 Mail::Send { to, frame, payload } => self.send_frame(to, frame, payload, turn),
-                Mail::Close { to } => self.close_one(to, turn),
+                Mail::Close { to, code } => self.close_one(to, code, turn),
                 Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
                 Mail::Snapshot { reply } => {
                     // Whoever asked may have gone.

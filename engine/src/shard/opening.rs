@@ -150,6 +150,7 @@ impl<A: Application> Shard<A> {
         if let Some(slot) = self.table.find(id) {
             slot.side.send.push(id, turn, [&self.scratch, &[]]);
             slot.data = Some(accept.data);
+            slot.speak(request.dialect());
         }
         self.open(id, None, turn);
         Opened::Done(taken)
@@ -166,6 +167,9 @@ impl<A: Application> Shard<A> {
         match reader.read(&settings.head, received) {
             Ok(None) => Opened::NotYet,
             Ok(Some(response)) => {
+                if let Some(slot) = self.table.find(id) {
+                    slot.speak(reader.request().dialect());
+                }
                 self.open(id, Some(&response), turn);
                 Opened::Done(response.len())
             }

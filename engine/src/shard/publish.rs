@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::slot::Ending;
 use super::table::ConnectionId;
-use super::topics::{Authored, Batch, Slice};
+use super::topics::{Authored, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
 use crate::handler::CloseReason;
 use crate::hub::Mail;
+use crate::wire::Dialect;
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
@@ -49,9 +52,9 @@ impl<A: Application> Shard<A> {
         let mut left = SLICE;
         let mut slow = Vec::new();
         while left > 0 {
-            let Some(slice) = self.world.topics.next_slice(left) else { break };
+            let Some(mut slice) = self.world.topics.next_slice(left) else { break };
             left -= (slice.to - slice.from).clamp(1, left);
-            self.serve(&slice, turn, &mut slow);
+            self.serve(&mut slice, turn, &mut slow);
             self.world.topics.finish_slice(slice);
         }
         for id in slow {
@@ -59,11 +62,18 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    fn serve(&mut self, slice: &Slice, turn: &mut Turn, slow: &mut Vec<ConnectionId>) {
-        let batch = &slice.batch;
-        let chunk = turn.add_chunk(Chunk::Shared(batch.frames.clone()));
+    fn serve(&mut self, slice: &mut Slice, turn: &mut Turn, slow: &mut Vec<ConnectionId>) {
+        let batch = &mut slice.batch;
+        // The batch in each dialect's encoding, once somebody needs it.
+        let mut encoded: [Option<(u32, Bytes)>; Dialect::ALL.len()] = [None, None];
         for place in slice.from..slice.to {
             let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
+            let Some(slot) = self.table.find(id) else { continue };
+            let dialect = slot.side.outbound.dialect();
+            let (chunk, frames) = encoded[dialect.index()].get_or_insert_with(|| {
+                let frames = batch.frames_in(dialect).clone();
+                (turn.add_chunk(Chunk::Shared(frames.clone())), frames)
+            });
             // One that published, too, gets everything but its own.
             let own = batch.authored_by(id);
             let messages = batch.messages - own.len() as u64;
@@ -71,7 +81,7 @@ impl<A: Application> Shard<A> {
                 continue;
             }
             match (
-                self.deliver_batch(id, batch, own, chunk, turn),
+                self.deliver_batch(id, frames, own, *chunk, turn),
                 self.world.settings.slow_consumer,
             ) {
                 (Delivered::Queued, _) => self.world.counters.deliveries += messages,
@@ -88,7 +98,7 @@ impl<A: Application> Shard<A> {
     fn deliver_batch(
         &mut self,
         id: ConnectionId,
-        batch: &Batch,
+        frames: &Bytes,
         own: &[Authored],
         chunk: u32,
         turn: &mut Turn,
@@ -98,8 +108,7 @@ impl<A: Application> Shard<A> {
             return Delivered::Closing;
         }
         let send = &mut slot.side.send;
-        let bytes =
-            batch.frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
+        let bytes = frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
         let queued = send.queued(turn);
         // Whoever has nothing waiting keeps up, however large the batch.
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
@@ -107,9 +116,9 @@ impl<A: Application> Shard<A> {
         }
         let mut from = 0;
         let ends = own.iter().map(|part| (part.start, part.end));
-        for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
+        for (end, next) in ends.chain([(frames.len(), 0)]) {
             if end > from && send.is_blocked() {
-                send.push_shared(batch.frames.slice(from..end));
+                send.push_shared(frames.slice(from..end));
             } else if end > from {
                 turn.push_chunk(id, send.ticket(), chunk, from, end - from);
             }

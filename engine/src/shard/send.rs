@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Output};
+use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
 const TAIL_BYTES: usize = 16 << 10;
@@ -135,13 +136,25 @@ impl SendSide {
         self.in_flight > 0
     }
 
-    /// Queues a frame by copying it.
+    /// Queues bytes by copying them.
     #[inline]
     pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, parts: [&[u8]; 2]) {
+        self.push_masked(id, turn, parts, None);
+    }
+
+    /// Queues a frame by copying it; its payload, the second part, is masked in the copy.
+    #[inline]
+    pub(crate) fn push_masked(
+        &mut self,
+        id: ConnectionId,
+        turn: &mut Turn,
+        parts: [&[u8]; 2],
+        mask: Option<Mask>,
+    ) {
         if self.is_blocked() {
-            self.push_backlog(parts);
+            self.push_backlog(parts, mask);
         } else {
-            turn.push_copy(id, &mut self.ticket, parts);
+            turn.push_copy(id, &mut self.ticket, parts, mask);
         }
     }
 
@@ -160,13 +173,17 @@ impl SendSide {
     }
 
     #[cold]
-    fn push_backlog(&mut self, parts: [&[u8]; 2]) {
+    fn push_backlog(&mut self, parts: [&[u8]; 2], mask: Option<Mask>) {
         let backlog = self.backlog.get_or_insert_default();
         if backlog.tail.len() + parts[0].len() + parts[1].len() > TAIL_BYTES {
             backlog.seal();
         }
         for part in parts {
             backlog.tail.extend_from_slice(part);
+        }
+        if let Some(mask) = mask {
+            let start = backlog.tail.len() - parts[1].len();
+            mask.apply(&mut backlog.tail[start..]);
         }
     }
 
@@ -212,8 +229,13 @@ pub(crate) struct TurnOutput<'a> {
 
 impl Output for TurnOutput<'_> {
     #[inline]
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
-        self.send.push(self.id, self.turn, [header, payload]);
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
+        self.send.push_masked(self.id, self.turn, [header, payload], mask);
+    }
+
+    #[inline]
+    fn masking_key(&mut self) -> Mask {
+        self.turn.masking_key()
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {

@@ -7,7 +7,7 @@ use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Outbound, Role, State};
-use crate::wire::Dialect;
+use crate::wire::{CloseCode, Dialect};
 
 /// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub(crate) struct Slot<D> {
     large: u8,
     /// Whether messages were larger than a large buffer lately.
     direct: bool,
+    /// Why the peer closes.
+    pub(crate) close_code: CloseCode,
 }
 
 impl<D> Slot<D> {
@@ -85,7 +87,14 @@ impl<D> Slot<D> {
             closing: false,
             large: 0,
             direct: false,
+            close_code: CloseCode::NO_STATUS,
         }
+    }
+
+    /// The opening handshake was in this dialect.
+    pub(crate) const fn speak(&mut self, dialect: Dialect) {
+        self.inbound.speak(dialect);
+        self.side.outbound.speak(dialect);
     }
 
     pub(crate) const fn state(&self) -> State {
@@ -142,4 +151,4 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 160);
+const _: () = assert!(size_of::<Slot<()>>() <= 176);

@@ -129,11 +129,11 @@ impl ProtocolError {
             Self::InvalidDeflate => "RFC 7692 §7.2.2",
         }
     }
-}
 
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
+    /// The sentence for people, without the sections; short enough for the reason of a Close frame.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
             Self::ReservedBit => "a reserved bit is set though no extension was negotiated",
             Self::ReservedOpcode => "the opcode is reserved",
             Self::LengthTopBit => "the top bit of the eight-byte payload length is set",
@@ -151,8 +151,13 @@ impl fmt::Display for ProtocolError {
             Self::ClosePayload => "a Close frame has a payload of one byte",
             Self::CloseCode => "a Close frame has a code that may not be sent",
             Self::InvalidDeflate => "a compressed message does not inflate",
-        };
-        write!(f, "{what} ({})", self.section())
+        }
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.sentence(), self.section())
     }
 }
 

@@ -37,6 +37,12 @@ impl Dialect {
     /// Every dialect, the older first.
     pub const ALL: [Self; 2] = [Self::Hybi02, Self::Rfc6455];
 
+    /// The position in [`Dialect::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name that flags, logs and result files use.
     #[must_use]
     pub const fn name(self) -> &'static str {
