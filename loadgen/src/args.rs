@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ringbolt::wire::Dialect;
 
 use crate::units::{self, CpuList};
 
@@ -110,7 +111,16 @@ pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// The Origin field to send; http:// and the target's host if not given
+    /// The dialect to speak: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
+    #[arg(
+        long,
+        env = "LOADGEN_DIALECT",
+        value_name = "DIALECT",
+        default_value = "hybi-02",
+        help_heading = "Target"
+    )]
+    pub(crate) dialect: Dialect,
+    /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
     /// Ask for this subprotocol; may be repeated

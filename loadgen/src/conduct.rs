@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringbolt::StartError;
+use ringbolt::wire::Dialect;
 
 use crate::broadcast::{Broadcast, Tally};
 use crate::control::{Control, NEVER};
@@ -258,9 +259,13 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => {
-            "check that the URL names a draft-02 WebSocket server (--origin and --protocol count)"
-        }
+        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+            Dialect::Hybi02 => {
+                "the URL must name a draft-02 WebSocket server; today's are measured with \
+                 --dialect rfc6455 (--origin and --protocol count, too)"
+            }
+            _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
+        },
         _ if why.contains("os error 99") => {
             "give --source addresses of this machine; `ip addr` lists them"
         }

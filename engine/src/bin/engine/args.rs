@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringbolt::wire::Dialect;
 
 use crate::units::{Bytes, Count, Cpus, Span};
 
@@ -35,7 +36,8 @@ Exit codes:
   69   this kernel or sandbox gives no io_uring
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
 
-/// A WebSocket server for draft-ietf-hybi-thewebsocketprotocol-02, one shard per core on io_uring.
+/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core
+/// on io_uring.
 ///
 /// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
 /// to stderr.
@@ -100,14 +102,20 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 
-    /// Refuse clients that send no Origin
+    /// Dialect to speak: hybi-02 (draft-02) or rfc6455 (today's clients); repeatable [default: both]
+    ///
+    /// The client's opening handshake picks one of them, on the same port.
+    #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
+    pub(crate) dialect: Vec<Dialect>,
+
+    /// Refuse clients of draft-02 that send no Origin; of RFC 6455's only browsers do
     #[arg(long, env = "ENGINE_REQUIRE_ORIGIN", value_parser = BoolishValueParser::new())]
     pub(crate) require_origin: bool,
 
     /// Subprotocol to speak; repeatable
     ///
-    /// The first of the client's list that is here is taken; a client that asks for others only is
-    /// refused.
+    /// The first of the client's list that is here is taken. A client that asks for others only is
+    /// refused in draft-02, and in RFC 6455 finds out that none was taken.
     #[arg(long, env = "ENGINE_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
     pub(crate) subprotocol: Vec<String>,
 

@@ -204,6 +204,9 @@ fn policy(args: PolicyArgs) -> Result<ServerPolicy, Contradiction> {
         .subprotocols(args.subprotocol)
         .accept_draft_1(args.accept_draft.contains(&Neighbour::Draft1))
         .accept_draft_3(args.accept_draft.contains(&Neighbour::Draft3));
+    if !args.dialect.is_empty() {
+        policy = policy.dialects(args.dialect);
+    }
     if !args.allow_host.is_empty() {
         policy = policy.hosts(args.allow_host);
     }
