@@ -6,7 +6,6 @@
 mod codec;
 mod conformance;
 mod source;
-#[expect(dead_code, reason = "the cases are listed here and run elsewhere")]
 #[path = "../rfc6455/table.rs"]
 mod table;
 
