@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::conn::Message;
-use crate::driver::uring::Uring;
+use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
@@ -84,11 +84,12 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let driver = Uring::new(shard, None, &self.config.ring)?;
+        let (driver, taken) = Loop::new(shard, None, &self.config)?;
         let shard = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
-        let snapshot = shard.snapshot();
+        let mut snapshot = shard.snapshot();
+        snapshot.driver = Some(taken);
         Ok((shard.into_app().0, snapshot))
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::units::{self, CpuList};
@@ -207,6 +208,15 @@ pub(crate) struct MachineArgs {
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
+    /// How to talk to the kernel: uring, epoll, or auto, which takes io_uring where it can be had
+    #[arg(
+        long,
+        env = "LOADGEN_DRIVER",
+        value_name = "DRIVER",
+        default_value = "auto",
+        help_heading = "Machine"
+    )]
+    pub(crate) driver: Driver,
     /// Look for replies this long before sleeping: less delay for more CPU time
     #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
           value_parser = units::duration, help_heading = "Machine")]

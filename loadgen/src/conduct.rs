@@ -247,7 +247,7 @@ fn no_ring(error: &StartError) -> Failure {
     Failure::preflight(
         "cannot run connections",
         error.to_string().trim_end_matches('.').to_owned(),
-        "run where io_uring is allowed",
+        "let --driver be auto, or run where io_uring is allowed",
     )
 }
 

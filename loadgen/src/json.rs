@@ -143,6 +143,8 @@ fn cost(outcome: &Outcome) -> Value {
         "server_cpu_source": outcome.server.map(|cost| cost.source.name()),
         "generator_cpu_ns_per_message": outcome.generator_nanos(),
         "generator_cpu_ns": outcome.record.cpu,
+        "generator_driver": outcome.record.driver.as_ref().map(|taken| taken.driver.name()),
+        "generator_driver_because": outcome.record.driver.as_ref().and_then(|t| t.because.clone()),
         "generator_system_calls": outcome.record.ring.enters,
     })
 }

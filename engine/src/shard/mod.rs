@@ -176,6 +176,7 @@ impl<A: Application> Shard<A> {
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
             cpu_nanos: (self.cpu_clock)(),
+            driver: None,
         }
     }
 

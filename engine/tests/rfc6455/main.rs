@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use codec::{CLOSE, FIN, Frame, Got, Peer, TEXT, frame};
 use ringbolt::handshake::UpgradeRequest;
-use ringbolt::{Accept, Handler, Message, Reject, Server, WebSocket};
+use ringbolt::{Accept, Config, Driver, Handler, Message, Reject, Server, WebSocket};
 use table::{Case, End};
 
 struct Echo;
@@ -31,13 +31,16 @@ impl Handler for Echo {
     }
 }
 
-/// Starts an echo server, gives its address to `cases`, and ends it.
-fn with_server<T>(cases: impl FnOnce(SocketAddr) -> T) -> T {
-    let server = Server::builder().shards(2).start(|_| Echo).expect("a server");
-    let outcome = cases(server.address());
-    server.drain(Duration::from_secs(5));
-    server.join().expect("an orderly end");
-    outcome
+/// Starts an echo server on each driver, gives its address to `cases`, and ends it.
+fn with_server(cases: impl Fn(SocketAddr)) {
+    for driver in [Driver::Uring, Driver::Epoll] {
+        let config = Config::new().with(|config| config.driver = driver);
+        let server = Server::builder().shards(2).config(config);
+        let server = server.start(|_| Echo).expect("a server");
+        cases(server.address());
+        server.drain(Duration::from_secs(5));
+        server.join().expect("an orderly end");
+    }
 }
 
 /// What went wrong in a case, if anything did.
@@ -106,8 +109,8 @@ fn told(got: &Got) -> String {
 fn every_case_of_the_table() {
     let cases: Vec<Case> = table::all().into_iter().flat_map(|(_, cases)| cases).collect();
     let failures = Mutex::new(Vec::new());
-    let next = AtomicUsize::new(0);
     with_server(|address| {
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {

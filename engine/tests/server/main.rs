@@ -17,3 +17,6 @@ mod endings;
 #[cfg(feature = "cli")]
 mod process;
 mod support;
+
+/// The driver that the servers of these tests run on; `server_epoll` runs the same tests on epoll.
+const DRIVER: ringbolt::Driver = ringbolt::Driver::Uring;

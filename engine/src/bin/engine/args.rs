@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::units::{Bytes, Count, Cpus, Span};
@@ -33,11 +34,11 @@ Exit codes:
   0    ended after a drain
   1    cannot start (port in use, no right to it, no memory), or broke while running
   2    wrong flags, or flags that contradict each other
-  69   this kernel or sandbox gives no io_uring
+  69   this kernel or sandbox gives no driver that was asked for
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
 
-/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core
-/// on io_uring.
+/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core,
+/// on io_uring or epoll.
 ///
 /// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
 /// to stderr.
@@ -209,8 +210,15 @@ pub(crate) struct TimeoutArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "io_uring")]
+#[command(next_help_heading = "Kernel")]
 pub(crate) struct RingArgs {
+    /// How to talk to the kernel: uring, epoll, or auto
+    ///
+    /// auto takes io_uring where it can be had and epoll where not, as in most containers, and the
+    /// log says which and why. A driver asked for by name is had or an error.
+    #[arg(long, env = "ENGINE_DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub(crate) driver: Driver,
+
     /// Look for work this long before sleeping; 0: sleep at once
     ///
     /// Lowers latency and burns CPU: each shard owns its core while it looks.

@@ -52,7 +52,7 @@ impl Settings {
         };
         let limits = limits(&args.limits)?;
         let head = head(&args.limits)?;
-        let ring = ring(&args.ring)?;
+        let (ring, driver) = (ring(&args.ring)?, args.ring.driver);
         let sizes = &args.limits;
         if sizes.max_outbound.0 < sizes.max_message.0 {
             return contradiction(format!(
@@ -95,6 +95,7 @@ impl Settings {
             config.idle_timeout = idle;
             config.ping_interval = ping;
             config.close_timeout = times.close_timeout.0;
+            config.driver = driver;
             config.ring = ring;
         });
         Ok(Self { mode, addresses, place, config, drain: times.drain.0 })
