@@ -1,9 +1,10 @@
-//! A thread-per-core WebSocket engine on io_uring.
+//! A thread-per-core WebSocket engine on io_uring, and on epoll where that is forbidden.
 //!
-//! Ringbolt serves, and opens, WebSocket connections as described by
-//! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on Linux 6.1 or later. Each core runs
-//! one *shard*: a thread with its own ring, its own listening socket and its own connections. Shards
-//! share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
+//! Ringbolt serves, and opens, WebSocket connections as described by RFC 6455 and by
+//! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on one port: the client's opening
+//! handshake says which. It runs on Linux; on 6.1 or later on io_uring, elsewhere on epoll. Each core
+//! runs one *shard*: a thread with its own ring, its own listening socket and its own connections.
+//! Shards share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
 //!
 //! ```text
 //!            kernel                         one shard, one thread
