@@ -117,6 +117,7 @@ pub mod wire;
 pub use client::Clients;
 pub use config::{Config, Driver, SlowConsumer, Taken};
 pub use conn::Message;
+pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
