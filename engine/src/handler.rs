@@ -5,7 +5,7 @@ use std::fmt;
 use crate::conn::Message;
 use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
 pub use crate::shard::socket::WebSocket;
-use crate::wire::ProtocolError;
+use crate::wire::{CloseCode, ClosePayload, ProtocolError};
 
 /// A server application: one value per shard, on the shard's thread, without locks and without
 /// `Send`.
@@ -120,8 +120,9 @@ impl std::error::Error for Full {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Both Close frames were exchanged before TCP closed (draft-02 §7.3).
-    Clean,
+    /// Both Close frames were exchanged before TCP closed (draft-02 §7.3, RFC 6455 §7.1.4). This
+    /// is what the peer's said; nothing in draft-02.
+    Clean(ClosePayload),
     /// The peer closed TCP without a Close frame.
     HungUp,
     /// The peer broke a rule of the protocol.
@@ -161,7 +162,7 @@ impl CloseReason {
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
-            Self::Clean => 0,
+            Self::Clean(_) => 0,
             Self::HungUp => 1,
             Self::Protocol(_) => 2,
             Self::Request(_) => 3,
@@ -174,9 +175,19 @@ impl CloseReason {
         }
     }
 
+    /// The code that a page's `CloseEvent` would show (RFC 6455 §7.1.5): the peer's, or
+    /// [`CloseCode::ABNORMAL`] when no Close frame came.
+    #[must_use]
+    pub fn code(&self) -> CloseCode {
+        match self {
+            Self::Clean(said) => said.code(),
+            _ => CloseCode::ABNORMAL,
+        }
+    }
+
     /// Whether the closing handshake had finished (CLOSE-07).
     #[must_use]
     pub const fn is_clean(self) -> bool {
-        matches!(self, Self::Clean)
+        matches!(self, Self::Clean(_))
     }
 }

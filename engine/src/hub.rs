@@ -14,17 +14,17 @@ use crate::handler::Full;
 use crate::metrics::Snapshot;
 use crate::shard::table::ConnectionId;
 use crate::sys::doorbell::Doorbell;
-use crate::wire::{FrameHeader, HEADER_MAX, hybi02};
+use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
 /// Something for a shard to do.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Frames for the subscribers of a topic.
+    /// Frames for the subscribers of a topic, in the dialect that is encoded first.
     Publish { topic: Arc<str>, frames: Bytes, messages: u64 },
-    /// A frame for one connection, with so many bytes of payload.
-    Send { to: ConnectionId, frame: Bytes, payload: usize },
+    /// A message for one connection.
+    Send { to: ConnectionId, opcode: Opcode, payload: Bytes },
     /// Start the closing handshake of one connection.
-    Close { to: ConnectionId },
+    Close { to: ConnectionId, code: CloseCode, reason: Box<str> },
     /// Stop accepting, close every connection, and be done by the deadline.
     Drain { deadline: Instant },
     /// Send the counters.
@@ -109,7 +109,9 @@ impl Publisher {
     ///
     /// [`Full`] when a shard's mailbox is full; shards before it may have got the message.
     pub fn publish<'m>(&self, topic: &str, message: impl Into<Message<'m>>) -> Result<(), Full> {
-        let frames = encode(message.into());
+        let message = message.into();
+        let (header, len) = header(&message);
+        let frames = Bytes::from([&header[..len], message.payload()].concat());
         let topic: Arc<str> = topic.into();
         for mailbox in &self.hub.mailboxes {
             let topic = Arc::clone(&topic);
@@ -141,25 +143,37 @@ impl Remote {
     /// [`Full`] when the shard's mailbox is full.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
-        let payload = message.payload().len();
-        let mail = Mail::Send { to: self.id, frame: encode(message), payload };
+        let payload = Bytes::copy_from_slice(message.payload());
+        let mail = Mail::Send { to: self.id, opcode: message.opcode(), payload };
         self.mailbox.post(mail).map_err(|_| Full)
     }
 
-    /// Starts the closing handshake of the connection.
+    /// Starts the closing handshake of the connection, as [`crate::WebSocket::close`].
     ///
     /// # Errors
     ///
     /// [`Full`] when the shard's mailbox is full.
     pub fn close(&self) -> Result<(), Full> {
-        self.mailbox.post(Mail::Close { to: self.id }).map_err(|_| Full)
+        self.close_with(CloseCode::NORMAL, "")
+    }
+
+    /// The same with another code and a reason, as [`crate::WebSocket::close_with`].
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] when the shard's mailbox is full.
+    pub fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Full> {
+        // No more than can be sent.
+        let reason = ClosePayload::new(code, reason).reason().into();
+        self.mailbox.post(Mail::Close { to: self.id, code, reason }).map_err(|_| Full)
     }
 }
 
-fn encode(message: Message<'_>) -> Bytes {
-    let payload = message.payload();
-    let mut header = [0; HEADER_MAX];
-    let len =
-        hybi02::encode(FrameHeader::whole(message.opcode(), payload.len() as u64), &mut header);
-    [&header[..len], payload].concat().into()
+/// A publication's header as it is kept and passed on: in the dialect that is encoded first
+/// ([`crate::wire::FIRST`]), of which the other one is made where a subscriber speaks it.
+pub(crate) fn header(message: &Message<'_>) -> ([u8; HEADER_MAX], usize) {
+    let mut bytes = [0; HEADER_MAX];
+    let header = FrameHeader::whole(message.opcode(), message.payload().len() as u64);
+    let len = hybi02::encode(header, &mut bytes);
+    (bytes, len)
 }

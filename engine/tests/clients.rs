@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
 use ringbolt::handshake::{self, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy};
+use ringbolt::wire::ClosePayload;
 use ringbolt::{Clients, CloseReason, Config, Fleet, Message, WebSocket};
 
 /// Opens some connections and leaves when all of them have ended.
@@ -103,7 +104,10 @@ fn connections_to_one_address_are_made_in_turn() {
     });
     let done = Dialler::new(to, 3).run(Config::new());
     server.join().expect("the server's checks hold");
-    assert_eq!((done.opened, &done.reasons[..]), (3, &[CloseReason::Clean; 3][..]));
+    assert_eq!(
+        (done.opened, &done.reasons[..]),
+        (3, &[CloseReason::Clean(ClosePayload::EMPTY); 3][..])
+    );
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         (CloseReason::HungUp, true) => {
             (Class::Closed, "the server ended TCP without a closing handshake".to_owned())
         }
-        (CloseReason::Clean, true) => {
+        (CloseReason::Clean(_), true) => {
             (Class::Closed, "the server started the closing handshake".to_owned())
         }
         (other, false) => (Class::Handshake, name(other)),

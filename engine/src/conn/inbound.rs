@@ -2,14 +2,19 @@
 //!
 //! Frames are parsed where they lie. A message that is whole in one read is lent straight from the
 //! receive buffer; one that spans reads is gathered in an [`Assembly`], which grows with the bytes
-//! that arrive. However the stream is cut into reads, the events and the answers are the same.
+//! that arrive. Masked payloads are unmasked where they lie, or where they are gathered. However
+//! the stream is cut into reads, the events and the answers are the same.
 
 use super::assembly::Assembly;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
+use super::rules::Rules;
 use super::state::Step;
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, hybi02, rfc6455};
+use crate::wire::{
+    CloseCode, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, close, hybi02,
+    rfc6455,
+};
 
 /// What the peer did.
 #[derive(Debug)]
@@ -22,10 +27,23 @@ pub enum Event<'e> {
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),
     /// A Close frame; if we had not sent one, its answer is already written, with the same
-    /// payload (CTL-04, AMB-13). Nothing more will be read.
-    Close(&'e [u8]),
-    /// The peer broke a rule; the connection must be ended.
+    /// code, or in draft-02 the same payload (CTL-04, AMB-13). Nothing more will be read.
+    Close(CloseFrame<'e>),
+    /// The peer broke a rule; the connection must be ended. In RFC 6455 a Close frame that says so
+    /// is already written, unless we had sent one.
     Failed(ProtocolError),
+}
+
+/// What a peer's Close frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseFrame<'e> {
+    /// Why it closes; [`CloseCode::NO_STATUS`] if it does not say, and always in draft-02.
+    pub code: CloseCode,
+    /// The same in words, at most 123 bytes; empty in draft-02.
+    pub reason: &'e str,
+    /// The payload as it came. Draft-02 gives it no meaning (CTL-09).
+    pub payload: &'e [u8],
 }
 
 /// Where a message lies, for whoever wants to send it on without a copy.
@@ -53,8 +71,15 @@ pub(crate) enum Origin {
 /// The frame whose payload has not all arrived.
 #[derive(Debug, Clone, Copy)]
 struct Partial {
-    header: FrameHeader,
+    /// Bytes still to come.
     remaining: u64,
+    opcode: Opcode,
+    last: bool,
+    /// Turned to the first byte that is not unmasked yet.
+    mask: Option<Mask>,
+    /// Bytes at the end of the assembly that were received right into it, and neither unmasked nor
+    /// judged yet.
+    fresh: usize,
 }
 
 /// The receive half. An idle connection owns no buffer.
@@ -77,7 +102,7 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
+    pub(super) fn new(dialect: Dialect, role: Role) -> Self {
         Self {
             dialect,
             role,
@@ -94,6 +119,11 @@ impl Inbound {
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
     pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
         Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
+    }
+
+    /// The opening handshake has settled the dialect.
+    pub(crate) const fn opened(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// How many bytes of the frame in progress are still to come; 0 between frames.
@@ -118,7 +148,7 @@ impl Inbound {
     /// Takes the assembly that the rest of the data frame in progress may be received into
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
     pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
-        let partial = self.partial.filter(|partial| !partial.header.opcode.is_control())?;
+        let partial = self.partial.filter(|partial| !partial.opcode.is_control())?;
         Some((self.message.take()?, partial.remaining))
     }
 
@@ -129,13 +159,36 @@ impl Inbound {
         self.message = Some(assembly);
         if let Some(partial) = &mut self.partial {
             partial.remaining = partial.remaining.saturating_sub(n as u64);
+            partial.fresh += n;
         }
     }
 
-    /// Judges a frame by what came before it (FR-11) and by the limits (CONF-03), before any of
-    /// its payload is kept.
+    /// Gives back the memory of what will not be read to its end.
+    #[cold]
+    fn abandon(&mut self, out: &mut impl Output) {
+        self.partial = None;
+        self.open = None;
+        for assembly in [self.message.take(), self.control.take()].into_iter().flatten() {
+            out.recycle(assembly);
+        }
+    }
+
+    /// Judges a frame by the peer's role, by what came before it (FR-11) and by the limits
+    /// (CONF-03), before any of its payload is kept.
     #[inline]
     fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
+        let peer_masks = Rules::of(self.dialect).masks(self.role.peer());
+        if header.mask.is_some() != peer_masks {
+            return Err(if peer_masks {
+                ProtocolError::UnmaskedFrame
+            } else {
+                ProtocolError::MaskedFrame
+            });
+        }
+        // No extension that would give RSV1 a meaning is negotiated (RFC 6455 §5.2).
+        if header.compressed {
+            return Err(ProtocolError::ReservedBit);
+        }
         if header.opcode.is_control() {
             return if header.payload_len > limits.max_control_bytes.min(limits.max_frame_bytes) {
                 Err(ProtocolError::ControlTooLarge)
@@ -204,6 +257,7 @@ impl<'a> Events<'a> {
         }
         if !outbound.state().can_receive() {
             self.input = &mut [];
+            self.inbound.abandon(out);
             return None;
         }
         if self.input.is_empty() && self.inbound.partial.is_none() {
@@ -214,7 +268,7 @@ impl<'a> Events<'a> {
                 Ok(Some(found)) => break found,
                 Ok(None) if self.input.is_empty() => return None,
                 Ok(None) => {}
-                Err(error) => return Some(self.failed(error, outbound)),
+                Err(error) => return Some(failed(error, outbound, out)),
             }
         };
         let text = TextPolicy { invalid: self.policy(), replaced: &mut self.replaced };
@@ -239,28 +293,22 @@ impl<'a> Events<'a> {
         self.input.len()
     }
 
-    /// A client reads bad text as U+FFFD, whatever the limits say (UTF8-01).
+    /// A client of draft-02 reads bad text as U+FFFD, whatever the limits say (UTF8-01).
     const fn policy(&self) -> InvalidUtf8 {
+        if Rules::of(self.inbound.dialect).strict_text {
+            return InvalidUtf8::Close;
+        }
         match self.inbound.role {
             Role::Client => InvalidUtf8::Replace,
             Role::Server => self.limits.invalid_utf8,
         }
     }
 
-    fn failed<'e>(&mut self, error: ProtocolError, outbound: &mut Outbound) -> Event<'e> {
-        self.input = &mut [];
-        self.inbound.partial = None;
-        self.inbound.message = None;
-        self.inbound.control = None;
-        outbound.step(Step::Failed);
-        Event::Failed(error)
-    }
-
     /// Reads one header or one part of a payload.
     #[inline]
     fn step(&mut self, out: &mut impl Output) -> Result<Option<Found<'a>>, ProtocolError> {
         if self.inbound.partial.is_some() {
-            return Ok(self.continue_frame(out));
+            return self.continue_frame(out);
         }
         let Some((header, taken)) = self.header()? else { return Ok(None) };
         self.inbound.admit(header, self.limits)?;
@@ -271,12 +319,21 @@ impl<'a> Events<'a> {
         if !(whole && alone) {
             self.consumed += taken;
             self.input = rest;
-            self.inbound.partial = Some(Partial { header, remaining: header.payload_len });
-            return Ok(self.continue_frame(out));
+            self.inbound.partial = Some(Partial {
+                remaining: header.payload_len,
+                opcode: header.opcode,
+                last: header.last,
+                mask: header.mask,
+                fresh: 0,
+            });
+            return self.continue_frame(out);
         }
         #[expect(clippy::cast_possible_truncation, reason = "compared with the input's length")]
         let (payload, rest) =
             rest.split_at_mut_checked(header.payload_len as usize).unwrap_or_default();
+        if let Some(mask) = header.mask {
+            mask.apply(payload);
+        }
         let start = self.consumed + taken;
         self.consumed = start + payload.len();
         self.input = rest;
@@ -319,37 +376,56 @@ impl<'a> Events<'a> {
         Ok(None)
     }
 
-    /// Moves what has arrived of the frame in progress into its assembly.
-    fn continue_frame(&mut self, out: &mut impl Output) -> Option<Found<'a>> {
-        let mut partial = self.inbound.partial.take()?;
+    /// Moves what has arrived of the frame in progress into its assembly; unmasks it there, and
+    /// judges text that cannot become valid any more.
+    fn continue_frame(
+        &mut self,
+        out: &mut impl Output,
+    ) -> Result<Option<Found<'a>>, ProtocolError> {
+        let Some(mut partial) = self.inbound.partial.take() else { return Ok(None) };
         let input = std::mem::take(&mut self.input);
         let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
         let (part, rest) = input.split_at_mut_checked(n).unwrap_or_default();
         self.consumed += n;
         self.input = rest;
         partial.remaining -= n as u64;
-        let control = partial.header.opcode.is_control();
+        let control = partial.opcode.is_control();
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
         let assembly = place.get_or_insert_with(|| out.take_assembly());
         // Only the last frame says where the message ends; before it, growth must stay geometric,
         // or a message of many small fragments is moved once per fragment.
-        let expected = partial.header.last.then_some(partial.remaining);
+        let expected = partial.last.then_some(partial.remaining);
         assembly.append(part, expected);
+        let fresh = std::mem::take(&mut partial.fresh) + n;
+        if let Some(mask) = &mut partial.mask {
+            mask.apply(assembly.last_mut(fresh));
+            *mask = mask.after(fresh);
+        }
+        let whole = partial.remaining == 0 && partial.last;
+        // What completes the message is judged with the whole of it.
+        if !whole
+            && !control
+            && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text
+            && Rules::of(self.inbound.dialect).strict_text
+            && !assembly.continues_text(fresh)
+        {
+            return Err(ProtocolError::InvalidUtf8);
+        }
         if partial.remaining > 0 {
             self.inbound.partial = Some(partial);
-            return None;
+            return Ok(None);
         }
         if control {
             self.lent = self.inbound.control.take();
-            return Some(Found::Assembled(partial.header.opcode));
+            return Ok(Some(Found::Assembled(partial.opcode)));
         }
-        if !partial.header.last {
-            return None;
+        if !partial.last {
+            return Ok(None);
         }
         self.lent = self.inbound.message.take();
-        let opcode = self.inbound.open.take().unwrap_or(partial.header.opcode);
-        Some(Found::Assembled(opcode))
+        let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
+        Ok(Some(Found::Assembled(opcode)))
     }
 }
 
@@ -389,22 +465,39 @@ fn event<'e>(
                 place.origin = Origin::Replaced;
                 Event::Message(Message::Text(replaced.insert(text)), place)
             }
-            Err(_) => {
-                outbound.step(Step::Failed);
-                Event::Failed(ProtocolError::InvalidUtf8)
-            }
+            Err(_) => return Some(failed(ProtocolError::InvalidUtf8, outbound, out)),
         },
         Opcode::Ping => {
             outbound.pong(payload, out);
             Event::Ping(payload)
         }
         Opcode::Pong => Event::Pong(payload),
-        Opcode::Close => {
-            outbound.step(Step::ReceivedClose);
-            outbound.close(payload, out);
-            Event::Close(payload)
-        }
+        Opcode::Close => return Some(closed(payload, outbound, out)),
         // `admit` lets a continuation pass only inside an open message, whose opcode is given.
         Opcode::Continuation => return None,
     })
+}
+
+/// The peer's Close: judged by the dialect, and answered.
+#[cold]
+fn closed<'e>(payload: &'e [u8], outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
+    let said = if outbound.rules().close_codes {
+        close::parse(payload)
+    } else {
+        Ok((CloseCode::NO_STATUS, ""))
+    };
+    match said {
+        Ok((code, reason)) => {
+            outbound.step(Step::ReceivedClose);
+            outbound.answer_close(code, payload, out);
+            Event::Close(CloseFrame { code, reason, payload })
+        }
+        Err(error) => failed(error, outbound, out),
+    }
+}
+
+#[cold]
+fn failed<'e>(error: ProtocolError, outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
+    outbound.failed(error, out);
+    Event::Failed(error)
 }

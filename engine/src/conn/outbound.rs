@@ -1,14 +1,24 @@
 //! The send half of a connection: frames out, and the closing handshake.
 
 use super::assembly::Assembly;
+use super::keys::MaskKeys;
+use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Role};
-use crate::wire::{Dialect, FrameHeader, HEADER_MAX, Opcode, hybi02, rfc6455};
+use crate::wire::{
+    CloseCode, ClosePayload, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02,
+    rfc6455,
+};
 
 /// Where a connection writes.
 pub trait Output {
-    /// Takes a frame: its header and its payload, to be sent in this order.
-    fn frame(&mut self, header: &[u8], payload: &[u8]);
+    /// Takes a frame: its header and its payload, to be sent in this order. The payload is masked
+    /// where it is copied to, if there is a mask: what is passed here belongs to somebody else.
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>);
+
+    /// A key that was never used and that nobody can predict, as from [`MaskKeys`]; asked for each
+    /// frame of a client of RFC 6455 (§5.3).
+    fn mask_key(&mut self) -> Mask;
 
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -21,10 +31,39 @@ pub trait Output {
     }
 }
 
-impl Output for Vec<u8> {
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
-        self.extend_from_slice(header);
-        self.extend_from_slice(payload);
+/// An output that gathers everything in memory.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The frames, one behind the other.
+    pub(crate) bytes: Vec<u8>,
+    keys: MaskKeys,
+}
+
+impl Gathered {
+    /// What was written so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what was written; keys are not used again.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
+
+impl Output for Gathered {
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
+        self.bytes.extend_from_slice(header);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        if let (Some(mask), Some(copy)) = (mask, self.bytes.get_mut(start..)) {
+            mask.apply(copy);
+        }
+    }
+
+    fn mask_key(&mut self) -> Mask {
+        self.keys.next_key()
     }
 }
 
@@ -43,15 +82,17 @@ impl EncodedHeader {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// Writes the header over the end of `head`, in front of a payload that lies behind it. Says
-    /// how many bytes it took; `None`, and nothing is written, where there is no room.
+    /// Writes a header without a masking key over the end of `head`, in front of a payload that
+    /// lies behind it. Says how many bytes it took; `None`, and nothing is written, where there is
+    /// no room.
     #[inline]
     pub(crate) fn write_before(&self, head: &mut [u8]) -> Option<usize> {
         // By its few lengths: a copy of unknown length would be a call.
         match self.len {
             2 => *head.last_chunk_mut::<2>()? = *self.bytes.first_chunk()?,
             4 => *head.last_chunk_mut::<4>()? = *self.bytes.first_chunk()?,
-            _ => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+            10 => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+            _ => return None,
         }
         Some(usize::from(self.len))
     }
@@ -82,10 +123,22 @@ impl Outbound {
         self.role
     }
 
-    /// The dialect spoken.
+    /// The dialect spoken; not settled before the opening handshake has ended.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    #[inline]
+    pub(crate) const fn rules(&self) -> &'static Rules {
+        Rules::of(self.dialect)
+    }
+
+    /// Whether every frame sent is masked with a key of its own.
+    #[inline]
+    #[must_use]
+    pub const fn masks(&self) -> bool {
+        self.rules().masks(self.role)
     }
 
     /// Encodes a header in this connection's dialect.
@@ -101,6 +154,13 @@ impl Outbound {
         EncodedHeader { bytes, len: len as u8 }
     }
 
+    /// Sends one frame, masked if this side masks.
+    #[inline]
+    pub(crate) fn frame(&self, header: FrameHeader, payload: &[u8], out: &mut impl Output) {
+        let mask = self.masks().then(|| out.mask_key());
+        out.frame(self.encode(header.masked(mask)).as_bytes(), payload, mask);
+    }
+
     /// Sends a message as one frame. Says `false`, and sends nothing, when the closing handshake
     /// has begun or the opening one has not ended (CTL-05, FR-18).
     pub fn message(&mut self, message: Message<'_>, out: &mut impl Output) -> bool {
@@ -108,8 +168,7 @@ impl Outbound {
             return false;
         }
         let payload = message.payload();
-        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
-        out.frame(self.encode(header).as_bytes(), payload);
+        self.frame(FrameHeader::whole(message.opcode(), payload.len() as u64), payload, out);
         true
     }
 
@@ -129,8 +188,7 @@ impl Outbound {
         loop {
             let (part, tail) = rest.split_at(rest.len().min(fragment.get()));
             let last = tail.is_empty();
-            let header = FrameHeader::fragment(opcode, last, part.len() as u64);
-            out.frame(self.encode(header).as_bytes(), part);
+            self.frame(FrameHeader::fragment(opcode, last, part.len() as u64), part, out);
             if last {
                 return true;
             }
@@ -139,8 +197,9 @@ impl Outbound {
         }
     }
 
-    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
-    /// sends nothing, where [`Outbound::message`] does.
+    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). RFC 6455 allows
+    /// 125 bytes (§5.5); what is longer is cut there. Says `false`, and sends nothing, where
+    /// [`Outbound::message`] does.
     pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
         self.control(Opcode::Ping, payload, out)
     }
@@ -149,18 +208,45 @@ impl Outbound {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Starts or answers the closing handshake; a second call does nothing (CTL-04, CTL-08).
-    /// Draft-02 gives the payload no meaning (CTL-09): empty to start, the peer's to answer.
-    pub fn close(&mut self, payload: &[u8], out: &mut impl Output) {
-        if matches!(self.state, State::Open | State::CloseReceived) {
-            let header = FrameHeader::whole(Opcode::Close, payload.len() as u64);
-            out.frame(self.encode(header).as_bytes(), payload);
-            self.step(Step::SentClose);
+    /// Starts the closing handshake; a second call does nothing (CTL-04, CTL-08). Draft-02 has
+    /// neither codes nor reasons (CTL-09): there the Close is empty. For what becomes of a code or
+    /// reason that may not be sent see [`ClosePayload::new`].
+    pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut impl Output) {
+        if self.rules().close_codes {
+            self.close_frame(ClosePayload::new(code, reason).as_bytes(), out);
+        } else {
+            self.close_frame(&[], out);
         }
     }
 
-    /// The opening handshake has succeeded: messages may flow.
-    pub(crate) fn opened(&mut self) {
+    /// Answers the peer's Close: with its code, or, in draft-02, with its payload (AMB-13).
+    pub(super) fn answer_close(&mut self, code: CloseCode, payload: &[u8], out: &mut impl Output) {
+        if self.rules().close_codes {
+            self.close_frame(ClosePayload::new(code, "").as_bytes(), out);
+        } else {
+            self.close_frame(payload, out);
+        }
+    }
+
+    /// Tells the peer why the connection is about to fail, if the dialect has words for it and no
+    /// Close was sent. Says whether the peer knows.
+    pub(crate) fn tell(&mut self, code: CloseCode, reason: &str, out: &mut impl Output) -> bool {
+        if !self.rules().close_codes || !self.state.can_send() {
+            return false;
+        }
+        self.close(code, reason, out);
+        true
+    }
+
+    /// The peer broke a rule: it is told, if that can be done, and nothing more is sent or read.
+    pub(super) fn failed(&mut self, error: ProtocolError, out: &mut impl Output) {
+        self.tell(error.close_code(), error.sentence(), out);
+        self.step(Step::Failed);
+    }
+
+    /// The opening handshake has succeeded in this dialect: messages may flow.
+    pub(crate) fn opened(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
         self.step(Step::Opened);
     }
 
@@ -173,12 +259,19 @@ impl Outbound {
         self.state = self.state.after(step);
     }
 
+    fn close_frame(&mut self, payload: &[u8], out: &mut impl Output) {
+        if matches!(self.state, State::Open | State::CloseReceived) {
+            self.frame(FrameHeader::whole(Opcode::Close, payload.len() as u64), payload, out);
+            self.step(Step::SentClose);
+        }
+    }
+
     fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
         if !self.state.can_send() {
             return false;
         }
-        let header = FrameHeader::whole(opcode, payload.len() as u64);
-        out.frame(self.encode(header).as_bytes(), payload);
+        let payload = payload.get(..self.rules().control_max).unwrap_or(payload);
+        self.frame(FrameHeader::whole(opcode, payload.len() as u64), payload, out);
         true
     }
 }

@@ -40,7 +40,7 @@ use crate::conn::{Assembly, Event, Limits, Role, State};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
-use crate::wire::ProtocolError;
+use crate::wire::{ClosePayload, Dialect, ProtocolError};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
 const SMALL_READ: usize = 2048;
@@ -62,6 +62,9 @@ pub(crate) struct World {
     pub(crate) attention: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
+    /// What the Close frame of the connection being read said.
+    said: ClosePayload,
+    opened: Tally<{ Dialect::ALL.len() }>,
     closed: Tally<{ CloseReason::NAMES.len() }>,
     protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     request_errors: Tally<{ crate::handshake::RequestError::ALL.len() }>,
@@ -126,6 +129,8 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 attention: Vec::new(),
                 failed: None,
+                said: ClosePayload::EMPTY,
+                opened: Tally::default(),
                 closed: Tally::default(),
                 protocol_errors: Tally::default(),
                 request_errors: Tally::default(),
@@ -172,6 +177,7 @@ impl<A: Application> Shard<A> {
             topics: self.world.topics.len() as u64,
             counters: self.world.counters.clone(),
             ring: self.ring.clone(),
+            opened: self.world.opened,
             closed: self.world.closed,
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
@@ -215,7 +221,9 @@ impl<A: Application> Shard<A> {
                 }
                 Event::Ping(_) => self.world.counters.pings_in += 1,
                 Event::Failed(error) => self.world.failed = Some(error),
-                Event::Close(_) => {}
+                Event::Close(frame) => {
+                    self.world.said = ClosePayload::new(frame.code, frame.reason);
+                }
             }
         }
         drop(events);
@@ -304,7 +312,7 @@ impl<A: Application> Machine for Shard<A> {
             return;
         }
         let reason = match (slot.state(), error) {
-            (State::Closed, _) => CloseReason::Clean,
+            (State::Closed, _) => CloseReason::Clean(self.world.said),
             (_, Some(error)) => CloseReason::Transport(error),
             (_, None) => CloseReason::HungUp,
         };
@@ -401,8 +409,8 @@ impl<A: Application> Shard<A> {
                         self.world.counters.publications_lost += messages;
                     }
                 }
-                Mail::Send { to, frame, payload } => self.send_frame(to, frame, payload, turn),
-                Mail::Close { to } => self.close_one(to, turn),
+                Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, payload, turn),
+                Mail::Close { to, code, reason } => self.close_one(to, code, &reason, turn),
                 Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
                 Mail::Snapshot { reply } => {
                     // Whoever asked may have gone.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Output};
+use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
 const TAIL_BYTES: usize = 16 << 10;
@@ -135,13 +136,24 @@ impl SendSide {
         self.in_flight > 0
     }
 
-    /// Queues a frame by copying it.
+    /// Queues bytes by copying them.
+    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, bytes: &[u8]) {
+        self.push_frame(id, turn, [bytes, &[]], None);
+    }
+
+    /// Queues a header and its payload by copying them; the copy of the payload is masked.
     #[inline]
-    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, parts: [&[u8]; 2]) {
+    pub(crate) fn push_frame(
+        &mut self,
+        id: ConnectionId,
+        turn: &mut Turn,
+        parts: [&[u8]; 2],
+        mask: Option<Mask>,
+    ) {
         if self.is_blocked() {
-            self.push_backlog(parts);
+            self.push_backlog(parts, mask);
         } else {
-            turn.push_copy(id, &mut self.ticket, parts);
+            turn.push_copy(id, &mut self.ticket, parts, mask);
         }
     }
 
@@ -160,13 +172,17 @@ impl SendSide {
     }
 
     #[cold]
-    fn push_backlog(&mut self, parts: [&[u8]; 2]) {
+    fn push_backlog(&mut self, parts: [&[u8]; 2], mask: Option<Mask>) {
         let backlog = self.backlog.get_or_insert_default();
         if backlog.tail.len() + parts[0].len() + parts[1].len() > TAIL_BYTES {
             backlog.seal();
         }
         for part in parts {
             backlog.tail.extend_from_slice(part);
+        }
+        if let Some(mask) = mask {
+            let payload = backlog.tail.len() - parts[1].len();
+            mask.apply(&mut backlog.tail[payload..]);
         }
     }
 
@@ -212,8 +228,13 @@ pub(crate) struct TurnOutput<'a> {
 
 impl Output for TurnOutput<'_> {
     #[inline]
-    fn frame(&mut self, header: &[u8], payload: &[u8]) {
-        self.send.push(self.id, self.turn, [header, payload]);
+    fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
+        self.send.push_frame(self.id, self.turn, [header, payload], mask);
+    }
+
+    #[inline]
+    fn mask_key(&mut self) -> Mask {
+        self.turn.mask_key()
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {

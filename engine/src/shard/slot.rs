@@ -7,7 +7,7 @@ use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Outbound, Role, State};
-use crate::wire::Dialect;
+use crate::wire::{Dialect, FIRST};
 
 /// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,8 @@ pub(crate) struct Slot<D> {
 
 impl<D> Slot<D> {
     pub(crate) fn new(role: Role, now: Tick) -> Self {
-        let (inbound, outbound) = conn::halves(Dialect::Hybi02, role);
+        // Until the opening handshake settles the dialect.
+        let (inbound, outbound) = conn::halves(FIRST, role);
         Self {
             inbound,
             side: Side {
@@ -86,6 +87,12 @@ impl<D> Slot<D> {
             large: 0,
             direct: false,
         }
+    }
+
+    /// The opening handshake has succeeded.
+    pub(super) fn opened(&mut self, dialect: Dialect) {
+        self.inbound.opened(dialect);
+        self.side.outbound.opened(dialect);
     }
 
     pub(crate) const fn state(&self) -> State {

@@ -10,8 +10,8 @@ use super::topics::Topic;
 use super::turn::{Loan, Turn};
 use crate::conn::{EncodedHeader, Message, Origin, Place};
 use crate::handler::Full;
-use crate::hub::Remote;
-use crate::wire::FrameHeader;
+use crate::hub::{self, Remote};
+use crate::wire::{CloseCode, Dialect, FrameHeader};
 
 /// One connection, for the length of a callback.
 #[derive(Debug)]
@@ -65,6 +65,12 @@ impl<D> WebSocket<'_, D> {
         self.id
     }
 
+    /// The dialect that the peer speaks.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.side.outbound.dialect()
+    }
+
     /// Whether messages may be sent: the closing handshake has not begun.
     #[must_use]
     pub const fn is_open(&self) -> bool {
@@ -94,12 +100,18 @@ impl<D> WebSocket<'_, D> {
         {
             return self.refuse();
         }
-        let header =
-            self.side.outbound.encode(FrameHeader::whole(message.opcode(), payload.len() as u64));
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload.len() as u64;
+        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
+        if self.side.outbound.masks() {
+            // The key is another than the one it came with, so it is masked in a copy.
+            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            self.side.outbound.frame(header, payload, &mut out);
+            return Ok(());
+        }
+        let header = self.side.outbound.encode(header);
         if !self.send_in_place(&header, payload) {
-            self.side.send.push(self.id, self.turn, [header.as_bytes(), payload]);
+            self.side.send.push_frame(self.id, self.turn, [header.as_bytes(), payload], None);
         }
         Ok(())
     }
@@ -136,10 +148,17 @@ impl<D> WebSocket<'_, D> {
     }
 
     /// Starts the closing handshake: no message can be sent afterwards, messages may still arrive
-    /// until the peer has answered. Draft-02 has no close codes (CTL-09).
+    /// until the peer has answered. Says [`CloseCode::NORMAL`]; draft-02 has no codes (CTL-09).
     pub fn close(&mut self) {
+        self.close_with(CloseCode::NORMAL, "");
+    }
+
+    /// The same with another code, and a reason for whoever looks for the fault: at most 123 bytes,
+    /// longer ones are cut. A code that may not be sent (RFC 6455 §7.4) is left out, and the reason
+    /// with it; in draft-02 both always are.
+    pub fn close_with(&mut self, code: CloseCode, reason: &str) {
         let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
-        self.side.outbound.close(&[], &mut out);
+        self.side.outbound.close(code, reason, &mut out);
         self.world.attention.push(self.id);
     }
 
@@ -180,8 +199,8 @@ impl<D> WebSocket<'_, D> {
         self.world.topics.subscribers(topic)
     }
 
-    /// Delivers a message to every other subscriber of the topic, on all shards. It is encoded
-    /// once, and leaves after the callback.
+    /// Delivers a message to every other subscriber of the topic, on all shards and whatever its
+    /// dialect. It is encoded once, and leaves after the callback.
     ///
     /// # Errors
     ///
@@ -193,9 +212,8 @@ impl<D> WebSocket<'_, D> {
     ) -> Result<(), Full> {
         let message = message.into();
         let payload = message.payload();
-        let header =
-            self.side.outbound.encode(FrameHeader::whole(message.opcode(), payload.len() as u64));
-        let queued = self.world.topics.publish(topic, Some(self.id), header.as_bytes(), payload);
+        let (header, len) = hub::header(&message);
+        let queued = self.world.topics.publish(topic, Some(self.id), &header[..len], payload);
         if !queued {
             self.world.counters.publications_refused += 1;
             return Err(Full);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::table::ConnectionId;
+use crate::wire::{self, Dialect};
 
 /// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
 /// as long as it has subscribers or the application holds it open.
@@ -31,13 +32,28 @@ pub(crate) struct Authored {
 /// Publications that leave together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// As they were published: in the dialect that is encoded first.
     pub(crate) frames: Bytes,
+    /// The same for subscribers of other dialects, once there was one.
+    translated: [Option<Bytes>; Dialect::ALL.len()],
     pub(crate) messages: u64,
     /// By author, and in order for each.
     authored: Vec<Authored>,
 }
 
 impl Batch {
+    /// The batch as a server of this dialect sends it. The frames lie at the same places in all.
+    pub(crate) fn encoded(&mut self, dialect: Dialect) -> &Bytes {
+        if dialect == wire::FIRST {
+            return &self.frames;
+        }
+        self.translated[dialect.index()].get_or_insert_with(|| {
+            let mut frames = self.frames.to_vec();
+            wire::translate(&mut frames, dialect);
+            frames.into()
+        })
+    }
+
     /// The parts that `id` published, in order.
     pub(crate) fn authored_by(&self, id: ConnectionId) -> &[Authored] {
         let key = |part: &Authored| (part.by.slot(), part.by.generation());
@@ -317,6 +333,7 @@ impl Topics {
                 .sort_unstable_by_key(|part| (part.by.slot(), part.by.generation(), part.start));
             state.under_way = Some(Batch {
                 frames: Bytes::from(std::mem::take(&mut state.pending)),
+                translated: Default::default(),
                 messages: std::mem::take(&mut state.pending_messages),
                 authored,
             });

@@ -10,7 +10,8 @@
 use bytes::Bytes;
 
 use super::table::ConnectionId;
-use crate::conn::Assembly;
+use crate::conn::{Assembly, MaskKeys};
+use crate::wire::Mask;
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
 const BLOCK: usize = 64 << 10;
@@ -122,6 +123,8 @@ pub struct Turn {
     #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
+    /// For what clients send.
+    keys: MaskKeys,
 }
 
 /// Bytes of assemblies kept for the next messages that span reads.
@@ -142,6 +145,7 @@ impl Default for Turn {
             promised: None,
             spare: Vec::new(),
             spare_bytes: 0,
+            keys: MaskKeys::default(),
         }
     }
 }
@@ -186,13 +190,29 @@ impl Turn {
         self.push(id, ticket, Source::Lent(loan), start, len);
     }
 
-    /// Queues bytes by copying them into the arena, or into a chunk when they are many.
+    /// A masking key for a client's frame.
     #[inline]
-    pub(crate) fn push_copy(&mut self, id: ConnectionId, ticket: &mut Ticket, parts: [&[u8]; 2]) {
+    pub(crate) fn mask_key(&mut self) -> Mask {
+        self.keys.next_key()
+    }
+
+    /// Queues bytes by copying them into the arena, or into a chunk when they are many; the copy
+    /// of the second part is masked.
+    #[inline]
+    pub(crate) fn push_copy(
+        &mut self,
+        id: ConnectionId,
+        ticket: &mut Ticket,
+        parts: [&[u8]; 2],
+        mask: Option<Mask>,
+    ) {
         let len = parts[0].len() + parts[1].len();
         if len > BLOCK {
-            let whole = Bytes::from(parts.concat());
-            let chunk = self.add_chunk(Chunk::Shared(whole));
+            let mut whole = parts.concat();
+            if let Some(mask) = mask {
+                mask.apply(&mut whole[parts[0].len()..]);
+            }
+            let chunk = self.add_chunk(Chunk::Shared(Bytes::from(whole)));
             return self.push(id, ticket, Source::Chunk(chunk), 0, len);
         }
         if self.blocks.is_empty() || self.used + len > BLOCK {
@@ -202,6 +222,9 @@ impl Turn {
         for part in parts {
             self.blocks[self.block][self.used..self.used + part.len()].copy_from_slice(part);
             self.used += part.len();
+        }
+        if let Some(mask) = mask {
+            mask.apply(&mut self.blocks[self.block][start + parts[0].len()..self.used]);
         }
         #[expect(clippy::cast_possible_truncation, reason = "a turn holds far fewer blocks")]
         let block = self.block as u32;
@@ -320,7 +343,7 @@ impl Turn {
 
     /// Queues bytes by copying them: for machines that keep their own place in the turn.
     pub fn send_copy(&mut self, id: ConnectionId, output: &mut Output, bytes: &[u8]) {
-        self.push_copy(id, &mut output.0, [bytes, &[]]);
+        self.push_copy(id, &mut output.0, [bytes, &[]], None);
     }
 
     /// Queues a range of a chunk from [`Turn::add_chunk`]: for machines that keep their own place

@@ -108,6 +108,30 @@ impl ProtocolError {
         }
     }
 
+    /// What the peer did, in one sentence; short enough for the reason of a Close frame.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::ReservedBit => "a reserved bit is set though no extension was negotiated",
+            Self::ReservedOpcode => "the opcode is reserved",
+            Self::LengthTopBit => "the top bit of the eight-byte payload length is set",
+            Self::FragmentedControl => "a control frame is fragmented",
+            Self::UnexpectedContinuation => "a continuation frame came while no message was open",
+            Self::ExpectedContinuation => "a new message began before the open one ended",
+            Self::InvalidUtf8 => "a text message is not valid UTF-8",
+            Self::FrameTooLarge => "the frame exceeds the limit max_frame_bytes",
+            Self::MessageTooLarge => "the message exceeds the limit max_message_bytes",
+            Self::TooManyFragments => "the message exceeds the limit max_fragments",
+            Self::ControlTooLarge => "the control frame exceeds the limit max_control_bytes",
+            Self::UnmaskedFrame => "a client's frame is not masked",
+            Self::MaskedFrame => "a server's frame is masked",
+            Self::LengthNotMinimal => "the payload length is not in its shortest form",
+            Self::ClosePayload => "a Close frame has a payload of one byte",
+            Self::CloseCode => "a Close frame has a code that may not be sent",
+            Self::InvalidDeflate => "a compressed message does not inflate",
+        }
+    }
+
     /// The sections that the rule stands in, or that allow the limit.
     #[must_use]
     pub const fn section(self) -> &'static str {
@@ -133,26 +157,7 @@ impl ProtocolError {
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self::ReservedBit => "a reserved bit is set though no extension was negotiated",
-            Self::ReservedOpcode => "the opcode is reserved",
-            Self::LengthTopBit => "the top bit of the eight-byte payload length is set",
-            Self::FragmentedControl => "a control frame is fragmented",
-            Self::UnexpectedContinuation => "a continuation frame came while no message was open",
-            Self::ExpectedContinuation => "a new message began before the open one ended",
-            Self::InvalidUtf8 => "a text message is not valid UTF-8",
-            Self::FrameTooLarge => "the frame exceeds the limit max_frame_bytes",
-            Self::MessageTooLarge => "the message exceeds the limit max_message_bytes",
-            Self::TooManyFragments => "the message exceeds the limit max_fragments",
-            Self::ControlTooLarge => "the control frame exceeds the limit max_control_bytes",
-            Self::UnmaskedFrame => "a client's frame is not masked",
-            Self::MaskedFrame => "a server's frame is masked",
-            Self::LengthNotMinimal => "the payload length is not in its shortest form",
-            Self::ClosePayload => "a Close frame has a payload of one byte",
-            Self::CloseCode => "a Close frame has a code that may not be sent",
-            Self::InvalidDeflate => "a compressed message does not inflate",
-        };
-        write!(f, "{what} ({})", self.section())
+        write!(f, "{} ({})", self.sentence(), self.section())
     }
 }
 

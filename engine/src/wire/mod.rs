@@ -15,6 +15,7 @@ mod opcode;
 pub mod rfc6455;
 #[cfg(test)]
 mod tests;
+mod translate;
 pub mod utf8;
 
 pub use close::{CloseCode, ClosePayload};
@@ -22,6 +23,7 @@ pub use error::ProtocolError;
 pub use frame::{FrameHeader, HEADER_MAX};
 pub use mask::Mask;
 pub use opcode::Opcode;
+pub(crate) use translate::{FIRST, frames, translate};
 
 /// One version of the protocol on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +38,12 @@ pub enum Dialect {
 impl Dialect {
     /// Every dialect, the older first.
     pub const ALL: [Self; 2] = [Self::Hybi02, Self::Rfc6455];
+
+    /// The position in [`Dialect::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 
     /// The name that flags, logs and result files use.
     #[must_use]

@@ -16,4 +16,5 @@ mod echo;
 mod endings;
 #[cfg(feature = "cli")]
 mod process;
+mod rfc6455;
 mod support;

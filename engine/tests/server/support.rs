@@ -155,6 +155,11 @@ impl Client {
         Some(bytes)
     }
 
+    /// Whether anything comes before the stream's read timeout.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.at < self.received.len() || self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
+    }
+
     /// The next frame, or `None` at the end of the stream.
     pub(crate) fn try_frame(&mut self) -> Option<Frame> {
         let head = self.take(2)?;
