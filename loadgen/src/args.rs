@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringbolt::wire;
 
 use crate::units::{self, CpuList};
 
@@ -110,7 +111,16 @@ pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// The Origin field to send; http:// and the target's host if not given
+    /// What to speak: the draft hybi-02, or RFC 6455 as browsers do
+    #[arg(
+        long,
+        env = "LOADGEN_DIALECT",
+        value_name = "DIALECT",
+        default_value = "hybi-02",
+        help_heading = "Target"
+    )]
+    pub(crate) dialect: Dialect,
+    /// The Origin field to send; if not given, http:// and the target's host, or none in rfc6455
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
     /// Ask for this subprotocol; may be repeated
@@ -123,6 +133,24 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
+}
+
+/// One version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    #[value(name = wire::Dialect::Hybi02.name())]
+    Hybi02,
+    #[value(name = wire::Dialect::Rfc6455.name())]
+    Rfc6455,
+}
+
+impl From<Dialect> for wire::Dialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Hybi02 => Self::Hybi02,
+            Dialect::Rfc6455 => Self::Rfc6455,
+        }
+    }
 }
 
 /// How long to measure.
@@ -262,6 +290,7 @@ Examples:
 const ECHO_EXAMPLES: &str = "\
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000            as fast as replies come back
+  loadgen echo ws://127.0.0.1:9000/ --dialect rfc6455  any of today's servers
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -r 50k/s   50,000 messages per second, on schedule
   loadgen echo ws://127.0.0.1:9000/ -p 1MiB --depth 4  large messages, four in flight";
 

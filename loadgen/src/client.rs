@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, ConnectionId, Fleet};
 
 use crate::pace::{BatchClock, Nanos, Schedule};
@@ -99,8 +100,14 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         (CloseReason::HungUp, true) => {
             (Class::Closed, "the server ended TCP without a closing handshake".to_owned())
         }
-        (CloseReason::Clean(_), true) => {
-            (Class::Closed, "the server started the closing handshake".to_owned())
+        (CloseReason::Clean(said), true) => {
+            let what = "the server started the closing handshake";
+            let text = match (said.code(), said.reason()) {
+                (CloseCode::NO_STATUS, _) => what.to_owned(),
+                (code, "") => format!("{what} with code {code}"),
+                (code, reason) => format!("{what} with code {code}: {reason}"),
+            };
+            (Class::Closed, text)
         }
         (other, false) => (Class::Handshake, name(other)),
         (other, true) => (Class::Closed, name(other)),

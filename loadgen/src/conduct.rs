@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringbolt::StartError;
+use ringbolt::wire::Dialect;
 
 use crate::broadcast::{Broadcast, Tally};
 use crate::control::{Control, NEVER};
@@ -258,9 +259,16 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => {
-            "check that the URL names a draft-02 WebSocket server (--origin and --protocol count)"
-        }
+        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+            Dialect::Hybi02 => {
+                "check that the URL names a WebSocket server of draft-02 (--origin and --protocol \
+                 count), or give --dialect rfc6455"
+            }
+            _ => {
+                "check that the URL names a WebSocket server of RFC 6455 (--origin and --protocol \
+                 count)"
+            }
+        },
         _ if why.contains("os error 99") => {
             "give --source addresses of this machine; `ip addr` lists them"
         }

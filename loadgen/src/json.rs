@@ -1,6 +1,7 @@
 //! The result document: one JSON object, versioned, base units with the unit in the key.
 
 use hdrhistogram::serialization::{Serializer as _, V2Serializer};
+use ringbolt::wire::Dialect;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -49,8 +50,12 @@ fn plan_value(plan: &Plan) -> Value {
         "scenario": scenario,
         "url": plan.url,
         "address": plan.address.to_string(),
-        "protocol": "draft-ietf-hybi-thewebsocketprotocol-02",
-        "origin": plan.request.origin(),
+        "dialect": plan.request.dialect().name(),
+        "protocol": match plan.request.dialect() {
+            Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
+            _ => "RFC 6455",
+        },
+        "origin": Some(plan.request.origin()).filter(|origin| !origin.is_empty()),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringbolt::handshake::{ClientRequest, Url};
+use ringbolt::wire::Dialect;
 
 use crate::args::{
     BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs, StormArgs,
@@ -369,11 +370,15 @@ fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
 }
 
 fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
-    let origin = match &target.origin {
-        Some(origin) => origin.clone(),
-        None => format!("http://{}", url.host_port()),
+    let dialect = Dialect::from(target.dialect);
+    let origin = match (&target.origin, dialect) {
+        (Some(origin), _) => origin.clone(),
+        (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
+        // Browsers have one (RFC 6455 §4.1 item 8).
+        (None, _) => String::new(),
     };
     ClientRequest::builder(url, origin)
+        .dialect(dialect)
         .protocols(target.protocol.iter().cloned())
         .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
         .build()

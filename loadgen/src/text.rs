@@ -69,7 +69,10 @@ pub(crate) fn headline(plan: &Plan) -> String {
     };
     let cpus = pinned(&plan.threads);
     let connections = plan.connections;
-    format!("{}: {what}\n{connections} connections, {threads}{cpus}, {length} {warmup}", plan.url)
+    let (url, dialect) = (&plan.url, plan.request.dialect().name());
+    format!(
+        "{url}: {what}\n{connections} connections ({dialect}), {threads}{cpus}, {length} {warmup}"
+    )
 }
 
 fn describe(traffic: &Traffic) -> String {

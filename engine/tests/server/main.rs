@@ -17,4 +17,5 @@ mod endings;
 #[cfg(feature = "cli")]
 mod process;
 mod rfc6455;
+mod rfc6455_clients;
 mod support;

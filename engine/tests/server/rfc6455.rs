@@ -54,6 +54,14 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Connects, hears its message again, and closes.
+pub(crate) fn expect_echo(address: SocketAddr) {
+    let mut client = connect(address, "/");
+    client.send(&frame(TEXT, b"hello"));
+    client.expect(TEXT, b"hello");
+    close(client);
+}
+
 fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes()[..], reason.as_bytes()].concat()
 }
@@ -235,7 +243,8 @@ impl Handler for Room {
     }
 
     fn on_close(&mut self, _: Self::Data, reason: CloseReason) {
-        drop(self.ended.send(reason));
+        // A test that has ended does not listen.
+        let _ = self.ended.send(reason);
     }
 }
 

@@ -88,7 +88,11 @@ pub(crate) struct Client {
 impl Client {
     /// A TCP connection and nothing more.
     pub(crate) fn raw(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::of(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// The same of a stream that is there, from either side.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");

@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringbolt::wire::Dialect;
 
 use crate::units::{Bytes, Count, Cpus, Span};
 
@@ -35,7 +36,8 @@ Exit codes:
   69   this kernel or sandbox gives no io_uring
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
 
-/// A WebSocket server for draft-ietf-hybi-thewebsocketprotocol-02, one shard per core on io_uring.
+/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core
+/// on io_uring.
 ///
 /// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
 /// to stderr.
@@ -90,6 +92,13 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which clients")]
 pub(crate) struct PolicyArgs {
+    /// Dialect to speak; repeatable [default: both, as each client asks]
+    ///
+    /// rfc6455 is what browsers speak. A client of a dialect that is left out gets an HTTP answer
+    /// that says which ones are spoken.
+    #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
+    pub(crate) dialect: Vec<Spoken>,
+
     /// Host to serve, against DNS rebinding; repeatable [default: any]
     ///
     /// Without a port it stands for all ports of that host.
@@ -100,7 +109,9 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 
-    /// Refuse clients that send no Origin
+    /// Refuse clients of hybi-02 that send no Origin
+    ///
+    /// Of rfc6455 only browsers send one: --allow-origin refuses clients without.
     #[arg(long, env = "ENGINE_REQUIRE_ORIGIN", value_parser = BoolishValueParser::new())]
     pub(crate) require_origin: bool,
 
@@ -135,11 +146,13 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_MAX_FRAGMENTS", value_name = "COUNT", default_value = "1024")]
     pub(crate) max_fragments: Count,
 
-    /// Largest payload of a ping, pong or close frame
+    /// Largest payload of a ping, pong or close frame; RFC 6455 allows 125 bytes
     #[arg(long, env = "ENGINE_MAX_CONTROL", value_name = "SIZE", default_value = "64KiB")]
     pub(crate) max_control: Bytes,
 
-    /// Text that is not UTF-8: end the connection, or read it as U+FFFD
+    /// Text of hybi-02 that is not UTF-8: end the connection, or read it as U+FFFD
+    ///
+    /// In rfc6455 the connection always ends, as soon as the text cannot become valid.
     #[arg(long, env = "ENGINE_INVALID_UTF8", value_name = "POLICY", default_value = "close")]
     pub(crate) invalid_utf8: InvalidText,
 
@@ -237,6 +250,24 @@ pub(crate) struct RingArgs {
     /// Accept into the process's file table instead of the ring's own
     #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
     pub(crate) no_direct_descriptors: bool,
+}
+
+/// A dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spoken {
+    #[value(name = Dialect::Hybi02.name())]
+    Hybi02,
+    #[value(name = Dialect::Rfc6455.name())]
+    Rfc6455,
+}
+
+impl From<Spoken> for Dialect {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Hybi02 => Self::Hybi02,
+            Spoken::Rfc6455 => Self::Rfc6455,
+        }
+    }
 }
 
 /// A draft beside the second.

@@ -7,15 +7,19 @@ use std::time::Duration;
 use ringbolt::config::RingConfig;
 use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
+use ringbolt::wire::Dialect;
 use ringbolt::{Config, SlowConsumer};
 
-use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
+use crate::args::{
+    InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow, Spoken,
+};
 use crate::units::Bytes;
 
 /// A server as it is to be started.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
+    pub(crate) dialects: Vec<Dialect>,
     /// Where `--listen` leads; the first that can be bound is taken.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) place: Place,
@@ -78,7 +82,8 @@ impl Settings {
                 return contradiction(format!("{flag} 0 leaves no time at all"));
             }
         }
-        let policy = policy(args.policy)?;
+        let dialects = dialects(&args.policy.dialect);
+        let policy = policy(args.policy, &dialects)?;
         let config = Config::new().with(|config| {
             config.limits = limits;
             config.head = head;
@@ -97,7 +102,7 @@ impl Settings {
             config.close_timeout = times.close_timeout.0;
             config.ring = ring;
         });
-        Ok(Self { mode, addresses, place, config, drain: times.drain.0 })
+        Ok(Self { mode, dialects, addresses, place, config, drain: times.drain.0 })
     }
 }
 
@@ -194,11 +199,17 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
     Ok(ring)
 }
 
-fn policy(args: PolicyArgs) -> Result<ServerPolicy, Contradiction> {
+fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contradiction> {
     if args.require_subprotocol && args.subprotocol.is_empty() {
         return contradiction("--require-subprotocol without a --subprotocol refuses everybody");
     }
+    if !args.accept_draft.is_empty() && !dialects.contains(&Dialect::Hybi02) {
+        return contradiction(
+            "--accept-draft takes neighbours of hybi-02, which --dialect leaves out",
+        );
+    }
     let mut policy = ServerPolicy::new()
+        .dialects(dialects.iter().copied())
         .require_origin(args.require_origin)
         .require_subprotocol(args.require_subprotocol)
         .subprotocols(args.subprotocol)
@@ -213,6 +224,17 @@ fn policy(args: PolicyArgs) -> Result<ServerPolicy, Contradiction> {
     Ok(policy)
 }
 
+/// The dialects that are spoken: those typed, or all.
+fn dialects(typed: &[Spoken]) -> Vec<Dialect> {
+    if typed.is_empty() {
+        return Dialect::ALL.to_vec();
+    }
+    Dialect::ALL
+        .into_iter()
+        .filter(|dialect| typed.iter().any(|spoken| Dialect::from(*spoken) == *dialect))
+        .collect()
+}
+
 /// A size of memory or a count; what does not fit is no limit.
 fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
@@ -224,6 +246,7 @@ mod tests {
 
     use clap::Parser as _;
     use ringbolt::Config;
+    use ringbolt::wire::Dialect;
 
     use super::{Contradiction, Place, Settings};
     use crate::args::Cli;
@@ -246,7 +269,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
-        let line = "--listen 127.0.0.1:1 --cpus 1,3 --max-message 2m --max-frame 1500kB \
+        let line = "--listen 127.0.0.1:1 --cpus 1,3 --dialect rfc6455 --max-message 2m --max-frame 1500kB \
                     --max-fragments 7 --max-control 125 --invalid-utf8 replace \
                     --max-connections 9k --max-handshake 4k --max-line 1k --max-fields 9 \
                     --max-outbound 3m --pause-reading 1m --slow-consumer drop --max-topics 8 \
@@ -254,10 +277,12 @@ mod tests {
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
                     --completion-entries 32 --no-direct-descriptors";
-        let Settings { addresses, place, config, drain, .. } = settings(line).expect("they agree");
+        let Settings { addresses, dialects, place, config, drain, .. } =
+            settings(line).expect("they agree");
         assert_eq!(addresses, ["127.0.0.1:1".parse().expect("an address")]);
         assert_eq!(place, Place::Cpus(vec![1, 3]));
         assert_eq!(drain, Duration::from_secs(5));
+        assert_eq!(dialects, [Dialect::Rfc6455]);
         assert_eq!(config.limits.max_message_bytes, 2 << 20);
         assert_eq!(config.limits.max_frame_bytes, 1_500_000);
         assert_eq!(config.limits.max_fragments, 7);
@@ -304,6 +329,7 @@ mod tests {
             ("--max-fragments 0", "--max-fragments"),
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
+            ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();
