@@ -20,7 +20,7 @@ impl Output for Sink {
         self.bytes += header.len() + payload.len();
     }
 
-    fn mask_key(&mut self) -> Mask {
+    fn masking_key(&mut self) -> Mask {
         Mask::new([0; 4])
     }
 
@@ -142,7 +142,7 @@ fn fragmented(c: &mut Criterion) {
             self.0.extend_from_slice(payload);
         }
 
-        fn mask_key(&mut self) -> Mask {
+        fn masking_key(&mut self) -> Mask {
             KEY
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::conn::Message;
-use crate::driver::uring::Uring;
+use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
@@ -15,6 +15,7 @@ use crate::hub::{Hub, Mailbox};
 use crate::metrics::Snapshot;
 use crate::shard::{self, Application, Fleet, World};
 use crate::sys::clock::thread_cpu_nanos;
+use crate::wire::CloseCode;
 
 /// A client application: it opens connections and is told what becomes of them.
 ///
@@ -44,6 +45,12 @@ pub trait Handler {
     /// Everything queued has left after a send was refused.
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
         let _ = ws;
+    }
+
+    /// The peer closes and says why (RFC 6455 §7.1.5, §7.1.6); the answer is sent, and `on_close`
+    /// follows. Draft-02's Close says nothing, so this is not called there.
+    fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str) {
+        let _ = (data, code, reason);
     }
 
     /// The connection is over, or could not be established: exactly once for each
@@ -77,11 +84,12 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let driver = Uring::new(shard, None, &self.config.ring)?;
+        let (driver, taken) = Loop::new(shard, None, &self.config)?;
         let shard = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
-        let snapshot = shard.snapshot();
+        let mut snapshot = shard.snapshot();
+        snapshot.driver = Some(taken);
         Ok((shard.into_app().0, snapshot))
     }
 }
@@ -114,6 +122,10 @@ impl<H: Handler> Application for Dial<H> {
 
     fn on_drain(&mut self, ws: &mut WebSocket<'_, H::Data>) {
         self.0.on_drain(ws);
+    }
+
+    fn on_closing(&mut self, data: &mut H::Data, code: CloseCode, reason: &str) {
+        self.0.on_closing(data, code, reason);
     }
 
     fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {

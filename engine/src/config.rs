@@ -1,5 +1,7 @@
 //! Every limit and timeout, with its default and its reason.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::conn::Limits;
@@ -45,6 +47,8 @@ pub struct Config {
     /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load
     /// generator cannot keep to that. Default true.
     pub connect_in_turn: bool,
+    /// How the kernel is talked to. Default [`Driver::Auto`].
+    pub driver: Driver,
     /// The kernel interface's settings.
     pub ring: RingConfig,
 }
@@ -66,6 +70,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(45),
             close_timeout: Duration::from_secs(5),
             connect_in_turn: true,
+            driver: Driver::Auto,
             ring: RingConfig::default(),
         }
     }
@@ -83,6 +88,80 @@ impl Config {
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+}
+
+/// A way to talk to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Driver {
+    /// io_uring where it can be had, epoll where not; what was taken and why is told.
+    Auto,
+    /// io_uring: Linux 6.1 or later, where no sandbox forbids it.
+    Uring,
+    /// epoll: any Linux, any container.
+    Epoll,
+}
+
+impl Driver {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Uring, Self::Epoll];
+
+    /// The name that flags, logs and result files use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The driver that runs, and why not a better one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Taken {
+    /// The driver; never [`Driver::Auto`].
+    pub driver: Driver,
+    /// Why the driver above it on the ladder could not be had; `None` if it was not tried.
+    pub because: Option<String>,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.because {
+            None => self.driver.fmt(f),
+            Some(because) => write!(f, "{} ({because})", self.driver),
+        }
+    }
+}
+
+/// No driver has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownDriver;
+
+impl fmt::Display for UnknownDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no driver has this name; known are")?;
+        Driver::ALL.iter().try_for_each(|driver| write!(f, " {driver}"))
+    }
+}
+
+impl std::error::Error for UnknownDriver {}
+
+impl FromStr for Driver {
+    type Err = UnknownDriver;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDriver> {
+        Self::ALL.into_iter().find(|driver| driver.name() == name).ok_or(UnknownDriver)
     }
 }
 

@@ -79,6 +79,11 @@ impl StartError {
         )
     }
 
+    /// Why, without what and what to do.
+    pub(crate) fn cause(&self) -> String {
+        self.why.clone()
+    }
+
     /// Another kernel object could not be made.
     pub(crate) fn kernel(what: &str, error: &io::Error) -> Self {
         let remedy = match error.raw_os_error() {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::conn::Message;
 use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
 pub use crate::shard::socket::WebSocket;
-use crate::wire::{CloseCode, ClosePayload, ProtocolError};
+use crate::wire::{CloseCode, ProtocolError};
 
 /// A server application: one value per shard, on the shard's thread, without locks and without
 /// `Send`.
@@ -36,6 +36,12 @@ pub trait Handler {
     /// Everything queued has left after a send was refused as [`Full`].
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
         let _ = ws;
+    }
+
+    /// The peer closes and says why (RFC 6455 §7.1.5, §7.1.6); the answer is sent, and `on_close`
+    /// follows. Draft-02's Close says nothing, so this is not called there.
+    fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str) {
+        let _ = (data, code, reason);
     }
 
     /// The connection is over. Runs exactly once for each [`Handler::on_upgrade`] that accepted;
@@ -120,9 +126,9 @@ impl std::error::Error for Full {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Both Close frames were exchanged before TCP closed (draft-02 §7.3, RFC 6455 §7.1.4). This
-    /// is what the peer's said; nothing in draft-02.
-    Clean(ClosePayload),
+    /// Both Close frames were exchanged before TCP closed (draft-02 §7.3, RFC 6455 §7.1.4). The code
+    /// is the peer's; [`CloseCode::NO_STATUS`] if it gave none, as in draft-02.
+    Clean(CloseCode),
     /// The peer closed TCP without a Close frame.
     HungUp,
     /// The peer broke a rule of the protocol.
@@ -178,9 +184,9 @@ impl CloseReason {
     /// The code that a page's `CloseEvent` would show (RFC 6455 §7.1.5): the peer's, or
     /// [`CloseCode::ABNORMAL`] when no Close frame came.
     #[must_use]
-    pub fn code(&self) -> CloseCode {
+    pub const fn code(self) -> CloseCode {
         match self {
-            Self::Clean(said) => said.code(),
+            Self::Clean(code) => code,
             _ => CloseCode::ABNORMAL,
         }
     }

@@ -63,6 +63,11 @@ impl Mailbox {
         self.queue.pop()
     }
 
+    /// Whether there is no mail.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Announces that the shard is about to sleep; `false` when there is mail and it must not.
     pub(crate) fn may_sleep(&self) -> bool {
         self.asleep.store(true, Ordering::Relaxed);

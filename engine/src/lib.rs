@@ -114,7 +114,7 @@ mod sys;
 pub mod wire;
 
 pub use client::Clients;
-pub use config::{Config, SlowConsumer};
+pub use config::{Config, Driver, SlowConsumer, Taken};
 pub use conn::Message;
 pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::config::Taken;
 use crate::handler::CloseReason;
 use crate::handshake::RequestError;
 use crate::wire::{Dialect, ProtocolError};
@@ -66,11 +67,11 @@ counters! {
 }
 
 counters! {
-    /// What the ring did.
+    /// What the driver did; what epoll has not stays 0.
     pub struct RingCounters {
-        /// System calls: `io_uring_enter`.
+        /// System calls: `io_uring_enter`, or all that the epoll driver makes.
         enters,
-        /// Completions reaped.
+        /// Completions reaped, or events taken.
         completions,
         /// Sends settled inline.
         inline_sends,
@@ -80,7 +81,7 @@ counters! {
         slow_sends,
         /// Times the buffer ring was empty when bytes arrived.
         buffers_exhausted,
-        /// Receives armed.
+        /// Receives armed, or reads made.
         receives_armed,
         /// Receives cancelled to change their kind.
         receives_cancelled,
@@ -152,6 +153,8 @@ pub struct Snapshot {
     pub request_errors: Tally<{ RequestError::ALL.len() }>,
     /// CPU time of the shard's thread, in nanoseconds; 0 if unknown.
     pub cpu_nanos: u64,
+    /// The driver that runs, and why not a better one; `None` while it is not known.
+    pub driver: Option<Taken>,
 }
 
 impl Snapshot {
@@ -166,6 +169,9 @@ impl Snapshot {
         self.protocol_errors.add(&other.protocol_errors);
         self.request_errors.add(&other.request_errors);
         self.cpu_nanos += other.cpu_nanos;
+        if self.driver.is_none() {
+            self.driver.clone_from(&other.driver);
+        }
     }
 
     /// Every counter with its name, in a fixed order; kinds of errors and ends only where there
@@ -192,11 +198,8 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        for (name, n) in self.rows() {
-            write!(f, "{}{name}={n}", if first { "" } else { " " })?;
-            first = false;
-        }
-        Ok(())
+        let driver = self.driver.as_ref().map_or("unknown", |taken| taken.driver.name());
+        self.rows().try_for_each(|(name, n)| write!(f, "{name}={n} "))?;
+        write!(f, "driver={driver}")
     }
 }

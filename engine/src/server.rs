@@ -8,9 +8,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
-use crate::driver::Listener;
-use crate::driver::uring::Uring;
+use crate::config::{Config, Taken};
+use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
 use crate::hub::{Hub, Mail, Mailbox, Publisher};
@@ -25,6 +24,7 @@ pub struct Server {
     hub: Arc<Hub>,
     address: SocketAddr,
     cpus: Vec<Option<usize>>,
+    taken: Taken,
     threads: Vec<JoinHandle<io::Result<Snapshot>>>,
 }
 
@@ -126,8 +126,9 @@ impl Builder {
             .collect();
         let mailboxes = mailboxes.map_err(|e| StartError::kernel("a doorbell", &e))?;
         let hub = Arc::new(Hub { mailboxes });
-        let mut server =
-            Server { hub: Arc::clone(&hub), address, cpus: this.cpus.clone(), threads: Vec::new() };
+        let taken = Taken { driver: settings.driver, because: None };
+        let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
+        let mut server = Server { hub: shared, address, cpus, taken, threads: Vec::new() };
         let (started, outcomes) = mpsc::channel();
         for (index, (listener, cpu)) in listeners.into_iter().zip(this.cpus).enumerate() {
             let (hub, settings) = (Arc::clone(&hub), Arc::clone(&settings));
@@ -142,7 +143,16 @@ impl Builder {
         drop(started);
         // Every shard reports; the first that cannot run ends them all.
         let shards = server.threads.len();
-        let failed = outcomes.iter().take(shards).find_map(Result::err);
+        let mut failed = None;
+        for outcome in outcomes.iter().take(shards) {
+            match outcome {
+                Ok(taken) => server.taken = taken,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
         match failed {
             None => Ok(server),
             Some(error) => {
@@ -189,7 +199,7 @@ fn run_shard<H: Handler>(
     place: Place,
     listener: Listener,
     factory: &impl Fn(&mut Shard<'_>) -> H,
-    started: &mpsc::Sender<Result<(), StartError>>,
+    started: &mpsc::Sender<Result<Taken, StartError>>,
 ) -> io::Result<Snapshot> {
     let report = |outcome| drop(started.send(outcome));
     let _guard = EndOnPanic(place.index);
@@ -204,16 +214,16 @@ fn run_shard<H: Handler>(
         )));
         return Ok(Snapshot::default());
     }
-    let ring = place.settings.ring.clone();
+    let settings = Arc::clone(&place.settings);
     let mut topics = shard::topics::Topics::new(place.settings.max_topics);
     let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
     let machine =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)
             .with_cpu_clock(thread_cpu_nanos);
-    match Uring::new(machine, Some(listener), &ring) {
-        Ok(driver) => {
-            let machine = driver.run(|| report(Ok(())))?;
+    match Loop::new(machine, Some(listener), &settings) {
+        Ok((driver, taken)) => {
+            let machine = driver.run(|| report(Ok(taken)))?;
             Ok(machine.snapshot())
         }
         Err(error) => {
@@ -240,6 +250,12 @@ impl Server {
         self.address
     }
 
+    /// The driver that the shards run on, and why not a better one.
+    #[must_use]
+    pub const fn driver(&self) -> &Taken {
+        &self.taken
+    }
+
     /// The CPU of each shard; `None` where it is not pinned.
     #[must_use]
     pub fn cpus(&self) -> &[Option<usize>] {
@@ -263,6 +279,7 @@ impl Server {
         drop(reply);
         let mut sum = Snapshot::default();
         let deadline = Instant::now() + Duration::from_secs(1);
+        sum.driver = Some(self.taken.clone());
         while let Ok(one) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
             sum.add(&one);
@@ -301,7 +318,7 @@ impl Server {
     ///
     /// A shard's ring became unusable. A handler that panics ends the process.
     pub fn join(self) -> io::Result<Snapshot> {
-        let mut sum = Snapshot::default();
+        let mut sum = Snapshot { driver: Some(self.taken), ..Snapshot::default() };
         for thread in self.threads {
             match thread.join() {
                 Ok(snapshot) => sum.add(&snapshot?),

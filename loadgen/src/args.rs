@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringbolt::wire;
+use clap::{Args, Parser, Subcommand};
+use ringbolt::Driver;
+use ringbolt::wire::Dialect;
 
 use crate::units::{self, CpuList};
 
@@ -111,7 +112,7 @@ pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// What to speak: the draft hybi-02, or RFC 6455 as browsers do
+    /// The dialect to speak: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
         long,
         env = "LOADGEN_DIALECT",
@@ -120,7 +121,7 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) dialect: Dialect,
-    /// The Origin field to send; if not given, http:// and the target's host, or none in rfc6455
+    /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
     /// Ask for this subprotocol; may be repeated
@@ -133,24 +134,6 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
-}
-
-/// One version of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Dialect {
-    #[value(name = wire::Dialect::Hybi02.name())]
-    Hybi02,
-    #[value(name = wire::Dialect::Rfc6455.name())]
-    Rfc6455,
-}
-
-impl From<Dialect> for wire::Dialect {
-    fn from(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Hybi02 => Self::Hybi02,
-            Dialect::Rfc6455 => Self::Rfc6455,
-        }
-    }
 }
 
 /// How long to measure.
@@ -225,6 +208,15 @@ pub(crate) struct MachineArgs {
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
+    /// How to talk to the kernel: uring, epoll, or auto, which takes io_uring where it can be had
+    #[arg(
+        long,
+        env = "LOADGEN_DRIVER",
+        value_name = "DRIVER",
+        default_value = "auto",
+        help_heading = "Machine"
+    )]
+    pub(crate) driver: Driver,
     /// Look for replies this long before sleeping: less delay for more CPU time
     #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
           value_parser = units::duration, help_heading = "Machine")]
@@ -290,7 +282,6 @@ Examples:
 const ECHO_EXAMPLES: &str = "\
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000            as fast as replies come back
-  loadgen echo ws://127.0.0.1:9000/ --dialect rfc6455  any of today's servers
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -r 50k/s   50,000 messages per second, on schedule
   loadgen echo ws://127.0.0.1:9000/ -p 1MiB --depth 4  large messages, four in flight";
 

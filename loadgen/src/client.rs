@@ -100,14 +100,11 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         (CloseReason::HungUp, true) => {
             (Class::Closed, "the server ended TCP without a closing handshake".to_owned())
         }
-        (CloseReason::Clean(said), true) => {
-            let what = "the server started the closing handshake";
-            let text = match (said.code(), said.reason()) {
-                (CloseCode::NO_STATUS, _) => what.to_owned(),
-                (code, "") => format!("{what} with code {code}"),
-                (code, reason) => format!("{what} with code {code}: {reason}"),
-            };
-            (Class::Closed, text)
+        (CloseReason::Clean(CloseCode::NO_STATUS), true) => {
+            (Class::Closed, "the server started the closing handshake".to_owned())
+        }
+        (CloseReason::Clean(code), true) => {
+            (Class::Closed, format!("the server started the closing handshake with code {code}"))
         }
         (other, false) => (Class::Handshake, name(other)),
         (other, true) => (Class::Closed, name(other)),

@@ -247,7 +247,7 @@ fn no_ring(error: &StartError) -> Failure {
     Failure::preflight(
         "cannot run connections",
         error.to_string().trim_end_matches('.').to_owned(),
-        "run where io_uring is allowed",
+        "let --driver be auto, or run where io_uring is allowed",
     )
 }
 
@@ -261,13 +261,10 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let remedy = match first {
         Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
-                "check that the URL names a WebSocket server of draft-02 (--origin and --protocol \
-                 count), or give --dialect rfc6455"
+                "the URL must name a draft-02 WebSocket server; today's are measured with \
+                 --dialect rfc6455 (--origin and --protocol count, too)"
             }
-            _ => {
-                "check that the URL names a WebSocket server of RFC 6455 (--origin and --protocol \
-                 count)"
-            }
+            _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },
         _ if why.contains("os error 99") => {
             "give --source addresses of this machine; `ip addr` lists them"

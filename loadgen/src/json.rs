@@ -55,7 +55,7 @@ fn plan_value(plan: &Plan) -> Value {
             Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
             _ => "RFC 6455",
         },
-        "origin": Some(plan.request.origin()).filter(|origin| !origin.is_empty()),
+        "origin": plan.request.origin(),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
@@ -143,6 +143,8 @@ fn cost(outcome: &Outcome) -> Value {
         "server_cpu_source": outcome.server.map(|cost| cost.source.name()),
         "generator_cpu_ns_per_message": outcome.generator_nanos(),
         "generator_cpu_ns": outcome.record.cpu,
+        "generator_driver": outcome.record.driver.as_ref().map(|taken| taken.driver.name()),
+        "generator_driver_because": outcome.record.driver.as_ref().and_then(|t| t.because.clone()),
         "generator_system_calls": outcome.record.ring.enters,
     })
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringbolt::Driver;
 use ringbolt::handshake::{ClientRequest, Url};
 use ringbolt::wire::Dialect;
 
@@ -33,6 +34,7 @@ pub(crate) struct Plan {
     pub(crate) connect_rate: Option<f64>,
     pub(crate) timeout: Duration,
     pub(crate) threads: Vec<Option<usize>>,
+    pub(crate) driver: Driver,
     pub(crate) spin: Duration,
     pub(crate) pid: Option<u32>,
     pub(crate) file_limit: u64,
@@ -337,6 +339,7 @@ impl Parts {
             connect_rate,
             timeout: target.timeout,
             threads,
+            driver: machine.driver,
             spin: machine.spin,
             pid: machine.pid,
             file_limit,
@@ -370,15 +373,14 @@ fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
 }
 
 fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
-    let dialect = Dialect::from(target.dialect);
-    let origin = match (&target.origin, dialect) {
+    let origin = match (&target.origin, target.dialect) {
         (Some(origin), _) => origin.clone(),
         (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
-        // Browsers have one (RFC 6455 §4.1 item 8).
+        // Only browsers have one.
         (None, _) => String::new(),
     };
     ClientRequest::builder(url, origin)
-        .dialect(dialect)
+        .dialect(target.dialect)
         .protocols(target.protocol.iter().cloned())
         .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
         .build()

@@ -182,7 +182,9 @@ pub(crate) struct Record {
     pub(crate) cpu: Vec<Nanos>,
     /// How long the thread was ready to run in the window but had no CPU.
     pub(crate) waited: Vec<Nanos>,
-    /// The counters of the ring driver.
+    /// The driver that the generator ran on.
+    pub(crate) driver: Option<ringbolt::Taken>,
+    /// The driver's counters.
     pub(crate) ring: ringbolt::metrics::RingCounters,
 }
 
@@ -203,6 +205,7 @@ impl Record {
             errors: Errors::default(),
             cpu: Vec::new(),
             waited: Vec::new(),
+            driver: None,
             ring: ringbolt::metrics::RingCounters::default(),
         }
     }
@@ -221,6 +224,7 @@ impl Record {
         self.errors.merge(other.errors);
         self.cpu.extend(other.cpu);
         self.waited.extend(other.waited);
+        self.driver = self.driver.take().or_else(|| other.driver.clone());
         self.ring.enters += other.ring.enters;
         self.ring.completions += other.ring.completions;
     }

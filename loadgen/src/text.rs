@@ -69,9 +69,9 @@ pub(crate) fn headline(plan: &Plan) -> String {
     };
     let cpus = pinned(&plan.threads);
     let connections = plan.connections;
-    let (url, dialect) = (&plan.url, plan.request.dialect().name());
+    let (url, dialect) = (&plan.url, plan.request.dialect());
     format!(
-        "{url}: {what}\n{connections} connections ({dialect}), {threads}{cpus}, {length} {warmup}"
+        "{url} ({dialect}): {what}\n{connections} connections, {threads}{cpus}, {length} {warmup}"
     )
 }
 

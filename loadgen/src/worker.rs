@@ -128,6 +128,7 @@ pub(crate) fn spawn<R: Report>(
         let handler = handler(Desk::new(plan, control, index, intervals));
         let (handler, snapshot) = clients.run(handler)?;
         let mut record = handler.into_record();
+        record.driver = snapshot.driver;
         record.ring = snapshot.ring;
         Ok(record)
     })
@@ -163,6 +164,7 @@ fn config(plan: &Plan) -> Config {
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
+        config.driver = plan.driver;
         config.ring.spin = plan.spin;
     })
 }

@@ -82,8 +82,8 @@
 mod assembly;
 mod connection;
 mod inbound;
-mod keys;
 mod limits;
+mod masking;
 mod message;
 mod outbound;
 mod rules;
@@ -95,8 +95,8 @@ pub use connection::{
 };
 pub(crate) use inbound::Origin;
 pub use inbound::{CloseFrame, Event, Events, Inbound, Place};
-pub use keys::MaskKeys;
 pub use limits::{InvalidUtf8, Limits};
+pub use masking::MaskingKeys;
 pub use message::Message;
 pub use outbound::{EncodedHeader, Gathered, Outbound, Output};
 pub use state::State;

@@ -1,7 +1,7 @@
 //! The send half of a connection: frames out, and the closing handshake.
 
 use super::assembly::Assembly;
-use super::keys::MaskKeys;
+use super::masking::MaskingKeys;
 use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Role};
@@ -16,9 +16,9 @@ pub trait Output {
     /// where it is copied to, if there is a mask: what is passed here belongs to somebody else.
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>);
 
-    /// A key that was never used and that nobody can predict, as from [`MaskKeys`]; asked for each
+    /// A key that was never used and that nobody can predict, as from [`MaskingKeys`]; asked for each
     /// frame of a client of RFC 6455 (§5.3).
-    fn mask_key(&mut self) -> Mask;
+    fn masking_key(&mut self) -> Mask;
 
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -36,7 +36,7 @@ pub trait Output {
 pub struct Gathered {
     /// The frames, one behind the other.
     pub(crate) bytes: Vec<u8>,
-    keys: MaskKeys,
+    keys: MaskingKeys,
 }
 
 impl Gathered {
@@ -62,8 +62,8 @@ impl Output for Gathered {
         }
     }
 
-    fn mask_key(&mut self) -> Mask {
-        self.keys.next_key()
+    fn masking_key(&mut self) -> Mask {
+        self.keys.draw()
     }
 }
 
@@ -157,7 +157,7 @@ impl Outbound {
     /// Sends one frame, masked if this side masks.
     #[inline]
     pub(crate) fn frame(&self, header: FrameHeader, payload: &[u8], out: &mut impl Output) {
-        let mask = self.masks().then(|| out.mask_key());
+        let mask = self.masks().then(|| out.masking_key());
         out.frame(self.encode(header.masked(mask)).as_bytes(), payload, mask);
     }
 
@@ -197,9 +197,9 @@ impl Outbound {
         }
     }
 
-    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). RFC 6455 allows
-    /// 125 bytes (§5.5); what is longer is cut there. Says `false`, and sends nothing, where
-    /// [`Outbound::message`] does.
+    /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and
+    /// sends nothing, where [`Outbound::message`] does, and where RFC 6455 allows no payload of this
+    /// length (125 bytes, §5.5).
     pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
         self.control(Opcode::Ping, payload, out)
     }
@@ -267,10 +267,9 @@ impl Outbound {
     }
 
     fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
-        if !self.state.can_send() {
+        if !self.state.can_send() || payload.len() > self.rules().control_max {
             return false;
         }
-        let payload = payload.get(..self.rules().control_max).unwrap_or(payload);
         self.frame(FrameHeader::whole(opcode, payload.len() as u64), payload, out);
         true
     }

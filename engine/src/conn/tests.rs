@@ -57,7 +57,7 @@ impl Output for Wire {
         }
     }
 
-    fn mask_key(&mut self) -> Mask {
+    fn masking_key(&mut self) -> Mask {
         self.keys += 1;
         Mask::new(key(self.keys))
     }

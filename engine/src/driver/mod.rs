@@ -4,6 +4,9 @@
 
 mod accept;
 mod connection;
+mod epoll;
+mod ladder;
 pub(crate) mod uring;
 
 pub(crate) use accept::Listener;
+pub(crate) use ladder::Loop;

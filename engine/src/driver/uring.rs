@@ -59,20 +59,16 @@ impl<M: std::fmt::Debug> std::fmt::Debug for Uring<M> {
 }
 
 impl<M: Machine> Uring<M> {
-    /// Sets the ring up on this thread, which is to run it.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel refused, why, and what to do.
+    /// Sets the driver up on this thread, which is to run it, with a ring that was made on it.
     pub(crate) fn new(
         machine: M,
         listener: Option<Listener>,
+        ring: Ring,
         config: &RingConfig,
-    ) -> Result<Self, StartError> {
-        let ring = Ring::new(config)?;
+    ) -> Self {
         let files = u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(1 << 20);
         let direct = config.direct_descriptors && listener.is_some() && ring.register_files(files);
-        Ok(Self {
+        Self {
             machine,
             ring,
             listener,
@@ -85,7 +81,7 @@ impl<M: Machine> Uring<M> {
             accept_again: None,
             accepting: false,
             exit: false,
-        })
+        }
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -482,7 +478,7 @@ pub fn serve_machine<M: Machine>(
 ) -> Result<M, StartError> {
     let listener = Listener::bind(address, 1)?.pop();
     let bound = listener.as_ref().and_then(Listener::address).unwrap_or(address);
-    Uring::new(machine, listener, config)?
+    Uring::new(machine, listener, Ring::new(config)?, config)
         .run(|| started(bound))
         .map_err(|e| StartError::kernel("progress: the ring failed", &e))
 }

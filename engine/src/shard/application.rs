@@ -7,6 +7,7 @@ use super::{Fleet, World};
 use crate::conn::Message;
 use crate::handler::{Accept, CloseReason, Handler, Reject};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
+use crate::wire::CloseCode;
 
 /// Both kinds of application, as the shard sees them.
 pub(crate) trait Application {
@@ -21,6 +22,7 @@ pub(crate) trait Application {
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]);
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>);
+    fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str);
     fn on_close(&mut self, world: &mut World, data: Self::Data, reason: CloseReason);
     /// Called once per turn of the loop; says when it wants the next one.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
@@ -50,6 +52,10 @@ impl<H: Handler> Application for Serve<H> {
 
     fn on_drain(&mut self, ws: &mut WebSocket<'_, H::Data>) {
         self.0.on_drain(ws);
+    }
+
+    fn on_closing(&mut self, data: &mut H::Data, code: CloseCode, reason: &str) {
+        self.0.on_closing(data, code, reason);
     }
 
     fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {

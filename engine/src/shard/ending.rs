@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
 use crate::handler::CloseReason;
-use crate::wire::{CloseCode, ClosePayload, FrameHeader, Opcode};
+use crate::wire::{CloseCode, FrameHeader, Opcode};
 
 /// How long the kernel may take to let go of connections that were cut.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ impl<A: Application> Shard<A> {
 
     fn attend_to(&mut self, id: ConnectionId) {
         let failed = self.world.failed.take();
-        let said = std::mem::replace(&mut self.world.said, ClosePayload::EMPTY);
+        let said = std::mem::replace(&mut self.world.said, CloseCode::NO_STATUS);
         let Some(slot) = self.table.find(id) else { return };
         if let Some(error) = failed {
             self.world.protocol_errors.count(error.index());
@@ -167,7 +167,7 @@ impl<A: Application> Shard<A> {
             self.requested.push(Action::Shutdown(id));
             if slot.half_closed {
                 // The peer's end of TCP came before ours.
-                self.finish(id, CloseReason::Clean(ClosePayload::EMPTY), Ending::Now);
+                self.finish(id, CloseReason::Clean(CloseCode::NO_STATUS), Ending::Now);
                 return;
             }
         }

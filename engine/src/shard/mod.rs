@@ -40,7 +40,7 @@ use crate::conn::{Assembly, Event, Limits, Role, State};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
-use crate::wire::{ClosePayload, Dialect, ProtocolError};
+use crate::wire::{CloseCode, Dialect, ProtocolError};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
 const SMALL_READ: usize = 2048;
@@ -62,8 +62,8 @@ pub(crate) struct World {
     pub(crate) attention: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
-    /// What the Close frame of the connection being read said.
-    said: ClosePayload,
+    /// The code in the Close frame of the connection being read.
+    said: CloseCode,
     opened: Tally<{ Dialect::ALL.len() }>,
     closed: Tally<{ CloseReason::NAMES.len() }>,
     protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
@@ -129,7 +129,7 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 attention: Vec::new(),
                 failed: None,
-                said: ClosePayload::EMPTY,
+                said: CloseCode::NO_STATUS,
                 opened: Tally::default(),
                 closed: Tally::default(),
                 protocol_errors: Tally::default(),
@@ -182,6 +182,7 @@ impl<A: Application> Shard<A> {
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
             cpu_nanos: (self.cpu_clock)(),
+            driver: None,
         }
     }
 
@@ -222,7 +223,10 @@ impl<A: Application> Shard<A> {
                 Event::Ping(_) => self.world.counters.pings_in += 1,
                 Event::Failed(error) => self.world.failed = Some(error),
                 Event::Close(frame) => {
-                    self.world.said = ClosePayload::new(frame.code, frame.reason);
+                    self.world.said = frame.code;
+                    if slot.side.outbound.rules().close_codes {
+                        self.app.on_closing(data, frame.code, frame.reason);
+                    }
                 }
             }
         }

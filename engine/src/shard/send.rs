@@ -233,8 +233,8 @@ impl Output for TurnOutput<'_> {
     }
 
     #[inline]
-    fn mask_key(&mut self) -> Mask {
-        self.turn.mask_key()
+    fn masking_key(&mut self) -> Mask {
+        self.turn.masking_key()
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use super::table::ConnectionId;
-use crate::conn::{Assembly, MaskKeys};
+use crate::conn::{Assembly, MaskingKeys};
 use crate::wire::Mask;
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
@@ -124,7 +124,7 @@ pub struct Turn {
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
     /// For what clients send.
-    keys: MaskKeys,
+    keys: MaskingKeys,
 }
 
 /// Bytes of assemblies kept for the next messages that span reads.
@@ -145,7 +145,7 @@ impl Default for Turn {
             promised: None,
             spare: Vec::new(),
             spare_bytes: 0,
-            keys: MaskKeys::default(),
+            keys: MaskingKeys::default(),
         }
     }
 }
@@ -192,8 +192,8 @@ impl Turn {
 
     /// A masking key for a client's frame.
     #[inline]
-    pub(crate) fn mask_key(&mut self) -> Mask {
-        self.keys.next_key()
+    pub(crate) fn masking_key(&mut self) -> Mask {
+        self.keys.draw()
     }
 
     /// Queues bytes by copying them into the arena, or into a chunk when they are many; the copy

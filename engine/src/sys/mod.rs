@@ -20,3 +20,4 @@ pub(crate) mod operation;
 pub(crate) mod ring;
 pub(crate) mod simd;
 pub(crate) mod socket;
+pub(crate) mod spin;

@@ -23,6 +23,7 @@ use socket2::SockAddr;
 
 use super::buffer_ring::BufferRing;
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
+use super::spin::Spin;
 use crate::config::RingConfig;
 use crate::conn::Assembly;
 use crate::error::StartError;
@@ -71,23 +72,12 @@ pub(crate) struct Ring {
     spin: Spin,
 }
 
-/// The budget for looking before sleeping.
-#[derive(Debug)]
-struct Spin {
-    limit: Duration,
-    budget_percent: u32,
-    window: Instant,
-    wasted: Duration,
-}
-
 /// Bytes of a small receive buffer.
 pub(crate) const SMALL_BYTES: usize = 4096;
 /// Bytes of a large one.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
 /// Buffers of a class for each that is offered: those that output points into are not.
 const RESERVE: u16 = 4;
-/// How long the spin budget is counted over.
-const SPIN_WINDOW: Duration = Duration::from_millis(100);
 
 impl Ring {
     /// Sets the ring up on the calling thread, which must be the one that uses it.
@@ -108,12 +98,7 @@ impl Ring {
             vectors: Vec::new(),
             headers: Vec::new(),
             counters: RingCounters::default(),
-            spin: Spin {
-                limit: config.spin,
-                budget_percent: config.spin_budget_percent,
-                window: Instant::now(),
-                wasted: Duration::ZERO,
-            },
+            spin: Spin::new(config.spin, config.spin_budget_percent),
         })
     }
 
@@ -375,7 +360,7 @@ impl Ring {
         self.small.refill();
         self.large.refill();
         self.push_turn(turn, socket)?;
-        if self.spin.limit.is_zero() || wait == Wait::No {
+        if !self.spin.is_on() || wait == Wait::No {
             self.enter(wait)?;
         } else {
             // What was found was submitted for, too: the loop below enters if anything is left.
@@ -404,11 +389,7 @@ impl Ring {
     /// Looks for completions for a while, so as not to have to be woken.
     fn look(&mut self, wait: Wait) -> io::Result<Wait> {
         let begin = Instant::now();
-        if begin - self.spin.window > SPIN_WINDOW {
-            self.spin.window = begin;
-            self.spin.wasted = Duration::ZERO;
-        }
-        if self.spin.wasted * 100 > SPIN_WINDOW * self.spin.budget_percent {
+        if !self.spin.may_begin(begin) {
             return Ok(wait);
         }
         loop {
@@ -425,12 +406,8 @@ impl Ring {
             if matches!(wait, Wait::Until(deadline) if now >= deadline) {
                 return Ok(Wait::No);
             }
-            if now - begin >= self.spin.limit {
-                self.spin.wasted += now - begin;
+            if self.spin.is_over(begin, now) {
                 return Ok(wait);
-            }
-            for _ in 0..8 {
-                std::hint::spin_loop();
             }
         }
     }

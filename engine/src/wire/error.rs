@@ -108,7 +108,29 @@ impl ProtocolError {
         }
     }
 
-    /// What the peer did, in one sentence; short enough for the reason of a Close frame.
+    /// The sections that the rule stands in, or that allow the limit.
+    #[must_use]
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::ReservedBit | Self::ReservedOpcode | Self::LengthTopBit => {
+                "draft-02 §4.2, RFC 6455 §5.2"
+            }
+            Self::FragmentedControl | Self::UnexpectedContinuation | Self::ExpectedContinuation => {
+                "draft-02 §4.3, RFC 6455 §5.4"
+            }
+            Self::InvalidUtf8 => "draft-02 §6.2, RFC 6455 §8.1",
+            Self::MessageTooLarge => "draft-02 §4.5, RFC 6455 §10.4",
+            Self::FrameTooLarge | Self::TooManyFragments => "draft-02 §2, RFC 6455 §10.4",
+            Self::ControlTooLarge => "draft-02 §2, RFC 6455 §5.5",
+            Self::UnmaskedFrame | Self::MaskedFrame => "RFC 6455 §5.1",
+            Self::LengthNotMinimal => "RFC 6455 §5.2",
+            Self::ClosePayload => "RFC 6455 §5.5.1",
+            Self::CloseCode => "RFC 6455 §7.4",
+            Self::InvalidDeflate => "RFC 7692 §7.2.2",
+        }
+    }
+
+    /// The sentence for people, without the sections; short enough for the reason of a Close frame.
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
@@ -129,28 +151,6 @@ impl ProtocolError {
             Self::ClosePayload => "a Close frame has a payload of one byte",
             Self::CloseCode => "a Close frame has a code that may not be sent",
             Self::InvalidDeflate => "a compressed message does not inflate",
-        }
-    }
-
-    /// The sections that the rule stands in, or that allow the limit.
-    #[must_use]
-    pub const fn section(self) -> &'static str {
-        match self {
-            Self::ReservedBit | Self::ReservedOpcode | Self::LengthTopBit => {
-                "draft-02 §4.2, RFC 6455 §5.2"
-            }
-            Self::FragmentedControl | Self::UnexpectedContinuation | Self::ExpectedContinuation => {
-                "draft-02 §4.3, RFC 6455 §5.4"
-            }
-            Self::InvalidUtf8 => "draft-02 §6.2, RFC 6455 §8.1",
-            Self::MessageTooLarge => "draft-02 §4.5, RFC 6455 §10.4",
-            Self::FrameTooLarge | Self::TooManyFragments => "draft-02 §2, RFC 6455 §10.4",
-            Self::ControlTooLarge => "draft-02 §2, RFC 6455 §5.5",
-            Self::UnmaskedFrame | Self::MaskedFrame => "RFC 6455 §5.1",
-            Self::LengthNotMinimal => "RFC 6455 §5.2",
-            Self::ClosePayload => "RFC 6455 §5.5.1",
-            Self::CloseCode => "RFC 6455 §7.4",
-            Self::InvalidDeflate => "RFC 7692 §7.2.2",
         }
     }
 }

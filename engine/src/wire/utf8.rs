@@ -19,6 +19,12 @@ pub struct Validator {
 pub struct NotUtf8;
 
 impl Validator {
+    /// At the start of a text.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { needed: 0, low: 0, high: 0 }
+    }
+
     /// Takes the next bytes of the text.
     ///
     /// # Errors

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use ringbolt::handshake::UpgradeRequest;
 use ringbolt::wire::Dialect;
-use ringbolt::{Accept, Config, Handler, Message, Reject, Server, WebSocket, raise_file_limit};
+use ringbolt::{
+    Accept, Config, Driver, Handler, Message, Reject, Server, WebSocket, raise_file_limit,
+};
 
 /// The count is of the whole process: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -33,11 +35,16 @@ impl Handler for Echo {
 
 /// An echo server whose shard's allocations are counted.
 fn echo() -> Server {
+    echo_on(Driver::Uring)
+}
+
+fn echo_on(driver: Driver) -> Server {
     let start = |_: &mut ringbolt::Shard<'_>| {
         counting::count_this_thread();
         Echo
     };
-    Server::builder().shards(1).config(Config::new()).start(start).expect("it starts")
+    let config = Config::new().with(|config| config.driver = driver);
+    Server::builder().shards(1).config(config).start(start).expect("it starts")
 }
 
 fn end(server: Server) {
@@ -46,28 +53,31 @@ fn end(server: Server) {
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
-    let request = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.com\r\n\
-        Upgrade: WebSocket\r\nSec-WebSocket-Key1: 3e6b263  4 17 80\r\n\
-        Origin: http://example.com\r\nSec-WebSocket-Key2: 17  9 G`ZD9   2 2b 7X 3 /r90\r\n\
-        Sec-WebSocket-Draft: 2\r\n\r\nWjN}|M(6";
-    upgrade(address, request, b"n`9eBk9z$R8pOtVb")
+    connect_in(address, Dialect::Hybi02)
 }
 
-/// The same in RFC 6455.
-fn connect_rfc6455(address: SocketAddr) -> TcpStream {
-    let request = b"GET / HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
-        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-        Sec-WebSocket-Version: 13\r\n\r\n";
-    upgrade(address, request, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
-}
-
-fn upgrade(address: SocketAddr, request: &[u8], end: &[u8]) -> TcpStream {
+fn connect_in(address: SocketAddr, dialect: Dialect) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_nodelay(true).expect("a flag");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    stream.write_all(request).expect("the server takes it");
+    let (request, end) = match dialect {
+        Dialect::Hybi02 => (
+            "GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.com\r\n\
+             Upgrade: WebSocket\r\nSec-WebSocket-Key1: 3e6b263  4 17 80\r\n\
+             Origin: http://example.com\r\nSec-WebSocket-Key2: 17  9 G`ZD9   2 2b 7X 3 /r90\r\n\
+             Sec-WebSocket-Draft: 2\r\n\r\nWjN}|M(6",
+            "n`9eBk9z$R8pOtVb",
+        ),
+        _ => (
+            "GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.com\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n",
+            "\r\n\r\n",
+        ),
+    };
+    stream.write_all(request.as_bytes()).expect("the server takes it");
     let mut answer = Vec::new();
-    while !answer.ends_with(end) {
+    while !answer.ends_with(end.as_bytes()) {
         let mut byte = [0; 256];
         let n = stream.read(&mut byte).expect("an answer");
         assert!(n > 0, "refused: {}", String::from_utf8_lossy(&answer));
@@ -93,71 +103,63 @@ fn frame(opcode: u8, len: usize) -> Vec<u8> {
     frame
 }
 
-/// A client's frame: the same, masked.
-fn masked(first: u8, len: usize) -> Vec<u8> {
-    const KEY: [u8; 4] = [0x11, 0x02, 0x13, 0x04];
-    let mut frame = frame(first, len);
-    let header = frame.len() - len;
-    frame[1] |= 0x80;
-    for (byte, key) in frame[header..].iter_mut().zip(KEY.iter().cycle()) {
-        *byte ^= key;
-    }
-    frame.splice(header..header, KEY);
-    frame
+/// A client's frame of RFC 6455, masked with a key of zeros, and what comes back.
+fn frames_6455(opcode: u8, len: usize) -> (Vec<u8>, Vec<u8>) {
+    // Draft-02's text and binary are 4 and 5 where RFC 6455's are 1 and 2.
+    let back = frame(0x80 | (opcode - 3), len);
+    let mut out = back.clone();
+    out[1] |= 0x80;
+    let header = back.len() - len;
+    out.splice(header..header, [0; 4]);
+    (out, back)
 }
 
-/// Sends `depth` frames at a time and reads as many answers, `rounds` times.
-fn exchange(stream: &mut TcpStream, (out, answer): (&[u8], &[u8]), depth: usize, rounds: usize) {
-    let (out, answers) = (out.repeat(depth), answer.repeat(depth));
-    let mut back = vec![0; answers.len()];
+/// Sends `depth` frames at a time and reads their answers, `rounds` times.
+fn exchange(stream: &mut TcpStream, frame: &[u8], answer: &[u8], depth: usize, rounds: usize) {
+    let (out, expected) = (frame.repeat(depth), answer.repeat(depth));
+    let mut back = vec![0; expected.len()];
     for _ in 0..rounds {
         stream.write_all(&out).expect("the server takes it");
         stream.read_exact(&mut back).expect("it comes back");
-        assert!(back == answers, "something else came back");
+        assert!(back == expected, "something else came back");
     }
 }
 
 #[test]
 fn an_echo_in_steady_state_allocates_nothing() {
     let _alone = ALONE.lock();
-    let server = echo();
     let rows = [
-        ("64 B text", true, 64, 1, 4000),
-        ("64 B binary", false, 64, 1, 4000),
-        ("64 B text, 16 deep", true, 64, 16, 1000),
-        ("64 B binary, 16 deep", false, 64, 16, 1000),
-        ("1 KiB binary", false, 1024, 1, 2000),
-        ("16 KiB binary", false, 16 << 10, 1, 1000),
-        ("16 KiB text", true, 16 << 10, 1, 1000),
-        ("60 KiB binary", false, 60 << 10, 1, 500),
+        ("64 B text", 4, 64, 1, 4000),
+        ("64 B binary", 5, 64, 1, 4000),
+        ("64 B text, 16 deep", 4, 64, 16, 1000),
+        ("64 B binary, 16 deep", 5, 64, 16, 1000),
+        ("1 KiB binary", 5, 1024, 1, 2000),
+        ("16 KiB binary", 5, 16 << 10, 1, 1000),
+        ("16 KiB text", 4, 16 << 10, 1, 1000),
+        ("60 KiB binary", 5, 60 << 10, 1, 500),
     ];
-    for dialect in Dialect::ALL {
-        let mut stream = match dialect {
-            Dialect::Rfc6455 => connect_rfc6455(server.address()),
-            _ => connect(server.address()),
-        };
-        for (what, text, len, depth, rounds) in rows {
-            let what = format!("{}: {what}", dialect.name());
-            let (out, answer) = match dialect {
-                Dialect::Rfc6455 => {
-                    let first = if text { 0x81 } else { 0x82 };
-                    (masked(first, len), frame(first, len))
-                }
-                _ => {
-                    let frame = frame(if text { 4 } else { 5 }, len);
-                    (frame.clone(), frame)
-                }
+    for (driver, dialect) in [Driver::Uring, Driver::Epoll]
+        .into_iter()
+        .flat_map(|driver| Dialect::ALL.map(|dialect| (driver, dialect)))
+    {
+        let server = echo_on(driver);
+        let mut stream = connect_in(server.address(), dialect);
+        for (what, opcode, len, depth, rounds) in rows {
+            let (out, back) = match dialect {
+                Dialect::Hybi02 => (frame(opcode, len), frame(opcode, len)),
+                _ => frames_6455(opcode, len),
             };
-            exchange(&mut stream, (&out, &answer), depth, 500);
+            exchange(&mut stream, &out, &back, depth, 500);
             let before = counting::allocations();
-            exchange(&mut stream, (&out, &answer), depth, rounds);
+            exchange(&mut stream, &out, &back, depth, rounds);
             let during = counting::allocations() - before;
-            println!("{what}: {during} allocations in {} messages", rounds * depth);
-            assert_eq!(during, 0, "{what}: in {} messages", rounds * depth);
+            let messages = rounds * depth;
+            println!("{driver} {dialect} {what}: {during} allocations in {messages} messages");
+            assert_eq!(during, 0, "{driver} {dialect} {what}: in {messages} messages");
         }
+        assert!(counting::allocations() > 0, "the shard is counted");
+        end(server);
     }
-    assert!(counting::allocations() > 0, "the shard is counted");
-    end(server);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::thread;
 
+use ringbolt::Driver;
+
 use crate::support::{
     BINARY, CONTINUATION, Client, MORE, PING, PONG, TEXT, config, echo, frame, letters, pattern,
     request, wait_until,
@@ -205,7 +207,9 @@ fn a_few_buffers_do_for_many_connections() {
         run.join().expect("every connection is served");
     }
     let end = server.wait_for_nothing();
-    assert!(end.ring.buffers_exhausted > 0, "the test did not reach what it is about: {end}");
+    // epoll offers no buffers that could be used up.
+    let short = end.ring.buffers_exhausted > 0 || crate::DRIVER == Driver::Epoll;
+    assert!(short, "the test did not reach what it is about: {end}");
 }
 
 #[test]

@@ -19,3 +19,6 @@ mod process;
 mod rfc6455;
 mod rfc6455_clients;
 mod support;
+
+/// The driver that the servers of these tests run on; `server_epoll` runs the same tests on epoll.
+const DRIVER: ringbolt::Driver = ringbolt::Driver::Uring;

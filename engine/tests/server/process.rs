@@ -126,7 +126,7 @@ fn it_says_where_it_listens_serves_counts_and_ends_on_sigterm() {
     // covers: CTL-07, CLOSE-09
     let mut engine = Program::start("echo --listen 127.0.0.1:0 --shards 2");
     let start = engine.logged("start mode=echo");
-    for part in ["shards=2", "driver=io_uring", "kernel=", "open_files=", "connections="] {
+    for part in ["shards=2", "driver=uring", "kernel=", "open_files=", "connections="] {
         assert!(start.contains(part), "{part} in {start}");
     }
     assert!(start.contains(&format!("address={}", engine.address)), "{start}");
@@ -338,8 +338,8 @@ fn broadcast_goes_by_resource_name() {
     in_a[0].expect_text("back");
 }
 
-/// Runs the program where the kernel answers `io_uring_setup` with this error.
-fn run_without_io_uring(errno: i32) -> (i32, String) {
+/// The program where the kernel answers `io_uring_setup` with this error.
+fn without_io_uring(errno: i32, args: &str) -> Command {
     const SANDBOX: &str = "
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -353,28 +353,56 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(prog), 0, 0) == 0, ctypes.get_errno()
 os.execv(sys.argv[2], sys.argv[2:])
 ";
-    let output = Command::new("python3")
-        .args(["-c", SANDBOX, &errno.to_string(), ENGINE, "echo", "--shards", "1"])
-        .output()
-        .expect("python3 is there, as for the interop tests");
-    assert!(output.stdout.is_empty(), "it does not claim to listen");
-    let stderr = String::from_utf8(output.stderr).expect("text");
-    (output.status.code().expect("no signal"), stderr)
+    let mut command = Command::new("python3");
+    command.args(["-c", SANDBOX, &errno.to_string(), ENGINE]).args(args.split(' '));
+    command
 }
 
+/// What the kernel may answer, and how that is told.
+const REFUSALS: [(i32, &str); 4] = [
+    (libc::EPERM, "forbidden here"),
+    (libc::ENOSYS, "has no io_uring"),
+    (libc::EINVAL, "SINGLE_ISSUER and DEFER_TASKRUN"),
+    (libc::ENOMEM, "locked memory"),
+];
+
 #[test]
-fn a_sandbox_without_io_uring_is_named_with_its_remedy() {
-    for (errno, cause) in [
-        (libc::EPERM, "forbidden here"),
-        (libc::ENOSYS, "has no io_uring"),
-        (libc::EINVAL, "Linux 6.1"),
-        (libc::ENOMEM, "locked memory"),
-    ] {
-        let (code, stderr) = run_without_io_uring(errno);
-        assert_eq!(code, 69, "{stderr}");
+fn io_uring_asked_for_by_name_and_refused_is_an_error_with_its_remedy() {
+    for (errno, cause) in REFUSALS {
+        let output = without_io_uring(errno, "echo --shards 1 --driver uring")
+            .output()
+            .expect("python3 is there, as for the interop tests");
+        assert!(output.stdout.is_empty(), "it does not claim to listen");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(69), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.contains(cause) && stderr.contains("To cure it"), "{stderr}");
     }
+}
+
+#[test]
+fn where_io_uring_is_refused_epoll_is_taken_and_the_reason_told() {
+    for (errno, cause) in REFUSALS {
+        let mut engine = Program::spawn(without_io_uring(errno, "echo --shards 2"));
+        let took = engine.logged("driver took=epoll");
+        assert!(took.contains(cause), "{took}");
+        assert!(engine.logged("start mode=echo").contains("driver=epoll"));
+        Client::connect(engine.address, "/").expect_alive();
+        engine.signal("TERM");
+        assert!(engine.logged("end open=0").contains("driver=epoll"));
+        assert_eq!(engine.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn epoll_asked_for_by_name_is_taken_without_a_reason() {
+    let mut engine = Program::start("broadcast --shards 1 --driver epoll");
+    let mut listener = Client::connect(engine.address, "/a");
+    Client::connect(engine.address, "/a").text("heard");
+    listener.expect_text("heard");
+    let start = engine.logged("start mode=broadcast");
+    assert!(start.contains("driver=epoll descriptors=process"), "{start}");
+    assert!(!engine.heard.iter().any(|line| line.contains("took=")), "{:?}", engine.heard);
 }
 
 /// Fills the server until it takes no more; those it has taken work, and it takes others again when
@@ -441,6 +469,11 @@ fn out_of_direct_descriptors_only_newcomers_suffer() {
 fn out_of_open_files_only_newcomers_suffer() {
     // covers: SEC-05
     out_of_files("echo --shards 1 --no-direct-descriptors");
+}
+
+#[test]
+fn out_of_open_files_under_epoll_only_newcomers_suffer() {
+    out_of_files("echo --shards 1 --driver epoll");
 }
 
 #[test]

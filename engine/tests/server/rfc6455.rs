@@ -205,7 +205,7 @@ fn one_dialect_may_be_refused() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
         match spoken {
             Dialect::Hybi02 => Client::connect(server.address(), "/").close(),
-            _ => close(connect(server.address(), "/")),
+            _ => expect_echo(server.address()),
         }
     }
 }
@@ -214,6 +214,7 @@ fn one_dialect_may_be_refused() {
 #[derive(Debug)]
 struct Room {
     ended: std::sync::mpsc::Sender<CloseReason>,
+    said: std::sync::mpsc::Sender<String>,
     remotes: std::sync::mpsc::Sender<Remote>,
 }
 
@@ -242,6 +243,11 @@ impl Handler for Room {
         }
     }
 
+    fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str) {
+        assert!(data.is_some() && code != CloseCode::ABNORMAL);
+        drop(self.said.send(reason.to_owned()));
+    }
+
     fn on_close(&mut self, _: Self::Data, reason: CloseReason) {
         // A test that has ended does not listen.
         let _ = self.ended.send(reason);
@@ -252,15 +258,21 @@ impl Handler for Room {
 struct Chat {
     server: Running,
     ended: std::sync::mpsc::Receiver<CloseReason>,
+    /// The reasons of Close frames.
+    said: std::sync::mpsc::Receiver<String>,
     remotes: std::sync::mpsc::Receiver<Remote>,
 }
 
 fn chat(shards: usize, config: Config) -> Chat {
-    let ((ended, why), (remotes, who)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    use std::sync::mpsc::channel;
+    let ((ended, why), (said, words), (remotes, who)) = (channel(), channel(), channel());
     let builder = Server::builder().shards(shards).config(config);
-    let server =
-        Running::new(builder, move || Room { ended: ended.clone(), remotes: remotes.clone() });
-    Chat { server, ended: why, remotes: who }
+    let server = Running::new(builder, move || Room {
+        ended: ended.clone(),
+        said: said.clone(),
+        remotes: remotes.clone(),
+    });
+    Chat { server, ended: why, said: words, remotes: who }
 }
 
 #[test]
@@ -349,7 +361,7 @@ fn codes_and_reasons_go_both_ways() {
     let address = chat.server.address();
     let next = || chat.ended.recv_timeout(PATIENCE).expect("an end");
     let said = |reason: CloseReason| match reason {
-        CloseReason::Clean(said) => (said.code().get(), said.reason().to_owned()),
+        CloseReason::Clean(code) => (code.get(), chat.said.try_recv().unwrap_or_default()),
         other => panic!("{other:?}"),
     };
 
@@ -371,9 +383,11 @@ fn codes_and_reasons_go_both_ways() {
     client.expect_end();
     let reason = next();
     assert_eq!((reason.code(), reason.is_clean()), (CloseCode::SERVICE_RESTART, true));
+    assert_eq!(chat.said.try_recv().as_deref(), Ok(""));
 
     Client::connect(address, "/").close();
-    assert_eq!(said(next()), (1005, String::new()), "draft-02 says nothing");
+    assert_eq!(next().code(), CloseCode::NO_STATUS);
+    assert!(chat.said.try_recv().is_err(), "draft-02 says nothing");
 
     let mut client = connect(address, "/");
     while let Ok(remote) = chat.remotes.recv_timeout(Duration::ZERO) {
@@ -398,7 +412,7 @@ fn a_server_that_goes_says_so() {
         client.expect_end();
     }
     let end = server.end(PATIENCE);
-    assert_eq!(end.closed[CloseReason::Clean(ringbolt::wire::ClosePayload::EMPTY).index()], 6);
+    assert_eq!(end.closed[CloseReason::Clean(CloseCode::NORMAL).index()], 6);
 }
 
 #[test]

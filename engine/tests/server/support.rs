@@ -294,7 +294,10 @@ impl Drop for Running {
 
 /// Settings that take any client of a test.
 pub(crate) fn config() -> Config {
-    Config::new().with(|config| config.policy = ServerPolicy::new())
+    Config::new().with(|config| {
+        config.driver = crate::DRIVER;
+        config.policy = ServerPolicy::new();
+    })
 }
 
 /// A server on `shards` shards that sends everything back.

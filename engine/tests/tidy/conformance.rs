@@ -183,7 +183,7 @@ fn table(rules: &[Rule], tests: &Tests) -> String {
     let held = |rule: &&Rule| rule.binds() && tests.contains_key(&rule.id);
     let musts = rules.iter().filter(|rule| rule.binds()).count();
     let mut out = format!(
-        "# Conformance with draft-ietf-hybi-thewebsocketprotocol-02\n\n\
+        "# Conformance with draft-ietf-hybi-thewebsocketprotocol-02 and RFC 6455\n\n\
          Written by a test from `tests/conformance/requirements.txt` and the `covers` comments in \
          the tests; do not edit.\nRewrite it with \
          `RINGBOLT_BLESS=1 cargo test -p ringbolt --test tidy`.\n\n\
@@ -199,7 +199,30 @@ fn table(rules: &[Rule], tests: &Tests) -> String {
         writeln!(out, "| {id} | {section} | {level} | {who} | {text} | {named} |")
             .expect("a String takes everything");
     }
+    cases(&mut out);
     out
+}
+
+/// The cases of RFC 6455, group by group.
+fn cases(out: &mut String) {
+    let groups = super::table::all();
+    let all: usize = groups.iter().map(|(_, cases)| cases.len()).sum();
+    write!(
+        out,
+        "\n## RFC 6455\n\n{all} cases of `tests/rfc6455/table.rs` run against the engine over real \
+         sockets; the client's side\nshares no code with it. A case begins with its section. The \
+         opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`.\n"
+    )
+    .expect("a String takes everything");
+    for (group, cases) in groups {
+        let names: Vec<_> = cases.iter().map(|case| &*case.id).collect();
+        let (count, names) = (names.len(), names.join("; "));
+        write!(
+            out,
+            "\n<details><summary>{group}: {count} cases</summary>\n\n{names}\n\n</details>\n"
+        )
+        .expect("a String takes everything");
+    }
 }
 
 /// The last column: each test as its file below the workspace and its name.

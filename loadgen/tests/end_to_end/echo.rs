@@ -8,15 +8,10 @@ use crate::{command, document, number};
 #[test]
 fn a_closed_loop_counts_what_it_was_asked_for() {
     let server = Running::echo(|_, _| Answer::Send);
-    let kinds = [("0", "--binary"), ("5", "--text"), ("64", "--text"), ("70000", "-q")];
-    for (dialect, (payload, kind)) in
-        ["hybi-02", "rfc6455"].into_iter().flat_map(|dialect| kinds.map(|kind| (dialect, kind)))
-    {
+    for (payload, kind) in [("0", "--binary"), ("5", "--text"), ("64", "--text"), ("70000", "-q")] {
         let (code, document) = document(&[
             "echo",
             &server.url,
-            "--dialect",
-            dialect,
             "-c",
             "7",
             "-n",
@@ -31,7 +26,6 @@ fn a_closed_loop_counts_what_it_was_asked_for() {
         ]);
         let outcome = &document["outcome"];
         assert_eq!(code, 0, "{document:#}");
-        assert_eq!(document["plan"]["dialect"], dialect);
         assert_eq!(outcome["good"], true);
         assert_eq!(outcome["received"], 500, "{payload} bytes");
         assert_eq!(outcome["latency"]["count"], 500);

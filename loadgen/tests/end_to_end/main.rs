@@ -2,6 +2,7 @@
 //! no code with it.
 
 mod cli;
+mod dialects;
 mod echo;
 mod fan_and_storm;
 mod foreign;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::units::{Bytes, Count, Cpus, Span};
@@ -33,11 +34,11 @@ Exit codes:
   0    ended after a drain
   1    cannot start (port in use, no right to it, no memory), or broke while running
   2    wrong flags, or flags that contradict each other
-  69   this kernel or sandbox gives no io_uring
+  69   this kernel or sandbox gives no driver that was asked for
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
 
-/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core
-/// on io_uring.
+/// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core,
+/// on io_uring or epoll.
 ///
 /// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
 /// to stderr.
@@ -92,13 +93,6 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which clients")]
 pub(crate) struct PolicyArgs {
-    /// Dialect to speak; repeatable [default: both, as each client asks]
-    ///
-    /// rfc6455 is what browsers speak. A client of a dialect that is left out gets an HTTP answer
-    /// that says which ones are spoken.
-    #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
-    pub(crate) dialect: Vec<Spoken>,
-
     /// Host to serve, against DNS rebinding; repeatable [default: any]
     ///
     /// Without a port it stands for all ports of that host.
@@ -109,16 +103,20 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 
-    /// Refuse clients of hybi-02 that send no Origin
+    /// Dialect to speak: hybi-02 (draft-02) or rfc6455 (today's clients); repeatable [default: both]
     ///
-    /// Of rfc6455 only browsers send one: --allow-origin refuses clients without.
+    /// The client's opening handshake picks one of them, on the same port.
+    #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
+    pub(crate) dialect: Vec<Dialect>,
+
+    /// Refuse clients of draft-02 that send no Origin; of RFC 6455's only browsers do
     #[arg(long, env = "ENGINE_REQUIRE_ORIGIN", value_parser = BoolishValueParser::new())]
     pub(crate) require_origin: bool,
 
     /// Subprotocol to speak; repeatable
     ///
-    /// The first of the client's list that is here is taken; a client that asks for others only is
-    /// refused.
+    /// The first of the client's list that is here is taken. A client that asks for others only is
+    /// refused in draft-02, and in RFC 6455 finds out that none was taken.
     #[arg(long, env = "ENGINE_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
     pub(crate) subprotocol: Vec<String>,
 
@@ -146,13 +144,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_MAX_FRAGMENTS", value_name = "COUNT", default_value = "1024")]
     pub(crate) max_fragments: Count,
 
-    /// Largest payload of a ping, pong or close frame; RFC 6455 allows 125 bytes
+    /// Largest payload of a ping, pong or close frame
     #[arg(long, env = "ENGINE_MAX_CONTROL", value_name = "SIZE", default_value = "64KiB")]
     pub(crate) max_control: Bytes,
 
-    /// Text of hybi-02 that is not UTF-8: end the connection, or read it as U+FFFD
-    ///
-    /// In rfc6455 the connection always ends, as soon as the text cannot become valid.
+    /// Text that is not UTF-8: end the connection, or read it as U+FFFD
     #[arg(long, env = "ENGINE_INVALID_UTF8", value_name = "POLICY", default_value = "close")]
     pub(crate) invalid_utf8: InvalidText,
 
@@ -214,8 +210,15 @@ pub(crate) struct TimeoutArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "io_uring")]
+#[command(next_help_heading = "Kernel")]
 pub(crate) struct RingArgs {
+    /// How to talk to the kernel: uring, epoll, or auto
+    ///
+    /// auto takes io_uring where it can be had and epoll where not, as in most containers, and the
+    /// log says which and why. A driver asked for by name is had or an error.
+    #[arg(long, env = "ENGINE_DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub(crate) driver: Driver,
+
     /// Look for work this long before sleeping; 0: sleep at once
     ///
     /// Lowers latency and burns CPU: each shard owns its core while it looks.
@@ -250,24 +253,6 @@ pub(crate) struct RingArgs {
     /// Accept into the process's file table instead of the ring's own
     #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
     pub(crate) no_direct_descriptors: bool,
-}
-
-/// A dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Spoken {
-    #[value(name = Dialect::Hybi02.name())]
-    Hybi02,
-    #[value(name = Dialect::Rfc6455.name())]
-    Rfc6455,
-}
-
-impl From<Spoken> for Dialect {
-    fn from(spoken: Spoken) -> Self {
-        match spoken {
-            Spoken::Hybi02 => Self::Hybi02,
-            Spoken::Rfc6455 => Self::Rfc6455,
-        }
-    }
 }
 
 /// A draft beside the second.

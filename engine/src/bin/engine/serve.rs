@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use ringbolt::{Builder, Server, StartError, StartErrorKind, raise_file_limit};
+use ringbolt::{Builder, Driver, Server, StartError, StartErrorKind, raise_file_limit};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -89,15 +89,20 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let limits = &config.limits;
+    let direct = config.ring.direct_descriptors && server.driver().driver == Driver::Uring;
+    if let Some(because) = &server.driver().because {
+        log::line(format_args!("driver took={} because={because:?}", server.driver().driver));
+    }
     log::line(format_args!(
-        "start mode={mode} dialects={} address={} shards={} cpus={} driver=io_uring descriptors={} kernel={} \
+        "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} kernel={} \
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
         dialects.join(","),
         server.address(),
         server.cpus().len(),
         Cpus(server.cpus()),
-        if config.ring.direct_descriptors { "direct" } else { "process" },
+        server.driver().driver,
+        if direct { "direct" } else { "process" },
         kernel.trim(),
         possible_connections(settings, server.cpus().len(), open_files),
         Bytes(limits.max_message_bytes),

@@ -10,15 +10,14 @@ use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
 use ringbolt::{Config, SlowConsumer};
 
-use crate::args::{
-    InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow, Spoken,
-};
+use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
 use crate::units::Bytes;
 
 /// A server as it is to be started.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
+    /// Those that clients may choose from.
     pub(crate) dialects: Vec<Dialect>,
     /// Where `--listen` leads; the first that can be bound is taken.
     pub(crate) addresses: Vec<SocketAddr>,
@@ -56,7 +55,7 @@ impl Settings {
         };
         let limits = limits(&args.limits)?;
         let head = head(&args.limits)?;
-        let ring = ring(&args.ring)?;
+        let (ring, driver) = (ring(&args.ring)?, args.ring.driver);
         let sizes = &args.limits;
         if sizes.max_outbound.0 < sizes.max_message.0 {
             return contradiction(format!(
@@ -82,7 +81,10 @@ impl Settings {
                 return contradiction(format!("{flag} 0 leaves no time at all"));
             }
         }
-        let dialects = dialects(&args.policy.dialect);
+        let dialects = match &args.policy.dialect[..] {
+            [] => Dialect::ALL.to_vec(),
+            typed => typed.to_vec(),
+        };
         let policy = policy(args.policy, &dialects)?;
         let config = Config::new().with(|config| {
             config.limits = limits;
@@ -100,6 +102,7 @@ impl Settings {
             config.idle_timeout = idle;
             config.ping_interval = ping;
             config.close_timeout = times.close_timeout.0;
+            config.driver = driver;
             config.ring = ring;
         });
         Ok(Self { mode, dialects, addresses, place, config, drain: times.drain.0 })
@@ -205,7 +208,7 @@ fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contra
     }
     if !args.accept_draft.is_empty() && !dialects.contains(&Dialect::Hybi02) {
         return contradiction(
-            "--accept-draft takes neighbours of hybi-02, which --dialect leaves out",
+            "--accept-draft is for neighbours of hybi-02, which --dialect leaves out",
         );
     }
     let mut policy = ServerPolicy::new()
@@ -224,17 +227,6 @@ fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contra
     Ok(policy)
 }
 
-/// The dialects that are spoken: those typed, or all.
-fn dialects(typed: &[Spoken]) -> Vec<Dialect> {
-    if typed.is_empty() {
-        return Dialect::ALL.to_vec();
-    }
-    Dialect::ALL
-        .into_iter()
-        .filter(|dialect| typed.iter().any(|spoken| Dialect::from(*spoken) == *dialect))
-        .collect()
-}
-
 /// A size of memory or a count; what does not fit is no limit.
 fn size(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
@@ -246,7 +238,6 @@ mod tests {
 
     use clap::Parser as _;
     use ringbolt::Config;
-    use ringbolt::wire::Dialect;
 
     use super::{Contradiction, Place, Settings};
     use crate::args::Cli;
@@ -269,7 +260,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
-        let line = "--listen 127.0.0.1:1 --cpus 1,3 --dialect rfc6455 --max-message 2m --max-frame 1500kB \
+        let line = "--listen 127.0.0.1:1 --cpus 1,3 --max-message 2m --max-frame 1500kB \
                     --max-fragments 7 --max-control 125 --invalid-utf8 replace \
                     --max-connections 9k --max-handshake 4k --max-line 1k --max-fields 9 \
                     --max-outbound 3m --pause-reading 1m --slow-consumer drop --max-topics 8 \
@@ -277,12 +268,10 @@ mod tests {
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
                     --completion-entries 32 --no-direct-descriptors";
-        let Settings { addresses, dialects, place, config, drain, .. } =
-            settings(line).expect("they agree");
+        let Settings { addresses, place, config, drain, .. } = settings(line).expect("they agree");
         assert_eq!(addresses, ["127.0.0.1:1".parse().expect("an address")]);
         assert_eq!(place, Place::Cpus(vec![1, 3]));
         assert_eq!(drain, Duration::from_secs(5));
-        assert_eq!(dialects, [Dialect::Rfc6455]);
         assert_eq!(config.limits.max_message_bytes, 2 << 20);
         assert_eq!(config.limits.max_frame_bytes, 1_500_000);
         assert_eq!(config.limits.max_fragments, 7);

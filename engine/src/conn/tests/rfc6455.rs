@@ -6,7 +6,7 @@ mod text;
 
 use super::{Seen, Side, Wire, frame, key, pattern};
 use crate::conn::{Event, Limits, Message, Role, State};
-use crate::wire::{Dialect, ProtocolError};
+use crate::wire::{ClosePayload, Dialect, ProtocolError};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
@@ -142,7 +142,8 @@ fn servers_mask_nothing() {
     let mut server = side(Role::Server);
     let Side { outbound, wire, .. } = &mut server;
     assert!(outbound.message("Hello".into(), wire));
-    assert!(outbound.ping(&[b'x'; 200], wire), "cut to what a control frame may hold");
+    assert!(!outbound.ping(&[b'x'; 126], wire), "longer than a control frame may be");
+    assert!(outbound.ping(&[b'x'; 125], wire));
     assert_eq!(wire.bytes, [frame(TEXT, b"Hello"), frame(PING, &[b'x'; 125])].concat());
     assert_eq!(wire.keys, 0);
 }
@@ -194,6 +195,15 @@ fn nothing_is_held_after_the_end() {
     }
 }
 
+#[test]
+fn every_rule_is_told_in_words_that_fit() {
+    // RFC 6455 §5.5.1.
+    for error in ProtocolError::ALL {
+        let payload = ClosePayload::new(error.close_code(), error.sentence());
+        assert_eq!((payload.code(), payload.reason()), (error.close_code(), error.sentence()));
+    }
+}
+
 /// The peer was told with this code, and nothing else left.
 #[track_caller]
 fn assert_told(side: &Side, code: u16, error: ProtocolError) {
@@ -215,5 +225,5 @@ fn an_output_masks_a_copy() {
     assert_eq!(payload, pattern(40), "the caller's bytes are as they were");
     gathered.clear();
     assert!(gathered.as_bytes().is_empty());
-    assert_ne!(gathered.mask_key(), gathered.mask_key());
+    assert_ne!(gathered.masking_key(), gathered.masking_key());
 }

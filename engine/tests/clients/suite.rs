@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
 use ringbolt::handshake::{self, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy};
-use ringbolt::wire::ClosePayload;
+use ringbolt::wire::CloseCode;
 use ringbolt::{Clients, CloseReason, Config, Fleet, Message, WebSocket};
 
 /// Opens some connections and leaves when all of them have ended.
@@ -102,11 +102,11 @@ fn connections_to_one_address_are_made_in_turn() {
             serve(first);
         }
     });
-    let done = Dialler::new(to, 3).run(Config::new());
+    let done = Dialler::new(to, 3).run(config());
     server.join().expect("the server's checks hold");
     assert_eq!(
         (done.opened, &done.reasons[..]),
-        (3, &[CloseReason::Clean(ClosePayload::EMPTY); 3][..])
+        (3, &[CloseReason::Clean(CloseCode::NO_STATUS); 3][..])
     );
 }
 
@@ -116,7 +116,7 @@ fn a_connection_that_cannot_be_opened_fails_and_lets_the_next_one_try() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let to = listener.local_addr().expect("an address");
     drop(listener);
-    let done = Dialler::new(to, 4).run(Config::new());
+    let done = Dialler::new(to, 4).run(config());
     assert_eq!(done.opened, 0);
     assert_eq!(done.reasons, [CloseReason::Transport(111); 4], "refused, each of them");
 }
@@ -126,7 +126,7 @@ fn a_server_that_never_answers_is_given_up() {
     // covers: HS-C-31, CLOSE-01
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let to = listener.local_addr().expect("an address");
-    let config = Config::new().with(|config| {
+    let config = config().with(|config| {
         config.handshake_timeout = Duration::from_millis(100);
         config.connect_in_turn = false;
     });
@@ -147,8 +147,12 @@ fn a_wrong_answer_fails_the_connection() {
         // The client closes; whatever it does with unread bytes, the connection ends.
         while matches!(stream.read(&mut part), Ok(n) if n > 0) {}
     });
-    let done = Dialler::new(to, 1).run(Config::new());
+    let done = Dialler::new(to, 1).run(config());
     server.join().expect("the server's checks hold");
     assert_eq!(done.opened, 0);
     assert!(matches!(done.reasons[..], [CloseReason::Response(_)]), "{:?}", done.reasons);
+}
+
+fn config() -> Config {
+    Config::new().with(|config| config.driver = crate::DRIVER)
 }

@@ -8,27 +8,27 @@ const POOL: usize = 4096;
 /// Masking keys that nobody can predict (RFC 6455 §5.3, §10.3): each is four bytes of the kernel's
 /// random source, which are taken 4 KiB at a time. Owns no memory until the first key.
 #[derive(Default)]
-pub struct MaskKeys {
+pub struct MaskingKeys {
     pool: Vec<u8>,
     /// Bytes of the pool that were given out.
     used: usize,
 }
 
-impl std::fmt::Debug for MaskKeys {
+impl std::fmt::Debug for MaskingKeys {
     /// The keys to come are nobody's business.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MaskKeys").finish_non_exhaustive()
+        f.debug_struct("MaskingKeys").finish_non_exhaustive()
     }
 }
 
-impl MaskKeys {
+impl MaskingKeys {
     /// The next key.
     ///
     /// # Panics
     ///
     /// When the kernel has no random bytes to give, which it always has once it has started.
     #[inline]
-    pub fn next_key(&mut self) -> Mask {
+    pub fn draw(&mut self) -> Mask {
         if let Some(key) = self.pool.get(self.used..).and_then(<[u8]>::first_chunk) {
             self.used += 4;
             return Mask::new(*key);
@@ -51,15 +51,15 @@ impl MaskKeys {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{MaskKeys, POOL};
+    use super::{MaskingKeys, POOL};
 
     #[test]
     fn no_key_comes_twice_in_three_pools() {
-        let mut keys = MaskKeys::default();
+        let mut keys = MaskingKeys::default();
         let count = 3 * POOL / 4;
-        let seen: HashSet<_> = (0..count).map(|_| keys.next_key().key()).collect();
+        let seen: HashSet<_> = (0..count).map(|_| keys.draw().key()).collect();
         // By chance two of 3,072 random words are the same once in 900 runs; ten never.
         assert!(seen.len() > count - 10, "{} different of {count}", seen.len());
-        assert_eq!(format!("{keys:?}"), "MaskKeys { .. }");
+        assert_eq!(format!("{keys:?}"), "MaskingKeys { .. }");
     }
 }

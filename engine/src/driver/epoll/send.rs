@@ -1,0 +1,171 @@
+//! What a round holds goes out: one system call per connection.
+
+use std::io::IoSlice;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+use super::Epoll;
+use super::socket::{Phase, Socket};
+use crate::shard::machine::Machine;
+use crate::shard::send::{Piece, Transmit};
+use crate::shard::table::ConnectionId;
+use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
+
+/// Ranges of one system call; the kernel takes up to 1,024.
+const RANGES: usize = 256;
+
+const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+impl<M: Machine> Epoll<M> {
+    /// Sends the turn and settles it: afterwards it is empty, and so is the shared buffer.
+    pub(super) fn flush(&mut self) {
+        for index in 0..self.turn.entries().len() {
+            let entry = self.turn.entries()[index];
+            let Some(socket) = self.sockets.get(entry.id) else { continue };
+            if socket.phase != Phase::Open {
+                continue;
+            }
+            self.counters.inline_sends += 1;
+            let (sent, calls, error) = send_entry(socket, &self.turn, &entry, &self.buffer);
+            self.counters.enters += calls;
+            if sent < entry.bytes as usize {
+                self.unsettled(&entry, sent, error);
+            }
+        }
+        self.turn.clear();
+        self.used = 0;
+        self.machine.settled();
+    }
+
+    #[cold]
+    fn unsettled(&mut self, entry: &Entry, sent: usize, error: Option<Errno>) {
+        self.counters.blocked_sends += 1;
+        if let Some(error) = error {
+            return self.send_failed(entry.id, error, Instant::now());
+        }
+        let rest = take_rest(&mut self.turn, entry, sent, &self.buffer);
+        self.counters.slow_sends += 1;
+        self.machine.blocked(entry.id, rest.bytes());
+        self.sockets.set_sending(entry.id, Some(Box::new(rest)));
+    }
+
+    fn send_failed(&mut self, id: ConnectionId, error: Errno, now: Instant) {
+        if let Some(socket) = self.sockets.find(id) {
+            socket.deaf = true;
+        }
+        self.sockets.set_sending(id, None);
+        self.urgent = true;
+        self.machine.hung_up(id, Some(error.raw_os_error()), &mut self.turn, now);
+    }
+
+    /// The kernel takes more of what blocked.
+    pub(super) fn send_more(&mut self, id: ConnectionId, now: Instant) {
+        while let Some(socket) = self.sockets.find(id) {
+            let Some(rest) = &mut socket.sending else { return };
+            self.counters.enters += 1;
+            let mut ranges = [IoSlice::new(&[]); RANGES];
+            let mut count = 0;
+            for (place, piece) in ranges.iter_mut().zip(rest.pieces()) {
+                *place = IoSlice::new(piece);
+                count += 1;
+            }
+            let none = &mut SendAncillaryBuffer::default();
+            match rustix::net::sendmsg(&socket.fd, &ranges[..count], none, FLAGS) {
+                Ok(n) => rest.advance(n),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => continue,
+                Err(e) => return self.send_failed(id, e, now),
+            }
+            if rest.bytes() > 0 {
+                continue;
+            }
+            self.sockets.set_sending(id, None);
+            if let Some(next) = self.machine.sent(id, &mut self.turn, now) {
+                self.sockets.set_sending(id, Some(Box::new(next)));
+                continue;
+            }
+            let want = self.machine.want(id);
+            return self.wants(id, want);
+        }
+    }
+}
+
+/// The bytes of a segment.
+fn resolve<'b>(turn: &'b Turn, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
+    let Source::Lent(loan) = segment.source else {
+        return turn.resolve(segment).unwrap_or_default();
+    };
+    let start = loan.0 as usize + segment.start as usize;
+    buffer.get(start..start + segment.len as usize).unwrap_or_default()
+}
+
+/// Sends what one connection has in the turn: how many bytes went, with how many calls, and what
+/// failed other than that it would block.
+fn send_entry(
+    socket: &Socket,
+    turn: &Turn,
+    entry: &Entry,
+    buffer: &[u8],
+) -> (usize, u64, Option<Errno>) {
+    let mut segments = turn.segments(entry);
+    let (mut sent, mut calls) = (0, 0);
+    let outcome = |result: Result<usize, Errno>| match result {
+        Ok(n) => (n, None),
+        Err(Errno::AGAIN | Errno::INTR) => (0, None),
+        Err(e) => (0, Some(e)),
+    };
+    if entry.segments == 1 {
+        let bytes = segments.next().map_or(&[][..], |one| resolve(turn, one, buffer));
+        let (n, error) = outcome(rustix::net::send(&socket.fd, bytes, FLAGS));
+        return (n, 1, error);
+    }
+    loop {
+        let mut ranges = [IoSlice::new(&[]); RANGES];
+        let (mut count, mut bytes) = (0, 0);
+        for place in &mut ranges {
+            let Some(segment) = segments.next() else { break };
+            let range = resolve(turn, segment, buffer);
+            *place = IoSlice::new(range);
+            count += 1;
+            bytes += range.len();
+        }
+        if count == 0 {
+            return (sent, calls, None);
+        }
+        calls += 1;
+        let none = &mut SendAncillaryBuffer::default();
+        let result = rustix::net::sendmsg(&socket.fd, &ranges[..count], none, FLAGS);
+        let (n, error) = outcome(result);
+        sent += n;
+        if n < bytes {
+            return (sent, calls, error);
+        }
+    }
+}
+
+/// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
+fn take_rest(turn: &mut Turn, entry: &Entry, sent: usize, buffer: &[u8]) -> Transmit {
+    let mut rest = Transmit::default();
+    let mut skip = sent;
+    let segments: Vec<_> = turn.segments(entry).collect();
+    for segment in segments {
+        let len = segment.len as usize;
+        if skip >= len {
+            skip -= len;
+            continue;
+        }
+        let start = segment.start as usize + skip;
+        let end = segment.start as usize + len;
+        if let Source::Chunk(chunk) = segment.source {
+            rest.push(Piece::new(turn.take_chunk(chunk), start, end));
+        } else {
+            let copy = Bytes::copy_from_slice(&resolve(turn, segment, buffer)[skip..]);
+            rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
+        }
+        skip = 0;
+    }
+    rest
+}
