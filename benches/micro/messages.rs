@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringbolt::bench::halves;
 use ringbolt::conn::{Assembly, Event, Inbound, Limits, Message, Outbound, Output};
-use ringbolt::wire::{FrameHeader, HEADER_MAX, Mask, Opcode, hybi02};
+use ringbolt::wire::{Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, hybi02, rfc6455};
 
 /// Bytes of a read in pieces: one small receive buffer.
 const PIECE: usize = 4096;
@@ -20,6 +20,10 @@ impl Output for Sink {
         self.bytes += header.len() + payload.len();
     }
 
+    fn masking_key(&mut self) -> Mask {
+        Mask::new([0; 4])
+    }
+
     fn take_assembly(&mut self) -> Box<Assembly> {
         self.spare.take().unwrap_or_default()
     }
@@ -30,9 +34,18 @@ impl Output for Sink {
     }
 }
 
-fn frame(opcode: Opcode, payload: usize) -> Vec<u8> {
-    let mut header = [0; HEADER_MAX];
-    let len = hybi02::encode(FrameHeader::whole(opcode, payload as u64), &mut header);
+/// A key that leaves ASCII what it is, applied any number of times: payloads are unmasked in place.
+const KEY: Mask = Mask::new([1, 2, 3, 4]);
+
+/// A client's frame.
+fn frame(dialect: Dialect, opcode: Opcode, payload: usize) -> Vec<u8> {
+    let mut bytes = [0; HEADER_MAX];
+    let header = FrameHeader::whole(opcode, payload as u64);
+    let len = match dialect {
+        Dialect::Rfc6455 => rfc6455::encode(header.masked(Some(KEY)), &mut bytes),
+        _ => hybi02::encode(header, &mut bytes),
+    };
+    let header = bytes;
     let mut frame = header[..len].to_vec();
     frame.resize(len + payload, b'x');
     frame
@@ -62,13 +75,14 @@ fn read(
 /// A batch of messages whole in one read, as a busy connection brings them.
 fn in_place(c: &mut Criterion) {
     let limits = Limits::default();
-    for (kind, opcode) in [("binary", Opcode::Binary), ("text", Opcode::Text)] {
-        let mut group = c.benchmark_group(format!("in place/{kind}"));
+    let kinds = [("binary", Opcode::Binary), ("text", Opcode::Text)];
+    for (dialect, (kind, opcode)) in Dialect::ALL.into_iter().flat_map(|d| kinds.map(|k| (d, k))) {
+        let mut group = c.benchmark_group(format!("in place/{}/{kind}", dialect.name()));
         for size in [0, 64, 125, 126, 1024, 4000, 16_384] {
-            let mut input = frame(opcode, size);
+            let mut input = frame(dialect, opcode, size);
             group.throughput(Throughput::Elements(1));
             group.bench_with_input(BenchmarkId::from_parameter(size), &size, |b, &size| {
-                let mut halves = halves();
+                let mut halves = halves(dialect);
                 let mut sink = Sink::default();
                 b.iter(|| {
                     let bytes = read(&mut halves, &limits, &mut input, &mut sink, false);
@@ -84,11 +98,12 @@ fn in_place(c: &mut Criterion) {
 fn echo(c: &mut Criterion) {
     let limits = Limits::default();
     let mut group = c.benchmark_group("echo");
-    for count in [1, 16, 60] {
-        let mut input = frame(Opcode::Binary, 64).repeat(count);
+    for (dialect, count) in Dialect::ALL.into_iter().flat_map(|d| [1, 16, 55].map(|n| (d, n))) {
+        let mut input = frame(dialect, Opcode::Binary, 64).repeat(count);
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_with_input(BenchmarkId::new("64 bytes, per read", count), &count, |b, _| {
-            let mut halves = halves();
+        let id = BenchmarkId::new(format!("{}, 64 bytes, per read", dialect.name()), count);
+        group.bench_with_input(id, &count, |b, _| {
+            let mut halves = halves(dialect);
             let mut sink = Sink::default();
             b.iter(|| read(&mut halves, &limits, &mut input, &mut sink, true));
         });
@@ -100,11 +115,12 @@ fn echo(c: &mut Criterion) {
 fn in_pieces(c: &mut Criterion) {
     let limits = Limits::default();
     let mut group = c.benchmark_group("in pieces of 4 KiB");
-    for size in [16_384, 1 << 20] {
-        let mut input = frame(Opcode::Binary, size);
+    for (dialect, size) in Dialect::ALL.into_iter().flat_map(|d| [16_384, 1 << 20].map(|n| (d, n)))
+    {
+        let mut input = frame(dialect, Opcode::Binary, size);
         group.throughput(Throughput::Bytes(size as u64));
-        group.bench_with_input(BenchmarkId::from_parameter(size), &size, |b, &size| {
-            let mut halves = halves();
+        group.bench_with_input(BenchmarkId::new(dialect.name(), size), &size, |b, &size| {
+            let mut halves = halves(dialect);
             let mut sink = Sink::default();
             b.iter(|| {
                 let pieces = input.chunks_mut(PIECE);
@@ -125,16 +141,20 @@ fn fragmented(c: &mut Criterion) {
             self.0.extend_from_slice(header);
             self.0.extend_from_slice(payload);
         }
+
+        fn masking_key(&mut self) -> Mask {
+            KEY
+        }
     }
     let limits = Limits::default();
     let payload = vec![b'x'; 16_384];
     let fragment = std::num::NonZeroUsize::new(1024).expect("not zero");
     let mut wire = Wire(Vec::new());
-    halves().1.fragmented(Message::Binary(&payload), fragment, &mut wire);
+    halves(Dialect::Hybi02).1.fragmented(Message::Binary(&payload), fragment, &mut wire);
     let mut group = c.benchmark_group("fragments of 1 KiB");
     group.throughput(Throughput::Bytes(payload.len() as u64));
     group.bench_function("16384", |b| {
-        let mut halves = halves();
+        let mut halves = halves(Dialect::Hybi02);
         let mut sink = Sink::default();
         b.iter(|| read(&mut halves, &limits, &mut wire.0, &mut sink, false));
     });

@@ -279,7 +279,7 @@ fn converse(data: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
                 }
                 ConnectionEvent::Ping(payload) => events.push(format!("ping {payload:?}")),
                 ConnectionEvent::Pong(payload) => events.push(format!("pong {payload:?}")),
-                ConnectionEvent::Close(payload) => events.push(format!("close {payload:?}")),
+                ConnectionEvent::Close(frame) => events.push(format!("{frame:?}")),
                 other => events.push(format!("{other:?}")),
             }
         }

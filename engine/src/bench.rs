@@ -37,9 +37,9 @@ pub fn shard<H: Handler>(
 
 /// Both halves of a server's connection whose handshake is done.
 #[must_use]
-pub fn halves() -> (Inbound, Outbound) {
-    let (inbound, mut outbound) = conn::halves(Dialect::Hybi02, Role::Server);
-    outbound.opened();
+pub fn halves(dialect: Dialect) -> (Inbound, Outbound) {
+    let (inbound, mut outbound) = conn::halves(dialect, Role::Server);
+    outbound.opened(dialect);
     (inbound, outbound)
 }
 

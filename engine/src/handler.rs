@@ -181,6 +181,16 @@ impl CloseReason {
         }
     }
 
+    /// The code that a page's `CloseEvent` would show (RFC 6455 §7.1.5): the peer's, or
+    /// [`CloseCode::ABNORMAL`] when no Close frame came.
+    #[must_use]
+    pub const fn code(self) -> CloseCode {
+        match self {
+            Self::Clean(code) => code,
+            _ => CloseCode::ABNORMAL,
+        }
+    }
+
     /// Whether the closing handshake had finished (CLOSE-07).
     #[must_use]
     pub const fn is_clean(self) -> bool {

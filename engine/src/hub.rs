@@ -14,17 +14,17 @@ use crate::handler::Full;
 use crate::metrics::Snapshot;
 use crate::shard::table::ConnectionId;
 use crate::sys::doorbell::Doorbell;
-use crate::wire::{CloseCode, FrameHeader, HEADER_MAX, hybi02, rfc6455};
+use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
 /// Something for a shard to do.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Frames for the subscribers of a topic, in draft-02's encoding.
+    /// Frames for the subscribers of a topic, in the dialect that is encoded first.
     Publish { topic: Arc<str>, frames: Bytes, messages: u64 },
-    /// A frame for one connection, in draft-02's encoding, with so many bytes of payload.
-    Send { to: ConnectionId, frame: Bytes, payload: usize },
+    /// A message for one connection.
+    Send { to: ConnectionId, opcode: Opcode, payload: Bytes },
     /// Start the closing handshake of one connection.
-    Close { to: ConnectionId, code: CloseCode },
+    Close { to: ConnectionId, code: CloseCode, reason: Box<str> },
     /// Stop accepting, close every connection, and be done by the deadline.
     Drain { deadline: Instant },
     /// Send the counters.
@@ -114,7 +114,9 @@ impl Publisher {
     ///
     /// [`Full`] when a shard's mailbox is full; shards before it may have got the message.
     pub fn publish<'m>(&self, topic: &str, message: impl Into<Message<'m>>) -> Result<(), Full> {
-        let frames = encode(message.into());
+        let message = message.into();
+        let (header, len) = header(&message);
+        let frames = Bytes::from([&header[..len], message.payload()].concat());
         let topic: Arc<str> = topic.into();
         for mailbox in &self.hub.mailboxes {
             let topic = Arc::clone(&topic);
@@ -146,54 +148,37 @@ impl Remote {
     /// [`Full`] when the shard's mailbox is full.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
-        let payload = message.payload().len();
-        let mail = Mail::Send { to: self.id, frame: encode(message), payload };
+        let payload = Bytes::copy_from_slice(message.payload());
+        let mail = Mail::Send { to: self.id, opcode: message.opcode(), payload };
         self.mailbox.post(mail).map_err(|_| Full)
     }
 
-    /// Starts the closing handshake of the connection.
+    /// Starts the closing handshake of the connection, as [`crate::WebSocket::close`].
     ///
     /// # Errors
     ///
     /// [`Full`] when the shard's mailbox is full.
     pub fn close(&self) -> Result<(), Full> {
-        self.close_with(CloseCode::NORMAL)
+        self.close_with(CloseCode::NORMAL, "")
     }
 
-    /// The same with a code, which draft-02's peers are not told.
+    /// The same with another code and a reason, as [`crate::WebSocket::close_with`].
     ///
     /// # Errors
     ///
-    /// As [`Remote::close`].
-    pub fn close_with(&self, code: CloseCode) -> Result<(), Full> {
-        self.mailbox.post(Mail::Close { to: self.id, code }).map_err(|_| Full)
+    /// [`Full`] when the shard's mailbox is full.
+    pub fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Full> {
+        // No more than can be sent.
+        let reason = ClosePayload::new(code, reason).reason().into();
+        self.mailbox.post(Mail::Close { to: self.id, code, reason }).map_err(|_| Full)
     }
 }
 
-/// The header of a message that is one frame, in draft-02's encoding: between shards and connections
-/// it is the one that everybody understands.
-pub(crate) fn header(message: Message<'_>) -> ([u8; HEADER_MAX], usize) {
-    let mut header = [0; HEADER_MAX];
-    let payload_len = message.payload().len() as u64;
-    let len = hybi02::encode(FrameHeader::whole(message.opcode(), payload_len), &mut header);
-    (header, len)
-}
-
-fn encode(message: Message<'_>) -> Bytes {
-    let (header, len) = header(message);
-    [&header[..len], message.payload()].concat().into()
-}
-
-/// The same frames in RFC 6455's encoding, each as long as before: a server masks nothing.
-pub(crate) fn to_rfc6455(frames: &[u8]) -> Bytes {
-    let mut out = frames.to_vec();
-    let mut at = 0;
-    while let Some((header, len)) = frames.get(at..).and_then(|rest| hybi02::decode(rest).ok()?) {
-        let mut other = [0; HEADER_MAX];
-        debug_assert_eq!(rfc6455::encode(header, &mut other), len);
-        rfc6455::encode(header, &mut other);
-        out[at] = other[0];
-        at += len + usize::try_from(header.payload_len).unwrap_or(usize::MAX - at - len);
-    }
-    out.into()
+/// A publication's header as it is kept and passed on: in the dialect that is encoded first
+/// ([`crate::wire::FIRST`]), of which the other one is made where a subscriber speaks it.
+pub(crate) fn header(message: &Message<'_>) -> ([u8; HEADER_MAX], usize) {
+    let mut bytes = [0; HEADER_MAX];
+    let header = FrameHeader::whole(message.opcode(), message.payload().len() as u64);
+    let len = hybi02::encode(header, &mut bytes);
+    (bytes, len)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::config::Taken;
 use crate::handler::CloseReason;
 use crate::handshake::RequestError;
-use crate::wire::ProtocolError;
+use crate::wire::{Dialect, ProtocolError};
 
 macro_rules! counters {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[doc = $doc:literal])+ $field:ident,)* }) => {
@@ -143,6 +143,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// The ring.
     pub ring: RingCounters,
+    /// Opening handshakes that succeeded, by [`Dialect::ALL`].
+    pub opened: Tally<{ Dialect::ALL.len() }>,
     /// Ended connections by [`CloseReason::NAMES`].
     pub closed: Tally<{ CloseReason::NAMES.len() }>,
     /// Broken rules by [`ProtocolError::ALL`].
@@ -162,6 +164,7 @@ impl Snapshot {
         self.topics += other.topics;
         self.counters.add(&other.counters);
         self.ring.add(&other.ring);
+        self.opened.add(&other.opened);
         self.closed.add(&other.closed);
         self.protocol_errors.add(&other.protocol_errors);
         self.request_errors.add(&other.request_errors);
@@ -177,12 +180,14 @@ impl Snapshot {
         let plain = |prefix: &'static str| {
             move |(name, n): (&'static str, u64)| (format!("{prefix}{name}"), n)
         };
+        let opened = Dialect::ALL.iter().map(|d| d.name()).zip(self.opened.0);
         let closed = CloseReason::NAMES.into_iter().zip(self.closed.0);
         let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors.0);
         let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors.0);
         [("open".to_owned(), self.open), ("topics".to_owned(), self.topics)]
             .into_iter()
             .chain(self.counters.iter().map(plain("")))
+            .chain(opened.filter(|(_, n)| *n > 0).map(plain("opened_")))
             .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
             .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))
             .chain(request.filter(|(_, n)| *n > 0).map(plain("request_error_")))

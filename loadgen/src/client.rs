@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, ConnectionId, Fleet};
 
 use crate::pace::{BatchClock, Nanos, Schedule};
@@ -99,8 +100,11 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         (CloseReason::HungUp, true) => {
             (Class::Closed, "the server ended TCP without a closing handshake".to_owned())
         }
-        (CloseReason::Clean(_), true) => {
+        (CloseReason::Clean(CloseCode::NO_STATUS), true) => {
             (Class::Closed, "the server started the closing handshake".to_owned())
+        }
+        (CloseReason::Clean(code), true) => {
+            (Class::Closed, format!("the server started the closing handshake with code {code}"))
         }
         (other, false) => (Class::Handshake, name(other)),
         (other, true) => (Class::Closed, name(other)),

@@ -1,6 +1,7 @@
 //! Where a message grows that did not arrive in one read.
 
 use crate::wire::HEADER_MAX;
+use crate::wire::utf8::Validator;
 
 /// Bytes kept free in front of the message, so that a frame header fits there and the message can
 /// be sent on without a copy.
@@ -17,6 +18,8 @@ const LITTLE: usize = FIRST / 4;
 pub struct Assembly {
     bytes: Vec<u8>,
     filled: usize,
+    /// What is known of the text so far, where it is judged as it arrives.
+    text: Validator,
 }
 
 impl Assembly {
@@ -39,8 +42,9 @@ impl Assembly {
     }
 
     /// Forgets the message and keeps the memory.
-    pub const fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.filled = 0;
+        self.text = Validator::default();
     }
 
     /// Adds `part`. `expected` is how many bytes of the message are still to come, or `None` while
@@ -78,10 +82,18 @@ impl Assembly {
         self.filled = (self.filled + n).min(self.bytes.len());
     }
 
-    /// The last `n` bytes of the message.
-    pub(super) fn tail(&mut self, n: usize) -> &mut [u8] {
-        let start = self.filled.saturating_sub(n).max(HEADROOM);
-        self.bytes.get_mut(start..self.filled).unwrap_or_default()
+    /// Whether the text can still become valid with the last `n` bytes that it holds, after all
+    /// that came before them was judged by this, too.
+    pub(super) fn continues_text(&mut self, n: usize) -> bool {
+        let Self { bytes, filled, text } = self;
+        let fresh = bytes.get(filled.saturating_sub(n).max(HEADROOM)..*filled);
+        text.feed(fresh.unwrap_or_default()).is_ok()
+    }
+
+    /// The last `n` bytes that it holds.
+    pub(super) fn last_mut(&mut self, n: usize) -> &mut [u8] {
+        let from = self.filled.saturating_sub(n).max(HEADROOM);
+        self.bytes.get_mut(from..self.filled).unwrap_or_default()
     }
 
     /// The room in front of the message, and the message.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::inbound::{Event, Events, Inbound};
-use super::outbound::Outbound;
+use super::inbound::{CloseFrame, Event, Events, Inbound};
+use super::outbound::{Gathered, Outbound};
 use super::state::State;
 use super::{Message, Role, halves};
 use crate::handshake::{
@@ -55,13 +55,13 @@ enum Opening {
 #[derive(Debug)]
 struct Core {
     outbound: Outbound,
-    out: Vec<u8>,
+    out: Gathered,
     /// Bytes of `out` that were transmitted.
     transmitted: usize,
     deadline: Option<Instant>,
     closing_timeout: Duration,
     failure: Option<Failure>,
-    /// The server has ended the TCP connection, or had its time to do so.
+    /// The server has ended the TCP connection, had its time to do so, or is not waited for.
     waited: bool,
     /// The first bytes behind the handshake, by which another framing shows (AMB-11).
     first: [u8; 2],
@@ -73,7 +73,7 @@ impl Connection {
     #[must_use]
     pub fn server(config: &Arc<ConnectionConfig>, now: Instant) -> Self {
         let opening = Opening::Server(ServerHandshake::new());
-        Self::new(config, Role::Server, now, opening, Vec::new())
+        Self::new(config, Role::Server, now, opening, Gathered::default())
     }
 
     /// The client's side of a TCP connection to the host and port of `request`, made at `now`; its
@@ -85,8 +85,8 @@ impl Connection {
         rng: &mut Rng,
         now: Instant,
     ) -> Self {
-        let mut out = Vec::new();
-        let opening = Opening::Client(ClientHandshake::start(request, rng, &mut out));
+        let mut out = Gathered::default();
+        let opening = Opening::Client(ClientHandshake::start(request, rng, &mut out.bytes));
         Self::new(config, Role::Client, now, opening, out)
     }
 
@@ -95,7 +95,7 @@ impl Connection {
         role: Role,
         now: Instant,
         opening: Opening,
-        out: Vec<u8>,
+        out: Gathered,
     ) -> Self {
         let (inbound, outbound) = halves(Dialect::Hybi02, role);
         let core = Core {
@@ -163,16 +163,17 @@ impl Connection {
     /// The bytes to write to the socket.
     #[must_use]
     pub fn transmit(&self) -> &[u8] {
-        self.core.out.get(self.core.transmitted..).unwrap_or_default()
+        self.core.out.bytes.get(self.core.transmitted..).unwrap_or_default()
     }
 
     /// Counts `n` bytes of [`Connection::transmit`] as written.
     pub fn transmitted(&mut self, n: usize) {
         let core = &mut self.core;
-        core.transmitted = core.transmitted.saturating_add(n).min(core.out.len());
+        let out = &mut core.out.bytes;
+        core.transmitted = core.transmitted.saturating_add(n).min(out.len());
         // Moving the rest when it is the smaller part costs no more than the writing did.
-        if core.transmitted > core.out.len() / 2 {
-            core.out.drain(..core.transmitted);
+        if core.transmitted > out.len() / 2 {
+            out.drain(..core.transmitted);
             core.transmitted = 0;
         }
     }
@@ -188,15 +189,22 @@ impl Connection {
         self.core.outbound.ping(payload, &mut self.core.out)
     }
 
-    /// Starts the closing handshake at `now`; RFC 6455's peer is told 1000, normal closure (CTL-09:
-    /// draft-02's Close is empty). Does nothing unless the connection is open.
+    /// Starts the closing handshake at `now`: [`CloseCode::NORMAL`], which draft-02 cannot say (its
+    /// Close is empty, CTL-09). Does nothing unless the connection is open.
     pub fn close(&mut self, now: Instant) {
-        self.core.close(CloseCode::NORMAL, "", now);
+        self.close_with(CloseCode::NORMAL, "", now);
     }
 
-    /// The same with a code and a reason for RFC 6455's peer; draft-02 has neither.
+    /// The same with another code and a reason, of which [`crate::wire::ClosePayload::new`] says
+    /// what is sent; draft-02 has neither.
     pub fn close_with(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.core.close(code, reason, now);
+    }
+
+    /// The dialect spoken, once the opening handshake has settled it.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.core.outbound.dialect()
     }
 
     /// Where the connection is in its life.
@@ -212,14 +220,12 @@ impl Connection {
     }
 
     /// Whether the TCP connection is to be closed, once [`Connection::transmit`] is empty. After a
-    /// closing handshake a server closes at once; a client gives it time to do so (AMB-14).
+    /// closing handshake, or in RFC 6455 a Close that told the server what it broke (§7.1.7), a
+    /// server closes at once; a client gives it time to do so (AMB-14, RFC 6455 §7.1.1).
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        match self.core.outbound.state() {
-            State::Failed => true,
-            State::Closed => matches!(self.core.outbound.role(), Role::Server) || self.core.waited,
-            _ => false,
-        }
+        matches!(self.core.outbound.state(), State::Closed | State::Failed)
+            && (matches!(self.core.outbound.role(), Role::Server) || self.core.waited)
     }
 
     /// Whether the connection was closed *cleanly*: both sides have sent a Close (CLOSE-07).
@@ -271,7 +277,7 @@ pub enum ConnectionEvent<'e> {
     Pong(&'e [u8]),
     /// The peer's Close; the connection is closed cleanly. If we had not sent one, its answer is
     /// already written.
-    Close(&'e [u8]),
+    Close(CloseFrame<'e>),
     /// The connection has failed.
     Failed(Failure),
 }
@@ -312,12 +318,12 @@ impl Received<'_> {
     fn framed(&mut self) -> Option<ConnectionEvent<'_>> {
         if self.events.is_none() {
             let inbound = self.inbound.take()?;
-            inbound.speak(self.core.outbound.dialect());
             let input = std::mem::take(&mut self.input);
             let input = input.get_mut(self.skip..).unwrap_or_default();
             self.core.note_first(input);
             // The handshake was told and nothing points into it any more.
             *self.gathered = Vec::new();
+            inbound.opened(self.core.outbound.dialect());
             self.events = Some(inbound.receive(&self.config.limits, input));
         }
         let event =
@@ -328,13 +334,13 @@ impl Received<'_> {
             }
             Event::Ping(payload) => ConnectionEvent::Ping(payload),
             Event::Pong(payload) => ConnectionEvent::Pong(payload),
-            Event::Close(payload) => {
+            Event::Close(frame) => {
                 self.core.set_deadline(self.now);
-                ConnectionEvent::Close(payload)
+                ConnectionEvent::Close(frame)
             }
             Event::Failed(error) => {
                 let failure = self.core.framing_failure(error);
-                ConnectionEvent::Failed(self.core.fail(failure))
+                ConnectionEvent::Failed(self.core.failed(failure, self.now))
             }
         })
     }
@@ -370,8 +376,7 @@ impl Opening {
                 Ok(response) => {
                     let response = response?;
                     let len = response.len();
-                    core.outbound.speak(handshake.request().dialect());
-                    core.opened();
+                    core.opened(handshake.request().dialect());
                     (ConnectionEvent::Opened(response, Sender { core, now }), len)
                 }
                 Err(error) => (ConnectionEvent::Failed(core.fail(Failure::Response(error))), 0),
@@ -418,10 +423,9 @@ impl<'e> Upgrade<'e> {
         fields: &[(&str, &str)],
     ) -> Result<(), AcceptError> {
         self.answered = true;
-        match accept(&self.request, self.policy, subprotocol, fields, &mut self.core.out) {
+        match accept(&self.request, self.policy, subprotocol, fields, &mut self.core.out.bytes) {
             Ok(()) => {
-                self.core.outbound.speak(self.request.dialect());
-                self.core.opened();
+                self.core.opened(self.request.dialect());
                 Ok(())
             }
             Err(error) => {
@@ -466,19 +470,26 @@ impl Sender<'_> {
 
     /// As [`Connection::close`], at the time of the read.
     pub fn close(&mut self) {
-        self.core.close(CloseCode::NORMAL, "", self.now);
+        self.close_with(CloseCode::NORMAL, "");
+    }
+
+    /// As [`Connection::close_with`], at the time of the read.
+    pub fn close_with(&mut self, code: CloseCode, reason: &str) {
+        self.core.close(code, reason, self.now);
     }
 }
 
 impl Core {
-    fn opened(&mut self) {
-        self.outbound.opened();
+    fn opened(&mut self, dialect: Dialect) {
+        self.outbound.opened(dialect);
         self.deadline = None;
     }
 
     fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
-        self.outbound.close(code, reason, &mut self.out);
-        self.set_deadline(now);
+        if self.outbound.state().can_send() {
+            self.outbound.close(code, reason, &mut self.out);
+            self.set_deadline(now);
+        }
     }
 
     /// The closing handshake has one deadline from our Close on; a client that only answered waits
@@ -498,7 +509,20 @@ impl Core {
     fn fail(&mut self, failure: Failure) -> Failure {
         self.outbound.fail();
         self.deadline = None;
+        self.waited = true;
         *self.failure.get_or_insert(failure)
+    }
+
+    /// The peer broke a rule and knows it, if the dialect can tell: a client waits for the server's
+    /// end of the TCP connection then.
+    fn failed(&mut self, failure: Failure, now: Instant) -> Failure {
+        let waited = self.waited;
+        let failure = self.fail(failure);
+        if self.outbound.rules().close_codes && self.outbound.role() == Role::Client && !waited {
+            self.waited = false;
+            self.deadline = now.checked_add(self.closing_timeout);
+        }
+        failure
     }
 
     fn refuse_request<'e>(&mut self, error: RequestError) -> ConnectionEvent<'e> {
@@ -510,7 +534,7 @@ impl Core {
     }
 
     fn refuse(&mut self, status: u16, sentence: &str, failure: Failure) -> Failure {
-        refuse(status, sentence, &mut self.out);
+        refuse(status, sentence, &mut self.out.bytes);
         self.fail(failure)
     }
 
@@ -525,9 +549,10 @@ impl Core {
     /// A server that speaks an older framing passes the handshake and fails at its first bytes.
     fn framing_failure(&self, error: ProtocolError) -> Failure {
         let first = self.first.get(..usize::from(self.first_len)).unwrap_or_default();
-        let hybi02 = self.outbound.dialect() == Dialect::Hybi02;
-        let client = self.outbound.role() == Role::Client;
-        if hybi02 && client && hybi02::looks_like_draft_00(first) {
+        if self.outbound.role() == Role::Client
+            && self.outbound.rules().draft_00_passes
+            && hybi02::looks_like_draft_00(first)
+        {
             Failure::FramingMismatch
         } else {
             Failure::Protocol(error)

@@ -2,16 +2,18 @@
 //!
 //! Frames are parsed where they lie. A message that is whole in one read is lent straight from the
 //! receive buffer; one that spans reads is gathered in an [`Assembly`], which grows with the bytes
-//! that arrive. However the stream is cut into reads, the events and the answers are the same.
+//! that arrive. Masked payloads are unmasked where they lie, or where they are gathered. However
+//! the stream is cut into reads, the events and the answers are the same.
 
 use super::assembly::Assembly;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
+use super::rules::Rules;
 use super::state::Step;
 use super::{Message, Role};
-use crate::wire::utf8::Validator;
 use crate::wire::{
-    Dialect, FrameHeader, HEADER_MAX, Opcode, ProtocolError, close, hybi02, rfc6455,
+    CloseCode, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, close, hybi02,
+    rfc6455,
 };
 
 /// What the peer did.
@@ -24,13 +26,24 @@ pub enum Event<'e> {
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),
-    /// A Close frame; if we had not sent one, its answer is already written (CTL-04, AMB-13; RFC
-    /// 6455 §5.5.1). Nothing more will be read. RFC 6455's payload is one that
-    /// [`crate::wire::close::parse`] can read.
-    Close(&'e [u8]),
+    /// A Close frame; if we had not sent one, its answer is already written, with the same
+    /// code, or in draft-02 the same payload (CTL-04, AMB-13). Nothing more will be read.
+    Close(CloseFrame<'e>),
     /// The peer broke a rule; the connection must be ended. In RFC 6455 a Close frame that says so
-    /// is already written (§7.1.7).
+    /// is already written, unless we had sent one.
     Failed(ProtocolError),
+}
+
+/// What a peer's Close frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseFrame<'e> {
+    /// Why it closes; [`CloseCode::NO_STATUS`] if it does not say, and always in draft-02.
+    pub code: CloseCode,
+    /// The same in words, at most 123 bytes; empty in draft-02.
+    pub reason: &'e str,
+    /// The payload as it came. Draft-02 gives it no meaning (CTL-09).
+    pub payload: &'e [u8],
 }
 
 /// Where a message lies, for whoever wants to send it on without a copy.
@@ -55,11 +68,18 @@ pub(crate) enum Origin {
     Replaced,
 }
 
-/// The frame whose payload has not all arrived. The header's mask is turned to the next byte.
+/// The frame whose payload has not all arrived.
 #[derive(Debug, Clone, Copy)]
 struct Partial {
-    header: FrameHeader,
+    /// Bytes still to come.
     remaining: u64,
+    opcode: Opcode,
+    last: bool,
+    /// Turned to the first byte that is not unmasked yet.
+    mask: Option<Mask>,
+    /// Bytes at the end of the assembly that were received right into it, and neither unmasked nor
+    /// judged yet.
+    fresh: usize,
 }
 
 /// The receive half. An idle connection owns no buffer.
@@ -75,10 +95,6 @@ pub struct Inbound {
     /// Frames of the open message so far.
     fragments: u32,
     partial: Option<Partial>,
-    /// The text of the open message so far (RFC 6455 §8.1).
-    text: Validator,
-    /// What was received into memory of its own broke a rule.
-    broken: Option<ProtocolError>,
     message: Option<Box<Assembly>>,
     /// The payload of a control frame that spans reads; apart from the message, because control
     /// frames may stand between its fragments (AMB-01).
@@ -86,7 +102,7 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
+    pub(super) fn new(dialect: Dialect, role: Role) -> Self {
         Self {
             dialect,
             role,
@@ -95,21 +111,19 @@ impl Inbound {
             stashed: 0,
             fragments: 0,
             partial: None,
-            text: Validator::new(),
-            broken: None,
             message: None,
             control: None,
         }
     }
 
-    /// The opening handshake was in this dialect.
-    pub(crate) const fn speak(&mut self, dialect: Dialect) {
-        self.dialect = dialect;
-    }
-
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
     pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
         Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
+    }
+
+    /// The opening handshake has settled the dialect.
+    pub(crate) const fn opened(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// How many bytes of the frame in progress are still to come; 0 between frames.
@@ -134,7 +148,7 @@ impl Inbound {
     /// Takes the assembly that the rest of the data frame in progress may be received into
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
     pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
-        let partial = self.partial.filter(|partial| !partial.header.opcode.is_control())?;
+        let partial = self.partial.filter(|partial| !partial.opcode.is_control())?;
         Some((self.message.take()?, partial.remaining))
     }
 
@@ -142,47 +156,38 @@ impl Inbound {
     /// [`Inbound::receive`] of an empty slice to get the message if it is whole now.
     pub(crate) fn return_direct(&mut self, mut assembly: Box<Assembly>, n: usize) {
         assembly.advance(n);
-        if let Some(mut partial) = self.partial {
-            partial.remaining = partial.remaining.saturating_sub(n as u64);
-            if let Err(error) = self.take_part(&mut partial, assembly.tail(n)) {
-                self.broken = Some(error);
-            }
-            self.partial = Some(partial);
-        }
         self.message = Some(assembly);
+        if let Some(partial) = &mut self.partial {
+            partial.remaining = partial.remaining.saturating_sub(n as u64);
+            partial.fresh += n;
+        }
     }
 
-    /// Unmasks the next part of a data frame, and judges it as text while more is to come: what is
-    /// whole is judged as a whole.
-    #[inline]
-    fn take_part(&mut self, partial: &mut Partial, part: &mut [u8]) -> Result<(), ProtocolError> {
-        if let Some(mask) = partial.header.mask {
-            mask.apply(part);
-            partial.header.mask = Some(mask.after(part.len()));
+    /// Gives back the memory of what will not be read to its end.
+    #[cold]
+    fn abandon(&mut self, out: &mut impl Output) {
+        self.partial = None;
+        self.open = None;
+        for assembly in [self.message.take(), self.control.take()].into_iter().flatten() {
+            out.recycle(assembly);
         }
-        let whole = partial.remaining == 0 && partial.header.last;
-        if self.dialect == Dialect::Rfc6455 && !whole && !partial.header.opcode.is_control() {
-            let opcode = self.open.unwrap_or(partial.header.opcode);
-            if opcode == Opcode::Text {
-                self.text.feed(part).map_err(|_| ProtocolError::InvalidUtf8)?;
-            }
-        }
-        Ok(())
     }
 
-    /// Judges a frame by what came before it (FR-11) and by the limits (CONF-03), before any of
-    /// its payload is kept.
+    /// Judges a frame by the peer's role, by what came before it (FR-11) and by the limits
+    /// (CONF-03), before any of its payload is kept.
     #[inline]
     fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
-        if self.dialect == Dialect::Rfc6455 {
-            match (self.role, header.mask) {
-                (Role::Server, None) => return Err(ProtocolError::UnmaskedFrame),
-                (Role::Client, Some(_)) => return Err(ProtocolError::MaskedFrame),
-                _ => {}
-            }
-            if header.compressed {
-                return Err(ProtocolError::ReservedBit);
-            }
+        let peer_masks = Rules::of(self.dialect).masks(self.role.peer());
+        if header.mask.is_some() != peer_masks {
+            return Err(if peer_masks {
+                ProtocolError::UnmaskedFrame
+            } else {
+                ProtocolError::MaskedFrame
+            });
+        }
+        // No extension that would give RSV1 a meaning is negotiated (RFC 6455 §5.2).
+        if header.compressed {
+            return Err(ProtocolError::ReservedBit);
         }
         if header.opcode.is_control() {
             return if header.payload_len > limits.max_control_bytes.min(limits.max_frame_bytes) {
@@ -205,11 +210,7 @@ impl Inbound {
         if header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
             return Err(ProtocolError::MessageTooLarge);
         }
-        if self.open.is_none() {
-            self.fragments = 0;
-            self.text = Validator::new();
-        }
-        self.fragments = self.fragments.saturating_add(1);
+        self.fragments = if self.open.is_none() { 1 } else { self.fragments.saturating_add(1) };
         if self.fragments > limits.max_fragments {
             return Err(ProtocolError::TooManyFragments);
         }
@@ -256,6 +257,7 @@ impl<'a> Events<'a> {
         }
         if !outbound.state().can_receive() {
             self.input = &mut [];
+            self.inbound.abandon(out);
             return None;
         }
         if self.input.is_empty() && self.inbound.partial.is_none() {
@@ -266,7 +268,7 @@ impl<'a> Events<'a> {
                 Ok(Some(found)) => break found,
                 Ok(None) if self.input.is_empty() => return None,
                 Ok(None) => {}
-                Err(error) => return Some(self.failed(error, outbound, out)),
+                Err(error) => return Some(failed(error, outbound, out)),
             }
         };
         let text = TextPolicy { invalid: self.policy(), replaced: &mut self.replaced };
@@ -291,29 +293,15 @@ impl<'a> Events<'a> {
         self.input.len()
     }
 
-    /// A client of draft-02 reads bad text as U+FFFD, whatever the limits say (UTF8-01); RFC 6455
-    /// lets nobody do so (§8.1).
+    /// A client of draft-02 reads bad text as U+FFFD, whatever the limits say (UTF8-01).
     const fn policy(&self) -> InvalidUtf8 {
-        match (self.inbound.dialect, self.inbound.role) {
-            (Dialect::Rfc6455, _) => InvalidUtf8::Close,
-            (_, Role::Client) => InvalidUtf8::Replace,
-            (_, Role::Server) => self.limits.invalid_utf8,
+        if Rules::of(self.inbound.dialect).strict_text {
+            return InvalidUtf8::Close;
         }
-    }
-
-    #[cold]
-    fn failed<'e>(
-        &mut self,
-        error: ProtocolError,
-        outbound: &mut Outbound,
-        out: &mut impl Output,
-    ) -> Event<'e> {
-        self.input = &mut [];
-        self.inbound.partial = None;
-        self.inbound.message = None;
-        self.inbound.control = None;
-        outbound.failed(error, out);
-        Event::Failed(error)
+        match self.inbound.role {
+            Role::Client => InvalidUtf8::Replace,
+            Role::Server => self.limits.invalid_utf8,
+        }
     }
 
     /// Reads one header or one part of a payload.
@@ -331,7 +319,13 @@ impl<'a> Events<'a> {
         if !(whole && alone) {
             self.consumed += taken;
             self.input = rest;
-            self.inbound.partial = Some(Partial { header, remaining: header.payload_len });
+            self.inbound.partial = Some(Partial {
+                remaining: header.payload_len,
+                opcode: header.opcode,
+                last: header.last,
+                mask: header.mask,
+                fresh: 0,
+            });
             return self.continue_frame(out);
         }
         #[expect(clippy::cast_possible_truncation, reason = "compared with the input's length")]
@@ -382,14 +376,12 @@ impl<'a> Events<'a> {
         Ok(None)
     }
 
-    /// Moves what has arrived of the frame in progress into its assembly.
+    /// Moves what has arrived of the frame in progress into its assembly; unmasks it there, and
+    /// judges text that cannot become valid any more.
     fn continue_frame(
         &mut self,
         out: &mut impl Output,
     ) -> Result<Option<Found<'a>>, ProtocolError> {
-        if let Some(error) = self.inbound.broken.take() {
-            return Err(error);
-        }
         let Some(mut partial) = self.inbound.partial.take() else { return Ok(None) };
         let input = std::mem::take(&mut self.input);
         let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
@@ -397,28 +389,42 @@ impl<'a> Events<'a> {
         self.consumed += n;
         self.input = rest;
         partial.remaining -= n as u64;
-        self.inbound.take_part(&mut partial, part)?;
-        let control = partial.header.opcode.is_control();
+        let control = partial.opcode.is_control();
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
         let assembly = place.get_or_insert_with(|| out.take_assembly());
         // Only the last frame says where the message ends; before it, growth must stay geometric,
         // or a message of many small fragments is moved once per fragment.
-        let expected = partial.header.last.then_some(partial.remaining);
+        let expected = partial.last.then_some(partial.remaining);
         assembly.append(part, expected);
+        let fresh = std::mem::take(&mut partial.fresh) + n;
+        if let Some(mask) = &mut partial.mask {
+            mask.apply(assembly.last_mut(fresh));
+            *mask = mask.after(fresh);
+        }
+        let whole = partial.remaining == 0 && partial.last;
+        // What completes the message is judged with the whole of it.
+        if !whole
+            && !control
+            && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text
+            && Rules::of(self.inbound.dialect).strict_text
+            && !assembly.continues_text(fresh)
+        {
+            return Err(ProtocolError::InvalidUtf8);
+        }
         if partial.remaining > 0 {
             self.inbound.partial = Some(partial);
             return Ok(None);
         }
         if control {
             self.lent = self.inbound.control.take();
-            return Ok(Some(Found::Assembled(partial.header.opcode)));
+            return Ok(Some(Found::Assembled(partial.opcode)));
         }
-        if !partial.header.last {
+        if !partial.last {
             return Ok(None);
         }
         self.lent = self.inbound.message.take();
-        let opcode = self.inbound.open.take().unwrap_or(partial.header.opcode);
+        let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
         Ok(Some(Found::Assembled(opcode)))
     }
 }
@@ -459,28 +465,39 @@ fn event<'e>(
                 place.origin = Origin::Replaced;
                 Event::Message(Message::Text(replaced.insert(text)), place)
             }
-            Err(_) => {
-                outbound.failed(ProtocolError::InvalidUtf8, out);
-                Event::Failed(ProtocolError::InvalidUtf8)
-            }
+            Err(_) => return Some(failed(ProtocolError::InvalidUtf8, outbound, out)),
         },
         Opcode::Ping => {
             outbound.pong(payload, out);
             Event::Ping(payload)
         }
         Opcode::Pong => Event::Pong(payload),
-        Opcode::Close => {
-            if outbound.dialect() == Dialect::Rfc6455
-                && let Err(error) = close::parse(payload)
-            {
-                outbound.failed(error, out);
-                return Some(Event::Failed(error));
-            }
-            outbound.step(Step::ReceivedClose);
-            outbound.answer_close(payload, out);
-            Event::Close(payload)
-        }
+        Opcode::Close => return Some(closed(payload, outbound, out)),
         // `admit` lets a continuation pass only inside an open message, whose opcode is given.
         Opcode::Continuation => return None,
     })
+}
+
+/// The peer's Close: judged by the dialect, and answered.
+#[cold]
+fn closed<'e>(payload: &'e [u8], outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
+    let said = if outbound.rules().close_codes {
+        close::parse(payload)
+    } else {
+        Ok((CloseCode::NO_STATUS, ""))
+    };
+    match said {
+        Ok((code, reason)) => {
+            outbound.step(Step::ReceivedClose);
+            outbound.answer_close(code, payload, out);
+            Event::Close(CloseFrame { code, reason, payload })
+        }
+        Err(error) => failed(error, outbound, out),
+    }
+}
+
+#[cold]
+fn failed<'e>(error: ProtocolError, outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
+    outbound.failed(error, out);
+    Event::Failed(error)
 }

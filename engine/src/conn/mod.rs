@@ -86,6 +86,7 @@ mod limits;
 mod masking;
 mod message;
 mod outbound;
+mod rules;
 mod state;
 
 pub use assembly::Assembly;
@@ -93,11 +94,11 @@ pub use connection::{
     Connection, ConnectionConfig, ConnectionEvent, Failure, Received, Sender, Upgrade,
 };
 pub(crate) use inbound::Origin;
-pub use inbound::{Event, Events, Inbound, Place};
+pub use inbound::{CloseFrame, Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};
 pub use masking::MaskingKeys;
 pub use message::Message;
-pub use outbound::{EncodedHeader, Outbound, Output};
+pub use outbound::{EncodedHeader, Gathered, Outbound, Output};
 pub use state::State;
 
 use crate::wire::Dialect;
@@ -112,9 +113,20 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// The other side.
+    #[inline(always)]
+    pub(crate) const fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// The two halves of a connection whose opening handshake is done elsewhere.
 #[must_use]
-pub(crate) const fn halves(dialect: Dialect, role: Role) -> (Inbound, Outbound) {
+pub(crate) fn halves(dialect: Dialect, role: Role) -> (Inbound, Outbound) {
     (Inbound::new(dialect, role), Outbound::new(dialect, role))
 }
 

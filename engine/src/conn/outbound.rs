@@ -2,6 +2,7 @@
 
 use super::assembly::Assembly;
 use super::masking::MaskingKeys;
+use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Role};
 use crate::wire::{
@@ -11,14 +12,13 @@ use crate::wire::{
 
 /// Where a connection writes.
 pub trait Output {
-    /// Takes a frame: its header and its payload, to be sent in this order, the payload masked with
-    /// `mask` if there is one.
+    /// Takes a frame: its header and its payload, to be sent in this order. The payload is masked
+    /// where it is copied to, if there is a mask: what is passed here belongs to somebody else.
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>);
 
-    /// A key for a client's next frame (RFC 6455 §5.3).
-    fn masking_key(&mut self) -> Mask {
-        MaskingKeys::default().draw()
-    }
+    /// A key that was never used and that nobody can predict, as from [`MaskingKeys`]; asked for each
+    /// frame of a client of RFC 6455 (§5.3).
+    fn masking_key(&mut self) -> Mask;
 
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -31,14 +31,39 @@ pub trait Output {
     }
 }
 
-impl Output for Vec<u8> {
+/// An output that gathers everything in memory.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The frames, one behind the other.
+    pub(crate) bytes: Vec<u8>,
+    keys: MaskingKeys,
+}
+
+impl Gathered {
+    /// What was written so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what was written; keys are not used again.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
+
+impl Output for Gathered {
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
-        self.extend_from_slice(header);
-        let start = self.len();
-        self.extend_from_slice(payload);
-        if let Some(mask) = mask {
-            mask.apply(self.get_mut(start..).unwrap_or_default());
+        self.bytes.extend_from_slice(header);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        if let (Some(mask), Some(copy)) = (mask, self.bytes.get_mut(start..)) {
+            mask.apply(copy);
         }
+    }
+
+    fn masking_key(&mut self) -> Mask {
+        self.keys.draw()
     }
 }
 
@@ -47,7 +72,6 @@ impl Output for Vec<u8> {
 pub struct EncodedHeader {
     bytes: [u8; HEADER_MAX],
     len: u8,
-    mask: Option<Mask>,
 }
 
 impl EncodedHeader {
@@ -58,24 +82,17 @@ impl EncodedHeader {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// The key that the payload is to be masked with.
-    #[inline]
-    #[must_use]
-    pub const fn mask(&self) -> Option<Mask> {
-        self.mask
-    }
-
-    /// Writes the header over the end of `head`, in front of a payload that lies behind it. Says
-    /// how many bytes it took; `None`, and nothing is written, where there is no room.
+    /// Writes a header without a masking key over the end of `head`, in front of a payload that
+    /// lies behind it. Says how many bytes it took; `None`, and nothing is written, where there is
+    /// no room.
     #[inline]
     pub(crate) fn write_before(&self, head: &mut [u8]) -> Option<usize> {
         // By its few lengths: a copy of unknown length would be a call.
         match self.len {
             2 => *head.last_chunk_mut::<2>()? = *self.bytes.first_chunk()?,
             4 => *head.last_chunk_mut::<4>()? = *self.bytes.first_chunk()?,
-            // With a key it would hold other lengths, and the payload would have to be masked.
-            _ if self.mask.is_some() => return None,
-            _ => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+            10 => *head.last_chunk_mut::<10>()? = *self.bytes.first_chunk()?,
+            _ => return None,
         }
         Some(usize::from(self.len))
     }
@@ -106,36 +123,42 @@ impl Outbound {
         self.role
     }
 
-    /// The dialect spoken.
+    /// The dialect spoken; not settled before the opening handshake has ended.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Whether what is sent has to be masked (RFC 6455 §5.1).
+    #[inline]
+    pub(crate) const fn rules(&self) -> &'static Rules {
+        Rules::of(self.dialect)
+    }
+
+    /// Whether every frame sent is masked with a key of its own.
     #[inline]
     #[must_use]
     pub const fn masks(&self) -> bool {
-        matches!((self.dialect, self.role), (Dialect::Rfc6455, Role::Client))
+        self.rules().masks(self.role)
     }
 
-    /// Encodes a header in this connection's dialect; `mask` is for those that mask.
+    /// Encodes a header in this connection's dialect.
     #[inline]
     #[must_use]
-    pub fn encode(&self, header: FrameHeader, mask: Option<Mask>) -> EncodedHeader {
+    pub fn encode(&self, header: FrameHeader) -> EncodedHeader {
         let mut bytes = [0; HEADER_MAX];
         let len = match self.dialect {
             Dialect::Hybi02 => hybi02::encode(header, &mut bytes),
-            Dialect::Rfc6455 => rfc6455::encode(header.masked(mask), &mut bytes),
+            Dialect::Rfc6455 => rfc6455::encode(header, &mut bytes),
         };
         #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_MAX")]
-        EncodedHeader { bytes, len: len as u8, mask }
+        EncodedHeader { bytes, len: len as u8 }
     }
 
+    /// Sends one frame, masked if this side masks.
     #[inline]
-    fn frame(&self, header: FrameHeader, payload: &[u8], out: &mut impl Output) {
-        let mask = if self.masks() { Some(out.masking_key()) } else { None };
-        out.frame(self.encode(header, mask).as_bytes(), payload, mask);
+    pub(crate) fn frame(&self, header: FrameHeader, payload: &[u8], out: &mut impl Output) {
+        let mask = self.masks().then(|| out.masking_key());
+        out.frame(self.encode(header.masked(mask)).as_bytes(), payload, mask);
     }
 
     /// Sends a message as one frame. Says `false`, and sends nothing, when the closing handshake
@@ -145,8 +168,7 @@ impl Outbound {
             return false;
         }
         let payload = message.payload();
-        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
-        self.frame(header, payload, out);
+        self.frame(FrameHeader::whole(message.opcode(), payload.len() as u64), payload, out);
         true
     }
 
@@ -166,8 +188,7 @@ impl Outbound {
         loop {
             let (part, tail) = rest.split_at(rest.len().min(fragment.get()));
             let last = tail.is_empty();
-            let header = FrameHeader::fragment(opcode, last, part.len() as u64);
-            self.frame(header, part, out);
+            self.frame(FrameHeader::fragment(opcode, last, part.len() as u64), part, out);
             if last {
                 return true;
             }
@@ -180,56 +201,52 @@ impl Outbound {
     /// sends nothing, where [`Outbound::message`] does, and where RFC 6455 allows no payload of this
     /// length (125 bytes, §5.5).
     pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
-        let fits = self.dialect == Dialect::Hybi02 || payload.len() <= 125;
-        fits && self.control(Opcode::Ping, payload, out)
+        self.control(Opcode::Ping, payload, out)
     }
 
     pub(super) fn pong(&self, payload: &[u8], out: &mut impl Output) {
         self.control(Opcode::Pong, payload, out);
     }
 
-    /// Starts the closing handshake; a second call does nothing (CTL-04, CTL-08). Draft-02 gives the
-    /// payload no meaning (CTL-09): it stays empty there. In RFC 6455 it says why (§7.1.2); what of
-    /// the reason is too long is cut.
+    /// Starts the closing handshake; a second call does nothing (CTL-04, CTL-08). Draft-02 has
+    /// neither codes nor reasons (CTL-09): there the Close is empty. For what becomes of a code or
+    /// reason that may not be sent see [`ClosePayload::new`].
     pub fn close(&mut self, code: CloseCode, reason: &str, out: &mut impl Output) {
-        match self.dialect {
-            Dialect::Hybi02 => self.close_frame(&[], out),
-            Dialect::Rfc6455 => self.close_frame(ClosePayload::new(code, reason).as_bytes(), out),
+        if self.rules().close_codes {
+            self.close_frame(ClosePayload::new(code, reason).as_bytes(), out);
+        } else {
+            self.close_frame(&[], out);
         }
     }
 
-    /// Answers the peer's Close: draft-02 sends its payload back (CTL-04, AMB-13), RFC 6455 its code
-    /// (§5.5.1).
-    pub(super) fn answer_close(&mut self, payload: &[u8], out: &mut impl Output) {
-        match self.dialect {
-            Dialect::Hybi02 => self.close_frame(payload, out),
-            Dialect::Rfc6455 => self.close_frame(payload.get(..2).unwrap_or_default(), out),
+    /// Answers the peer's Close: with its code, or, in draft-02, with its payload (AMB-13).
+    pub(super) fn answer_close(&mut self, code: CloseCode, payload: &[u8], out: &mut impl Output) {
+        if self.rules().close_codes {
+            self.close_frame(ClosePayload::new(code, "").as_bytes(), out);
+        } else {
+            self.close_frame(payload, out);
         }
     }
 
-    fn close_frame(&mut self, payload: &[u8], out: &mut impl Output) {
-        if matches!(self.state, State::Open | State::CloseReceived) {
-            let header = FrameHeader::whole(Opcode::Close, payload.len() as u64);
-            self.frame(header, payload, out);
-            self.step(Step::SentClose);
+    /// Tells the peer why the connection is about to fail, if the dialect has words for it and no
+    /// Close was sent. Says whether the peer knows.
+    pub(crate) fn tell(&mut self, code: CloseCode, reason: &str, out: &mut impl Output) -> bool {
+        if !self.rules().close_codes || !self.state.can_send() {
+            return false;
         }
+        self.close(code, reason, out);
+        true
     }
 
-    /// The peer broke a rule: RFC 6455 tells it which one (§7.1.7), unless we have sent a Close.
+    /// The peer broke a rule: it is told, if that can be done, and nothing more is sent or read.
     pub(super) fn failed(&mut self, error: ProtocolError, out: &mut impl Output) {
-        if self.dialect == Dialect::Rfc6455 && self.state == State::Open {
-            self.close(error.close_code(), error.sentence(), out);
-        }
+        self.tell(error.close_code(), error.sentence(), out);
         self.step(Step::Failed);
     }
 
-    /// The opening handshake was in this dialect.
-    pub(crate) const fn speak(&mut self, dialect: Dialect) {
+    /// The opening handshake has succeeded in this dialect: messages may flow.
+    pub(crate) fn opened(&mut self, dialect: Dialect) {
         self.dialect = dialect;
-    }
-
-    /// The opening handshake has succeeded: messages may flow.
-    pub(crate) fn opened(&mut self) {
         self.step(Step::Opened);
     }
 
@@ -242,12 +259,18 @@ impl Outbound {
         self.state = self.state.after(step);
     }
 
+    fn close_frame(&mut self, payload: &[u8], out: &mut impl Output) {
+        if matches!(self.state, State::Open | State::CloseReceived) {
+            self.frame(FrameHeader::whole(Opcode::Close, payload.len() as u64), payload, out);
+            self.step(Step::SentClose);
+        }
+    }
+
     fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
-        if !self.state.can_send() {
+        if !self.state.can_send() || payload.len() > self.rules().control_max {
             return false;
         }
-        let header = FrameHeader::whole(opcode, payload.len() as u64);
-        self.frame(header, payload, out);
+        self.frame(FrameHeader::whole(opcode, payload.len() as u64), payload, out);
         true
     }
 }

@@ -11,7 +11,7 @@ mod utf8;
 mod vectors;
 
 use super::{Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, halves};
-use crate::wire::{Dialect, Mask, ProtocolError};
+use crate::wire::{CloseCode, Dialect, Mask, ProtocolError};
 
 /// An event, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Seen {
             Event::Message(Message::Binary(bytes), _) => Self::Binary(bytes.to_vec()),
             Event::Ping(payload) => Self::Ping(payload.to_vec()),
             Event::Pong(payload) => Self::Pong(payload.to_vec()),
-            Event::Close(payload) => Self::Close(payload.to_vec()),
+            Event::Close(frame) => Self::Close(frame.payload.to_vec()),
             Event::Failed(error) => Self::Failed(*error),
         }
     }
@@ -41,13 +41,25 @@ impl Seen {
 #[derive(Debug, Default)]
 struct Wire {
     bytes: Vec<u8>,
+    /// Keys given out; each one is its number.
+    keys: u32,
     on_loan: usize,
     spare: Vec<Assembly>,
 }
 
 impl Output for Wire {
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
-        self.bytes.frame(header, payload, mask);
+        self.bytes.extend_from_slice(header);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        if let Some(mask) = mask {
+            mask.apply(&mut self.bytes[start..]);
+        }
+    }
+
+    fn masking_key(&mut self) -> Mask {
+        self.keys += 1;
+        Mask::new(key(self.keys))
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {
@@ -74,12 +86,12 @@ struct Side {
 
 impl Side {
     fn new(role: Role, limits: Limits) -> Self {
-        Self::speaking(Dialect::Hybi02, role, limits)
+        Self::of(Dialect::Hybi02, role, limits)
     }
 
-    fn speaking(dialect: Dialect, role: Role, limits: Limits) -> Self {
+    fn of(dialect: Dialect, role: Role, limits: Limits) -> Self {
         let (inbound, mut outbound) = halves(dialect, role);
-        outbound.opened();
+        outbound.opened(dialect);
         Self { inbound, outbound, limits, wire: Wire::default(), seen: Vec::new() }
     }
 
@@ -89,6 +101,16 @@ impl Side {
 
     fn client() -> Self {
         Self::new(Role::Client, Limits::default())
+    }
+
+    /// A fresh one of the same kind.
+    fn like(other: &Self) -> Self {
+        Self::of(other.outbound.dialect(), other.outbound.role(), other.limits)
+    }
+
+    /// Starts the closing handshake without a word.
+    fn close(&mut self) {
+        self.outbound.close(CloseCode::NO_STATUS, "", &mut self.wire);
     }
 
     /// Receives one read.
@@ -129,6 +151,11 @@ pub(in crate::conn) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     }
     bytes.extend_from_slice(payload);
     bytes
+}
+
+/// The n-th masking key of a test.
+fn key(n: u32) -> [u8; 4] {
+    n.wrapping_mul(0x9E37_79B9).to_be_bytes()
 }
 
 /// Bytes that differ from their neighbours, so that a shift shows.

@@ -9,8 +9,7 @@ use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
 use crate::handler::CloseReason;
-use crate::hub::to_rfc6455;
-use crate::wire::{CloseCode, Dialect};
+use crate::wire::{CloseCode, FrameHeader, Opcode};
 
 /// How long the kernel may take to let go of connections that were cut.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
@@ -30,12 +29,18 @@ impl<A: Application> Shard<A> {
 
     fn attend_to(&mut self, id: ConnectionId) {
         let failed = self.world.failed.take();
+        let said = std::mem::replace(&mut self.world.said, CloseCode::NO_STATUS);
         let Some(slot) = self.table.find(id) else { return };
         if let Some(error) = failed {
             self.world.protocol_errors.count(error.index());
-            // RFC 6455's peer is told why before TCP ends (§7.1.7).
-            let told = slot.side.outbound.dialect() == Dialect::Rfc6455;
-            let ending = if told { Ending::Fin } else { Ending::Now };
+            // Where the peer is told, TCP ends as after a closing handshake (RFC 6455 §7.1.7). Ours
+            // is shut down first: closing it with bytes unread would reset it, and take from the
+            // peer what it was told.
+            let ending = match (slot.side.outbound.rules().close_codes, slot.side.outbound.role()) {
+                (false, _) => Ending::Now,
+                (true, Role::Server) => Ending::Fin,
+                (true, Role::Client) => Ending::Await,
+            };
             return self.finish(id, CloseReason::Protocol(error), ending);
         }
         if slot.side.ended {
@@ -53,8 +58,7 @@ impl<A: Application> Shard<A> {
                     Role::Server => Ending::Last,
                     Role::Client => Ending::Await,
                 };
-                let code = slot.close_code;
-                self.finish(id, CloseReason::Clean(code), ending);
+                self.finish(id, CloseReason::Clean(said), ending);
             }
             State::Failed => self.finish(id, CloseReason::HungUp, Ending::Now),
             State::CloseSent if !slot.closing => {
@@ -107,44 +111,49 @@ impl<A: Application> Shard<A> {
     }
 
     /// Starts the closing handshake of a connection, or gives up its opening one.
-    pub(super) fn close_one(&mut self, id: ConnectionId, code: CloseCode, turn: &mut Turn) {
+    pub(super) fn close_one(
+        &mut self,
+        id: ConnectionId,
+        code: CloseCode,
+        reason: &str,
+        turn: &mut Turn,
+    ) {
         let Some(slot) = self.table.find(id) else { return };
         match slot.state() {
             State::Opening => self.finish(id, CloseReason::Ended, Ending::Now),
             State::Open => {
                 let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
-                slot.side.outbound.close(code, "", &mut out);
+                slot.side.outbound.close(code, reason, &mut out);
                 self.attend_to(id);
             }
             _ => {}
         }
     }
 
-    /// Queues a frame in draft-02's encoding for one connection, from a [`crate::Remote`].
-    pub(super) fn send_frame(
+    /// Queues a message for one connection, from a [`crate::Remote`].
+    pub(super) fn send_mail(
         &mut self,
         id: ConnectionId,
-        frame: bytes::Bytes,
-        payload: usize,
+        opcode: Opcode,
+        payload: bytes::Bytes,
         turn: &mut Turn,
     ) {
         let max = self.world.settings.max_outbound_bytes;
         let Some(slot) = self.table.find(id) else { return };
         let side = &mut slot.side;
-        if !side.outbound.state().can_send() || side.send.queued(turn) + frame.len() > max {
+        if !side.outbound.state().can_send() || side.send.queued(turn) + payload.len() > max {
             self.world.counters.sends_refused += 1;
             return;
         }
         self.world.counters.messages_out += 1;
-        self.world.counters.bytes_out += payload as u64;
-        let frame = match side.outbound.dialect() {
-            Dialect::Hybi02 => frame,
-            Dialect::Rfc6455 => to_rfc6455(&frame),
-        };
-        if side.send.is_blocked() {
-            side.send.push_shared(frame);
+        self.world.counters.bytes_out += payload.len() as u64;
+        let header = FrameHeader::whole(opcode, payload.len() as u64);
+        if side.send.is_blocked() && !side.outbound.masks() {
+            side.send.push(id, turn, side.outbound.encode(header).as_bytes());
+            side.send.push_shared(payload);
         } else {
-            side.send.push(id, turn, [&frame, &[]]);
+            let mut out = TurnOutput { id, send: &mut side.send, turn };
+            side.outbound.frame(header, &payload, &mut out);
         }
     }
 
@@ -158,8 +167,7 @@ impl<A: Application> Shard<A> {
             self.requested.push(Action::Shutdown(id));
             if slot.half_closed {
                 // The peer's end of TCP came before ours.
-                let code = slot.close_code;
-                self.finish(id, CloseReason::Clean(code), Ending::Now);
+                self.finish(id, CloseReason::Clean(CloseCode::NO_STATUS), Ending::Now);
                 return;
             }
         }
@@ -183,7 +191,7 @@ impl<A: Application> Shard<A> {
             self.requested.push(Action::StopAccepting);
             let ids: Vec<_> = self.table.ids().collect();
             for id in ids {
-                self.close_one(id, CloseCode::GOING_AWAY, turn);
+                self.close_one(id, CloseCode::GOING_AWAY, "", turn);
             }
         }
     }

@@ -40,7 +40,7 @@ use crate::conn::{Assembly, Event, Limits, Role, State};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
-use crate::wire::{Dialect, ProtocolError, close};
+use crate::wire::{CloseCode, Dialect, ProtocolError};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
 const SMALL_READ: usize = 2048;
@@ -62,6 +62,9 @@ pub(crate) struct World {
     pub(crate) attention: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
+    /// The code in the Close frame of the connection being read.
+    said: CloseCode,
+    opened: Tally<{ Dialect::ALL.len() }>,
     closed: Tally<{ CloseReason::NAMES.len() }>,
     protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     request_errors: Tally<{ crate::handshake::RequestError::ALL.len() }>,
@@ -126,6 +129,8 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 attention: Vec::new(),
                 failed: None,
+                said: CloseCode::NO_STATUS,
+                opened: Tally::default(),
                 closed: Tally::default(),
                 protocol_errors: Tally::default(),
                 request_errors: Tally::default(),
@@ -172,6 +177,7 @@ impl<A: Application> Shard<A> {
             topics: self.world.topics.len() as u64,
             counters: self.world.counters.clone(),
             ring: self.ring.clone(),
+            opened: self.world.opened,
             closed: self.world.closed,
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
@@ -216,12 +222,10 @@ impl<A: Application> Shard<A> {
                 }
                 Event::Ping(_) => self.world.counters.pings_in += 1,
                 Event::Failed(error) => self.world.failed = Some(error),
-                Event::Close(payload) => {
-                    if slot.side.outbound.dialect() == Dialect::Rfc6455
-                        && let Ok((code, reason)) = close::parse(payload)
-                    {
-                        slot.close_code = code;
-                        self.app.on_closing(data, code, reason);
+                Event::Close(frame) => {
+                    self.world.said = frame.code;
+                    if slot.side.outbound.rules().close_codes {
+                        self.app.on_closing(data, frame.code, frame.reason);
                     }
                 }
             }
@@ -312,7 +316,7 @@ impl<A: Application> Machine for Shard<A> {
             return;
         }
         let reason = match (slot.state(), error) {
-            (State::Closed, _) => CloseReason::Clean(slot.close_code),
+            (State::Closed, _) => CloseReason::Clean(self.world.said),
             (_, Some(error)) => CloseReason::Transport(error),
             (_, None) => CloseReason::HungUp,
         };
@@ -409,8 +413,8 @@ impl<A: Application> Shard<A> {
                         self.world.counters.publications_lost += messages;
                     }
                 }
-                Mail::Send { to, frame, payload } => self.send_frame(to, frame, payload, turn),
-                Mail::Close { to, code } => self.close_one(to, code, turn),
+                Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, payload, turn),
+                Mail::Close { to, code, reason } => self.close_one(to, code, &reason, turn),
                 Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
                 Mail::Snapshot { reply } => {
                     // Whoever asked may have gone.

@@ -12,6 +12,7 @@ use crate::handler::{CloseReason, Reject};
 use crate::handshake::{
     self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, Ticket, UpgradeResponse,
 };
+use crate::wire::Dialect;
 
 /// An opening handshake that needs a memory: every client's, and a server's when the head arrives
 /// in pieces.
@@ -59,7 +60,7 @@ impl<A: Application> Shard<A> {
         self.scratch.clear();
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
-        slot.side.send.push(id, turn, [&self.scratch, &[]]);
+        slot.side.send.push(id, turn, &self.scratch);
     }
 
     /// Reads during the opening handshake; bytes behind it are frames already (HS-C-50, AMB-10).
@@ -146,13 +147,12 @@ impl<A: Application> Shard<A> {
             let sentence = "The server's application gave an answer that cannot be sent.";
             return self.reject(id, Reject::new(500, sentence), turn);
         }
-        let taken = request.len();
+        let (taken, dialect) = (request.len(), request.dialect());
         if let Some(slot) = self.table.find(id) {
-            slot.side.send.push(id, turn, [&self.scratch, &[]]);
+            slot.side.send.push(id, turn, &self.scratch);
             slot.data = Some(accept.data);
-            slot.speak(request.dialect());
         }
-        self.open(id, None, turn);
+        self.open(id, dialect, None, turn);
         Opened::Done(taken)
     }
 
@@ -167,10 +167,7 @@ impl<A: Application> Shard<A> {
         match reader.read(&settings.head, received) {
             Ok(None) => Opened::NotYet,
             Ok(Some(response)) => {
-                if let Some(slot) = self.table.find(id) {
-                    slot.speak(reader.request().dialect());
-                }
-                self.open(id, Some(&response), turn);
+                self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
             }
             Err(error) => Opened::Refused(CloseReason::Response(error)),
@@ -178,10 +175,17 @@ impl<A: Application> Shard<A> {
     }
 
     /// The connection is established (HS-C-50, HS-S-34).
-    fn open(&mut self, id: ConnectionId, response: Option<&UpgradeResponse<'_>>, turn: &mut Turn) {
+    fn open(
+        &mut self,
+        id: ConnectionId,
+        dialect: Dialect,
+        response: Option<&UpgradeResponse<'_>>,
+        turn: &mut Turn,
+    ) {
         let Some(slot) = self.table.find(id) else { return };
-        slot.side.outbound.opened();
+        slot.opened(dialect);
         self.world.counters.opened += 1;
+        self.world.opened.count(dialect.index());
         // Its keep-alive may be due before its handshake would have been.
         self.schedule(id);
         let Some(slot) = self.table.find(id) else { return };
@@ -208,7 +212,7 @@ impl<A: Application> Shard<A> {
         self.scratch.clear();
         handshake::refuse(status, sentence, &mut self.scratch);
         if let Some(slot) = self.table.find(id) {
-            slot.side.send.push(id, turn, [&self.scratch, &[]]);
+            slot.side.send.push(id, turn, &self.scratch);
         }
     }
 }

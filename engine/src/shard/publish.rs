@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::slot::Ending;
+use super::send::TurnOutput;
+use super::slot::{Ending, Side};
 use super::table::ConnectionId;
-use super::topics::{Authored, Slice};
+use super::topics::{Batch, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
 use crate::handler::CloseReason;
 use crate::hub::Mail;
-use crate::wire::Dialect;
+use crate::wire::{self, Dialect};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
@@ -25,6 +26,20 @@ enum Delivered {
     TooSlow,
     /// The subscriber can be sent nothing any more.
     Closing,
+}
+
+/// A batch in this turn, for each dialect that a subscriber speaks.
+#[derive(Default)]
+struct Chunks([Option<(u32, Bytes)>; Dialect::ALL.len()]);
+
+impl Chunks {
+    #[inline]
+    fn of(&mut self, dialect: Dialect, batch: &mut Batch, turn: &mut Turn) -> &(u32, Bytes) {
+        self.0[dialect.index()].get_or_insert_with(|| {
+            let frames = batch.encoded(dialect).clone();
+            (turn.add_chunk(Chunk::Shared(frames.clone())), frames)
+        })
+    }
 }
 
 impl<A: Application> Shard<A> {
@@ -64,24 +79,17 @@ impl<A: Application> Shard<A> {
 
     fn serve(&mut self, slice: &mut Slice, turn: &mut Turn, slow: &mut Vec<ConnectionId>) {
         let batch = &mut slice.batch;
-        // The batch in each dialect's encoding, once somebody needs it.
-        let mut encoded: [Option<(u32, Bytes)>; Dialect::ALL.len()] = [None, None];
+        let mut chunks = Chunks::default();
         for place in slice.from..slice.to {
             let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
-            let Some(slot) = self.table.find(id) else { continue };
-            let dialect = slot.side.outbound.dialect();
-            let (chunk, frames) = encoded[dialect.index()].get_or_insert_with(|| {
-                let frames = batch.frames_in(dialect).clone();
-                (turn.add_chunk(Chunk::Shared(frames.clone())), frames)
-            });
             // One that published, too, gets everything but its own.
-            let own = batch.authored_by(id);
-            let messages = batch.messages - own.len() as u64;
+            let own = batch.authored_by(id).len() as u64;
+            let messages = batch.messages - own;
             if messages == 0 {
                 continue;
             }
             match (
-                self.deliver_batch(id, frames, own, *chunk, turn),
+                self.deliver_batch(id, batch, &mut chunks, turn),
                 self.world.settings.slow_consumer,
             ) {
                 (Delivered::Queued, _) => self.world.counters.deliveries += messages,
@@ -98,29 +106,37 @@ impl<A: Application> Shard<A> {
     fn deliver_batch(
         &mut self,
         id: ConnectionId,
-        frames: &Bytes,
-        own: &[Authored],
-        chunk: u32,
+        batch: &mut Batch,
+        chunks: &mut Chunks,
         turn: &mut Turn,
     ) -> Delivered {
         let Some(slot) = self.table.find(id) else { return Delivered::Closing };
         if !slot.state().can_send() {
             return Delivered::Closing;
         }
-        let send = &mut slot.side.send;
-        let bytes = frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
+        let Side { outbound, send, .. } = &mut slot.side;
+        let dialect = outbound.dialect();
+        let own = batch.authored_by(id);
+        let bytes =
+            batch.frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
         let queued = send.queued(turn);
         // Whoever has nothing waiting keeps up, however large the batch.
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
             return Delivered::TooSlow;
         }
+        let chunk = chunks.of(dialect, batch, turn);
         let mut from = 0;
-        let ends = own.iter().map(|part| (part.start, part.end));
-        for (end, next) in ends.chain([(frames.len(), 0)]) {
-            if end > from && send.is_blocked() {
-                send.push_shared(frames.slice(from..end));
+        let ends = batch.authored_by(id).iter().map(|part| (part.start, part.end));
+        for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
+            if end > from && outbound.masks() {
+                let mut out = TurnOutput { id, send, turn };
+                for (header, payload) in wire::frames(&batch.frames[from..end]) {
+                    outbound.frame(header, payload, &mut out);
+                }
+            } else if end > from && send.is_blocked() {
+                send.push_shared(chunk.1.slice(from..end));
             } else if end > from {
-                turn.push_chunk(id, send.ticket(), chunk, from, end - from);
+                turn.push_chunk(id, send.ticket(), chunk.0, from, end - from);
             }
             from = next;
         }

@@ -137,14 +137,13 @@ impl SendSide {
     }
 
     /// Queues bytes by copying them.
-    #[inline]
-    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, parts: [&[u8]; 2]) {
-        self.push_masked(id, turn, parts, None);
+    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, bytes: &[u8]) {
+        self.push_frame(id, turn, [bytes, &[]], None);
     }
 
-    /// Queues a frame by copying it; its payload, the second part, is masked in the copy.
+    /// Queues a header and its payload by copying them; the copy of the payload is masked.
     #[inline]
-    pub(crate) fn push_masked(
+    pub(crate) fn push_frame(
         &mut self,
         id: ConnectionId,
         turn: &mut Turn,
@@ -182,8 +181,8 @@ impl SendSide {
             backlog.tail.extend_from_slice(part);
         }
         if let Some(mask) = mask {
-            let start = backlog.tail.len() - parts[1].len();
-            mask.apply(&mut backlog.tail[start..]);
+            let payload = backlog.tail.len() - parts[1].len();
+            mask.apply(&mut backlog.tail[payload..]);
         }
     }
 
@@ -230,7 +229,7 @@ pub(crate) struct TurnOutput<'a> {
 impl Output for TurnOutput<'_> {
     #[inline]
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
-        self.send.push_masked(self.id, self.turn, [header, payload], mask);
+        self.send.push_frame(self.id, self.turn, [header, payload], mask);
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Outbound, Role, State};
-use crate::wire::{CloseCode, Dialect};
+use crate::wire::{Dialect, FIRST};
 
 /// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +61,12 @@ pub(crate) struct Slot<D> {
     large: u8,
     /// Whether messages were larger than a large buffer lately.
     direct: bool,
-    /// Why the peer closes.
-    pub(crate) close_code: CloseCode,
 }
 
 impl<D> Slot<D> {
     pub(crate) fn new(role: Role, now: Tick) -> Self {
-        let (inbound, outbound) = conn::halves(Dialect::Hybi02, role);
+        // Until the opening handshake settles the dialect.
+        let (inbound, outbound) = conn::halves(FIRST, role);
         Self {
             inbound,
             side: Side {
@@ -87,14 +86,13 @@ impl<D> Slot<D> {
             closing: false,
             large: 0,
             direct: false,
-            close_code: CloseCode::NO_STATUS,
         }
     }
 
-    /// The opening handshake was in this dialect.
-    pub(crate) const fn speak(&mut self, dialect: Dialect) {
-        self.inbound.speak(dialect);
-        self.side.outbound.speak(dialect);
+    /// The opening handshake has succeeded.
+    pub(super) fn opened(&mut self, dialect: Dialect) {
+        self.inbound.opened(dialect);
+        self.side.outbound.opened(dialect);
     }
 
     pub(crate) const fn state(&self) -> State {
@@ -151,4 +149,4 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 176);
+const _: () = assert!(size_of::<Slot<()>>() <= 160);

@@ -65,7 +65,7 @@ impl<D> WebSocket<'_, D> {
         self.id
     }
 
-    /// The dialect that the connection speaks.
+    /// The dialect that the peer speaks.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.side.outbound.dialect()
@@ -100,14 +100,18 @@ impl<D> WebSocket<'_, D> {
         {
             return self.refuse();
         }
-        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
-        let mask = self.side.outbound.masks().then(|| self.turn.masking_key());
-        let header = self.side.outbound.encode(header, mask);
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload.len() as u64;
+        let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
+        if self.side.outbound.masks() {
+            // The key is another than the one it came with, so it is masked in a copy.
+            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            self.side.outbound.frame(header, payload, &mut out);
+            return Ok(());
+        }
+        let header = self.side.outbound.encode(header);
         if !self.send_in_place(&header, payload) {
-            let parts = [header.as_bytes(), payload];
-            self.side.send.push_masked(self.id, self.turn, parts, mask);
+            self.side.send.push_frame(self.id, self.turn, [header.as_bytes(), payload], None);
         }
         Ok(())
     }
@@ -144,14 +148,14 @@ impl<D> WebSocket<'_, D> {
     }
 
     /// Starts the closing handshake: no message can be sent afterwards, messages may still arrive
-    /// until the peer has answered. RFC 6455's peer is told 1000, normal closure; draft-02 has no
-    /// close codes (CTL-09).
+    /// until the peer has answered. Says [`CloseCode::NORMAL`]; draft-02 has no codes (CTL-09).
     pub fn close(&mut self) {
         self.close_with(CloseCode::NORMAL, "");
     }
 
-    /// The same with a code and a reason, which draft-02's peers are not told. A reason over 123
-    /// bytes is cut; with a code that may not be sent the Close frame is empty (RFC 6455 §7.4).
+    /// The same with another code, and a reason for whoever looks for the fault: at most 123 bytes,
+    /// longer ones are cut. A code that may not be sent (RFC 6455 §7.4) is left out, and the reason
+    /// with it; in draft-02 both always are.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
         let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
         self.side.outbound.close(code, reason, &mut out);
@@ -195,8 +199,8 @@ impl<D> WebSocket<'_, D> {
         self.world.topics.subscribers(topic)
     }
 
-    /// Delivers a message to every other subscriber of the topic, on all shards. It is encoded
-    /// once, and leaves after the callback.
+    /// Delivers a message to every other subscriber of the topic, on all shards and whatever its
+    /// dialect. It is encoded once, and leaves after the callback.
     ///
     /// # Errors
     ///
@@ -208,7 +212,7 @@ impl<D> WebSocket<'_, D> {
     ) -> Result<(), Full> {
         let message = message.into();
         let payload = message.payload();
-        let (header, len) = hub::header(message);
+        let (header, len) = hub::header(&message);
         let queued = self.world.topics.publish(topic, Some(self.id), &header[..len], payload);
         if !queued {
             self.world.counters.publications_refused += 1;

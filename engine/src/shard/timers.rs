@@ -10,6 +10,7 @@ use super::{Application, Shard, TurnOutput};
 use crate::config::Config;
 use crate::conn::State;
 use crate::handler::CloseReason;
+use crate::wire::CloseCode;
 
 /// What is due next on a connection.
 enum Due {
@@ -82,7 +83,12 @@ impl<A: Application> Shard<A> {
         }
         match what {
             Due::TimedOut => self.finish(id, CloseReason::TimedOut, Ending::Now),
-            Due::Idle => self.finish(id, CloseReason::Idle, Ending::Now),
+            Due::Idle => {
+                // It may live and only have been silent.
+                let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+                slot.side.outbound.tell(CloseCode::GOING_AWAY, "silent for too long", &mut out);
+                self.finish(id, CloseReason::Idle, Ending::Now);
+            }
             Due::Ping => {
                 slot.since = tick;
                 self.world.counters.pings_out += 1;

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::table::ConnectionId;
-use crate::hub;
-use crate::wire::Dialect;
+use crate::wire::{self, Dialect};
 
 /// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
 /// as long as it has subscribers or the application holds it open.
@@ -33,22 +32,26 @@ pub(crate) struct Authored {
 /// Publications that leave together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// In draft-02's encoding.
+    /// As they were published: in the dialect that is encoded first.
     pub(crate) frames: Bytes,
-    /// The same in RFC 6455's, once a subscriber needs it; every frame is as long.
-    rfc6455: Option<Bytes>,
+    /// The same for subscribers of other dialects, once there was one.
+    translated: [Option<Bytes>; Dialect::ALL.len()],
     pub(crate) messages: u64,
     /// By author, and in order for each.
     authored: Vec<Authored>,
 }
 
 impl Batch {
-    /// The frames as subscribers of this dialect take them, encoded once.
-    pub(crate) fn frames_in(&mut self, dialect: Dialect) -> &Bytes {
-        match dialect {
-            Dialect::Hybi02 => &self.frames,
-            Dialect::Rfc6455 => self.rfc6455.get_or_insert_with(|| hub::to_rfc6455(&self.frames)),
+    /// The batch as a server of this dialect sends it. The frames lie at the same places in all.
+    pub(crate) fn encoded(&mut self, dialect: Dialect) -> &Bytes {
+        if dialect == wire::FIRST {
+            return &self.frames;
         }
+        self.translated[dialect.index()].get_or_insert_with(|| {
+            let mut frames = self.frames.to_vec();
+            wire::translate(&mut frames, dialect);
+            frames.into()
+        })
     }
 
     /// The parts that `id` published, in order.
@@ -241,7 +244,7 @@ impl Topics {
         self.live(topic).map_or(0, |state| state.subscribers.len())
     }
 
-    /// Queues a frame, in draft-02's encoding, for every subscriber but its author. `false` when the topic is gone or too
+    /// Queues a frame for every subscriber but its author. `false` when the topic is gone or too
     /// much waits.
     pub(crate) fn publish(
         &mut self,
@@ -330,7 +333,7 @@ impl Topics {
                 .sort_unstable_by_key(|part| (part.by.slot(), part.by.generation(), part.start));
             state.under_way = Some(Batch {
                 frames: Bytes::from(std::mem::take(&mut state.pending)),
-                rfc6455: None,
+                translated: Default::default(),
                 messages: std::mem::take(&mut state.pending_messages),
                 authored,
             });

@@ -123,7 +123,7 @@ pub struct Turn {
     #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
-    /// What clients mask with.
+    /// For what clients send.
     keys: MaskingKeys,
 }
 
@@ -190,14 +190,14 @@ impl Turn {
         self.push(id, ticket, Source::Lent(loan), start, len);
     }
 
-    /// A key for a client's next frame.
+    /// A masking key for a client's frame.
     #[inline]
     pub(crate) fn masking_key(&mut self) -> Mask {
         self.keys.draw()
     }
 
-    /// Queues bytes by copying them into the arena, or into a chunk when they are many; the second
-    /// part is masked there.
+    /// Queues bytes by copying them into the arena, or into a chunk when they are many; the copy
+    /// of the second part is masked.
     #[inline]
     pub(crate) fn push_copy(
         &mut self,
@@ -212,8 +212,7 @@ impl Turn {
             if let Some(mask) = mask {
                 mask.apply(&mut whole[parts[0].len()..]);
             }
-            let whole = Bytes::from(whole);
-            let chunk = self.add_chunk(Chunk::Shared(whole));
+            let chunk = self.add_chunk(Chunk::Shared(Bytes::from(whole)));
             return self.push(id, ticket, Source::Chunk(chunk), 0, len);
         }
         if self.blocks.is_empty() || self.used + len > BLOCK {

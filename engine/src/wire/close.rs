@@ -97,20 +97,23 @@ pub fn parse(payload: &[u8]) -> Result<(CloseCode, &str), ProtocolError> {
     Ok((code, reason))
 }
 
-/// The payload of a Close frame, on its way out.
-#[derive(Debug, Clone, Copy)]
+/// The payload of a Close frame, kept: what is on its way out, or what the peer has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosePayload {
     bytes: [u8; 2 + REASON_MAX],
     len: u8,
 }
 
 impl ClosePayload {
+    /// No code and no reason; all that draft-02 can say.
+    pub const EMPTY: Self = Self { bytes: [0; 2 + REASON_MAX], len: 0 };
+
     /// The payload for this code and reason. A reason over [`REASON_MAX`] bytes is cut in front
     /// of the character that does not fit. A code that may not be sent gives the empty payload,
     /// which is what [`CloseCode::NO_STATUS`] stands for.
     #[must_use]
     pub fn new(code: CloseCode, reason: &str) -> Self {
-        let mut payload = Self { bytes: [0; 2 + REASON_MAX], len: 0 };
+        let mut payload = Self::EMPTY;
         if !code.is_sendable() {
             return payload;
         }
@@ -125,6 +128,18 @@ impl ClosePayload {
             payload.len = 2 + reason.len() as u8;
         }
         payload
+    }
+
+    /// The code; [`CloseCode::NO_STATUS`] if there is none.
+    #[must_use]
+    pub fn code(&self) -> CloseCode {
+        parse(self.as_bytes()).map_or(CloseCode::NO_STATUS, |(code, _)| code)
+    }
+
+    /// The reason; often empty.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        parse(self.as_bytes()).map_or("", |(_, reason)| reason)
     }
 
     /// The bytes as they go into the frame.

@@ -15,6 +15,7 @@ mod opcode;
 pub mod rfc6455;
 #[cfg(test)]
 mod tests;
+mod translate;
 pub mod utf8;
 
 pub use close::{CloseCode, ClosePayload};
@@ -22,6 +23,7 @@ pub use error::ProtocolError;
 pub use frame::{FrameHeader, HEADER_MAX};
 pub use mask::Mask;
 pub use opcode::Opcode;
+pub(crate) use translate::{FIRST, frames, translate};
 
 /// One version of the protocol on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

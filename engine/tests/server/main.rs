@@ -16,6 +16,8 @@ mod echo;
 mod endings;
 #[cfg(feature = "cli")]
 mod process;
+mod rfc6455;
+mod rfc6455_clients;
 mod support;
 
 /// The driver that the servers of these tests run on; `server_epoll` runs the same tests on epoll.

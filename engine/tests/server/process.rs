@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::rfc6455;
 use crate::support::{CLOSE, Client, PATIENCE, TEXT, frame, request, wait_until};
 
 const ENGINE: &str = env!("CARGO_BIN_EXE_engine");
@@ -302,6 +303,24 @@ fn hosts_origins_and_subprotocols_are_checked_where_that_was_asked_for() {
         client.finish_opening();
         client.expect_alive();
     }
+}
+
+#[test]
+fn both_dialects_are_spoken_unless_one_is_chosen() {
+    let mut engine = Program::start("echo --shards 1");
+    Client::connect(engine.address, "/").expect_alive();
+    rfc6455::expect_echo(engine.address);
+    engine.logged("dialects=hybi-02,rfc6455");
+    let mut engine = Program::start("echo --shards 1 --dialect rfc6455");
+    rfc6455::expect_echo(engine.address);
+    engine.logged("dialects=rfc6455 ");
+    let mut client = Client::raw(engine.address);
+    client.send(&request("/"));
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    let mut engine = Program::start("echo --shards 1 --dialect hybi-02");
+    Client::connect(engine.address, "/").expect_alive();
+    engine.logged("dialects=hybi-02 ");
 }
 
 #[test]

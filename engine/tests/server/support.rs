@@ -88,7 +88,11 @@ pub(crate) struct Client {
 impl Client {
     /// A TCP connection and nothing more.
     pub(crate) fn raw(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::of(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// The same of a stream that is there, from either side.
+    pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
@@ -153,6 +157,11 @@ impl Client {
         let bytes = self.received[self.at..self.at + n].to_vec();
         self.at += n;
         Some(bytes)
+    }
+
+    /// Whether anything comes before the stream's read timeout.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.at < self.received.len() || self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
     }
 
     /// The next frame, or `None` at the end of the stream.

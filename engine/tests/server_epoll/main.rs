@@ -20,6 +20,10 @@ mod chat_example;
 mod echo;
 #[path = "../server/endings.rs"]
 mod endings;
+#[path = "../server/rfc6455.rs"]
+mod rfc6455;
+#[path = "../server/rfc6455_clients.rs"]
+mod rfc6455_clients;
 #[path = "../server/support.rs"]
 mod support;
 

@@ -85,7 +85,8 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let mut stdout = io::stdout();
     // Whoever started us may not care to read it.
     drop(writeln!(stdout, "listening on {}", server.address()).and_then(|()| stdout.flush()));
-    let Settings { mode, config, .. } = settings;
+    let Settings { mode, dialects, config, .. } = settings;
+    let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let limits = &config.limits;
     let direct = config.ring.direct_descriptors && server.driver().driver == Driver::Uring;
@@ -93,9 +94,10 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
         log::line(format_args!("driver took={} because={because:?}", server.driver().driver));
     }
     log::line(format_args!(
-        "start mode={mode} address={} shards={} cpus={} driver={} descriptors={} kernel={} \
+        "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} kernel={} \
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
+        dialects.join(","),
         server.address(),
         server.cpus().len(),
         Cpus(server.cpus()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringbolt::config::RingConfig;
 use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
+use ringbolt::wire::Dialect;
 use ringbolt::{Config, SlowConsumer};
 
 use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
@@ -16,6 +17,8 @@ use crate::units::Bytes;
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
+    /// Those that clients may choose from.
+    pub(crate) dialects: Vec<Dialect>,
     /// Where `--listen` leads; the first that can be bound is taken.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) place: Place,
@@ -78,7 +81,11 @@ impl Settings {
                 return contradiction(format!("{flag} 0 leaves no time at all"));
             }
         }
-        let policy = policy(args.policy)?;
+        let dialects = match &args.policy.dialect[..] {
+            [] => Dialect::ALL.to_vec(),
+            typed => typed.to_vec(),
+        };
+        let policy = policy(args.policy, &dialects)?;
         let config = Config::new().with(|config| {
             config.limits = limits;
             config.head = head;
@@ -98,7 +105,7 @@ impl Settings {
             config.driver = driver;
             config.ring = ring;
         });
-        Ok(Self { mode, addresses, place, config, drain: times.drain.0 })
+        Ok(Self { mode, dialects, addresses, place, config, drain: times.drain.0 })
     }
 }
 
@@ -195,19 +202,22 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
     Ok(ring)
 }
 
-fn policy(args: PolicyArgs) -> Result<ServerPolicy, Contradiction> {
+fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contradiction> {
     if args.require_subprotocol && args.subprotocol.is_empty() {
         return contradiction("--require-subprotocol without a --subprotocol refuses everybody");
     }
+    if !args.accept_draft.is_empty() && !dialects.contains(&Dialect::Hybi02) {
+        return contradiction(
+            "--accept-draft is for neighbours of hybi-02, which --dialect leaves out",
+        );
+    }
     let mut policy = ServerPolicy::new()
+        .dialects(dialects.iter().copied())
         .require_origin(args.require_origin)
         .require_subprotocol(args.require_subprotocol)
         .subprotocols(args.subprotocol)
         .accept_draft_1(args.accept_draft.contains(&Neighbour::Draft1))
         .accept_draft_3(args.accept_draft.contains(&Neighbour::Draft3));
-    if !args.dialect.is_empty() {
-        policy = policy.dialects(args.dialect);
-    }
     if !args.allow_host.is_empty() {
         policy = policy.hosts(args.allow_host);
     }
@@ -308,6 +318,7 @@ mod tests {
             ("--max-fragments 0", "--max-fragments"),
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
+            ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();

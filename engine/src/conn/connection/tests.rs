@@ -88,6 +88,7 @@ impl Side {
                     }
                     format!("message {text}")
                 }
+                ConnectionEvent::Close(frame) => format!("Close({:?})", frame.payload),
                 ConnectionEvent::Failed(failure) => format!("failed {failure:?}"),
                 other => format!("{other:?}"),
             });
@@ -450,7 +451,9 @@ fn output_goes_in_any_portions() {
         let n = server.connection.transmit().len().min(usize::from(i % 7) * 30);
         got.extend_from_slice(&server.connection.transmit()[..n]);
         server.connection.transmitted(n);
-        assert!(server.connection.core.out.len() <= 2 * server.connection.transmit().len() + 1);
+        assert!(
+            server.connection.core.out.bytes.len() <= 2 * server.connection.transmit().len() + 1
+        );
     }
     got.extend(server.take());
     assert!(got == expected);

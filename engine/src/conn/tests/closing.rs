@@ -3,9 +3,8 @@
 use std::num::NonZeroUsize;
 
 use super::{Seen, Side, frame, pattern, text};
-use crate::conn::{Message, Outbound, State, halves};
-use crate::wire::CloseCode;
-use crate::wire::Dialect;
+use crate::conn::{Gathered, Message, Outbound, State, halves};
+use crate::wire::{CloseCode, Dialect};
 
 #[test]
 fn the_peer_starts() {
@@ -24,7 +23,7 @@ fn the_peer_starts() {
 fn we_start() {
     // covers: CTL-04, CTL-05, CTL-06, CTL-09, CLOSE-07
     for mut side in sides() {
-        side.outbound.close(CloseCode::NORMAL, "", &mut side.wire);
+        side.close();
         assert_eq!(side.wire.bytes, b"\x01\x00");
         assert_eq!(side.outbound.state(), State::CloseSent);
         side.wire.bytes.clear();
@@ -45,8 +44,8 @@ fn we_start() {
 fn both_start_at_once() {
     // covers: CTL-04, CTL-08, CLOSE-07
     let [mut server, mut client] = sides();
-    server.outbound.close(CloseCode::NORMAL, "", &mut server.wire);
-    client.outbound.close(CloseCode::NORMAL, "", &mut client.wire);
+    server.close();
+    client.close();
     let (from_server, from_client) =
         (std::mem::take(&mut server.wire.bytes), std::mem::take(&mut client.wire.bytes));
     server.feed(&from_client);
@@ -71,7 +70,7 @@ fn a_close_between_fragments_ends_the_message() {
 fn closing_twice_sends_one_close() {
     // covers: CTL-04
     let mut side = Side::server();
-    side.outbound.close(CloseCode::NORMAL, "", &mut side.wire);
+    side.close();
     side.outbound.close(CloseCode::NORMAL, "again", &mut side.wire);
     assert_eq!(side.wire.bytes, b"\x01\x00");
     assert_eq!(side.outbound.state(), State::CloseSent);
@@ -82,17 +81,17 @@ fn nothing_is_sent_before_the_connection_is_open() {
     // covers: FR-18
     for role in [crate::conn::Role::Server, crate::conn::Role::Client] {
         let (mut inbound, mut outbound) = halves(Dialect::Hybi02, role);
-        let mut wire = Vec::new();
+        let mut wire = Gathered::default();
         assert!(!outbound.message("early".into(), &mut wire));
         assert!(!outbound.ping(b"early", &mut wire));
         outbound.close(CloseCode::NORMAL, "early", &mut wire);
-        assert_eq!((wire.as_slice(), outbound.state()), (b"".as_slice(), State::Opening));
-        outbound.opened();
+        assert_eq!((wire.as_bytes(), outbound.state()), (b"".as_slice(), State::Opening));
+        outbound.opened(Dialect::Hybi02);
         let limits = crate::conn::Limits::default();
         let mut input = frame(0x02, b"now");
         let mut events = inbound.receive(&limits, &mut input);
         assert!(events.next_event(&mut outbound, &mut wire).is_some());
-        assert_eq!(wire, b"\x03\x03now");
+        assert_eq!(wire.as_bytes(), b"\x03\x03now");
     }
 }
 
@@ -162,7 +161,7 @@ fn a_sender_may_cut_anywhere() {
     let size = NonZeroUsize::MIN;
     assert!(side.outbound.fragmented(Message::Binary(b""), size, &mut side.wire));
     assert_eq!(side.wire.bytes, b"\x05\x00");
-    side.outbound.close(CloseCode::NORMAL, "", &mut side.wire);
+    side.close();
     assert!(!side.outbound.fragmented(Message::Binary(b"x"), size, &mut side.wire));
 }
 

@@ -1,304 +1,229 @@
-//! The second dialect: what differs from draft-02 between frames, and the same however a stream is
-//! cut.
+//! RFC 6455 on one connection: masks, strict text, close codes, and the cuts of a stream.
 
-use proptest::prelude::*;
+mod closing;
+mod split;
+mod text;
 
-use super::{Seen, Side, pattern, text};
-use crate::conn::{Limits, Message, Output, Role, State};
-use crate::wire::{CloseCode, Dialect, Mask, ProtocolError};
+use super::{Seen, Side, Wire, frame, key, pattern};
+use crate::conn::{Event, Limits, Message, Role, State};
+use crate::wire::{ClosePayload, Dialect, ProtocolError};
 
-const FIN: u8 = 0x80;
-const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
-
-/// A frame in the shortest form, masked if there is a key; written apart from the code under test.
-fn frame(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
-    let mut bytes = super::frame(first, payload);
-    if let Some(key) = key {
-        bytes[1] |= 0x80;
-        let at = bytes.len() - payload.len();
-        for (i, byte) in bytes[at..].iter_mut().enumerate() {
-            *byte ^= key[i % 4];
-        }
-        bytes.splice(at..at, key);
-    }
-    bytes
-}
-
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    frame(first, payload, Some([0x37, 0xFA, 0x21, 0x3D]))
-}
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8A;
+/// Clears FIN.
+const MORE: u8 = 0x7F;
 
 fn side(role: Role) -> Side {
-    Side::speaking(Dialect::Rfc6455, role, Limits::default())
+    Side::of(Dialect::Rfc6455, role, Limits::default())
 }
 
-/// What a server sees of the bytes, fed in pieces of this size, and what it answers.
-fn serve(bytes: &[u8], piece: usize) -> Side {
-    let mut side = side(Role::Server);
-    for piece in bytes.chunks(piece) {
-        side.feed(piece);
-    }
-    side
-}
-
-fn close_payload(code: u16, reason: &str) -> Vec<u8> {
-    [&code.to_be_bytes(), reason.as_bytes()].concat()
-}
-
-#[test]
-fn a_conversation_is_the_same_in_any_pieces() {
-    let stream = [
-        masked(FIN | TEXT, "Grüße".as_bytes()),
-        masked(TEXT, "κόσ".as_bytes()),
-        masked(FIN | PING, b"still there?"),
-        masked(CONTINUATION, b""),
-        masked(FIN | CONTINUATION, "με".as_bytes()),
-        masked(FIN | PONG, b"unasked"),
-        masked(FIN | BINARY, &pattern(300)),
-        masked(FIN | BINARY, b""),
-        frame(FIN | BINARY, &pattern(70_000), Some([0; 4])),
-        masked(FIN | CLOSE, &close_payload(1000, "done")),
-        masked(FIN | TEXT, b"behind the end"),
-    ]
-    .concat();
-    let answers = [frame(FIN | PONG, b"still there?", None), frame(FIN | CLOSE, b"\x03\xE8", None)];
-    for piece in [1, 2, 3, 5, 7, 64, 1400, stream.len()] {
-        let side = serve(&stream, piece);
-        let expected = [
-            text("Grüße"),
-            Seen::Ping(b"still there?".to_vec()),
-            text("κόσμε"),
-            Seen::Pong(b"unasked".to_vec()),
-            Seen::Binary(pattern(300)),
-            Seen::Binary(Vec::new()),
-            Seen::Binary(pattern(70_000)),
-            Seen::Close(close_payload(1000, "done")),
-        ];
-        assert_eq!(side.seen, expected, "pieces of {piece}");
-        assert_eq!(side.wire.bytes, answers.concat(), "pieces of {piece}");
-        assert_eq!((side.outbound.state(), side.wire.on_loan), (State::Closed, 0));
+/// A frame as the peer of `role` sends it: masked with the n-th key if that is a client. Written
+/// apart from the code under test.
+fn peer(role: Role, n: u32, first: u8, payload: &[u8]) -> Vec<u8> {
+    match role {
+        Role::Client => frame(first, payload),
+        Role::Server => masked(key(n), first, payload),
     }
 }
 
-#[test]
-fn each_rule_fails_with_its_close_code() {
-    use ProtocolError as E;
-    let long = pattern(126);
-    let cases: [(Vec<u8>, E, u16); 16] = [
-        (frame(FIN | TEXT, b"x", None), E::UnmaskedFrame, 1002),
-        (masked(FIN | 0x40 | TEXT, b"x"), E::ReservedBit, 1002),
-        (masked(FIN | 0x20 | TEXT, b"x"), E::ReservedBit, 1002),
-        (masked(FIN | 0x40 | PING, b"x"), E::ReservedBit, 1002),
-        (masked(FIN | 0x3, b"x"), E::ReservedOpcode, 1002),
-        (masked(FIN | 0xB, b"x"), E::ReservedOpcode, 1002),
-        (masked(PING, b"x"), E::FragmentedControl, 1002),
-        (masked(FIN | PING, &long), E::ControlTooLarge, 1002),
-        (masked(FIN | CONTINUATION, b"x"), E::UnexpectedContinuation, 1002),
-        ([masked(TEXT, b"a"), masked(FIN | TEXT, b"b")].concat(), E::ExpectedContinuation, 1002),
-        (masked(FIN | TEXT, b"\xC3"), E::InvalidUtf8, 1007),
-        (masked(FIN | CLOSE, b"x"), E::ClosePayload, 1002),
-        (masked(FIN | CLOSE, &close_payload(1005, "")), E::CloseCode, 1002),
-        (masked(FIN | CLOSE, b"\x03\xE8\xFF"), E::InvalidUtf8, 1007),
-        (b"\x82\xFE\x00\x7D\0\0\0\0".to_vec(), E::LengthNotMinimal, 1002),
-        (b"\x82\xFF\0\0\0\0\0\x10\0\x01\0\0\0\0".to_vec(), E::MessageTooLarge, 1009),
-    ];
-    for (bytes, error, code) in cases {
-        let limits = Limits::default().with_max_frame_bytes(u64::MAX);
-        for piece in [1, bytes.len()] {
-            let mut side = Side::speaking(Dialect::Rfc6455, Role::Server, limits);
-            for piece in bytes.chunks(piece) {
-                side.feed(piece);
-            }
-            assert_eq!(side.seen, [Seen::Failed(error)], "{bytes:02X?}");
-            let told = close_payload(code, error.sentence());
-            assert_eq!(side.wire.bytes, frame(FIN | CLOSE, &told, None), "{error:?}");
-            assert_eq!(side.outbound.state(), State::Failed);
-        }
-    }
+/// A frame masked with `key`.
+fn masked(key: [u8; 4], first: u8, payload: &[u8]) -> Vec<u8> {
+    let bytes: Vec<u8> =
+        payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % key.len()]).collect();
+    let mut frame = frame(first, &bytes);
+    let header = frame.len() - bytes.len();
+    frame[1] |= 0x80;
+    frame.splice(header..header, key);
+    frame
 }
 
-#[test]
-fn text_fails_at_the_byte_that_cannot_be_right() {
-    // In one frame, in two, and received into the message's own memory: always before the end.
-    let bad = b"valid so far \xED\xA0\x80 and more".as_slice();
-    let certain = b"valid so far \xED\xA0".len();
-    let one = masked(FIN | TEXT, bad);
-    let header = one.len() - bad.len();
-    let mut side = side(Role::Server);
-    side.feed(&one[..header + certain - 1]);
-    assert_eq!(side.seen, []);
-    side.feed(&one[header + certain - 1..header + certain]);
-    assert_eq!(side.seen, [Seen::Failed(ProtocolError::InvalidUtf8)]);
-
-    let two = masked(TEXT, &bad[..certain]);
-    assert_eq!(serve(&two, two.len()).seen, [Seen::Failed(ProtocolError::InvalidUtf8)]);
-
-    let mut direct = self::side(Role::Server);
-    direct.feed(&one[..=header]);
-    let (mut memory, remaining) = direct.inbound.take_direct().unwrap();
-    let n = certain + 3;
-    memory.spare(remaining)[..n].copy_from_slice(&one[header + 1..][..n]);
-    direct.inbound.return_direct(memory, n);
-    direct.feed(&[]);
-    assert_eq!(direct.seen, [Seen::Failed(ProtocolError::InvalidUtf8)]);
+/// What `role` itself sends, its `n`-th frame.
+fn own(role: Role, n: u32, first: u8, payload: &[u8]) -> Vec<u8> {
+    peer(role.peer(), n, first, payload)
 }
 
-#[test]
-fn what_was_received_into_the_message_is_unmasked() {
-    let payload = pattern(10_000);
-    let bytes = masked(FIN | BINARY, &payload);
-    for first in [9, 10, 11, 12, 13, 4000] {
-        let mut side = side(Role::Server);
-        side.feed(&bytes[..first]);
-        let mut at = first;
-        while at < bytes.len() {
-            let (mut memory, remaining) = side.inbound.take_direct().unwrap();
-            let spare = memory.spare(remaining);
-            let n = spare.len().min(1777);
-            spare[..n].copy_from_slice(&bytes[at..at + n]);
-            side.inbound.return_direct(memory, n);
-            side.feed(&[]);
-            at += n;
-        }
-        assert_eq!(side.seen, [Seen::Binary(payload.clone())], "after {first} bytes");
-    }
-}
+const ROLES: [Role; 2] = [Role::Server, Role::Client];
 
 #[test]
-fn a_client_masks_and_refuses_what_is_masked() {
-    let mut client = side(Role::Client);
-    assert!(client.outbound.message(Message::Text("Hello"), &mut client.wire));
-    assert!(client.outbound.ping(b"?", &mut client.wire));
-    client.outbound.close(CloseCode::GOING_AWAY, "bye", &mut client.wire);
-    let sent = std::mem::take(&mut client.wire.bytes);
-    assert_ne!(&sent[6..11], b"Hello", "one key in four thousand millions would do that");
+fn the_examples_of_the_rfc() {
+    // RFC 6455 §5.7.
     let mut server = side(Role::Server);
-    server.feed(&sent);
-    let expected =
-        [text("Hello"), Seen::Ping(b"?".to_vec()), Seen::Close(close_payload(1001, "bye"))];
-    assert_eq!(server.seen, expected);
-    client.feed(&server.wire.bytes);
-    assert_eq!(client.seen, [Seen::Pong(b"?".to_vec()), Seen::Close(vec![0x03, 0xE9])]);
-    assert_eq!(client.outbound.state(), State::Closed);
-
+    server.feed(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+    server.feed(b"\x89\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+    assert_eq!(server.seen, [super::text("Hello"), Seen::Ping(b"Hello".to_vec())]);
+    assert_eq!(server.wire.bytes, b"\x8a\x05Hello");
     let mut client = side(Role::Client);
-    client.feed(&masked(FIN | TEXT, b"x"));
-    assert_eq!(client.seen, [Seen::Failed(ProtocolError::MaskedFrame)]);
+    client.feed(b"\x81\x05Hello\x01\x03Hel\x80\x02lo\x8a\x05Hello");
+    let pong = Seen::Pong(b"Hello".to_vec());
+    assert_eq!(client.seen, [super::text("Hello"), super::text("Hello"), pong]);
+}
+
+#[test]
+fn masks_are_taken_off_at_every_alignment() {
+    // RFC 6455 §5.3: whatever the place in memory, the length, and the cut.
+    for offset in 0..9 {
+        for len in [0, 1, 3, 4, 7, 8, 9, 31, 64, 125, 126, 255, 256, 300] {
+            let payload = pattern(len);
+            let wire = masked([0xA1, 0x02, 0xF3, 0x54], BINARY, &payload);
+            let mut input = [vec![0; offset], wire.clone()].concat();
+            let mut server = side(Role::Server);
+            let mut events = server.inbound.receive(&server.limits, &mut input[offset..]);
+            match events.next_event(&mut server.outbound, &mut server.wire) {
+                Some(Event::Message(Message::Binary(bytes), _)) => assert_eq!(bytes, payload),
+                other => panic!("{other:?}"),
+            }
+            let cut = (wire.len() - len + offset).min(wire.len());
+            let mut server = side(Role::Server);
+            server.feed(&wire[..cut]);
+            server.feed(&wire[cut..]);
+            assert_eq!(server.seen, [Seen::Binary(payload)], "{len} bytes cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn the_wrong_masking_ends_the_connection() {
+    // RFC 6455 §5.1.
+    for (role, error) in
+        [(Role::Server, ProtocolError::UnmaskedFrame), (Role::Client, ProtocolError::MaskedFrame)]
+    {
+        for first in [TEXT, BINARY, PING, PONG, CLOSE] {
+            let mut side = side(role);
+            side.feed(&own(role, 7, first, b""));
+            assert_eq!(side.seen, [Seen::Failed(error)], "{first:02X}");
+            assert_told(&side, 1002, error);
+        }
+    }
+}
+
+#[test]
+fn rsv1_has_no_meaning_without_an_extension() {
+    // RFC 6455 §5.2.
+    for role in ROLES {
+        for first in [TEXT, BINARY, PING, CLOSE, TEXT & MORE] {
+            let mut side = side(role);
+            side.feed(&peer(role, 1, first | 0x40, b""));
+            assert_eq!(side.seen, [Seen::Failed(ProtocolError::ReservedBit)]);
+            assert_told(&side, 1002, ProtocolError::ReservedBit);
+        }
+    }
+}
+
+#[test]
+fn clients_mask_every_frame_with_another_key() {
+    // RFC 6455 §5.3.
+    let mut client = side(Role::Client);
+    let size = std::num::NonZeroUsize::new(3).unwrap();
+    let Side { outbound, wire, .. } = &mut client;
+    assert!(outbound.message("Hello".into(), wire));
+    assert!(outbound.fragmented("Hello".into(), size, wire));
+    assert!(outbound.ping(b"?", wire));
+    assert!(outbound.message(pattern(70_000).as_slice().into(), wire));
+    client.feed(&peer(Role::Client, 0, PING, b"!"));
+    let expected = [
+        masked(key(1), TEXT, b"Hello"),
+        masked(key(2), TEXT & MORE, b"Hel"),
+        masked(key(3), 0x80, b"lo"),
+        masked(key(4), PING, b"?"),
+        masked(key(5), BINARY, &pattern(70_000)),
+        masked(key(6), PONG, b"!"),
+    ];
+    assert!(client.wire.bytes == expected.concat());
     let mut server = side(Role::Server);
     server.feed(&client.wire.bytes);
-    let told = close_payload(1002, ProtocolError::MaskedFrame.sentence());
-    assert_eq!(server.seen, [Seen::Close(told)]);
+    assert_eq!(server.seen.len(), 5);
 }
 
 #[test]
-fn after_our_close_a_broken_rule_is_not_told_and_pings_are_not_answered() {
+fn servers_mask_nothing() {
     let mut server = side(Role::Server);
-    server.outbound.close(CloseCode::NORMAL, "", &mut server.wire);
-    let sent = server.wire.bytes.clone();
-    server.feed(&masked(FIN | PING, b"?"));
-    server.feed(&masked(FIN | 0x3, b""));
-    assert_eq!(server.wire.bytes, sent);
-    assert_eq!(server.seen[1..], [Seen::Failed(ProtocolError::ReservedOpcode)]);
+    let Side { outbound, wire, .. } = &mut server;
+    assert!(outbound.message("Hello".into(), wire));
+    assert!(!outbound.ping(&[b'x'; 126], wire), "longer than a control frame may be");
+    assert!(outbound.ping(&[b'x'; 125], wire));
+    assert_eq!(wire.bytes, [frame(TEXT, b"Hello"), frame(PING, &[b'x'; 125])].concat());
+    assert_eq!(wire.keys, 0);
 }
 
 #[test]
-fn every_sentence_fits_a_close_frame() {
+fn limits_are_told_as_too_big() {
+    // RFC 6455 §7.4.1, §10.4: judged before anything is kept.
+    let limits = Limits::default().with_max_frame_bytes(1000).with_max_message_bytes(1500);
+    let limits = limits.with_max_fragments(3);
+    let rows: [(Vec<Vec<u8>>, ProtocolError); 3] = [
+        (vec![masked(key(1), BINARY, &[0; 1001])], ProtocolError::FrameTooLarge),
+        (
+            vec![masked(key(1), BINARY & MORE, &[0; 1000]), masked(key(2), 0x80, &[0; 501])],
+            ProtocolError::MessageTooLarge,
+        ),
+        (
+            vec![
+                masked(key(1), BINARY & MORE, b""),
+                masked(key(1), 0, b""),
+                masked(key(1), 0, b""),
+                masked(key(1), 0x80, b""),
+            ],
+            ProtocolError::TooManyFragments,
+        ),
+    ];
+    for (frames, error) in rows {
+        let mut server = Side::of(Dialect::Rfc6455, Role::Server, limits);
+        // The last frame's header alone is enough.
+        let (last, before) = frames.split_last().unwrap();
+        server.feed(&before.concat());
+        server.feed(&last[..last.len().min(8)]);
+        assert_eq!(server.seen, [Seen::Failed(error)]);
+        assert_told(&server, 1009, error);
+        assert_eq!(server.inbound.capacity(), 0, "nothing is kept");
+    }
+}
+
+#[test]
+fn nothing_is_held_after_the_end() {
+    for last in [peer(Role::Server, 3, CLOSE, b""), b"\xFF\xFF".to_vec()] {
+        let mut server = side(Role::Server);
+        server.feed(&masked(key(1), BINARY & MORE, &pattern(5000)));
+        server.feed(&masked(key(2), PING, b"abc")[..7]);
+        assert!(server.inbound.capacity() > 0 && server.wire.on_loan == 2);
+        server.feed(&masked(key(2), PING, b"abc")[7..]);
+        server.feed(&last);
+        assert!(server.outbound.state().is_over());
+        assert_eq!((server.inbound.capacity(), server.wire.on_loan), (0, 0));
+    }
+}
+
+#[test]
+fn every_rule_is_told_in_words_that_fit() {
+    // RFC 6455 §5.5.1.
     for error in ProtocolError::ALL {
-        assert!(error.sentence().len() <= crate::wire::close::REASON_MAX, "{error}");
+        let payload = ClosePayload::new(error.close_code(), error.sentence());
+        assert_eq!((payload.code(), payload.reason()), (error.close_code(), error.sentence()));
     }
 }
 
-fn any_frame() -> impl Strategy<Value = Vec<u8>> {
-    let first = prop_oneof![
-        8 => prop::sample::select(vec![0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A]),
-        1 => prop::sample::select(vec![0x88, 0xC1, 0x83]),
-    ];
-    let payload = prop_oneof![
-        4 => prop::collection::vec(any::<u8>().prop_map(|byte| byte & 0x7F), 0..400),
-        1 => "\\PC{0,60}".prop_map(String::into_bytes),
-        1 => prop::collection::vec(any::<u8>(), 0..10),
-    ];
-    (first, payload, any::<[u8; 4]>()).prop_map(|(first, mut payload, key)| {
-        if first & 0x08 != 0 {
-            payload.truncate(125);
-        }
-        frame(first, &payload, Some(key))
-    })
+/// The peer was told with this code, and nothing else left.
+#[track_caller]
+fn assert_told(side: &Side, code: u16, error: ProtocolError) {
+    let payload = [&code.to_be_bytes()[..], error.sentence().as_bytes()].concat();
+    assert_eq!(side.wire.bytes, own(side.outbound.role(), 1, CLOSE, &payload));
+    assert_eq!(side.outbound.state(), State::Failed);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Events and answers do not depend on the cuts, nor on which parts go into the message's own
-    /// memory.
-    #[test]
-    fn any_cuts_give_the_same(
-        frames in prop::collection::vec(any_frame(), 1..12),
-        reads in prop::collection::vec((1_usize..500, any::<bool>()), 1..6),
-    ) {
-        let stream = frames.concat();
-        let whole = serve(&stream, stream.len());
-        let mut cut = side(Role::Server);
-        let mut rest = &stream[..];
-        for (read, direct) in reads.iter().cycle() {
-            if rest.is_empty() { break }
-            let (part, tail) = rest.split_at(rest.len().min(*read));
-            let taken = if *direct { cut.inbound.take_direct() } else { None };
-            if let Some((mut memory, remaining)) = taken {
-                let spare = memory.spare(remaining);
-                let n = spare.len().min(part.len());
-                spare[..n].copy_from_slice(&part[..n]);
-                cut.inbound.return_direct(memory, n);
-                cut.feed(&[]);
-                rest = &rest[n..];
-            } else {
-                cut.feed(part);
-                rest = tail;
-            }
-        }
-        prop_assert_eq!(&cut.seen, &whole.seen);
-        prop_assert_eq!(&cut.wire.bytes, &whole.wire.bytes);
-        prop_assert_eq!(cut.outbound.state(), whole.outbound.state());
-    }
-
-    /// What one side sends is what the other sees, whatever the fragments.
-    #[test]
-    fn messages_arrive(
-        messages in prop::collection::vec((any::<bool>(), "\\PC{0,200}"), 1..8),
-        fragment in 1_usize..100,
-        from_client: bool,
-        piece in 1_usize..300,
-    ) {
-        let (from, to) =
-            if from_client { (Role::Client, Role::Server) } else { (Role::Server, Role::Client) };
-        let (mut sender, mut receiver) = (side(from), side(to));
-        let mut expected = Vec::new();
-        for (is_text, payload) in &messages {
-            let message = if *is_text {
-                expected.push(text(payload));
-                Message::Text(payload)
-            } else {
-                expected.push(Seen::Binary(payload.clone().into_bytes()));
-                Message::Binary(payload.as_bytes())
-            };
-            let fragment = std::num::NonZeroUsize::new(fragment).unwrap();
-            sender.outbound.fragmented(message, fragment, &mut sender.wire);
-        }
-        for piece in sender.wire.bytes.chunks(piece) {
-            receiver.feed(piece);
-        }
-        prop_assert_eq!(receiver.seen, expected);
-    }
-}
-
+/// What an output took, of the tests that look at it alone.
 #[test]
-fn a_mask_goes_onto_the_payload_alone() {
-    let mut out = b"before".to_vec();
-    out.frame(b"header", b"\0\0\0\0\0", Some(Mask::new(*b"keys")));
-    assert_eq!(out, b"beforeheaderkeysk");
+fn an_output_masks_a_copy() {
+    use crate::conn::{Gathered, Output as _};
+    let payload = pattern(40);
+    let (mut wire, mut gathered) = (Wire::default(), Gathered::default());
+    let mask = crate::wire::Mask::new(key(9));
+    wire.frame(b"\x82\xA8", &payload, Some(mask));
+    gathered.frame(b"\x82\xA8", &payload, Some(mask));
+    assert_eq!(wire.bytes, gathered.as_bytes());
+    assert_eq!(payload, pattern(40), "the caller's bytes are as they were");
+    gathered.clear();
+    assert!(gathered.as_bytes().is_empty());
+    assert_ne!(gathered.masking_key(), gathered.masking_key());
 }

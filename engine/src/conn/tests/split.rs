@@ -167,8 +167,8 @@ fn uncut(role: Role, stream: &[u8]) -> Side {
 
 /// Feeds `stream` cut at `cuts`, which ascend; `direct` says in turn which reads are received
 /// into the assembly when a payload is in progress, as a driver may choose.
-fn assert_same(whole: &Side, stream: &[u8], cuts: &[usize], direct: &[bool]) {
-    let mut side = Side::new(whole.outbound.role(), whole.limits);
+pub(super) fn assert_same(whole: &Side, stream: &[u8], cuts: &[usize], direct: &[bool]) {
+    let mut side = Side::like(whole);
     let mut from = 0;
     for (i, &to) in cuts.iter().chain(&[stream.len()]).enumerate() {
         let read = &stream[from..to];
@@ -184,7 +184,7 @@ fn assert_same(whole: &Side, stream: &[u8], cuts: &[usize], direct: &[bool]) {
 }
 
 /// Receives as much of `read` as the assembly may take, and the rest the usual way.
-fn feed_direct(side: &mut Side, mut read: &[u8]) {
+pub(super) fn feed_direct(side: &mut Side, mut read: &[u8]) {
     while !read.is_empty() {
         let Some((mut assembly, remaining)) = side.inbound.take_direct() else {
             return side.feed(read);
