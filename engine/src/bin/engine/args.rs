@@ -71,7 +71,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// One JSON document instead of tables
-    #[arg(long)]
+    #[arg(long, env = "ENGINE_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 }
 
