@@ -90,12 +90,12 @@
 //!
 //! # What it is not
 //!
-//! It speaks neither RFC 6455, which today's browsers use, nor TLS, and negotiates no extension:
-//! draft-02 has none. It runs on Linux only, and where io_uring is forbidden it says so and does not
-//! start ([`StartError`]); there is no slower second way. Callbacks run on the shard's thread and must
-//! not block.
+//! It speaks no TLS, and negotiates no extension: draft-02 has none, and RFC 7692's compression is not
+//! there yet. It runs on Linux only; [`Server::driver`] tells whether on io_uring or on epoll, and why
+//! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
-//! Which test holds which rule of the draft is written in `CONFORMANCE.md` beside this crate.
+//! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
+//! `CONFORMANCE.md` beside this crate.
 
 #[doc(hidden)]
 pub mod bench;
