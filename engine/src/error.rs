@@ -18,7 +18,7 @@ pub enum StartErrorKind {
 }
 
 /// Why something cannot start.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StartError {
     kind: StartErrorKind,

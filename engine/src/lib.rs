@@ -1,9 +1,10 @@
-//! A thread-per-core WebSocket engine on io_uring.
+//! A thread-per-core WebSocket engine on io_uring, and on epoll where that is forbidden.
 //!
-//! Ringbolt serves, and opens, WebSocket connections as described by
-//! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on Linux 6.1 or later. Each core runs
-//! one *shard*: a thread with its own ring, its own listening socket and its own connections. Shards
-//! share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
+//! Ringbolt serves, and opens, WebSocket connections as described by RFC 6455 and by
+//! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on one port: the client's opening
+//! handshake says which. It runs on Linux; on 6.1 or later on io_uring, elsewhere on epoll. Each core
+//! runs one *shard*: a thread with its own ring, its own listening socket and its own connections.
+//! Shards share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
 //!
 //! ```text
 //!            kernel                         one shard, one thread
@@ -89,12 +90,12 @@
 //!
 //! # What it is not
 //!
-//! It speaks neither RFC 6455, which today's browsers use, nor TLS, and negotiates no extension:
-//! draft-02 has none. It runs on Linux only, and where io_uring is forbidden it says so and does not
-//! start ([`StartError`]); there is no slower second way. Callbacks run on the shard's thread and must
-//! not block.
+//! It speaks no TLS, and negotiates no extension: draft-02 has none, and RFC 7692's compression is not
+//! there yet. It runs on Linux only; [`Server::driver`] tells whether on io_uring or on epoll, and why
+//! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
-//! Which test holds which rule of the draft is written in `CONFORMANCE.md` beside this crate.
+//! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
+//! `CONFORMANCE.md` beside this crate.
 
 #[doc(hidden)]
 pub mod bench;
@@ -116,6 +117,7 @@ pub mod wire;
 pub use client::Clients;
 pub use config::{Config, Driver, SlowConsumer, Taken};
 pub use conn::Message;
+pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};

@@ -86,6 +86,20 @@ pub(crate) struct Epoll<M> {
     exit: bool,
 }
 
+/// Whether the driver can be had.
+///
+/// # Errors
+///
+/// The kernel has no descriptor left, or a sandbox forbids it.
+pub(super) fn probe() -> Result<(), StartError> {
+    instance().map(drop)
+}
+
+fn instance() -> Result<OwnedFd, StartError> {
+    epoll::create(CreateFlags::CLOEXEC)
+        .map_err(|e| StartError::kernel("an epoll instance", &e.into()))
+}
+
 impl<M: Machine> Epoll<M> {
     /// Sets the driver up.
     ///
@@ -98,8 +112,8 @@ impl<M: Machine> Epoll<M> {
         config: &RingConfig,
     ) -> Result<Self, StartError> {
         raise_file_limit();
-        let wrong = |e: Errno| StartError::kernel("an epoll instance", &e.into());
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(wrong)?;
+        let wrong = |e: Errno| StartError::kernel("what to wait for", &e.into());
+        let epoll = instance()?;
         let watch = EventFlags::IN | EventFlags::ET;
         if let Some(listener) = &listener {
             rustix::io::ioctl_fionbio(listener, true).map_err(wrong)?;

@@ -4,6 +4,7 @@
 
 mod accept;
 mod connection;
+pub(crate) mod doctor;
 mod epoll;
 mod ladder;
 pub(crate) mod uring;

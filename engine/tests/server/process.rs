@@ -395,6 +395,31 @@ fn where_io_uring_is_refused_epoll_is_taken_and_the_reason_told() {
 }
 
 #[test]
+fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
+    let look = |command: &mut Command| {
+        let output = command.output().expect("it runs");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let (code, text) = look(Command::new(ENGINE).arg("doctor"));
+    assert_eq!(code, Some(0), "{text}");
+    for part in ["--driver auto takes uring", "multishot receive", "connections per process"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (code, json) = look(Command::new(ENGINE).args(["doctor", "--json"]));
+    assert_eq!(code, Some(0));
+    for part in ["\"schema\": \"ringbolt.doctor/1\"", "\"auto\": \"uring\"", "\"usable\": true"] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    for (errno, cause) in REFUSALS {
+        let (code, text) = look(&mut without_io_uring(errno, "doctor"));
+        assert_eq!(code, Some(0), "epoll does: {text}");
+        assert!(text.contains("takes epoll") && text.contains(cause), "{text}");
+        assert!(text.contains("To cure it"), "{text}");
+    }
+}
+
+#[test]
 fn epoll_asked_for_by_name_is_taken_without_a_reason() {
     let mut engine = Program::start("broadcast --shards 1 --driver epoll");
     let mut listener = Client::connect(engine.address, "/a");

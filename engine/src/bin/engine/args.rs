@@ -15,6 +15,7 @@ Examples:
   engine echo --listen 0.0.0.0:9002 --cpus 0-3    four shards on four CPUs
   engine broadcast --listen [::]:9002             rooms: one per resource name
   engine broadcast --slow-consumer drop --max-outbound 256KiB
+  engine doctor                                   what this machine gives, and why not more
   engine echo --allow-origin http://example.com --allow-host example.com:9002
 
 Units:
@@ -60,6 +61,18 @@ pub(crate) enum Command {
     /// connection of its topic, on all shards; it is encoded once.
     #[command(after_long_help = EXAMPLES)]
     Broadcast(ServeArgs),
+    /// Tells what this kernel, sandbox and machine give the engine, and what that means.
+    ///
+    /// Tries every driver and every ring feature, and reads the limits that bound connections. Ends
+    /// with 0 if some driver runs here, with 69 if none does.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// One JSON document instead of tables
+    #[arg(long, env = "ENGINE_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
 }
 
 /// The flags that both servers take.
@@ -295,10 +308,12 @@ impl fmt::Display for Mode {
 }
 
 impl Command {
-    pub(crate) fn into_parts(self) -> (Mode, ServeArgs) {
+    /// What to serve and how; the doctor's own flags if it is to look instead.
+    pub(crate) fn into_parts(self) -> Result<(Mode, ServeArgs), DoctorArgs> {
         match self {
-            Self::Echo(args) => (Mode::Echo, args),
-            Self::Broadcast(args) => (Mode::Broadcast, args),
+            Self::Echo(args) => Ok((Mode::Echo, args)),
+            Self::Broadcast(args) => Ok((Mode::Broadcast, args)),
+            Self::Doctor(args) => Err(args),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The echo and broadcast server.
 
 mod args;
+mod doctor;
 mod handlers;
 mod log;
 mod serve;
@@ -22,7 +23,10 @@ fn main() -> ExitCode {
     let command =
         Cli::command().mut_subcommands(|command| command.mut_args(|flag| flag.hide_env(true)));
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
-    let (mode, args) = cli.command.into_parts();
+    let (mode, args) = match cli.command.into_parts() {
+        Ok(parts) => parts,
+        Err(look) => return doctor::run(look.json),
+    };
     match Settings::new(mode, args) {
         Ok(settings) => serve::run(&settings),
         Err(e) => serve::fail(format_args!("{e}"), USAGE),

@@ -245,7 +245,7 @@ mod tests {
     fn settings(line: &str) -> Result<Settings, Contradiction> {
         let words = format!("engine echo {line}");
         let cli = Cli::try_parse_from(words.split_whitespace()).expect("it parses");
-        let (mode, args) = cli.command.into_parts();
+        let (mode, args) = cli.command.into_parts().expect("a server");
         Settings::new(mode, args)
     }
 

@@ -1,0 +1,99 @@
+"""The Python package websockets as a client of the engine and as a server for loadgen.
+
+    websockets_peer.py client URL            an echo server's
+    websockets_peer.py broadcast URL         a broadcast server's
+    websockets_peer.py server                echoes; prints "listening on ADDRESS:PORT"
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+import websockets
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+
+OPTIONS = {"compression": None, "max_size": None}
+
+
+async def within(awaitable, seconds=20):
+    return await asyncio.wait_for(awaitable, seconds)
+
+
+async def echoes(url):
+    """Text and binary at both sides of every form of the length, fragments, pings, the end."""
+    async with connect(url, **OPTIONS) as ws:
+        for length in (0, 1, 125, 126, 65535, 65536, 1 << 20):
+            binary = os.urandom(length)
+            text = ("Grüße, κόσμε, 世界 😀 " * (length // 20 + 1))[: length // 4]
+            for message in (binary, text):
+                await ws.send(message)
+                assert await within(ws.recv()) == message, length
+        await ws.send(["frag", "men", "ted"])
+        assert await within(ws.recv()) == "fragmented"
+        await ws.send([b"\x00\xff", b"", b"\xfe"])
+        assert await within(ws.recv()) == b"\x00\xff\xfe"
+        await within(await ws.ping(b"are you there?"))
+        many = [f"message {n}" for n in range(1000)]
+        for message in many:
+            await ws.send(message)
+        for message in many:
+            assert await within(ws.recv()) == message
+        await ws.close(4001, "enough")
+        assert (ws.close_code, ws.protocol.close_rcvd.code) == (4001, 4001)
+    print("echo ok")
+
+
+async def refusals(url):
+    """What breaks a rule is told by the right code."""
+    async with connect(url, **OPTIONS) as ws:
+        await ws.send(b"x" * ((1 << 20) + 1))
+        try:
+            await within(ws.recv())
+            raise AssertionError("a message beyond the limit came back")
+        except websockets.ConnectionClosed as end:
+            assert end.rcvd is not None and end.rcvd.code == 1009, end
+    try:
+        async with connect(url, origin="http://example.com", subprotocols=["nobody"], **OPTIONS):
+            pass
+    except websockets.InvalidHandshake as error:
+        raise AssertionError(f"a subprotocol that is not known is no reason to refuse: {error}")
+    print("refusals ok")
+
+
+async def broadcasts(url):
+    """Everybody hears what others say, and not themselves."""
+    async with connect(url, **OPTIONS) as one, connect(url, **OPTIONS) as two, \
+            connect(url, **OPTIONS) as three:
+        await one.send("from one")
+        assert [await within(ws.recv()) for ws in (two, three)] == ["from one"] * 2
+        await two.send(b"from two")
+        assert [await within(ws.recv()) for ws in (one, three)] == [b"from two"] * 2
+    print("broadcast ok")
+
+
+async def server():
+    async def echo(ws):
+        async for message in ws:
+            await ws.send(message)
+
+    stop = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
+    async with serve(echo, "127.0.0.1", 0, **OPTIONS) as running:
+        host, port = running.sockets[0].getsockname()
+        print(f"listening on {host}:{port}", flush=True)
+        await stop
+
+
+async def main(mode, *rest):
+    if mode == "server":
+        await server()
+    elif mode == "broadcast":
+        await broadcasts(*rest)
+    else:
+        await echoes(*rest)
+        await refusals(*rest)
+
+
+asyncio.run(main(*sys.argv[1:]))
