@@ -38,9 +38,12 @@ pub fn header(data: &[u8]) {
     header_in(data, rfc6455::decode, rfc6455::encode);
 }
 
+/// What a dialect reads of a header.
+type Read = Result<Option<(FrameHeader, usize)>, ProtocolError>;
+
 fn header_in(
     data: &[u8],
-    decode: fn(&[u8]) -> Result<Option<(FrameHeader, usize)>, ProtocolError>,
+    decode: fn(&[u8]) -> Read,
     encode: fn(FrameHeader, &mut [u8; HEADER_MAX]) -> usize,
 ) {
     let whole = decode(data);
