@@ -8,12 +8,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent};
+use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent, Role};
 use ringbolt::handshake::{
     ClientHandshake, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy, UpgradeRequest, Url,
     accept,
 };
-use ringbolt::wire::{Dialect, HEADER_MAX, hybi02};
+use ringbolt::wire::{Dialect, FrameHeader, HEADER_MAX, ProtocolError, hybi02, rfc6455};
 
 /// A target: its name, what it does, and the inputs it starts from.
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +34,29 @@ pub const TARGETS: &[Target] = &[
 
 /// A frame header: what was read is written in no more bytes, and read again the same.
 pub fn header(data: &[u8]) {
-    let whole = hybi02::decode(data);
+    header_in(data, hybi02::decode, hybi02::encode);
+    header_in(data, rfc6455::decode, rfc6455::encode);
+}
+
+/// What a dialect reads of a header.
+type Read = Result<Option<(FrameHeader, usize)>, ProtocolError>;
+
+fn header_in(
+    data: &[u8],
+    decode: fn(&[u8]) -> Read,
+    encode: fn(FrameHeader, &mut [u8; HEADER_MAX]) -> usize,
+) {
+    let whole = decode(data);
     if let Ok(Some((header, taken))) = whole {
         assert!(taken <= data.len());
         let mut out = [0; HEADER_MAX];
-        let written = hybi02::encode(header, &mut out);
+        let written = encode(header, &mut out);
         assert!(written <= taken, "{header:?} took {taken} bytes and gives {written}");
-        assert_eq!(written, hybi02::encoded_len(header.payload_len));
-        assert_eq!(hybi02::decode(&out[..written]), Ok(Some((header, written))));
+        let key = if header.mask.is_some() { 4 } else { 0 };
+        assert_eq!(written, hybi02::encoded_len(header.payload_len) + key);
+        assert_eq!(decode(&out[..written]), Ok(Some((header, written))));
     }
-    let first = (0..=data.len().min(HEADER_MAX)).map(|cut| hybi02::decode(&data[..cut]));
+    let first = (0..=data.len().min(HEADER_MAX)).map(|cut| decode(&data[..cut]));
     assert_eq!(first.into_iter().find(|got| *got != Ok(None)).unwrap_or(Ok(None)), whole);
 }
 
@@ -55,6 +68,8 @@ fn header_seeds() -> Vec<Vec<u8>> {
         b"\x05\x7f\x00\x00\x00\x00\x00\x01\x00\x00".to_vec(),
         b"\x01\x00".to_vec(),
         b"\xf4\x81".to_vec(),
+        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58".to_vec(),
+        b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00\x01\x02\x03\x04".to_vec(),
     ]
 }
 
@@ -243,48 +258,77 @@ fn agree<T: Debug, E: Debug, V: Debug + PartialEq>(
     }
 }
 
-/// What a client sends behind its request: however it is cut, the events and the answers are the
-/// same, and memory and time follow the bytes.
+/// What a peer sends behind its handshake, in either dialect and role: however it is cut, the
+/// events and the answers are the same, and memory and time follow the bytes.
 pub fn stream(data: &[u8]) {
-    let whole = converse(data, usize::MAX);
-    for size in [1, 2, 3, 7, 61] {
-        assert_eq!(converse(data, size), whole, "in pieces of {size}");
+    // The data itself decides how it is cut: all cuts of each input would take too long.
+    let sum: usize = data.iter().map(|byte| usize::from(*byte)).sum();
+    let size = [1, 2, 3, 7, 61][sum % 5];
+    for side in SIDES {
+        let whole = converse(side, data, usize::MAX);
+        assert_eq!(converse(side, data, size), whole, "{side:?} in pieces of {size}");
     }
 }
 
-/// A request of the draft (section 1.2), with its draft field.
-const REQUEST: &[u8] = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
-Sec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\nUpgrade: WebSocket\r\n\
-Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nOrigin: http://example.com\r\n\
-Sec-WebSocket-Draft: 2\r\n\r\n^n:ds[4U";
+/// Whose view of a stream, and in which dialect.
+const SIDES: [(Role, Dialect); 4] = [
+    (Role::Server, Dialect::Hybi02),
+    (Role::Server, Dialect::Rfc6455),
+    (Role::Client, Dialect::Hybi02),
+    (Role::Client, Dialect::Rfc6455),
+];
 
-/// A server's view of a request and then `data`, in pieces of `size`: its events, and what it sent.
-fn converse(data: &[u8], size: usize) -> (Vec<String>, Vec<u8>) {
+/// A connection before its handshake, and the peer's handshake.
+fn introduce((role, dialect): (Role, Dialect), now: Instant) -> (Connection, Vec<u8>) {
+    let url = Url::parse("ws://example.com/demo").expect("a valid URL");
+    let request = ClientRequest::builder(url, "http://example.com").dialect(dialect).build();
+    let request = Arc::new(request.expect("a valid request"));
+    let config = Arc::new(ConnectionConfig::default());
+    let mut rng = fastrand::Rng::with_seed(2);
+    let mut client = Connection::client(&config, &request, &mut rng, now);
+    let mut server = Connection::server(&config, now);
+    let mut sent = client.transmit().to_vec();
+    client.transmitted(sent.len());
+    if role == Role::Server {
+        return (server, sent);
+    }
+    let mut received = server.handle_receive(&mut sent, now);
+    while let Some(event) = received.next_event() {
+        let ConnectionEvent::Request(upgrade) = event else { panic!("{event:?}") };
+        upgrade.accept(None, &[]).expect("nothing extra to refuse");
+    }
+    let answer = server.transmit().to_vec();
+    (client, answer)
+}
+
+/// One side's view of a handshake and then `data`, in pieces of `size`: its events, and what it
+/// sent. Of what is masked, with keys that nobody can predict, only the length is the same.
+fn converse(side: (Role, Dialect), data: &[u8], size: usize) -> (Vec<String>, Vec<u8>, usize) {
     let now = Instant::now();
-    let mut connection = Connection::server(&Arc::new(ConnectionConfig::default()), now);
+    let (mut connection, handshake) = introduce(side, now);
     let mut events = Vec::new();
-    for piece in std::iter::once(REQUEST).chain(data.chunks(size.min(data.len().max(1)))) {
+    for piece in std::iter::once(&handshake[..]).chain(data.chunks(size.min(data.len().max(1)))) {
         let mut piece = piece.to_vec();
         let mut received = connection.handle_receive(&mut piece, now);
         while let Some(event) = received.next_event() {
             // An event takes two bytes at the least, so this cannot go on.
-            assert!(events.len() <= REQUEST.len() + data.len(), "more events than bytes");
+            assert!(events.len() <= handshake.len() + data.len(), "more events than bytes");
             match event {
                 ConnectionEvent::Request(upgrade) => {
                     upgrade.accept(None, &[]).expect("nothing extra to refuse");
                 }
+                ConnectionEvent::Opened(response, _) => assert!(response.cookies().count() == 0),
                 ConnectionEvent::Message(message, mut sender) => {
                     assert!(sender.send(message), "an open connection sends");
                     events.push(format!("{message:?}"));
                 }
-                ConnectionEvent::Ping(payload) => events.push(format!("ping {payload:?}")),
-                ConnectionEvent::Pong(payload) => events.push(format!("pong {payload:?}")),
-                ConnectionEvent::Close(frame) => events.push(format!("{frame:?}")),
                 other => events.push(format!("{other:?}")),
             }
         }
     }
-    (events, connection.transmit().to_vec())
+    let sent = connection.transmit();
+    let masked = side == (Role::Client, Dialect::Rfc6455);
+    (events, if masked { Vec::new() } else { sent.to_vec() }, sent.len())
 }
 
 fn stream_seeds() -> Vec<Vec<u8>> {
@@ -295,6 +339,10 @@ fn stream_seeds() -> Vec<Vec<u8>> {
         b"\x84\x03Hel\x02\x01!\x00\x02lo\x04\x00".to_vec(),
         b"\x84\x02\xe6\xbc\x80\x02\xa2\xe5\x00\x02\xad\x97".to_vec(),
         b"\x03\x00\x05\x7f\x00\x00\x00\x00\x00\x00\x00\x02ok\x01\x02OK\x04\x01x".to_vec(),
+        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\x01\x02\x03\x04".to_vec(),
+        b"\x01\x82\x00\x00\x00\x00\xe6\xbc\x80\x81\x00\x00\x00\x00\xa2".to_vec(),
+        b"\x88\x82\x00\x00\x00\x00\x03\xe8".to_vec(),
+        b"\x81\x05Hello\x01\x03Hel\x89\x01!\x80\x02lo\x88\x02\x03\xe8".to_vec(),
         long,
     ]
 }

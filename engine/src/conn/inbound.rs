@@ -87,6 +87,8 @@ struct Partial {
 pub struct Inbound {
     dialect: Dialect,
     role: Role,
+    /// Whether every frame of the peer is masked, or none.
+    peer_masks: bool,
     /// The kind of the open fragmented message.
     open: Option<Opcode>,
     /// Bytes of a header that was cut between reads.
@@ -102,10 +104,11 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub(super) fn new(dialect: Dialect, role: Role) -> Self {
+    pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
         Self {
             dialect,
             role,
+            peer_masks: Rules::of(dialect).masks(role.peer()),
             open: None,
             stash: [0; HEADER_MAX],
             stashed: 0,
@@ -124,6 +127,7 @@ impl Inbound {
     /// The opening handshake has settled the dialect.
     pub(crate) const fn opened(&mut self, dialect: Dialect) {
         self.dialect = dialect;
+        self.peer_masks = Rules::of(dialect).masks(self.role.peer());
     }
 
     /// How many bytes of the frame in progress are still to come; 0 between frames.
@@ -177,9 +181,8 @@ impl Inbound {
     /// (CONF-03), before any of its payload is kept.
     #[inline]
     fn admit(&mut self, header: FrameHeader, limits: &Limits) -> Result<(), ProtocolError> {
-        let peer_masks = Rules::of(self.dialect).masks(self.role.peer());
-        if header.mask.is_some() != peer_masks {
-            return Err(if peer_masks {
+        if header.mask.is_some() != self.peer_masks {
+            return Err(if self.peer_masks {
                 ProtocolError::UnmaskedFrame
             } else {
                 ProtocolError::MaskedFrame

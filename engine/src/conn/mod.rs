@@ -3,7 +3,8 @@
 //! [`Connection`] is both halves and the opening handshake, for programs that bring their own
 //! sockets; `examples/embedded.rs` is a whole one. The halves, [`Inbound`] and [`Outbound`], are
 //! separate values so that an answer can be sent while the received message is still borrowed.
-//! Nothing here does I/O or reads a clock, and no input can panic.
+//! Nothing here does I/O or reads a clock, and no input can panic; of the kernel it asks random bytes
+//! alone, which a client of RFC 6455 masks with ([`MaskingKeys`]).
 //!
 //! Two connections, joined in memory:
 //!

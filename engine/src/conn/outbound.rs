@@ -129,8 +129,8 @@ impl Outbound {
         self.dialect
     }
 
-    #[inline]
-    pub(crate) const fn rules(&self) -> &'static Rules {
+    #[inline(always)]
+    pub(crate) const fn rules(&self) -> Rules {
         Rules::of(self.dialect)
     }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A connection is closed *cleanly* when both sides have sent a Close frame before either closed
-//! TCP (draft-02 §1.4, §7.3; CLOSE-07).
+//! TCP (draft-02 §1.4, §7.3; CLOSE-07; RFC 6455 §7.1.4). The Close frame that tells a peer of RFC 6455
+//! which rule it broke is sent on the way to Failed.
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

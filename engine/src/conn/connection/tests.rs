@@ -1,5 +1,7 @@
 //! Whole connections: two sides joined in memory, and each side against bytes of its own.
 
+mod rfc6455;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
