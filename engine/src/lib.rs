@@ -90,8 +90,8 @@
 //!
 //! # What it is not
 //!
-//! It speaks no TLS, and negotiates no extension: draft-02 has none, and RFC 7692's compression is not
-//! there yet. It runs on Linux only; [`Server::driver`] tells whether on io_uring or on epoll, and why
+//! It speaks no TLS, and of extensions only permessage-deflate, without anything kept between messages
+//! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells whether on io_uring or on epoll, and why
 //! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
 //! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
@@ -115,7 +115,7 @@ mod sys;
 pub mod wire;
 
 pub use client::Clients;
-pub use config::{Config, Driver, SlowConsumer, Taken};
+pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
 pub use conn::Message;
 pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind};

@@ -37,6 +37,8 @@ counters! {
         refused,
         /// Opening handshakes that succeeded.
         opened,
+        /// Those of them that agreed on compression.
+        opened_compressed,
         /// Messages received whole.
         messages_in,
         /// Bytes of payload in them.

@@ -121,6 +121,10 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) dialect: Dialect,
+    /// Offer permessage-deflate (RFC 7692; with --dialect rfc6455), and compress what is sent if the
+    /// server agrees
+    #[arg(long, env = "LOADGEN_COMPRESS", help_heading = "Target")]
+    pub(crate) compress: bool,
     /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,

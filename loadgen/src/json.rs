@@ -56,6 +56,7 @@ fn plan_value(plan: &Plan) -> Value {
             _ => "RFC 6455",
         },
         "origin": plan.request.origin(),
+        "compression_offered": plan.request.compresses(),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),

@@ -373,6 +373,13 @@ fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
 }
 
 fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
+    if target.compress && target.dialect == Dialect::Hybi02 {
+        return Err(Failure::usage(
+            "cannot compress in draft-02",
+            "the draft has no extensions",
+            "add --dialect rfc6455, or leave --compress out",
+        ));
+    }
     let origin = match (&target.origin, target.dialect) {
         (Some(origin), _) => origin.clone(),
         (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
@@ -381,6 +388,7 @@ fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
     };
     ClientRequest::builder(url, origin)
         .dialect(target.dialect)
+        .compress(target.compress)
         .protocols(target.protocol.iter().cloned())
         .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
         .build()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{CloseReason, Config, Fleet, Message, StartError, WebSocket};
+use ringbolt::{CloseReason, Compression, Config, Fleet, Message, StartError, WebSocket};
 
 use crate::client::{Dialler, classify};
 use crate::control::{Control, NEVER};
@@ -164,6 +164,7 @@ fn config(plan: &Plan) -> Config {
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
+        config.compression = plan.request.compresses().then(Compression::default);
         config.driver = plan.driver;
         config.ring.spin = plan.spin;
     })

@@ -6,6 +6,7 @@
 //! the stream is cut into reads, the events and the answers are the same.
 
 use super::assembly::Assembly;
+use super::deflate::Inflater;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::rules::Rules;
@@ -98,6 +99,10 @@ pub struct Inbound {
     fragments: u32,
     partial: Option<Partial>,
     message: Option<Box<Assembly>>,
+    /// Compression was agreed on (RFC 7692).
+    deflate: bool,
+    /// What inflates the message in progress, if it is compressed.
+    inflater: Option<Box<Inflater>>,
     /// The payload of a control frame that spans reads; apart from the message, because control
     /// frames may stand between its fragments (AMB-01).
     control: Option<Box<Assembly>>,
@@ -115,6 +120,8 @@ impl Inbound {
             fragments: 0,
             partial: None,
             message: None,
+            deflate: false,
+            inflater: None,
             control: None,
         }
     }
@@ -122,6 +129,11 @@ impl Inbound {
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
     pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
         Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
+    }
+
+    /// The opening handshake has agreed on compression.
+    pub(crate) const fn inflate(&mut self) {
+        self.deflate = true;
     }
 
     /// The opening handshake has settled the dialect.
@@ -152,7 +164,9 @@ impl Inbound {
     /// Takes the assembly that the rest of the data frame in progress may be received into
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
     pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
-        let partial = self.partial.filter(|partial| !partial.opcode.is_control())?;
+        // What is compressed goes elsewhere first.
+        let plain = self.inflater.is_none();
+        let partial = self.partial.filter(|partial| plain && !partial.opcode.is_control())?;
         Some((self.message.take()?, partial.remaining))
     }
 
@@ -172,6 +186,9 @@ impl Inbound {
     fn abandon(&mut self, out: &mut impl Output) {
         self.partial = None;
         self.open = None;
+        if let Some(inflater) = self.inflater.take() {
+            out.recycle_inflater(inflater);
+        }
         for assembly in [self.message.take(), self.control.take()].into_iter().flatten() {
             out.recycle(assembly);
         }
@@ -188,8 +205,11 @@ impl Inbound {
                 ProtocolError::MaskedFrame
             });
         }
-        // No extension that would give RSV1 a meaning is negotiated (RFC 6455 §5.2).
-        if header.compressed {
+        // RSV1 has a meaning on the first frame of a message alone, if that was agreed on (RFC 6455
+        // §5.2, RFC 7692 §6).
+        if header.compressed
+            && !(self.deflate && matches!(header.opcode, Opcode::Text | Opcode::Binary))
+        {
             return Err(ProtocolError::ReservedBit);
         }
         if header.opcode.is_control() {
@@ -206,11 +226,15 @@ impl Inbound {
             }
             _ => {}
         }
-        if header.payload_len > limits.max_frame_bytes {
+        // What does not compress grows, by an eighth with the smallest memory of a common compressor;
+        // its message is judged while it inflates.
+        let compressed = header.compressed || self.inflater.is_some();
+        let slack = if compressed { limits.max_frame_bytes / 7 + 64 } else { 0 };
+        if header.payload_len > limits.max_frame_bytes.saturating_add(slack) {
             return Err(ProtocolError::FrameTooLarge);
         }
         let so_far = self.message.as_ref().map_or(0, |message| message.len() as u64);
-        if header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
+        if !compressed && header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
             return Err(ProtocolError::MessageTooLarge);
         }
         self.fragments = if self.open.is_none() { 1 } else { self.fragments.saturating_add(1) };
@@ -318,7 +342,11 @@ impl<'a> Events<'a> {
         let input = std::mem::take(&mut self.input);
         let (head, rest) = input.split_at_mut_checked(taken).unwrap_or_default();
         let whole = usize::try_from(header.payload_len).is_ok_and(|len| len <= rest.len());
-        let alone = header.opcode.is_control() || (header.last && self.inbound.open.is_none());
+        let alone = header.opcode.is_control()
+            || (header.last && self.inbound.open.is_none() && !header.compressed);
+        if header.compressed {
+            self.inbound.inflater = Some(out.take_inflater());
+        }
         if !(whole && alone) {
             self.consumed += taken;
             self.input = rest;
@@ -396,15 +424,11 @@ impl<'a> Events<'a> {
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
         let assembly = place.get_or_insert_with(|| out.take_assembly());
-        // Only the last frame says where the message ends; before it, growth must stay geometric,
-        // or a message of many small fragments is moved once per fragment.
-        let expected = partial.last.then_some(partial.remaining);
-        assembly.append(part, expected);
-        let fresh = std::mem::take(&mut partial.fresh) + n;
-        if let Some(mask) = &mut partial.mask {
-            mask.apply(assembly.last_mut(fresh));
-            *mask = mask.after(fresh);
-        }
+        let inflater = self.inbound.inflater.as_deref_mut().filter(|_| !control);
+        let fresh = match inflater {
+            Some(inflater) => inflate(inflater, &mut partial, part, assembly, self.limits)?,
+            None => gather(&mut partial, part, assembly),
+        };
         let whole = partial.remaining == 0 && partial.last;
         // What completes the message is judged with the whole of it.
         if !whole
@@ -426,10 +450,48 @@ impl<'a> Events<'a> {
         if !partial.last {
             return Ok(None);
         }
+        if let Some(inflater) = self.inbound.inflater.take() {
+            out.recycle_inflater(inflater);
+        }
         self.lent = self.inbound.message.take();
         let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
         Ok(Some(Found::Assembled(opcode)))
     }
+}
+
+/// Adds the next part of a payload to its assembly and unmasks it there; says how many bytes at the
+/// assembly's end are new.
+fn gather(partial: &mut Partial, part: &[u8], assembly: &mut Assembly) -> usize {
+    // Only the last frame says where the message ends; before it, growth must stay geometric, or a
+    // message of many small fragments is moved once per fragment.
+    assembly.append(part, partial.last.then_some(partial.remaining));
+    let fresh = std::mem::take(&mut partial.fresh) + part.len();
+    if let Some(mask) = &mut partial.mask {
+        mask.apply(assembly.last_mut(fresh));
+        *mask = mask.after(fresh);
+    }
+    fresh
+}
+
+/// Unmasks the next part of a compressed message where it lies and inflates it into the assembly,
+/// which may grow to the limit of a message; says how many bytes at its end are new.
+fn inflate(
+    inflater: &mut Inflater,
+    partial: &mut Partial,
+    part: &mut [u8],
+    assembly: &mut Assembly,
+    limits: &Limits,
+) -> Result<usize, ProtocolError> {
+    let before = assembly.len();
+    if let Some(mask) = &mut partial.mask {
+        mask.apply(part);
+        *mask = mask.after(part.len());
+    }
+    inflater.inflate(part, assembly, limits.max_message_bytes)?;
+    if partial.remaining == 0 && partial.last {
+        inflater.finish(assembly, limits.max_message_bytes)?;
+    }
+    Ok(assembly.len() - before)
 }
 
 /// Reads a header in the connection's dialect.

@@ -82,6 +82,7 @@
 
 mod assembly;
 mod connection;
+mod deflate;
 mod inbound;
 mod limits;
 mod masking;
@@ -94,6 +95,8 @@ pub use assembly::Assembly;
 pub use connection::{
     Connection, ConnectionConfig, ConnectionEvent, Failure, Received, Sender, Upgrade,
 };
+pub(crate) use deflate::Deflater;
+pub use deflate::Inflater;
 pub(crate) use inbound::Origin;
 pub use inbound::{CloseFrame, Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};

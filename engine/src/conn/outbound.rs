@@ -1,10 +1,12 @@
 //! The send half of a connection: frames out, and the closing handshake.
 
 use super::assembly::Assembly;
+use super::deflate::Inflater;
 use super::masking::MaskingKeys;
 use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Role};
+use crate::handshake::Deflate;
 use crate::wire::{
     CloseCode, ClosePayload, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02,
     rfc6455,
@@ -23,6 +25,16 @@ pub trait Output {
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
     fn take_assembly(&mut self) -> Box<Assembly> {
         Box::default()
+    }
+
+    /// Lends what inflates a compressed message, as new; it comes back when the message is whole.
+    fn take_inflater(&mut self) -> Box<Inflater> {
+        Box::default()
+    }
+
+    /// Gets back what [`Output::take_inflater`] lent.
+    fn recycle_inflater(&mut self, inflater: Box<Inflater>) {
+        drop(inflater);
     }
 
     /// Gets back what [`Output::take_assembly`] lent, once the message was delivered.
@@ -104,11 +116,13 @@ pub struct Outbound {
     dialect: Dialect,
     role: Role,
     state: State,
+    /// Messages may be compressed, with a window of so many bits; 0 if not.
+    window_bits: u8,
 }
 
 impl Outbound {
     pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
-        Self { dialect, role, state: State::Opening }
+        Self { dialect, role, state: State::Opening, window_bits: 0 }
     }
 
     /// Where the connection is in its life.
@@ -139,6 +153,17 @@ impl Outbound {
     #[must_use]
     pub const fn masks(&self) -> bool {
         self.rules().masks(self.role)
+    }
+
+    /// The window that messages may be compressed with, in bits, if that was agreed on.
+    #[inline]
+    pub(crate) const fn deflates(&self) -> Option<u8> {
+        if self.window_bits == 0 { None } else { Some(self.window_bits) }
+    }
+
+    /// The opening handshake has agreed on compression.
+    pub(crate) const fn deflate(&mut self, agreed: Deflate) {
+        self.window_bits = agreed.window_bits;
     }
 
     /// Encodes a header in this connection's dialect.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::url::default_port;
-use super::{ServerPolicy, UpgradeRequest};
+use super::{Deflate, ServerPolicy, UpgradeRequest};
 use crate::wire::Dialect;
 
 /// Appends the whole answer to a request that `policy` accepted: draft-02 §5.2.2 steps 2 to 13, the
@@ -24,6 +24,24 @@ pub fn accept(
     extra: &[(impl AsRef<str>, impl AsRef<str>)],
     out: &mut Vec<u8>,
 ) -> Result<(), AcceptError> {
+    accept_with(request, policy, subprotocol, extra, None, out)
+}
+
+/// The same, and agrees on compression: one of the client's offers, as [`UpgradeRequest::deflate`]
+/// chose it.
+///
+/// # Errors
+///
+/// As [`accept`].
+#[inline]
+pub fn accept_with(
+    request: &UpgradeRequest<'_>,
+    policy: &ServerPolicy,
+    subprotocol: Option<&str>,
+    extra: &[(impl AsRef<str>, impl AsRef<str>)],
+    deflate: Option<Deflate>,
+    out: &mut Vec<u8>,
+) -> Result<(), AcceptError> {
     if subprotocol.is_some_and(|wanted| !request.subprotocols().any(|name| name == wanted)) {
         return Err(AcceptError::Subprotocol);
     }
@@ -38,6 +56,10 @@ pub fn accept(
             out.extend_from_slice(RFC6455_HEAD);
             out.extend_from_slice(answer.as_bytes());
         }
+    }
+    if let Some(agreed) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        agreed.write_answer(out);
     }
     if let Some(name) = subprotocol {
         line(b"Sec-WebSocket-Protocol", name, out);

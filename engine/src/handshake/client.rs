@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::accept::{is_field, is_reserved};
+use super::extension;
 use super::hybi02::{self, KEY_3_LEN};
 use super::request::Answer;
 use super::response::{self, Judge, UpgradeResponse};
@@ -23,6 +24,7 @@ pub struct ClientRequest {
     origin: String,
     protocols: Vec<String>,
     defer_cookies: bool,
+    compress: bool,
     /// "GET /resource HTTP/1.1" with its CRLF.
     request_line: String,
     /// The lines of all fields but the keys, each with its CRLF.
@@ -39,6 +41,7 @@ pub struct ClientRequestBuilder {
     protocols: Vec<String>,
     cookies: Vec<(String, String)>,
     defer_cookies: bool,
+    compress: bool,
 }
 
 impl ClientRequest {
@@ -52,6 +55,7 @@ impl ClientRequest {
             protocols: Vec::new(),
             cookies: Vec::new(),
             defer_cookies: false,
+            compress: false,
         }
     }
 
@@ -89,6 +93,12 @@ impl ClientRequest {
         self.protocols.iter().map(String::as_str)
     }
 
+    /// Whether permessage-deflate is offered.
+    #[must_use]
+    pub const fn compresses(&self) -> bool {
+        self.compress
+    }
+
     /// Whether the application, not the client, applies the cookies of the answer (§5.1 steps 49
     /// and 51).
     #[must_use]
@@ -120,6 +130,13 @@ impl ClientRequestBuilder {
         self
     }
 
+    /// Offers permessage-deflate (RFC 7692); draft-02 has no extensions, and there it changes
+    /// nothing.
+    pub const fn compress(mut self, offered: bool) -> Self {
+        self.compress = offered;
+        self
+    }
+
     /// Leaves the cookies of the answer to the application (§5.1 step 51).
     pub const fn defer_cookies(mut self, deferred: bool) -> Self {
         self.defer_cookies = deferred;
@@ -132,7 +149,8 @@ impl ClientRequestBuilder {
     ///
     /// What they or the form of a field line forbid. No connection may be made then.
     pub fn build(self) -> Result<ClientRequest, ClientRequestError> {
-        let Self { dialect, url, origin, protocols, cookies, defer_cookies } = self;
+        let Self { dialect, url, origin, protocols, cookies, defer_cookies, compress } = self;
+        let compress = compress && dialect == Dialect::Rfc6455;
         let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
         let needed = dialect == Dialect::Hybi02;
         if (needed && origin.is_empty())
@@ -157,6 +175,9 @@ impl ClientRequestBuilder {
             Dialect::Hybi02 => hybi02_lines(&url, &origin, &protocols),
             Dialect::Rfc6455 => rfc6455_lines(&url, &origin, &protocols),
         };
+        if compress {
+            lines.push(format!("Sec-WebSocket-Extensions: {}\r\n", extension::OFFER));
+        }
         lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         if lines.len() + KEYS > FIELDS_MAX {
             return Err(ClientRequestError::TooManyFields);
@@ -170,6 +191,7 @@ impl ClientRequestBuilder {
             origin,
             protocols,
             defer_cookies,
+            compress,
             request_line,
             lines,
         })

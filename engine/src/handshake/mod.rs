@@ -15,6 +15,7 @@
 mod accept;
 mod client;
 mod error;
+mod extension;
 mod field;
 pub mod hybi02;
 mod limits;
@@ -27,9 +28,10 @@ pub mod rfc6455;
 pub mod scan;
 pub mod url;
 
-pub use accept::{AcceptError, accept, refuse};
+pub use accept::{AcceptError, accept, accept_with, refuse};
 pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
 pub use error::{RequestError, ResponseError};
+pub use extension::Deflate;
 pub use field::Field;
 pub use limits::HeadLimits;
 pub use policy::ServerPolicy;

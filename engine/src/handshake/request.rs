@@ -1,5 +1,6 @@
 //! The server's reader: from received bytes to an [`UpgradeRequest`].
 
+use super::extension::{self, Deflate};
 use super::hybi02::{self, KEY_3_LEN};
 use super::rfc6455::{self, is_token, list};
 use super::scan::{Head, ScanError, Strictness};
@@ -405,6 +406,18 @@ impl<'a> UpgradeRequest<'a> {
     /// as none (HS-S-22).
     pub(super) const fn asks_for_subprotocol(&self) -> bool {
         self.asks_for_subprotocol
+    }
+
+    /// The first of the client's offers of permessage-deflate that we can take (RFC 7692 §7.1).
+    #[must_use]
+    pub fn deflate(&self) -> Option<Deflate> {
+        if self.dialect() == Dialect::Hybi02 {
+            return None;
+        }
+        let values = (0..self.head.complete_fields())
+            .filter_map(|i| field(&self.head, self.text, i))
+            .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
+        extension::choose(values.map(|(_, value)| value))
     }
 
     /// The value of the first field with this name, compared ASCII case-insensitively (HS-S-07).

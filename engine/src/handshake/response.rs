@@ -3,7 +3,7 @@
 use super::request::Answer;
 use super::rfc6455::list;
 use super::scan::{Head, ScanError};
-use super::{ClientRequest, Field, ResponseError};
+use super::{ClientRequest, Deflate, Field, ResponseError};
 use crate::wire::Dialect;
 
 /// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44, RFC 6455 §4.1).
@@ -95,6 +95,9 @@ fn is_right_rfc6455(i: usize, value: &[u8], request: &ClientRequest, expected: &
             .is_ok_and(|value| list(value).any(|name| name.eq_ignore_ascii_case("upgrade"))),
         2 => value == expected.as_bytes(),
         3 => request.protocols().any(|name| value == name.as_bytes()),
+        _ if request.compresses() => {
+            std::str::from_utf8(value).is_ok_and(|value| Deflate::judge_answer(value).is_some())
+        }
         // None was asked for.
         _ => value.is_empty(),
     }
@@ -247,6 +250,14 @@ impl<'a> UpgradeResponse<'a> {
     pub fn subprotocol(&self) -> Option<&'a str> {
         let field = self.fields().find(|field| field.is("sec-websocket-protocol"))?;
         std::str::from_utf8(field.value).ok().filter(|_| self.asked_for_subprotocol)
+    }
+
+    /// What the server agreed to compress (RFC 7692 §7.1); a client that offered nothing has judged
+    /// that there is nothing.
+    #[must_use]
+    pub fn deflate(&self) -> Option<Deflate> {
+        let field = self.fields().find(|field| field.is("sec-websocket-extensions"))?;
+        Deflate::judge_answer(std::str::from_utf8(field.value).ok()?)
     }
 
     /// The fields that set cookies: Set-Cookie and Set-Cookie2 (HS-C-44, HS-C-49, HS-C-51).

@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Subscriptions that end when the callback has returned.
     pub(crate) leaving: Vec<(ConnectionId, u32)>,
+    /// Where messages are compressed.
+    pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
     pub(crate) attention: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
@@ -127,6 +129,7 @@ impl<A: Application> Shard<A> {
                 counters: Counters::default(),
                 mailbox,
                 leaving: Vec::new(),
+                packed: Vec::new(),
                 attention: Vec::new(),
                 failed: None,
                 said: CloseCode::NO_STATUS,

@@ -134,11 +134,13 @@ impl<A: Application> Shard<A> {
             None => settings.policy.choose_subprotocol(&request),
         };
         self.scratch.clear();
-        let written = handshake::accept(
+        let deflate = settings.compression.and_then(|_| request.deflate());
+        let written = handshake::accept_with(
             &request,
             &settings.policy,
             subprotocol,
             &accept.fields,
+            deflate,
             &mut self.scratch,
         );
         if written.is_err() {
@@ -151,6 +153,10 @@ impl<A: Application> Shard<A> {
         if let Some(slot) = self.table.find(id) {
             slot.side.send.push(id, turn, &self.scratch);
             slot.data = Some(accept.data);
+            if let Some(agreed) = deflate {
+                slot.deflate(agreed);
+                self.world.counters.opened_compressed += 1;
+            }
         }
         self.open(id, dialect, None, turn);
         Opened::Done(taken)
@@ -167,6 +173,10 @@ impl<A: Application> Shard<A> {
         match reader.read(&settings.head, received) {
             Ok(None) => Opened::NotYet,
             Ok(Some(response)) => {
+                if let (Some(agreed), Some(slot)) = (response.deflate(), self.table.find(id)) {
+                    slot.deflate(agreed);
+                    self.world.counters.opened_compressed += 1;
+                }
                 self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
             }

@@ -10,10 +10,11 @@ use super::table::ConnectionId;
 use super::topics::{Batch, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
-use crate::config::SlowConsumer;
+use crate::config::{Compression, SlowConsumer};
+use crate::conn::Deflater;
 use crate::handler::CloseReason;
 use crate::hub::Mail;
-use crate::wire::{self, Dialect};
+use crate::wire::{self, Dialect, HEADER_MAX, rfc6455};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
@@ -30,16 +31,60 @@ enum Delivered {
 
 /// A batch in this turn, for each dialect that a subscriber speaks.
 #[derive(Default)]
-struct Chunks([Option<(u32, Bytes)>; Dialect::ALL.len()]);
+struct Chunks {
+    plain: [Option<(u32, Bytes)>; Dialect::ALL.len()],
+    /// Compressed, by the bits of the window.
+    packed: Vec<(u8, u32, Bytes)>,
+}
 
 impl Chunks {
     #[inline]
     fn of(&mut self, dialect: Dialect, batch: &mut Batch, turn: &mut Turn) -> &(u32, Bytes) {
-        self.0[dialect.index()].get_or_insert_with(|| {
+        self.plain[dialect.index()].get_or_insert_with(|| {
             let frames = batch.encoded(dialect).clone();
             (turn.add_chunk(Chunk::Shared(frames.clone())), frames)
         })
     }
+
+    fn packed(
+        &mut self,
+        bits: u8,
+        settings: Compression,
+        batch: &mut Batch,
+        turn: &mut Turn,
+    ) -> (u32, Bytes) {
+        if let Some((_, chunk, frames)) = self.packed.iter().find(|(of, ..)| *of == bits) {
+            return (*chunk, frames.clone());
+        }
+        let frames = batch
+            .packed(bits, |frames| pack(frames, turn.deflater(bits, settings.level), settings));
+        let chunk = turn.add_chunk(Chunk::Shared(frames.clone()));
+        self.packed.push((bits, chunk, frames.clone()));
+        (chunk, frames)
+    }
+}
+
+/// A batch as RFC 6455's frames, each compressed where that makes it smaller.
+fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Bytes {
+    let (mut out, mut packed) = (Vec::with_capacity(frames.len()), Vec::new());
+    for (mut header, payload) in wire::frames(frames) {
+        let mut payload = payload;
+        packed.clear();
+        if payload.len() >= settings.min_bytes {
+            deflater.deflate(payload, &mut packed);
+            deflater.reset();
+            if packed.len() < payload.len() {
+                payload = &packed;
+                header.payload_len = packed.len() as u64;
+                header.compressed = true;
+            }
+        }
+        let mut bytes = [0; HEADER_MAX];
+        let len = rfc6455::encode(header, &mut bytes);
+        out.extend_from_slice(&bytes[..len]);
+        out.extend_from_slice(payload);
+    }
+    out.into()
 }
 
 impl<A: Application> Shard<A> {
@@ -123,6 +168,19 @@ impl<A: Application> Shard<A> {
         // Whoever has nothing waiting keeps up, however large the batch.
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
             return Delivered::TooSlow;
+        }
+        // Whoever gets less than everything gets it plain: what is compressed lies elsewhere.
+        if let (true, Some(bits), Some(settings)) =
+            (own.is_empty(), outbound.deflates(), self.world.settings.compression)
+            && !outbound.masks()
+        {
+            let (chunk, frames) = chunks.packed(bits, settings, batch, turn);
+            if send.is_blocked() {
+                send.push_shared(frames);
+            } else {
+                turn.push_chunk(id, send.ticket(), chunk, 0, frames.len());
+            }
+            return Delivered::Queued;
         }
         let chunk = chunks.of(dialect, batch, turn);
         let mut from = 0;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
-use crate::conn::{Assembly, Output};
+use crate::conn::{Assembly, Inflater, Output};
 use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
@@ -235,6 +235,14 @@ impl Output for TurnOutput<'_> {
     #[inline]
     fn masking_key(&mut self) -> Mask {
         self.turn.masking_key()
+    }
+
+    fn take_inflater(&mut self) -> Box<Inflater> {
+        self.turn.take_inflater()
+    }
+
+    fn recycle_inflater(&mut self, inflater: Box<Inflater>) {
+        self.turn.recycle_inflater(inflater);
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {

@@ -7,6 +7,7 @@ use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Outbound, Role, State};
+use crate::handshake::Deflate;
 use crate::wire::{Dialect, FIRST};
 
 /// How far the end of a connection has come.
@@ -95,6 +96,12 @@ impl<D> Slot<D> {
         self.side.outbound.opened(dialect);
     }
 
+    /// The opening handshake has agreed on compression.
+    pub(super) const fn deflate(&mut self, agreed: Deflate) {
+        self.inbound.inflate();
+        self.side.outbound.deflate(agreed);
+    }
+
     pub(crate) const fn state(&self) -> State {
         self.side.outbound.state()
     }
@@ -149,4 +156,4 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 160);
+const _: () = assert!(size_of::<Slot<()>>() <= 176);

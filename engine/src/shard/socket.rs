@@ -102,6 +102,9 @@ impl<D> WebSocket<'_, D> {
         }
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload.len() as u64;
+        if self.side.outbound.deflates().is_some() && self.send_compressed(message) {
+            return Ok(());
+        }
         let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
         if self.side.outbound.masks() {
             // The key is another than the one it came with, so it is masked in a copy.
@@ -226,6 +229,33 @@ impl<D> WebSocket<'_, D> {
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote { mailbox: Arc::clone(&self.world.mailbox), id: self.id }
+    }
+
+    /// Sends a message compressed, where that was agreed on and makes it smaller.
+    fn send_compressed(&mut self, message: Message<'_>) -> bool {
+        let (Some(bits), Some(settings)) =
+            (self.side.outbound.deflates(), self.world.settings.compression)
+        else {
+            return false;
+        };
+        let payload = message.payload();
+        if payload.len() < settings.min_bytes {
+            return false;
+        }
+        let mut packed = std::mem::take(&mut self.world.packed);
+        packed.clear();
+        let deflater = self.turn.deflater(bits, settings.level);
+        deflater.deflate(payload, &mut packed);
+        deflater.reset();
+        let smaller = packed.len() < payload.len();
+        if smaller {
+            let mut header = FrameHeader::whole(message.opcode(), packed.len() as u64);
+            header.compressed = true;
+            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            self.side.outbound.frame(header, &packed, &mut out);
+        }
+        self.world.packed = packed;
+        smaller
     }
 
     #[cold]

@@ -36,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) frames: Bytes,
     /// The same for subscribers of other dialects, once there was one.
     translated: [Option<Bytes>; Dialect::ALL.len()],
+    /// The same compressed, by the bits of the window, once there was a subscriber of it.
+    packed: Vec<(u8, Bytes)>,
     pub(crate) messages: u64,
     /// By author, and in order for each.
     authored: Vec<Authored>,
@@ -52,6 +54,17 @@ impl Batch {
             wire::translate(&mut frames, dialect);
             frames.into()
         })
+    }
+
+    /// The batch compressed with a window of so many bits, by `pack` for the first who needs it. Its
+    /// frames lie at other places.
+    pub(crate) fn packed(&mut self, bits: u8, pack: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        if let Some((_, packed)) = self.packed.iter().find(|(of, _)| *of == bits) {
+            return packed.clone();
+        }
+        let packed = pack(&self.frames);
+        self.packed.push((bits, packed.clone()));
+        packed
     }
 
     /// The parts that `id` published, in order.
@@ -334,6 +347,7 @@ impl Topics {
             state.under_way = Some(Batch {
                 frames: Bytes::from(std::mem::take(&mut state.pending)),
                 translated: Default::default(),
+                packed: Vec::new(),
                 messages: std::mem::take(&mut state.pending_messages),
                 authored,
             });

@@ -1,6 +1,7 @@
 """The Python package websockets as a client of the engine and as a server for loadgen.
 
     websockets_peer.py client URL            an echo server's
+    websockets_peer.py compressed URL        the same, where the server agrees to compress
     websockets_peer.py broadcast URL         a broadcast server's
     websockets_peer.py server                echoes; prints "listening on ADDRESS:PORT"
 """
@@ -13,6 +14,7 @@ import sys
 import websockets
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 OPTIONS = {"compression": None, "max_size": None}
 
@@ -43,6 +45,29 @@ async def echoes(url):
         await ws.close(4001, "enough")
         assert (ws.close_code, ws.protocol.close_rcvd.code) == (4001, 4001)
     print("echo ok")
+
+
+async def compressed(url):
+    """Every set of parameters that a client may ask for."""
+    for parameters in ({}, {"server_no_context_takeover": True}, {"server_max_window_bits": 9},
+                       {"client_max_window_bits": 9},
+                       {"server_max_window_bits": 12, "client_no_context_takeover": True}):
+        offer = [ClientPerMessageDeflateFactory(**parameters)]
+        async with connect(url, extensions=offer, **OPTIONS) as ws:
+            assert ws.protocol.extensions, f"{parameters} was declined"
+            for message in ("", "hello" * 100, "Grüße, 世界 " * 5000, b"", b"\0" * (1 << 20),
+                            os.urandom(65536), os.urandom(1 << 20)):
+                await ws.send(message)
+                assert await within(ws.recv()) == message, (parameters, len(message))
+            await ws.send(["frag" * 100, "men" * 1000, "ted"])
+            assert await within(ws.recv()) == "frag" * 100 + "men" * 1000 + "ted"
+            await ws.send(b"\0" * ((1 << 20) + 1))
+            try:
+                await within(ws.recv())
+                raise AssertionError("a message beyond the limit came back")
+            except websockets.ConnectionClosed as end:
+                assert end.rcvd is not None and end.rcvd.code == 1009, end
+    print("compressed ok")
 
 
 async def refusals(url):
@@ -89,6 +114,8 @@ async def server():
 async def main(mode, *rest):
     if mode == "server":
         await server()
+    elif mode == "compressed":
+        await compressed(*rest)
     elif mode == "broadcast":
         await broadcasts(*rest)
     else:

@@ -1,6 +1,7 @@
 // The npm package ws as a client of the engine and as a server for loadgen.
 //
 //     ws_peer.js client URL      an echo server's
+//     ws_peer.js compressed URL  the same, where the server agrees to compress
 //     ws_peer.js broadcast URL   a broadcast server's
 //     ws_peer.js server          echoes; prints "listening on ADDRESS:PORT"
 
@@ -14,14 +15,19 @@ const WebSocket = require('ws');
 const patience = setTimeout(() => { console.error('too slow'); process.exit(1); }, 60_000);
 const options = { perMessageDeflate: false, maxPayload: 64 << 20 };
 
-async function open(url) {
-  const ws = new WebSocket(url, options);
+async function open(url, more = {}) {
+  const ws = new WebSocket(url, { ...options, ...more });
   await once(ws, 'open');
   return ws;
 }
 
-async function echoes(url) {
-  const ws = await open(url);
+async function compressed(url) {
+  await echoes(url, { perMessageDeflate: { threshold: 0 } });
+}
+
+async function echoes(url, more) {
+  const ws = await open(url, more);
+  assert.strictEqual(ws.extensions !== '', more !== undefined);
   for (const length of [0, 1, 125, 126, 65535, 65536, 1 << 20]) {
     const binary = crypto.randomBytes(length);
     ws.send(binary);
@@ -68,7 +74,7 @@ function server() {
 }
 
 const [mode, url] = process.argv.slice(2);
-const run = { client: echoes, broadcast: broadcasts, server }[mode];
+const run = { client: (to) => echoes(to), compressed, broadcast: broadcasts, server }[mode];
 Promise.resolve(run(url)).then(
   () => clearTimeout(patience),
   (error) => { console.error(error); process.exit(1); },

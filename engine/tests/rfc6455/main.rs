@@ -4,6 +4,7 @@
 //! code with the engine, so that a mistake on both sides cannot hide.
 
 mod codec;
+mod deflate;
 mod opening;
 mod table;
 

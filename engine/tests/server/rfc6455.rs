@@ -434,3 +434,56 @@ fn the_silent_are_pinged_and_told() {
     }
     panic!("no Close before the end");
 }
+
+#[test]
+fn a_broadcast_is_compressed_for_those_who_agreed() {
+    let chat = chat(
+        2,
+        config().with(|config| {
+            config.compression = Some(ringbolt::Compression::default());
+        }),
+    );
+    let server = &chat.server;
+    let offering = |resource: &str| {
+        let mut client = Client::raw(server.address());
+        let request = String::from_utf8(request(resource)).expect("text");
+        let field = "Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
+        client.send(request.replace("Version: 13\r\n", field).as_bytes());
+        let head = client.head();
+        assert!(head.contains("Sec-WebSocket-Extensions: permessage-deflate"), "{head}");
+        client
+    };
+    // Several of each on both shards; the old dialect hears it, too.
+    let mut packed: Vec<_> = (0..8).map(|_| offering("/")).collect();
+    let mut plain: Vec<_> = (0..8).map(|_| connect(server.address(), "/")).collect();
+    let mut old: Vec<_> = (0..4).map(|_| Client::connect(server.address(), "/")).collect();
+    let text = "again and again and again, ".repeat(100);
+    for round in 0..3 {
+        let text = format!("{round} {text}");
+        packed[0].send(&frame(TEXT, text.as_bytes()));
+        for client in &mut packed[1..] {
+            let heard = client.frame();
+            assert_eq!(heard.first, TEXT | 0x40, "it is compressed");
+            let mut out = Vec::with_capacity(1 << 16);
+            let bytes = [&heard.payload[..], &[0, 0, 0xFF, 0xFF]].concat();
+            flate2::Decompress::new(false)
+                .decompress_vec(&bytes, &mut out, flate2::FlushDecompress::Sync)
+                .expect("it inflates");
+            assert!(out == text.as_bytes() && heard.payload.len() < text.len() / 10);
+        }
+        for client in &mut plain {
+            client.expect(TEXT, text.as_bytes());
+        }
+        for client in &mut old {
+            client.expect_text(&text);
+        }
+        // Who published hears the others, plain: what it gets is not all of a batch.
+        plain[0].send(&frame(TEXT, b"short"));
+        for client in packed.iter_mut().chain(&mut plain[1..]) {
+            client.expect(TEXT, b"short");
+        }
+        for client in &mut old {
+            client.expect_text("short");
+        }
+    }
+}

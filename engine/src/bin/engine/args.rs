@@ -96,6 +96,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
+    pub(crate) compress: CompressArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) timeouts: TimeoutArgs,
@@ -140,6 +142,26 @@ pub(crate) struct PolicyArgs {
     /// Also take clients of draft 1 or 3, whose framing is the same; repeatable
     #[arg(long, env = "ENGINE_ACCEPT_DRAFT", value_name = "DRAFT", value_delimiter = ',')]
     pub(crate) accept_draft: Vec<Neighbour>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Compression")]
+pub(crate) struct CompressArgs {
+    /// Compress messages for clients of RFC 6455 that offer it (permessage-deflate)
+    ///
+    /// Costs far more CPU time than the message itself. Nothing is kept between messages, so a
+    /// connection takes no more memory, and a broadcast is compressed once for all.
+    #[arg(long, env = "ENGINE_COMPRESS", value_parser = BoolishValueParser::new())]
+    pub(crate) compress: bool,
+
+    /// Send smaller messages as they are
+    #[arg(long, env = "ENGINE_COMPRESS_MIN", value_name = "SIZE", default_value = "256")]
+    pub(crate) compress_min: Bytes,
+
+    /// How thoroughly: 1, fast, to 9
+    #[arg(long, env = "ENGINE_COMPRESS_LEVEL", value_name = "LEVEL", default_value = "3")]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub(crate) compress_level: u8,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use ringbolt::config::RingConfig;
 use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
-use ringbolt::{Config, SlowConsumer};
+use ringbolt::{Compression, Config, SlowConsumer};
 
 use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
 use crate::units::Bytes;
@@ -86,6 +86,11 @@ impl Settings {
             typed => typed.to_vec(),
         };
         let policy = policy(args.policy, &dialects)?;
+        let compression = args.compress.compress.then(|| {
+            Compression::default()
+                .with_min_bytes(size(args.compress.compress_min.0))
+                .with_level(args.compress.compress_level)
+        });
         let config = Config::new().with(|config| {
             config.limits = limits;
             config.head = head;
@@ -102,6 +107,7 @@ impl Settings {
             config.idle_timeout = idle;
             config.ping_interval = ping;
             config.close_timeout = times.close_timeout.0;
+            config.compression = compression;
             config.driver = driver;
             config.ring = ring;
         });

@@ -1,6 +1,7 @@
 //! RFC 6455 on one connection: masks, strict text, close codes, and the cuts of a stream.
 
 mod closing;
+mod compressed;
 mod split;
 mod text;
 

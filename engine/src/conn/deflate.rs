@@ -1,0 +1,137 @@
+//! permessage-deflate (RFC 7692): a message's bytes through DEFLATE, each way.
+//!
+//! A message is inflated while it arrives, into the memory it is delivered from, and what it may
+//! grow to is checked as it grows: a small frame that inflates without end is refused at the limit.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::Assembly;
+use crate::wire::ProtocolError;
+
+/// What a sender leaves away at the end of a message, and a receiver puts back (§7.2.1, §7.2.2).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
+/// A message without bytes, compressed (§7.2.3.6).
+const EMPTY: u8 = 0x00;
+
+/// How far a stream's counter has moved, by at most the length of a slice.
+fn moved(before: u64, after: u64) -> usize {
+    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
+}
+
+/// Inflates messages one after the other.
+#[derive(Debug)]
+pub struct Inflater(Decompress);
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new(15)
+    }
+}
+
+impl Inflater {
+    /// For a peer whose window has so many bits, 9 to 15.
+    pub(crate) fn new(window_bits: u8) -> Self {
+        Self(Decompress::new_with_window_bits(false, window_bits.clamp(9, 15)))
+    }
+
+    /// Inflates the next part of a message to the end of `out`, which may grow to `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no DEFLATE data, or the message grows too large.
+    pub(crate) fn inflate(
+        &mut self,
+        part: &[u8],
+        out: &mut Assembly,
+        limit: u64,
+    ) -> Result<(), ProtocolError> {
+        let mut rest = part;
+        loop {
+            let room = limit.saturating_sub(out.len() as u64);
+            // One byte more than may be: whoever fills it has too many.
+            let place = out.spare(room.saturating_add(1));
+            let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
+            let offered = place.len();
+            let status = self
+                .0
+                .decompress(rest, place, FlushDecompress::Sync)
+                .map_err(|_| ProtocolError::InvalidDeflate)?;
+            let taken = moved(before_in, self.0.total_in());
+            let made = moved(before_out, self.0.total_out());
+            if made as u64 > room {
+                return Err(ProtocolError::MessageTooLarge);
+            }
+            out.advance(made);
+            rest = rest.get(taken..).unwrap_or_default();
+            if status == Status::StreamEnd {
+                // A block that says it is the last; the next starts anew (§7.2.3.4).
+                self.0.reset(false);
+            } else if taken == 0 && made == 0 && !rest.is_empty() {
+                return Err(ProtocolError::InvalidDeflate);
+            }
+            if rest.is_empty() && made < offered {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends a message (§7.2.2).
+    ///
+    /// # Errors
+    ///
+    /// As [`Inflater::inflate`].
+    pub(crate) fn finish(&mut self, out: &mut Assembly, limit: u64) -> Result<(), ProtocolError> {
+        self.inflate(&TAIL, out, limit)
+    }
+
+    /// Forgets what came before: the next message does not refer to it (§7.1.1).
+    pub(crate) fn reset(&mut self) {
+        self.0.reset(false);
+    }
+}
+
+/// Compresses messages one after the other.
+#[derive(Debug)]
+pub(crate) struct Deflater(Compress);
+
+impl Deflater {
+    /// With a window of so many bits, 9 to 15, and a level of 1, fast, to 9, thorough.
+    pub(crate) fn new(window_bits: u8, level: u8) -> Self {
+        let level = Compression::new(u32::from(level.clamp(1, 9)));
+        Self(Compress::new_with_window_bits(level, false, window_bits.clamp(9, 15)))
+    }
+
+    /// Appends the compressed form of a whole message to `out` (§7.2.1).
+    pub(crate) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        let mut rest = message;
+        // What compresses worst grows by five bytes per block of 16 KiB; the tail comes on top.
+        out.reserve(message.len() / 2 + 64);
+        loop {
+            let before = self.0.total_in();
+            // Neither can fail: the stream was never ended, and a full output is no error.
+            let _ = self.0.compress_vec(rest, out, FlushCompress::Sync);
+            let taken = moved(before, self.0.total_in());
+            rest = rest.get(taken..).unwrap_or_default();
+            // A flush is complete when it leaves room.
+            if rest.is_empty() && out.len() < out.capacity() {
+                break;
+            }
+            out.reserve(rest.len().max(64));
+        }
+        if out.get(start..).is_some_and(|written| written.ends_with(&TAIL)) {
+            out.truncate(out.len() - TAIL.len());
+        }
+        if out.len() == start {
+            out.push(EMPTY);
+        }
+    }
+
+    /// Forgets what came before: the next message will not refer to it (§7.1.1).
+    pub(crate) fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Compressed messages (RFC 7692): however a stream is cut, and what is kept of them.
+
+use super::super::{Seen, Side};
+use super::{BINARY, MORE, PING, ROLES, TEXT, peer, side};
+use crate::conn::{Deflater, Role};
+use crate::wire::ProtocolError;
+
+const RSV1: u8 = 0x40;
+
+fn packed(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Deflater::new(15, 6).deflate(message, &mut out);
+    out
+}
+
+fn agreed(role: Role) -> Side {
+    let mut side = side(role);
+    side.inbound.inflate();
+    side
+}
+
+fn stream(role: Role) -> Vec<u8> {
+    let text = packed("κόσμε, κόσμε, κόσμε".as_bytes());
+    let (front, back) = text.split_at(text.len() / 2);
+    let zeros = packed(&[0; 9000]);
+    let frames: [(u8, &[u8]); 8] = [
+        (TEXT | RSV1, &packed(b"one")),
+        ((TEXT | RSV1) & MORE, front),
+        (PING, b"between"),
+        (0x80, back),
+        (TEXT, b"plain"),
+        (BINARY | RSV1, &zeros),
+        (BINARY | RSV1, &packed(b"")),
+        (BINARY | RSV1, &packed(&super::pattern(300))),
+    ];
+    (1..).zip(frames).flat_map(|(n, (first, payload))| peer(role, n, first, payload)).collect()
+}
+
+#[test]
+fn any_single_cut_and_byte_by_byte() {
+    for role in ROLES {
+        let stream = stream(role);
+        let mut whole = agreed(role);
+        whole.feed(&stream);
+        let expected = [
+            super::super::text("one"),
+            Seen::Ping(b"between".to_vec()),
+            super::super::text("κόσμε, κόσμε, κόσμε"),
+            super::super::text("plain"),
+            Seen::Binary(vec![0; 9000]),
+            Seen::Binary(Vec::new()),
+            Seen::Binary(super::pattern(300)),
+        ];
+        assert_eq!(whole.seen, expected);
+        assert_eq!(whole.wire.on_loan, 0);
+        for cut in 0..=stream.len() {
+            let mut side = agreed(role);
+            side.feed(&stream[..cut]);
+            assert!(side.inbound.take_direct().is_none() || cut < stream.len());
+            let mut side = agreed(role);
+            side.feed(&stream[..cut]);
+            side.feed(&stream[cut..]);
+            assert_eq!(side.seen, expected, "cut at {cut}");
+        }
+        let mut side = agreed(role);
+        for byte in &stream {
+            side.feed(std::slice::from_ref(byte));
+        }
+        assert_eq!(side.seen, expected, "byte by byte");
+        assert!(side.inbound.capacity() == 0, "nothing is kept between messages");
+    }
+}
+
+#[test]
+fn what_is_compressed_is_never_received_into_the_message() {
+    let mut server = agreed(Role::Server);
+    let frame = peer(Role::Server, 1, BINARY | RSV1, &packed(&super::pattern(3000)));
+    server.feed(&frame[..20]);
+    assert!(server.inbound.remaining() > 0);
+    assert!(server.inbound.take_direct().is_none());
+    server.feed(&frame[20..]);
+    assert_eq!(server.seen, [Seen::Binary(super::pattern(3000))]);
+}
+
+#[test]
+fn without_an_agreement_rsv1_is_refused() {
+    let mut server = side(Role::Server);
+    server.feed(&peer(Role::Server, 1, TEXT | RSV1, &packed(b"one")));
+    assert_eq!(server.seen, [Seen::Failed(ProtocolError::ReservedBit)]);
+}
