@@ -292,7 +292,7 @@ fn every_file_is_part_of_a_crate() {
 fn is_crate_root(path: &str) -> bool {
     let parts: Vec<_> = path.split('/').collect();
     match parts[..] {
-        [_, "build.rs"] | [_, "src", "lib.rs" | "main.rs"] => true,
+        [_, "build.rs"] | [.., "src", "lib.rs" | "main.rs"] => true,
         [.., "src", "bin", _] | [.., "src", "bin", _, "main.rs"] => true,
         [_, "tests" | "benches" | "examples", ref inner @ ..] => {
             inner.len() == 1 || inner.len() == 2 && inner[1] == "main.rs"

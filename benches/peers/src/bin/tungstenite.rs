@@ -1,0 +1,34 @@
+//! tokio-tungstenite: everything that is ready is answered, then flushed once.
+
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+async fn serve(stream: TcpStream) {
+    // The default of 128 KiB per connection costs it several times as much.
+    let config = WebSocketConfig::default().read_buffer_size(8 << 10);
+    let Ok(mut ws) = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await else {
+        return;
+    };
+    while let Some(Ok(message)) = ws.next().await {
+        let mut next = Some(message);
+        while let Some(message) = next.take() {
+            let data = message.is_text() || message.is_binary();
+            if data && ws.feed(message).await.is_err() {
+                return;
+            }
+            next = match ws.next().now_or_never() {
+                Some(Some(Ok(message))) => Some(message),
+                Some(_) => return drop(ws.flush().await),
+                None => None,
+            };
+        }
+        if ws.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn main() {
+    ringbolt_peers::run(serve);
+}
