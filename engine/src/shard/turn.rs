@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 
+use super::send::{Piece, Transmit};
 use super::table::ConnectionId;
 use crate::conn::{Assembly, Deflater, Inflater, MaskingKeys};
 use crate::wire::Mask;
@@ -360,6 +361,43 @@ impl Turn {
             Chunk::Shared(bytes) => Chunk::Shared(bytes.clone()),
             other => std::mem::replace(other, Chunk::Taken),
         }
+    }
+
+    /// A copy of, or a share in, what an entry has left behind its first `sent` bytes. `lent` copies a
+    /// range, from a start to an end, of a receive buffer, which only the driver can look into.
+    pub(crate) fn take_rest(
+        &mut self,
+        entry: &Entry,
+        sent: usize,
+        mut lent: impl FnMut(Loan, usize, usize) -> Bytes,
+    ) -> Transmit {
+        let mut rest = Transmit::default();
+        let mut skip = sent;
+        let segments: Vec<_> = self.segments(entry).collect();
+        for segment in segments {
+            let len = segment.len as usize;
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            let start = segment.start as usize + skip;
+            let end = segment.start as usize + len;
+            let copy = match segment.source {
+                Source::Chunk(chunk) => {
+                    rest.push(Piece::new(self.take_chunk(chunk), start, end));
+                    skip = 0;
+                    continue;
+                }
+                Source::Lent(loan) => lent(loan, start, end),
+                Source::Arena(_) => {
+                    let bytes = self.resolve(segment).and_then(|bytes| bytes.get(skip..));
+                    Bytes::copy_from_slice(bytes.unwrap_or_default())
+                }
+            };
+            rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
+            skip = 0;
+        }
+        rest
     }
 
     /// Queues a range of the receive buffer that is lent at the moment: for machines that keep

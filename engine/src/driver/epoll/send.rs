@@ -10,9 +10,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use super::Epoll;
 use super::socket::{Phase, Socket};
 use crate::shard::machine::Machine;
-use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
+use crate::shard::turn::{Entry, Segment, Source, Turn};
 
 /// Ranges of one system call; the kernel takes up to 1,024.
 const RANGES: usize = 256;
@@ -46,7 +45,11 @@ impl<M: Machine> Epoll<M> {
         if let Some(error) = error {
             return self.send_failed(entry.id, error, Instant::now());
         }
-        let rest = take_rest(&mut self.turn, entry, sent, &self.buffer);
+        let buffer = &self.buffer;
+        let rest = self.turn.take_rest(entry, sent, |loan, start, end| {
+            let base = loan.0 as usize;
+            Bytes::copy_from_slice(buffer.get(base + start..base + end).unwrap_or_default())
+        });
         self.counters.slow_sends += 1;
         self.machine.blocked(entry.id, rest.bytes());
         self.sockets.set_sending(entry.id, Some(Box::new(rest)));
@@ -144,28 +147,4 @@ fn send_entry(
             return (sent, calls, error);
         }
     }
-}
-
-/// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
-fn take_rest(turn: &mut Turn, entry: &Entry, sent: usize, buffer: &[u8]) -> Transmit {
-    let mut rest = Transmit::default();
-    let mut skip = sent;
-    let segments: Vec<_> = turn.segments(entry).collect();
-    for segment in segments {
-        let len = segment.len as usize;
-        if skip >= len {
-            skip -= len;
-            continue;
-        }
-        let start = segment.start as usize + skip;
-        let end = segment.start as usize + len;
-        if let Source::Chunk(chunk) = segment.source {
-            rest.push(Piece::new(turn.take_chunk(chunk), start, end));
-        } else {
-            let copy = Bytes::copy_from_slice(&resolve(turn, segment, buffer)[skip..]);
-            rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-        }
-        skip = 0;
-    }
-    rest
 }

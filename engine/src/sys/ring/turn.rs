@@ -5,9 +5,9 @@ use std::io;
 use io_uring::{opcode, squeue};
 
 use super::{Ring, empty_header, to_key};
-use crate::shard::send::{Piece, Transmit};
+use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
+use crate::shard::turn::{Entry, Segment, Source, Turn};
 use crate::sys::operation::{Class, Operation, Socket, UserData, on};
 
 impl Ring {
@@ -26,36 +26,11 @@ impl Ring {
 
     /// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
     pub(crate) fn take_rest(&mut self, turn: &mut Turn, entry: &Entry, sent: usize) -> Transmit {
-        let mut rest = Transmit::default();
-        let mut skip = sent;
-        let segments: Vec<_> = turn.segments(entry).collect();
-        for segment in segments {
-            let len = segment.len as usize;
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            let start = segment.start as usize + skip;
-            let end = segment.start as usize + len;
-            match segment.source {
-                Source::Chunk(chunk) => {
-                    rest.push(Piece::new(turn.take_chunk(chunk), start, end));
-                }
-                Source::Lent(loan) => {
-                    let (class, buffer) = Self::unpack(loan);
-                    let bytes = self.class(class).lend(buffer, end).and_then(|b| b.get(start..));
-                    let copy = bytes::Bytes::copy_from_slice(bytes.unwrap_or_default());
-                    rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-                }
-                Source::Arena(_) => {
-                    let bytes = turn.resolve(segment).and_then(|b| b.get(skip..));
-                    let copy = bytes::Bytes::copy_from_slice(bytes.unwrap_or_default());
-                    rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-                }
-            }
-            skip = 0;
-        }
-        rest
+        turn.take_rest(entry, sent, |loan, start, end| {
+            let (class, buffer) = Self::unpack(loan);
+            let bytes = self.class(class).lend(buffer, end).and_then(|b| b.get(start..));
+            bytes::Bytes::copy_from_slice(bytes.unwrap_or_default())
+        })
     }
 
     /// Queues one inline send per connection of the turn.
