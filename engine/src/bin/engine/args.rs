@@ -149,8 +149,9 @@ pub(crate) struct PolicyArgs {
 pub(crate) struct CompressArgs {
     /// Compress messages for clients of RFC 6455 that offer it (permessage-deflate)
     ///
-    /// Costs far more CPU time than the message itself. Nothing is kept between messages, so a
-    /// connection takes no more memory, and a broadcast is compressed once for all.
+    /// Costs far more CPU time than the message itself. Nothing is kept between messages, so an
+    /// idle connection takes no more memory, and a broadcast is compressed once for all; one in the
+    /// middle of a compressed message takes about 45 KiB.
     #[arg(long, env = "ENGINE_COMPRESS", value_parser = BoolishValueParser::new())]
     pub(crate) compress: bool,
 
