@@ -20,6 +20,7 @@ pub(crate) mod turn;
 mod wheel;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -118,7 +119,8 @@ impl<A: Application> Shard<A> {
         now: Instant,
     ) -> Self {
         let mailbox = Arc::clone(&hub.mailboxes[index]);
-        let limits = settings.limits;
+        let part_bytes = app.part_bytes().map_or(0, NonZeroU32::get);
+        let limits = Limits { part_bytes, ..settings.limits };
         let dials = Dials::new(settings.connect_in_turn);
         Self {
             app,
@@ -216,6 +218,15 @@ impl<A: Application> Shard<A> {
                     self.app.on_message(&mut ws.at(place, loan), message);
                     if slot.side.ended {
                         // Nothing more is read; the next round takes the message's memory back.
+                        slot.side.outbound.fail();
+                    }
+                }
+                Event::Part(part, place) => {
+                    self.world.counters.messages_in += u64::from(part.is_last());
+                    self.world.counters.bytes_in += part.payload().len() as u64;
+                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+                    self.app.on_part(&mut ws.at(place, loan), part);
+                    if slot.side.ended {
                         slot.side.outbound.fail();
                     }
                 }
