@@ -100,7 +100,7 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let (driver, taken) = Loop::new(shard, None, &self.config)?;
+        let (driver, taken) = Loop::new(shard, Vec::new(), &self.config)?;
         let shard = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;

@@ -265,7 +265,7 @@ impl<A: Application> Machine for Shard<A> {
         self.tick = self.wheel.tick(now);
     }
 
-    fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
         let Some(id) = inserted else {
