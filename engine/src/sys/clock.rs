@@ -1,20 +1,28 @@
-//! CPU time, which the standard library does not tell.
+//! CPU time, and a clock whose times other processes can read, which the standard library does not
+//! tell.
 
 use std::mem::MaybeUninit;
 
 /// CPU time of the calling thread in nanoseconds, user and system; 0 if the kernel will not say.
 #[must_use]
 pub fn thread_cpu_nanos() -> u64 {
-    cpu_nanos(libc::CLOCK_THREAD_CPUTIME_ID)
+    nanos(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// CPU time of the whole process in nanoseconds, user and system; 0 if the kernel will not say.
 #[must_use]
 pub fn process_cpu_nanos() -> u64 {
-    cpu_nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
+    nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
-fn cpu_nanos(clock: libc::clockid_t) -> u64 {
+/// The kernel's monotonic clock in nanoseconds: the same for all processes of a machine; 0 if the
+/// kernel will not say.
+#[must_use]
+pub fn monotonic_nanos() -> u64 {
+    nanos(libc::CLOCK_MONOTONIC)
+}
+
+fn nanos(clock: libc::clockid_t) -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the kernel writes one timespec to a place that can hold it.
     if unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) } != 0 {
