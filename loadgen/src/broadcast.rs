@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringbolt::{Fleet, Message, WebSocket};
 
+use crate::arrivals::Schedule;
 use crate::desk::{Desk, nanos};
-use crate::pace::{Nanos, Schedule};
+use crate::pace::Nanos;
 use crate::payload::{Payload, WORD};
 use crate::plan::{Fan, Pace};
 use crate::record::{Class, Sent};
@@ -147,9 +148,11 @@ impl Broadcast {
                 return;
             }
             self.publishers[index].waits = true;
+            desk.record.tried(due, at, &desk.window);
             let behind = !self.publishers[index].owed.is_empty();
             if behind || !self.publish(desk, &mut ws, index, Sent { due, at }) {
                 self.publishers[index].owed.push_back(due);
+                desk.record.queued += u64::from(desk.window.contains(&due));
             }
         }
     }
@@ -206,7 +209,7 @@ impl Broadcast {
             && due < desk.window.end
             && due <= desk.clock.stamp()
         {
-            let (index, due) = schedule.take();
+            let Some((index, due)) = schedule.take() else { break };
             self.burst(desk, fleet, index, Some(due));
         }
         let next = schedule.due();
@@ -223,13 +226,10 @@ impl Scenario for Broadcast {
         Lane { number, expected: vec![0; self.tally.0.len()].into_boxed_slice() }
     }
 
-    fn begin(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        if let Pace::Open { rate, .. } = self.fan.traffic.pace {
-            let turns = (self.worker as u64, self.workers as u64);
-            let lanes = self.publishers.len() as u64;
-            let bursts = self.fan.bursts(rate);
-            self.schedule =
-                Some(Schedule::new(begin, bursts, self.tally.0.len() as u64, turns, lanes));
+    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        if let Pace::Open { arrivals, .. } = &self.fan.traffic.pace {
+            let turns = desk.plan.turns(self.fan.publishers, self.worker);
+            self.schedule = Some(Schedule::new(begin, &self.fan.bursts(arrivals), turns));
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, ConnectionId, Fleet};
 
-use crate::pace::{BatchClock, Nanos, Schedule};
+use crate::arrivals::Schedule;
+use crate::pace::{BatchClock, Nanos};
 use crate::plan::Plan;
 use crate::record::Class;
 
@@ -26,10 +27,8 @@ pub(crate) struct Dialler {
 impl Dialler {
     pub(crate) fn new(plan: Arc<Plan>, worker: usize, start: Nanos) -> Self {
         let total = plan.share(plan.connections, worker);
-        let turns = (worker as u64, plan.threads.len() as u64);
-        let schedule = plan
-            .connect_rate
-            .map(|rate| Schedule::new(start, rate, plan.connections, turns, total));
+        let turns = plan.turns(plan.connections, worker);
+        let schedule = plan.connect_rate.map(|rate| Schedule::steady(start, rate, turns));
         Self { plan, worker, total, started: 0, settled: 0, schedule }
     }
 

@@ -114,6 +114,8 @@ impl Desk {
     /// The load begins.
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.window = self.control.window();
+        let lengths = self.plan.window.stages.iter().map(|stage| nanos(stage.length));
+        self.record.set_stages(self.window.start, lengths);
         self.last_reply = now;
     }
 

@@ -60,6 +60,15 @@ fn plan_value(plan: &Plan) -> Value {
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
+        "arrival": plan.arrivals().map(|arrivals| json!({
+            "process": arrivals.process.name(),
+            "seed": arrivals.seed,
+        })),
+        "stages": plan.window.stages.iter().map(|stage| json!({
+            "duration_ns": whole_nanos(stage.length),
+            "rate_from_per_s": stage.from,
+            "rate_to_per_s": stage.to,
+        })).collect::<Vec<_>>(),
         "traffic": plan.scenario.traffic().map(traffic),
         "fan": match &plan.scenario {
             Scenario::Broadcast(fan) => json!({
@@ -84,9 +93,9 @@ fn plan_value(plan: &Plan) -> Value {
 }
 
 fn traffic(traffic: &Traffic) -> Value {
-    let (name, depth) = match traffic.pace {
-        Pace::Open { depth, .. } => ("open", depth),
-        Pace::Closed { depth } => ("closed", Some(depth)),
+    let (name, depth) = match &traffic.pace {
+        Pace::Open { depth, .. } => ("open", *depth),
+        Pace::Closed { depth } => ("closed", Some(*depth)),
     };
     json!({
         "loop": name,
@@ -108,6 +117,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         .collect();
     json!({
         "good": outcome.is_good(),
+        "headline": outcome.has_headline(plan),
         "unit": outcome::unit(&plan.scenario).0,
         "interrupted": outcome.interrupted,
         "elapsed_ns": outcome.elapsed,
@@ -115,6 +125,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "connections_opened": record.opened,
         "connections_ended_unclean": record.unclean,
         "sent": record.sent,
+        "waited_for_room": record.queued,
         "received": record.received,
         "answered": record.latency.len(),
         "offered": outcome.offered,
@@ -133,6 +144,10 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "service": times(&record.service),
         "warmup_latency": times(&record.warmup),
         "handshake": times(&record.handshake),
+        "stages": record.stages.iter().map(|stage| json!({
+            "sent": stage.sent,
+            "latency": times(&stage.latency),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -155,6 +170,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
         "lag": times(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
+        "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
         "notes": outcome.verdicts(plan),
     })
 }

@@ -2,10 +2,11 @@
 //!
 //! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
 //! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`) send on them when `pace` says so, or a `storm`. What they write
+//! scenario (`echo`, `broadcast`) send on them when `arrivals` says so, or a `storm`. What they write
 //! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `json` or `hgrm`.
 
 mod args;
+mod arrivals;
 mod broadcast;
 mod client;
 mod conduct;
@@ -26,6 +27,7 @@ mod record;
 mod source;
 mod storm;
 mod text;
+mod trace;
 mod units;
 mod worker;
 
@@ -58,7 +60,11 @@ fn measure(cli: args::Cli) -> Result<ExitCode, Failure> {
     let plan = Arc::new(Plan::new(cli.command)?);
     let control = Arc::new(Control::new(plan.threads.len()));
     watch_signals(&control)?;
-    let outcome = conduct::run(&plan, &control)?;
+    let mut outcome = conduct::run(&plan, &control)?;
+    if let Some(path) = &plan.output.trace {
+        let traced = std::mem::take(&mut outcome.record.traced);
+        write(path, &trace::table(traced, control.clock))?;
+    }
     tell(&plan, &outcome)?;
     Ok(ExitCode::from(match outcome {
         _ if outcome.interrupted => 130,

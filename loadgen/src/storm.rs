@@ -8,10 +8,11 @@ use ringbolt::client::Handler;
 use ringbolt::handshake::UpgradeResponse;
 use ringbolt::{CloseReason, Fleet, Message, WebSocket};
 
+use crate::arrivals::Schedule;
 use crate::client::classify;
 use crate::control::NEVER;
 use crate::desk::{Desk, nanos};
-use crate::pace::{Nanos, Schedule};
+use crate::pace::Nanos;
 use crate::record::{Class, Record, Sent};
 use crate::worker::{Report, SETTLING};
 
@@ -30,6 +31,8 @@ pub(crate) struct Storm {
     failures: u64,
     /// Connections that have not ended, as far as the protocol goes.
     active: u64,
+    /// When there was room for a new one again.
+    room_since: Nanos,
     /// After a failure nothing is started until then.
     pause_until: Nanos,
 }
@@ -69,6 +72,7 @@ impl Storm {
             started: 0,
             failures: 0,
             active: 0,
+            room_since: 0,
             pause_until: 0,
         }
     }
@@ -118,9 +122,8 @@ impl Storm {
         self.stage = Stage::Running;
         self.desk.begin(now);
         let plan = &self.desk.plan;
-        let turns = (self.desk.worker as u64, plan.threads.len() as u64);
-        self.schedule =
-            plan.rate().map(|rate| Schedule::new(begin, rate, plan.connections, turns, self.slots));
+        let turns = plan.turns(plan.connections, self.desk.worker);
+        self.schedule = plan.arrivals().map(|arrivals| Schedule::new(begin, arrivals, turns));
         self.run(fleet, now)
     }
 
@@ -167,6 +170,7 @@ impl Storm {
             }
             self.started += 1;
             self.active += 1;
+            self.desk.record.tried(due.max(self.room_since), at, &self.desk.window);
             self.desk.record.sent(sent, &self.desk.window);
         }
         None
@@ -219,6 +223,9 @@ impl Handler for Storm {
     }
 
     fn on_close(&mut self, attempt: Attempt, reason: CloseReason) {
+        if self.active == self.slots {
+            self.room_since = self.desk.clock.stamp();
+        }
         self.active -= 1;
         if attempt.established {
             self.desk.live -= 1;

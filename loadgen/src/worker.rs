@@ -124,7 +124,7 @@ pub(crate) fn spawn<R: Report>(
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
         sleep_precisely();
-        let clients = Clients::new(config(&plan));
+        let clients = Clients::new(config(&plan, index));
         let handler = handler(Desk::new(plan, control, index, intervals));
         let (handler, snapshot) = clients.run(handler)?;
         let mut record = handler.into_record();
@@ -145,7 +145,7 @@ fn sleep_precisely() {
 
 /// The engine's settings for a generator: no keep-alive of its own, and room for the largest
 /// message as often as it is in flight.
-fn config(plan: &Plan) -> Config {
+fn config(plan: &Plan, worker: usize) -> Config {
     let payload = plan.scenario.payload();
     let at_once = usize::try_from(plan.scenario.at_once()).unwrap_or(usize::MAX);
     Config::new().with(|config| {
@@ -161,6 +161,8 @@ fn config(plan: &Plan) -> Config {
             usize::try_from(plan.connections).unwrap_or(usize::MAX).max(config.max_connections);
         config.max_outbound_bytes = config.max_outbound_bytes.max(waiting);
         config.handshake_timeout = plan.timeout;
+        // Each worker has keys of its own.
+        config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;

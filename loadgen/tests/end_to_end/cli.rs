@@ -33,7 +33,7 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_is_explained_and_ends_with_2() {
     let url = "ws://127.0.0.1:1/";
-    let cases: [(&[&str], &str); 19] = [
+    let cases: [(&[&str], &str); 23] = [
         (&[], "Usage"),
         (&["echo"], "<URL>"),
         (&["echo", url, "--nonsense"], "--nonsense"),
@@ -53,6 +53,10 @@ fn wrong_usage_is_explained_and_ends_with_2() {
         (&["echo", url, "-d", "0"], "above 0"),
         (&["echo", url, "--source", "10.0.0.0/40"], "prefix"),
         (&["broadcast", url, "-p", "31"], "larger --payload"),
+        (&["echo", url, "--stage", "5s"], "write it like 30s:10k"),
+        (&["echo", url, "--stage", "5s:1", "-r", "1"], "cannot be used with"),
+        (&["echo", url, "--stage", "5s:1", "-d", "1s"], "cannot be used with"),
+        (&["storm", url, "--arrival", "uniform"], "poisson"),
     ];
     for (arguments, said) in cases {
         let text = stderr_of(arguments, 2);
