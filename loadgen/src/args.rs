@@ -113,7 +113,7 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/
+    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
@@ -139,6 +139,15 @@ pub(crate) struct TargetArgs {
     /// Send this cookie, such as `session=1`; may be repeated
     #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
     pub(crate) cookie: Vec<String>,
+    /// Send this field in the opening handshake, such as 'X-Token: abc'; may be repeated
+    #[arg(
+        short = 'H',
+        long,
+        env = "LOADGEN_HEADER",
+        value_name = "FIELD",
+        help_heading = "Target"
+    )]
+    pub(crate) header: Vec<String>,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]

@@ -53,7 +53,7 @@ impl Dialler {
             let from = self.plan.sources.address(number);
             let data = member(place, clock.stamp());
             let request = Arc::clone(&self.plan.request);
-            match fleet.connect(request, from, self.plan.address, data) {
+            match fleet.connect(request, from, self.plan.address.clone(), data) {
                 Ok(id) => opened(id),
                 // `max_connections` is set to what the plan needs.
                 Err(_) => self.settled += 1,
@@ -93,7 +93,7 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
             (Class::Handshake, "the server ended TCP during the opening handshake".to_owned())
         }
         (CloseReason::TimedOut, false) => {
-            (Class::Handshake, "the opening handshake did not end in time".to_owned())
+            (Class::TimedOut, "the opening handshake did not end in time".to_owned())
         }
         (CloseReason::Protocol(error), _) => (Class::Protocol, error.to_string()),
         (CloseReason::HungUp, true) => {

@@ -20,7 +20,7 @@ use crate::outcome::{Outcome, Reach, Second};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
-use crate::record::{Record, Times};
+use crate::record::{Class, Record, Times};
 use crate::storm::Storm;
 use crate::worker::{self, Worker};
 
@@ -254,15 +254,15 @@ fn no_ring(error: &StartError) -> Failure {
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
     let why = match first {
-        Some((_, _, example)) => example.to_owned(),
+        Some((_, failed)) => failed.first().to_owned(),
         None if interrupted => "interrupted before the first one was there".to_owned(),
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+        Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
-                 --dialect rfc6455 (--origin and --protocol count, too)"
+                 --ws-version rfc6455 (--origin and --protocol count, too)"
             }
             _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },

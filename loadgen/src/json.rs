@@ -111,8 +111,14 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
     let errors: serde_json::Map<String, Value> = record
         .errors
         .iter()
-        .map(|(class, count, example)| {
-            (class.name().to_owned(), json!({ "count": count, "first": example }))
+        .map(|(class, failed)| {
+            let value = json!({
+                "count": failed.count,
+                "first": failed.first(),
+                "examples": failed.examples,
+                "reasons": failed.reasons,
+            });
+            (class.name().to_owned(), value)
         })
         .collect();
     json!({
@@ -144,6 +150,10 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "service": times(&record.service),
         "warmup_latency": times(&record.warmup),
         "handshake": times(&record.handshake),
+        "handshake_tcp": times(&record.tcp),
+        "handshake_upgrade": times(&record.upgrade),
+        "closing": times(&record.closing),
+        "close_codes": record.close_codes,
         "stages": record.stages.iter().map(|stage| json!({
             "sent": stage.sent,
             "latency": times(&stage.latency),

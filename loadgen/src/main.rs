@@ -26,6 +26,7 @@ mod progress;
 mod record;
 mod source;
 mod storm;
+mod target;
 mod text;
 mod trace;
 mod units;

@@ -1,14 +1,12 @@
 //! What exactly will be run: the command line with every choice made, checked before it starts.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringbolt::Driver;
-use ringbolt::handshake::{ClientRequest, Url};
-use ringbolt::wire::Dialect;
+use ringbolt::handshake::ClientRequest;
+use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
     ArrivalArgs, BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs,
@@ -20,12 +18,13 @@ use crate::failure::Failure;
 use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
+use crate::target;
 
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) url: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
@@ -344,13 +343,7 @@ impl Parts {
     /// once.
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
         let Self { target, connections, window, seed, dial, machine, output } = self;
-        let url = Url::parse(&target.url).map_err(|e| {
-            Failure::usage(
-                format!("`{}` is no address of a WebSocket server", target.url),
-                e.to_string(),
-                "write it like ws://127.0.0.1:9000/chat",
-            )
-        })?;
+        let (socket, url) = target::parse(&target.url)?;
         if url.secure() {
             return Err(Failure::usage(
                 format!("cannot connect to `{}`", target.url),
@@ -358,13 +351,27 @@ impl Parts {
                 "use a ws:// address of the server",
             ));
         }
-        let address = resolve(&url)?;
-        let request = Arc::new(request(&target, url)?);
-        let sources = match &dial.source {
-            Some(cidr) => Sources::parse(cidr, address.ip())?,
-            None => Sources::automatic(address.ip(), connections.max(rotation)),
+        let address = match socket {
+            Some(path) => Endpoint::Unix(path),
+            None => Endpoint::Tcp(target::resolve(&url)?),
         };
-        sources.check(connections)?;
+        let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
+        let request = Arc::new(target::request(&target, url)?);
+        let sources = match (&dial.source, address.ip()) {
+            (Some(cidr), Some(ip)) => Sources::parse(cidr, ip)?,
+            (None, Some(ip)) => Sources::automatic(ip, connections.max(rotation)),
+            (None, None) => Sources::none(),
+            (Some(_), None) => {
+                return Err(Failure::usage(
+                    "a unix socket cannot be connected to from an address",
+                    "it has neither addresses nor ports",
+                    "leave --source out",
+                ));
+            }
+        };
+        if address.ip().is_some() {
+            sources.check(connections)?;
+        }
         let connect_rate = match (dial.connect_rate, dial.ramp) {
             (None, Some(ramp)) if !ramp.is_zero() =>
             {
@@ -373,7 +380,7 @@ impl Parts {
             }
             (rate, _) => rate,
         };
-        let threads = threads(&machine, address.ip(), connections)?;
+        let threads = threads(&machine, is_local, connections)?;
         let file_limit = check_files(connections, threads.len())?;
         check_memory(&scenario, connections)?;
         Ok(Plan {
@@ -404,57 +411,10 @@ impl Parts {
     }
 }
 
-fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
-    if let Some(ip) = url.address() {
-        return Ok(SocketAddr::new(ip, url.port()));
-    }
-    let unknown = |why: String| {
-        Failure::unreachable(
-            format!("cannot find the host `{}`", url.host()),
-            why,
-            "check the name, or write the address itself",
-        )
-    };
-    let found: Vec<_> =
-        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
-    // Servers listen on IPv4 more often than not.
-    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
-    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
-}
-
-fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
-    if target.compress && target.dialect == Dialect::Hybi02 {
-        return Err(Failure::usage(
-            "cannot compress in draft-02",
-            "the draft has no extensions",
-            "add --ws-version rfc6455, or leave --compress out",
-        ));
-    }
-    let origin = match (&target.origin, target.dialect) {
-        (Some(origin), _) => origin.clone(),
-        (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
-        // Only browsers have one.
-        (None, _) => String::new(),
-    };
-    ClientRequest::builder(url, origin)
-        .dialect(target.dialect)
-        .compress(target.compress)
-        .protocols(target.protocol.iter().cloned())
-        .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
-        .build()
-        .map_err(|e| {
-            Failure::usage(
-                "cannot make the opening handshake",
-                e.to_string(),
-                "check --origin, --protocol and --cookie",
-            )
-        })
-}
-
 /// One entry per thread: the CPU that it is pinned to.
 fn threads(
     machine: &MachineArgs,
-    target: IpAddr,
+    is_local: bool,
     connections: u64,
 ) -> Result<Vec<Option<usize>>, Failure> {
     let usable: Vec<usize> =
@@ -479,7 +439,7 @@ fn threads(
     }
     // A server on this machine needs CPUs, too.
     let all = usable.len().max(1);
-    let default = if target.is_loopback() { all.div_ceil(2) } else { all };
+    let default = if is_local { all.div_ceil(2) } else { all };
     let wanted = machine.threads.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let most = usize::try_from(connections).unwrap_or(usize::MAX).min(4096);
     let threads = wanted.min(most);

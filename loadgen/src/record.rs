@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
+use ringbolt::CloseReason;
 
 use crate::pace::Nanos;
 use crate::trace::Traced;
@@ -82,6 +83,8 @@ pub(crate) enum Class {
     Connect,
     /// The opening handshake failed.
     Handshake,
+    /// No TCP connection, or no answer to the opening handshake, came in time.
+    TimedOut,
     /// The server broke a rule of the protocol.
     Protocol,
     /// A message came back changed, or one that nobody had sent.
@@ -104,6 +107,7 @@ impl Class {
         match self {
             Self::Connect => "connect",
             Self::Handshake => "handshake",
+            Self::TimedOut => "time_out",
             Self::Protocol => "protocol",
             Self::WrongPayload => "wrong_payload",
             Self::Closed => "closed",
@@ -115,31 +119,76 @@ impl Class {
     }
 }
 
-/// Errors by class, each with its first example.
+/// Errors by class.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(BTreeMap<Class, (u64, String)>);
+pub(crate) struct Errors(BTreeMap<Class, Failed>);
+
+/// What went wrong in one way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) count: u64,
+    /// The first few.
+    pub(crate) examples: Vec<String>,
+    /// How many there were for each reason, where reasons are told apart: the status of a refused
+    /// upgrade, the code of a Close, the kernel's error.
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+/// Examples that are kept of each class.
+const EXAMPLES: usize = 3;
+/// Reasons that are told apart in each class; the rest is counted under [`OTHER`].
+const REASONS: usize = 16;
+const OTHER: &str = "another reason";
+
+impl Failed {
+    /// The first example.
+    pub(crate) fn first(&self) -> &str {
+        self.examples.first().map_or("", String::as_str)
+    }
+
+    fn reason(&mut self, why: &str, count: u64) {
+        let known = self.reasons.len() < REASONS || self.reasons.contains_key(why);
+        *self.reasons.entry(if known { why } else { OTHER }.to_owned()).or_default() += count;
+    }
+}
 
 impl Errors {
     #[cold]
     pub(crate) fn add(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
         if count > 0 {
-            self.0.entry(class).or_insert_with(|| (0, example())).0 += count;
+            let failed = self.0.entry(class).or_default();
+            failed.count += count;
+            if failed.examples.len() < EXAMPLES {
+                failed.examples.push(example());
+            }
         }
+    }
+
+    /// One more, for this reason.
+    #[cold]
+    pub(crate) fn because(&mut self, class: Class, why: &str, example: impl FnOnce() -> String) {
+        self.add(class, 1, example);
+        self.0.entry(class).or_default().reason(why, 1);
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        for (class, (count, example)) in other.0 {
-            self.add(class, count, || example);
+        for (class, failed) in other.0 {
+            let merged = self.0.entry(class).or_default();
+            merged.count += failed.count;
+            let room = EXAMPLES - merged.examples.len();
+            merged.examples.extend(failed.examples.into_iter().take(room));
+            for (why, count) in failed.reasons {
+                merged.reason(&why, count);
+            }
         }
     }
 
-    /// Class, count and first example.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, u64, &str)> {
-        self.0.iter().map(|(class, (count, example))| (*class, *count, example.as_str()))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, &Failed)> {
+        self.0.iter().map(|(class, failed)| (*class, failed))
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.0.values().map(|(count, _)| count).sum()
+        self.0.values().map(|failed| failed.count).sum()
     }
 }
 
@@ -169,6 +218,12 @@ pub(crate) struct Record {
     pub(crate) warmup: Times,
     /// From connect to the end of the opening handshake.
     pub(crate) handshake: Times,
+    /// Its part until TCP stood.
+    pub(crate) tcp: Times,
+    /// Its part from then on: request and answer.
+    pub(crate) upgrade: Times,
+    /// Of a storm: from our Close to the end of the closing handshake.
+    pub(crate) closing: Times,
     /// From when a publication was due to its last delivery; of closed loops.
     pub(crate) completion: Times,
     /// What was due in each stage of the plan, where it has stages.
@@ -181,6 +236,9 @@ pub(crate) struct Record {
     pub(crate) received: u64,
     /// Connections established.
     pub(crate) opened: u64,
+    /// Codes of the closing handshakes that ended connections, the server's side of them; 1005 where
+    /// there was none (RFC 6455 section 7.1.5), as always in draft-02.
+    pub(crate) close_codes: BTreeMap<u16, u64>,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
     pub(crate) errors: Errors,
@@ -214,12 +272,16 @@ impl Record {
             lag: Times::new(),
             warmup: Times::new(),
             handshake: Times::new(),
+            tcp: Times::new(),
+            upgrade: Times::new(),
+            closing: Times::new(),
             completion: Times::new(),
             stages: Vec::new(),
             sent: 0,
             queued: 0,
             received: 0,
             opened: 0,
+            close_codes: BTreeMap::new(),
             unclean: 0,
             errors: Errors::default(),
             traced: Vec::new(),
@@ -236,6 +298,12 @@ impl Record {
         self.lag.merge(&other.lag);
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
+        self.tcp.merge(&other.tcp);
+        self.upgrade.merge(&other.upgrade);
+        self.closing.merge(&other.closing);
+        for (code, count) in other.close_codes {
+            *self.close_codes.entry(code).or_default() += count;
+        }
         self.completion.merge(&other.completion);
         self.merge_stages(other.stages);
         self.sent += other.sent;
@@ -289,6 +357,13 @@ impl Record {
             if let Some(stage) = self.stage(sent.due) {
                 stage.sent += 1;
             }
+        }
+    }
+
+    /// A closing handshake has ended a connection.
+    pub(crate) fn closed(&mut self, reason: CloseReason) {
+        if let CloseReason::Clean(code) = reason {
+            *self.close_codes.entry(code.get()).or_default() += 1;
         }
     }
 
@@ -413,16 +488,29 @@ mod tests {
     }
 
     #[test]
-    fn errors_keep_their_first_example() {
+    fn errors_keep_their_first_examples_and_their_reasons() {
         let mut errors = Errors::default();
-        errors.add(Class::Closed, 2, || "first".to_owned());
         errors.add(Class::Lost, 0, || unreachable!("nothing happened"));
         let mut others = Errors::default();
-        others.add(Class::Closed, 3, || "second".to_owned());
-        others.add(Class::Connect, 1, || "third".to_owned());
+        for number in 0..5 {
+            errors.add(Class::Unanswered, 2, || format!("message {number}"));
+            errors.because(Class::Closed, "code 1001", || format!("connection {number}"));
+            others.because(Class::Closed, &format!("code {number}"), || format!("other {number}"));
+        }
         errors.merge(others);
+        assert_eq!(errors.total(), 20);
         let all: Vec<_> = errors.iter().collect();
-        assert_eq!(all, [(Class::Connect, 1, "third"), (Class::Closed, 5, "first")]);
-        assert_eq!(errors.total(), 6);
+        assert_eq!(all.len(), 2);
+        let (class, closed) = all[0];
+        assert_eq!((class, closed.count, closed.first()), (Class::Closed, 10, "connection 0"));
+        assert_eq!(closed.examples, ["connection 0", "connection 1", "connection 2"]);
+        assert_eq!(closed.reasons.len(), 6);
+        assert_eq!(closed.reasons["code 1001"], 5);
+        assert_eq!((all[1].1.count, all[1].1.reasons.len()), (10, 0));
+        for number in 0..100 {
+            errors.because(Class::Connect, &number.to_string(), String::new);
+        }
+        let connect = &errors.iter().next().expect("some").1.reasons;
+        assert_eq!((connect.len(), connect["another reason"]), (17, 84), "bounded");
     }
 }

@@ -9,7 +9,6 @@ use ringbolt::handshake::UpgradeResponse;
 use ringbolt::{CloseReason, Fleet, Message, WebSocket};
 
 use crate::arrivals::Schedule;
-use crate::client::classify;
 use crate::control::NEVER;
 use crate::desk::{Desk, nanos};
 use crate::pace::Nanos;
@@ -48,7 +47,11 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     sent: Sent,
+    /// When TCP stood, and when the opening handshake had ended; 0 before.
+    connected: Nanos,
+    opened: Nanos,
     established: bool,
+    number: u64,
 }
 
 /// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
@@ -163,8 +166,11 @@ impl Storm {
             let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
-            let attempt = Attempt { sent, established: false };
-            if fleet.connect(Arc::clone(&plan.request), from, plan.address, attempt).is_err() {
+            let attempt = Attempt { sent, connected: 0, opened: 0, established: false, number };
+            if fleet
+                .connect(Arc::clone(&plan.request), from, plan.address.clone(), attempt)
+                .is_err()
+            {
                 // The engine's limit is above the plan's number of connections.
                 return None;
             }
@@ -176,9 +182,8 @@ impl Storm {
         None
     }
 
-    fn fail(&mut self, reason: CloseReason, established: bool) {
-        let (class, why) = classify(reason, established);
-        self.desk.error(class, 1, || why);
+    fn fail(&mut self, attempt: Attempt, reason: CloseReason) {
+        self.desk.ended(attempt.number, reason, attempt.established);
         self.failures += 1;
         let now = self.desk.clock.stamp();
         self.pause_until = now + PAUSE;
@@ -204,15 +209,26 @@ impl Handler for Storm {
         Some(self.desk.clock.clock().instant(next))
     }
 
+    fn on_connected(&mut self, attempt: &mut Attempt) {
+        attempt.connected = self.desk.clock.stamp();
+    }
+
+    fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
+        self.desk.refusal = Some((status, phrase.to_owned()));
+    }
+
     fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {
         let now = self.desk.clock.stamp();
         let attempt = ws.data_mut();
         attempt.established = true;
-        let sent = attempt.sent;
+        attempt.opened = now;
+        let Attempt { sent, connected, .. } = *attempt;
         self.desk.record.opened += 1;
         self.desk.live += 1;
         if self.desk.window.contains(&sent.due) {
-            self.desk.record.handshake.record(now.saturating_sub(sent.due));
+            self.desk.record.handshake.record(now.saturating_sub(sent.at));
+            self.desk.record.tcp.record(connected.saturating_sub(sent.at));
+            self.desk.record.upgrade.record(now.saturating_sub(connected));
         }
         self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
         ws.close();
@@ -231,9 +247,13 @@ impl Handler for Storm {
             self.desk.live -= 1;
         }
         if !(attempt.established && reason.is_clean()) {
-            return self.fail(reason, attempt.established);
+            return self.fail(attempt, reason);
         }
         let now = self.desk.clock.stamp();
+        self.desk.record.closed(reason);
+        if self.desk.window.contains(&attempt.sent.due) {
+            self.desk.record.closing.record(now.saturating_sub(attempt.opened));
+        }
         self.desk.reply(attempt.sent, now);
     }
 }

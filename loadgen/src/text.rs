@@ -7,7 +7,7 @@ use crate::arrivals::{Arrivals, Process};
 use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
-use crate::record::Times;
+use crate::record::{Record, Times};
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =
@@ -162,6 +162,10 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load = load.join(", ");
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
+    write_latencies(out, plan, record)
+}
+
+fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
@@ -176,7 +180,10 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
     write_times(out, "warm-up", &record.warmup)?;
-    write_times(out, "handshake", &record.handshake)
+    write_times(out, "handshake", &record.handshake)?;
+    write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  upgrade", &record.upgrade)?;
+    write_times(out, "close", &record.closing)
 }
 
 fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
@@ -200,8 +207,17 @@ fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
     if record.errors.total() > 0 {
         writeln!(out, "\nErrors:")?;
-        for (class, count, example) in record.errors.iter() {
-            writeln!(out, "  {count} {}, the first: {example}", class.name().replace('_', " "))?;
+        for (class, failed) in record.errors.iter() {
+            let class = class.name().replace('_', " ");
+            writeln!(out, "  {} {class}, the first: {}", failed.count, failed.first())?;
+            for example in failed.examples.iter().skip(1) {
+                writeln!(out, "    another: {example}")?;
+            }
+            if failed.reasons.len() > 1 {
+                for (why, count) in &failed.reasons {
+                    writeln!(out, "    {count} times: {why}")?;
+                }
+            }
         }
     }
     if record.unclean > 0 {

@@ -149,3 +149,33 @@ fn a_storm_on_a_schedule_keeps_it() {
     assert_eq!(outcome["sent"], 200);
     assert_eq!(outcome["latency"]["count"], 200);
 }
+
+#[test]
+fn a_storm_tells_its_phases_and_the_codes() {
+    let server = Running::echo(|_, _| Answer::Send);
+    for (version, code) in [("hybi-02", "1005"), ("rfc6455", "1000")] {
+        let (exit, document) = document(&[
+            "storm",
+            &server.url,
+            "-c",
+            "5",
+            "-n",
+            "60",
+            "--warmup",
+            "0",
+            "--ws-version",
+            version,
+        ]);
+        let outcome = &document["outcome"];
+        assert_eq!(exit, 0, "{document:#}");
+        for phase in ["handshake", "handshake_tcp", "handshake_upgrade", "closing"] {
+            assert_eq!(outcome[phase]["count"], 60, "{phase}: {document:#}");
+        }
+        // A phase takes no longer than the whole.
+        let longest = |of: &str| number(&outcome[of]["max_ns"]);
+        assert!(longest("handshake_tcp") <= longest("handshake"));
+        assert!(longest("handshake_upgrade") <= longest("handshake"));
+        assert!(longest("closing") <= longest("latency"));
+        assert_eq!(outcome["close_codes"][code], 60, "{document:#}");
+    }
+}
