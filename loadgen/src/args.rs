@@ -332,7 +332,8 @@ Examples:
 
 const BROADCAST_EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did. Without --rate a publisher sends when its last message has
+publishers. Reach is the share that did; `first`, `median` and `last` tell when the publications that
+reached everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its last message has
 reached everybody.
 
 Examples:

@@ -47,6 +47,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
+        tally,
         progress: Progress::new(plan),
         intervals,
         seconds: BTreeMap::new(),
@@ -92,6 +93,7 @@ struct Conductor {
     plan: Arc<Plan>,
     control: Arc<Control>,
     process: Option<Process>,
+    tally: Arc<Tally>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
     /// Each second of the window, and how many workers have reported it.
@@ -200,6 +202,7 @@ impl Conductor {
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, interrupted));
         }
+        merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
         let audience = merged.opened.saturating_sub(1);

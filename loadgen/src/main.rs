@@ -12,6 +12,7 @@ mod client;
 mod conduct;
 mod control;
 mod cost;
+mod delivery;
 mod desk;
 mod echo;
 mod environment;

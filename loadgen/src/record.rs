@@ -6,6 +6,7 @@ use std::ops::Range;
 use hdrhistogram::Histogram;
 use ringbolt::CloseReason;
 
+use crate::delivery::Spreads;
 use crate::pace::Nanos;
 use crate::trace::Traced;
 
@@ -19,6 +20,12 @@ pub(crate) const DIGITS: u8 = 3;
 pub(crate) struct Times {
     histogram: Histogram<u64>,
     saturated: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Times {
@@ -224,8 +231,14 @@ pub(crate) struct Record {
     pub(crate) upgrade: Times,
     /// Of a storm: from our Close to the end of the closing handshake.
     pub(crate) closing: Times,
-    /// From when a publication was due to its last delivery; of closed loops.
+    /// Of broadcasts: from when a publication was due to its first delivery.
+    pub(crate) first: Times,
+    /// To its median delivery.
+    pub(crate) median: Times,
+    /// To its last one.
     pub(crate) completion: Times,
+    /// Publications that did not arrive everywhere, and are in none of the three.
+    pub(crate) incomplete: u64,
     /// What was due in each stage of the plan, where it has stages.
     pub(crate) stages: Vec<StageRecord>,
     /// Messages due in the window that were sent.
@@ -275,7 +288,10 @@ impl Record {
             tcp: Times::new(),
             upgrade: Times::new(),
             closing: Times::new(),
+            first: Times::new(),
+            median: Times::new(),
             completion: Times::new(),
+            incomplete: 0,
             stages: Vec::new(),
             sent: 0,
             queued: 0,
@@ -304,7 +320,6 @@ impl Record {
         for (code, count) in other.close_codes {
             *self.close_codes.entry(code).or_default() += count;
         }
-        self.completion.merge(&other.completion);
         self.merge_stages(other.stages);
         self.sent += other.sent;
         self.queued += other.queued;
@@ -358,6 +373,14 @@ impl Record {
                 stage.sent += 1;
             }
         }
+    }
+
+    /// What came of the publications, as all workers together know it.
+    pub(crate) fn set_spreads(&mut self, spreads: Spreads) {
+        self.first = spreads.first;
+        self.median = spreads.median;
+        self.completion = spreads.last;
+        self.incomplete = spreads.incomplete;
     }
 
     /// A closing handshake has ended a connection.

@@ -176,7 +176,9 @@ fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::
     for (number, stage) in record.stages.iter().enumerate() {
         write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
     }
-    write_times(out, "last", &record.completion)?;
+    write_times(out, "  first", &record.first)?;
+    write_times(out, "  median", &record.median)?;
+    write_times(out, "  last", &record.completion)?;
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
     write_times(out, "warm-up", &record.warmup)?;
