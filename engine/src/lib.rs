@@ -126,5 +126,7 @@ pub use shard::Fleet;
 pub use shard::machine::Endpoint;
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
-pub use sys::clock::{monotonic_nanos, process_cpu_nanos, thread_cpu_nanos};
+pub use sys::clock::{
+    monotonic_nanos, process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos,
+};
 pub use sys::socket::raise_file_limit;

@@ -8,6 +8,7 @@ use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
+use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
@@ -20,6 +21,13 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Measure(Measure),
+}
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
     Echo(EchoArgs),
@@ -274,12 +282,28 @@ pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
     pub(crate) json: bool,
+    /// Print the seconds of the window as comma-separated values instead of text
+    #[arg(long, env = "LOADGEN_CSV", conflicts_with = "json", help_heading = "Output")]
+    pub(crate) csv: bool,
     /// Also write the JSON document to this file
     #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Also write result.json, latency.hgrm, latency.hlog and seconds.csv into this folder, which is
+    /// made if it is not there
+    #[arg(long, env = "LOADGEN_OUT", value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
     /// Also write the latency percentiles to this file, for HdrHistogram plotters
     #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Also write a latency histogram per second to this file, for HdrHistogram's log tools
+    #[arg(long, env = "LOADGEN_HLOG", value_name = "FILE", help_heading = "Output")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'lag.p99>100us'; may
+    /// be repeated. Metrics: pNN, min, mean, max, with service., handshake., completion. or lag.
+    /// before them of those times; rate, errors, reach, achieved, lag
+    #[arg(long, env = "LOADGEN_FAIL_IF", value_name = "CONDITION", value_parser = goal::parse,
+          value_delimiter = ',', help_heading = "Output")]
+    pub(crate) fail_if: Vec<Goal>,
     /// Note this commit, of the server for example, in the JSON document
     #[arg(long, env = "LOADGEN_COMMIT", value_name = "ID", help_heading = "Output")]
     pub(crate) commit: Option<String>,
@@ -315,7 +339,8 @@ What to trust:
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 130 interrupted (the result is still written)
+  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
 

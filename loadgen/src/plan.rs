@@ -9,12 +9,13 @@ use ringbolt::handshake::ClientRequest;
 use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
-    ArrivalArgs, BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs,
+    ArrivalArgs, BroadcastArgs, DialArgs, EchoArgs, LoadArgs, MachineArgs, Measure, OutputArgs,
     StormArgs, TargetArgs, WindowArgs,
 };
 use crate::arrivals::{self, Arrivals, Profile, Stage, Turns};
 use crate::broadcast;
 use crate::failure::Failure;
+use crate::goal::Goal;
 use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
@@ -103,9 +104,13 @@ pub(crate) enum Length {
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    pub(crate) csv: bool,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) hgrm: Option<PathBuf>,
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) hlog: Option<PathBuf>,
+    pub(crate) goals: Vec<Goal>,
     pub(crate) commit: Option<String>,
     pub(crate) quiet: bool,
 }
@@ -113,11 +118,11 @@ pub(crate) struct Output {
 impl Plan {
     /// Makes every choice that the command line leaves open, and checks that this machine can run
     /// it.
-    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+    pub(crate) fn new(command: Measure) -> Result<Self, Failure> {
         match command {
-            Command::Echo(args) => Self::echo(args),
-            Command::Broadcast(args) => Self::broadcast(args),
-            Command::Storm(args) => Self::storm(args),
+            Measure::Echo(args) => Self::echo(args),
+            Measure::Broadcast(args) => Self::broadcast(args),
+            Measure::Storm(args) => Self::storm(args),
         }
     }
 
@@ -357,21 +362,7 @@ impl Parts {
         };
         let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
         let request = Arc::new(target::request(&target, url)?);
-        let sources = match (&dial.source, address.ip()) {
-            (Some(cidr), Some(ip)) => Sources::parse(cidr, ip)?,
-            (None, Some(ip)) => Sources::automatic(ip, connections.max(rotation)),
-            (None, None) => Sources::none(),
-            (Some(_), None) => {
-                return Err(Failure::usage(
-                    "a unix socket cannot be connected to from an address",
-                    "it has neither addresses nor ports",
-                    "leave --source out",
-                ));
-            }
-        };
-        if address.ip().is_some() {
-            sources.check(connections)?;
-        }
+        let sources = sources(&dial, &address, connections, rotation)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
             (None, Some(ramp)) if !ramp.is_zero() =>
             {
@@ -383,7 +374,7 @@ impl Parts {
         let threads = threads(&machine, is_local, connections)?;
         let file_limit = check_files(connections, threads.len())?;
         check_memory(&scenario, connections)?;
-        Ok(Plan {
+        let plan = Plan {
             url: target.url,
             address,
             request,
@@ -401,14 +392,59 @@ impl Parts {
             file_limit,
             output: Output {
                 json: output.json,
+                csv: output.csv,
                 file: output.output,
+                folder: output.out,
                 hgrm: output.hgrm,
                 trace: None,
+                hlog: output.hlog,
+                goals: output.fail_if,
                 commit: output.commit,
                 quiet: output.quiet,
             },
-        })
+        };
+        check_goals(&plan)?;
+        Ok(plan)
     }
+}
+
+/// Where to connect from, checked for having ports enough.
+fn sources(
+    dial: &DialArgs,
+    address: &Endpoint,
+    connections: u64,
+    rotation: u64,
+) -> Result<Sources, Failure> {
+    let Some(ip) = address.ip() else {
+        return match dial.source {
+            None => Ok(Sources::none()),
+            Some(_) => Err(Failure::usage(
+                "a unix socket cannot be connected to from an address",
+                "it has neither addresses nor ports",
+                "leave --source out",
+            )),
+        };
+    };
+    let sources = match &dial.source {
+        Some(cidr) => Sources::parse(cidr, ip)?,
+        None => Sources::automatic(ip, connections.max(rotation)),
+    };
+    sources.check(connections)?;
+    Ok(sources)
+}
+
+/// Refuses goals that this run could not tell of.
+fn check_goals(plan: &Plan) -> Result<(), Failure> {
+    for goal in &plan.output.goals {
+        goal.check(plan).map_err(|why| {
+            Failure::usage(
+                format!("`--fail-if {goal}` cannot be told of this run"),
+                why,
+                "leave it out, or measure what it is about",
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// One entry per thread: the CPU that it is pinned to.

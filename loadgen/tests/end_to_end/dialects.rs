@@ -34,7 +34,7 @@ fn every_scenario_in_every_dialect() {
                 "--text",
             ]);
             assert_eq!(code, 0, "{document:#}");
-            assert_eq!(document["plan"]["dialect"], name);
+            assert_eq!(document["workload"]["dialect"], name);
             assert_eq!(document["outcome"]["received"], 200);
             assert_eq!(document["outcome"]["connections_ended_unclean"], 0);
         }
@@ -115,7 +115,7 @@ fn a_server_behind_a_unix_socket() {
         let (code, document) = document(&arguments);
         assert_eq!(code, 0, "{driver}: {document:#}");
         assert_eq!(document["outcome"]["received"], 50);
-        assert_eq!(document["plan"]["address"], format!("unix:{}", path.display()));
+        assert_eq!(document["workload"]["address"], format!("unix:{}", path.display()));
     }
     std::fs::remove_file(&path).expect("removed");
 }
