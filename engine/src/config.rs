@@ -136,13 +136,16 @@ pub enum Driver {
     Auto,
     /// io_uring: Linux 6.1 or later, where no sandbox forbids it.
     Uring,
+    /// io_uring by the async runtime of that name: Linux 5.11 or later, where no sandbox forbids it.
+    /// Needs the cargo feature `tokio-uring`.
+    TokioUring,
     /// epoll: any Linux, any container.
     Epoll,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Uring, Self::Epoll];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Uring, Self::TokioUring, Self::Epoll];
 
     /// The name that flags, logs and result files use.
     #[must_use]
@@ -150,6 +153,7 @@ impl Driver {
         match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
+            Self::TokioUring => "tokio-uring",
             Self::Epoll => "epoll",
         }
     }
