@@ -77,7 +77,7 @@ impl<M: Machine> Harness<M> {
     }
 
     fn open(&mut self) -> ConnectionId {
-        let id = self.machine.accepted(&mut self.turn, self.now).expect("room");
+        let id = self.machine.accepted(0, &mut self.turn, self.now).expect("room");
         self.receive(id, &mut REQUEST.to_vec());
         assert!(self.turn.bytes() > 100, "the handshake was answered");
         settle(&mut self.turn, &mut self.machine);

@@ -2,11 +2,12 @@
 //! other role.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::conn::Message;
+use crate::conn::{Message, Part};
 use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
@@ -36,6 +37,21 @@ pub trait Handler {
 
     /// A whole message arrived.
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
+
+    /// Hands messages over in parts of at least so many bytes while more of them is still to come,
+    /// by `on_part`, instead of gathering them whole: a large message then passes through the cache
+    /// piece by piece, and takes no more memory than a part. What is smaller, what is compressed, and
+    /// text whose bad sequences are replaced comes whole all the same. Asked once,
+    /// before the first connection; the default gathers everything.
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        None
+    }
+
+    /// A part of a message arrived; only with [`Handler::part_bytes`]. A message that breaks a rule
+    /// half-way ends the connection, so its last part may never come.
+    fn on_part(&mut self, ws: &mut WebSocket<'_, Self::Data>, part: Part<'_>) {
+        let _ = (ws, part);
+    }
 
     /// A pong arrived.
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
@@ -84,7 +100,7 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let (driver, taken) = Loop::new(shard, None, &self.config)?;
+        let (driver, taken) = Loop::new(shard, Vec::new(), &self.config)?;
         let shard = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
@@ -114,6 +130,14 @@ impl<H: Handler> Application for Dial<H> {
     #[inline]
     fn on_message(&mut self, ws: &mut WebSocket<'_, H::Data>, message: Message<'_>) {
         self.0.on_message(ws, message);
+    }
+
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        self.0.part_bytes()
+    }
+
+    fn on_part(&mut self, ws: &mut WebSocket<'_, H::Data>, part: Part<'_>) {
+        self.0.on_part(ws, part);
     }
 
     fn on_pong(&mut self, ws: &mut WebSocket<'_, H::Data>, payload: &[u8]) {

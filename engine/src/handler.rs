@@ -1,8 +1,9 @@
 //! What an application implements and what it is given.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
-use crate::conn::Message;
+use crate::conn::{Message, Part};
 use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
 pub use crate::shard::socket::WebSocket;
 use crate::wire::{CloseCode, ProtocolError};
@@ -32,6 +33,21 @@ pub trait Handler {
     /// A whole message arrived. It is borrowed from the receive buffer: it cannot outlive the
     /// call.
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
+
+    /// Hands messages over in parts of at least so many bytes while more of them is still to come,
+    /// by `on_part`, instead of gathering them whole: a large message then passes through the cache
+    /// piece by piece, and takes no more memory than a part. What is smaller, what is compressed, and
+    /// text whose bad sequences are replaced comes whole all the same. Asked once,
+    /// before the first connection; the default gathers everything.
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        None
+    }
+
+    /// A part of a message arrived; only with [`Handler::part_bytes`]. A message that breaks a rule
+    /// half-way ends the connection, so its last part may never come.
+    fn on_part(&mut self, ws: &mut WebSocket<'_, Self::Data>, part: Part<'_>) {
+        let _ = (ws, part);
+    }
 
     /// Everything queued has left after a send was refused as [`Full`].
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {

@@ -116,7 +116,7 @@ pub mod wire;
 
 pub use client::Clients;
 pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
-pub use conn::Message;
+pub use conn::{Message, Part};
 pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};

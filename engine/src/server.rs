@@ -221,7 +221,7 @@ fn run_shard<H: Handler>(
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)
             .with_cpu_clock(thread_cpu_nanos);
-    match Loop::new(machine, Some(listener), &settings) {
+    match Loop::new(machine, vec![listener], &settings) {
         Ok((driver, taken)) => {
             let machine = driver.run(|| report(Ok(taken)))?;
             Ok(machine.snapshot())

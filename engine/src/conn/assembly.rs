@@ -90,6 +90,16 @@ impl Assembly {
         text.feed(fresh.unwrap_or_default()).is_ok()
     }
 
+    /// Whether the text may end with what it holds.
+    pub(super) const fn completes_text(&self) -> bool {
+        self.text.is_complete()
+    }
+
+    /// Goes on with the text of a message whose first part `before` holds.
+    pub(super) const fn continue_from(&mut self, before: &Self) {
+        self.text = before.text;
+    }
+
     /// The last `n` bytes that it holds.
     pub(super) fn last_mut(&mut self, n: usize) -> &mut [u8] {
         let from = self.filled.saturating_sub(n).max(HEADROOM);

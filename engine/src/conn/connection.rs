@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::inbound::{CloseFrame, Event, Events, Inbound};
 use super::outbound::{Gathered, Outbound};
 use super::state::State;
-use super::{Message, Role, halves};
+use super::{Message, Part, Role, halves};
 use crate::handshake::{
     AcceptError, ClientHandshake, ClientRequest, RequestError, ResponseError, ServerHandshake,
     ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
@@ -271,6 +271,8 @@ pub enum ConnectionEvent<'e> {
     Opened(UpgradeResponse<'e>, Sender<'e>),
     /// A whole message.
     Message(Message<'e>, Sender<'e>),
+    /// A piece of a message, with [`Limits::part_bytes`](super::Limits::part_bytes).
+    Part(Part<'e>, Sender<'e>),
     /// A ping; its pong is already written, unless we have sent a Close.
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
@@ -331,6 +333,9 @@ impl Received<'_> {
         Some(match event {
             Event::Message(message, _) => {
                 ConnectionEvent::Message(message, Sender { core: self.core, now: self.now })
+            }
+            Event::Part(part, _) => {
+                ConnectionEvent::Part(part, Sender { core: self.core, now: self.now })
             }
             Event::Ping(payload) => ConnectionEvent::Ping(payload),
             Event::Pong(payload) => ConnectionEvent::Pong(payload),
@@ -461,6 +466,12 @@ impl Sender<'_> {
     /// As [`Connection::send`].
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> bool {
         self.core.outbound.message(message.into(), &mut self.core.out)
+    }
+
+    /// Sends a part of a message as a frame of its own; no other message can be sent before its last
+    /// one. Says `false`, and sends nothing, unless the connection is open and the part is in order.
+    pub fn send_part(&mut self, part: Part<'_>) -> bool {
+        self.core.outbound.part(part, &mut self.core.out)
     }
 
     /// As [`Connection::ping`].

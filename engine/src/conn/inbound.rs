@@ -5,16 +5,18 @@
 //! that arrive. Masked payloads are unmasked where they lie, or where they are gathered. However
 //! the stream is cut into reads, the events and the answers are the same.
 
+mod event;
+
+use event::{TextPolicy, event, failed};
+
 use super::assembly::Assembly;
 use super::deflate::Inflater;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::rules::Rules;
-use super::state::Step;
-use super::{Message, Role};
+use super::{Message, Part, Role};
 use crate::wire::{
-    CloseCode, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, close, hybi02,
-    rfc6455,
+    CloseCode, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02, rfc6455,
 };
 
 /// What the peer did.
@@ -23,6 +25,8 @@ use crate::wire::{
 pub enum Event<'e> {
     /// A whole message, and the room around it.
     Message(Message<'e>, Place<'e>),
+    /// A piece of a message, and the room around it, where messages are taken in parts.
+    Part(Part<'e>, Place<'e>),
     /// A ping; its pong is already written, unless we have sent a Close: after that we send nothing.
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
@@ -99,6 +103,8 @@ pub struct Inbound {
     fragments: u32,
     partial: Option<Partial>,
     message: Option<Box<Assembly>>,
+    /// Bytes of the open message that were handed over.
+    parted: u64,
     /// Compression was agreed on (RFC 7692).
     deflate: bool,
     /// What inflates the message in progress, if it is compressed.
@@ -120,6 +126,7 @@ impl Inbound {
             fragments: 0,
             partial: None,
             message: None,
+            parted: 0,
             deflate: false,
             inflater: None,
             control: None,
@@ -186,6 +193,7 @@ impl Inbound {
     fn abandon(&mut self, out: &mut impl Output) {
         self.partial = None;
         self.open = None;
+        self.parted = 0;
         if let Some(inflater) = self.inflater.take() {
             out.recycle_inflater(inflater);
         }
@@ -233,7 +241,8 @@ impl Inbound {
         if header.payload_len > limits.max_frame_bytes.saturating_add(slack) {
             return Err(ProtocolError::FrameTooLarge);
         }
-        let so_far = self.message.as_ref().map_or(0, |message| message.len() as u64);
+        let held = self.message.as_ref().map_or(0, |message| message.len() as u64);
+        let so_far = self.parted + held;
         if !compressed && header.payload_len > limits.max_message_bytes.saturating_sub(so_far) {
             return Err(ProtocolError::MessageTooLarge);
         }
@@ -268,6 +277,8 @@ enum Found<'a> {
     InPlace { opcode: Opcode, head: &'a mut [u8], payload: &'a mut [u8], start: usize },
     /// A message or control payload that is whole in `Events::lent`.
     Assembled(Opcode),
+    /// A part of a message, in `Events::lent`.
+    Part { text: bool, first: bool, last: bool },
 }
 
 impl<'a> Events<'a> {
@@ -310,6 +321,14 @@ impl<'a> Events<'a> {
                 let (head, payload) = lent.split();
                 let place = Place { head, start, origin: Origin::Assembly };
                 event(opcode, payload, place, text, outbound, out)
+            }
+            Found::Part { text, first, last } => {
+                let lent = self.lent.as_mut()?;
+                let start = lent.start();
+                let (head, payload) = lent.split();
+                let place = Place { head, start, origin: Origin::Assembly };
+                let part = if text { Part::text(payload) } else { Part::binary(payload) };
+                Some(Event::Part(part.at(first, last), place))
             }
         }
     }
@@ -413,6 +432,7 @@ impl<'a> Events<'a> {
         &mut self,
         out: &mut impl Output,
     ) -> Result<Option<Found<'a>>, ProtocolError> {
+        let policy = self.policy();
         let Some(mut partial) = self.inbound.partial.take() else { return Ok(None) };
         let input = std::mem::take(&mut self.input);
         let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
@@ -430,17 +450,28 @@ impl<'a> Events<'a> {
             None => gather(&mut partial, part, assembly),
         };
         let whole = partial.remaining == 0 && partial.last;
-        // What completes the message is judged with the whole of it.
-        if !whole
+        let parted = self.inbound.parted > 0;
+        let text = !control && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text;
+        let in_parts = self.limits.part_bytes > 0
             && !control
-            && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text
-            && Rules::of(self.inbound.dialect).strict_text
-            && !assembly.continues_text(fresh)
+            && self.inbound.inflater.is_none()
+            && !(text && policy == InvalidUtf8::Replace);
+        // What completes a message in one piece is judged with the whole of it.
+        if text
+            && (in_parts || Rules::of(self.inbound.dialect).strict_text)
+            && (!whole || parted)
+            && !(assembly.continues_text(fresh) && (!whole || assembly.completes_text()))
         {
             return Err(ProtocolError::InvalidUtf8);
         }
+        let enough = assembly.len() >= self.limits.part_bytes as usize;
         if partial.remaining > 0 {
             self.inbound.partial = Some(partial);
+        }
+        if in_parts && (if whole { parted } else { enough }) {
+            return Ok(self.part(text, whole, out));
+        }
+        if partial.remaining > 0 {
             return Ok(None);
         }
         if control {
@@ -456,6 +487,25 @@ impl<'a> Events<'a> {
         self.lent = self.inbound.message.take();
         let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
         Ok(Some(Found::Assembled(opcode)))
+    }
+}
+
+impl<'a> Events<'a> {
+    /// Hands over what has been gathered of a message.
+    fn part(&mut self, text: bool, last: bool, out: &mut impl Output) -> Option<Found<'a>> {
+        let part = self.inbound.message.take()?;
+        let first = self.inbound.parted == 0;
+        if last {
+            self.inbound.parted = 0;
+            self.inbound.open = None;
+        } else {
+            self.inbound.parted += part.len() as u64;
+            let mut next = out.take_assembly();
+            next.continue_from(&part);
+            self.inbound.message = Some(next);
+        }
+        self.lent = Some(part);
+        Some(Found::Part { text, first, last })
     }
 }
 
@@ -501,68 +551,4 @@ fn decode(dialect: Dialect, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>
         Dialect::Hybi02 => hybi02::decode(bytes),
         Dialect::Rfc6455 => rfc6455::decode(bytes),
     }
-}
-
-/// What to do with bad text, and where to keep the text that takes its place.
-struct TextPolicy<'e> {
-    invalid: InvalidUtf8,
-    replaced: &'e mut Option<String>,
-}
-
-/// Turns a whole payload into its event and writes the answer it asks for. A call of its own costs
-/// as much as the work: the arguments and the event go through memory then.
-#[inline(always)]
-fn event<'e>(
-    opcode: Opcode,
-    payload: &'e [u8],
-    mut place: Place<'e>,
-    text: TextPolicy<'e>,
-    outbound: &mut Outbound,
-    out: &mut impl Output,
-) -> Option<Event<'e>> {
-    let TextPolicy { invalid, replaced } = text;
-    Some(match opcode {
-        Opcode::Binary => Event::Message(Message::Binary(payload), place),
-        Opcode::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(valid) => Event::Message(Message::Text(valid), place),
-            Err(_) if invalid == InvalidUtf8::Replace => {
-                let text = String::from_utf8_lossy(payload).into_owned();
-                place.origin = Origin::Replaced;
-                Event::Message(Message::Text(replaced.insert(text)), place)
-            }
-            Err(_) => return Some(failed(ProtocolError::InvalidUtf8, outbound, out)),
-        },
-        Opcode::Ping => {
-            outbound.pong(payload, out);
-            Event::Ping(payload)
-        }
-        Opcode::Pong => Event::Pong(payload),
-        Opcode::Close => return Some(closed(payload, outbound, out)),
-        // `admit` lets a continuation pass only inside an open message, whose opcode is given.
-        Opcode::Continuation => return None,
-    })
-}
-
-/// The peer's Close: judged by the dialect, and answered.
-#[cold]
-fn closed<'e>(payload: &'e [u8], outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
-    let said = if outbound.rules().close_codes {
-        close::parse(payload)
-    } else {
-        Ok((CloseCode::NO_STATUS, ""))
-    };
-    match said {
-        Ok((code, reason)) => {
-            outbound.step(Step::ReceivedClose);
-            outbound.answer_close(code, payload, out);
-            Event::Close(CloseFrame { code, reason, payload })
-        }
-        Err(error) => failed(error, outbound, out),
-    }
-}
-
-#[cold]
-fn failed<'e>(error: ProtocolError, outbound: &mut Outbound, out: &mut impl Output) -> Event<'e> {
-    outbound.failed(error, out);
-    Event::Failed(error)
 }

@@ -20,6 +20,10 @@ pub struct Limits {
     /// What happens to a text message that is not UTF-8. Default [`InvalidUtf8::Close`] for a
     /// server; a client always replaces, as draft-02 §6.1 demands.
     pub invalid_utf8: InvalidUtf8,
+    /// Hand messages over in parts of at least so many bytes while more of them is still to come; 0,
+    /// the default, gathers them whole. What is compressed, and text whose bad sequences are replaced,
+    /// comes whole all the same. Of a server or client it is the handler that says this.
+    pub part_bytes: u32,
 }
 
 impl Default for Limits {
@@ -30,6 +34,7 @@ impl Default for Limits {
             max_fragments: 1024,
             max_control_bytes: 64 << 10,
             invalid_utf8: InvalidUtf8::Close,
+            part_bytes: 0,
         }
     }
 }
@@ -67,6 +72,13 @@ impl Limits {
     #[must_use]
     pub const fn with_invalid_utf8(mut self, policy: InvalidUtf8) -> Self {
         self.invalid_utf8 = policy;
+        self
+    }
+
+    /// Sets from how many bytes on messages are handed over in parts; 0 gathers them whole.
+    #[must_use]
+    pub const fn with_part_bytes(mut self, bytes: u32) -> Self {
+        self.part_bytes = bytes;
         self
     }
 }

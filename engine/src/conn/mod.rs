@@ -101,7 +101,7 @@ pub(crate) use inbound::Origin;
 pub use inbound::{CloseFrame, Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};
 pub use masking::MaskingKeys;
-pub use message::Message;
+pub use message::{Message, Part};
 pub use outbound::{EncodedHeader, Gathered, Outbound, Output};
 pub use state::State;
 

@@ -5,7 +5,7 @@ use super::deflate::Inflater;
 use super::masking::MaskingKeys;
 use super::rules::Rules;
 use super::state::{State, Step};
-use super::{Message, Role};
+use super::{Message, Part, Role};
 use crate::handshake::Deflate;
 use crate::wire::{
     CloseCode, ClosePayload, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02,
@@ -118,17 +118,32 @@ pub struct Outbound {
     state: State,
     /// Messages may be compressed, with a window of so many bits; 0 if not.
     window_bits: u8,
+    /// A message is being sent in parts, and its last one is still to come.
+    parting: bool,
 }
 
 impl Outbound {
     pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
-        Self { dialect, role, state: State::Opening, window_bits: 0 }
+        Self { dialect, role, state: State::Opening, window_bits: 0, parting: false }
     }
 
     /// Where the connection is in its life.
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether a message may be sent: the opening handshake has ended, the closing one has not begun
+    /// (CTL-05, FR-18), and no message is under way in parts.
+    #[inline]
+    #[must_use]
+    pub const fn can_send(&self) -> bool {
+        self.state.can_send() && !self.parting
+    }
+
+    /// Whether a message is being sent in parts.
+    pub(crate) const fn is_parting(&self) -> bool {
+        self.parting
     }
 
     /// Which side of the connection this is.
@@ -186,10 +201,10 @@ impl Outbound {
         out.frame(self.encode(header.masked(mask)).as_bytes(), payload, mask);
     }
 
-    /// Sends a message as one frame. Says `false`, and sends nothing, when the closing handshake
-    /// has begun or the opening one has not ended (CTL-05, FR-18).
+    /// Sends a message as one frame. Says `false`, and sends nothing, where [`Outbound::can_send`]
+    /// does.
     pub fn message(&mut self, message: Message<'_>, out: &mut impl Output) -> bool {
-        if !self.state.can_send() {
+        if !self.can_send() {
             return false;
         }
         let payload = message.payload();
@@ -205,7 +220,7 @@ impl Outbound {
         fragment: std::num::NonZeroUsize,
         out: &mut impl Output,
     ) -> bool {
-        if !self.state.can_send() {
+        if !self.can_send() {
             return false;
         }
         let mut opcode = message.opcode();
@@ -220,6 +235,25 @@ impl Outbound {
             opcode = Opcode::Continuation;
             rest = tail;
         }
+    }
+
+    /// The header of a part of a message, each a frame of its own (FR-11); `None` where it may not be
+    /// sent: the connection is not open, or the parts are out of order.
+    #[inline]
+    pub(crate) fn begin_part(&mut self, part: Part<'_>) -> Option<FrameHeader> {
+        if !self.state.can_send() || self.parting == part.is_first() {
+            return None;
+        }
+        self.parting = !part.is_last();
+        Some(FrameHeader::fragment(part.opcode(), part.is_last(), part.payload().len() as u64))
+    }
+
+    /// Sends a part of a message. Says `false`, and sends nothing, when the connection is not open or
+    /// the parts are out of order: a first one while a message is under way, or another while none is.
+    pub fn part(&mut self, part: Part<'_>, out: &mut impl Output) -> bool {
+        let Some(header) = self.begin_part(part) else { return false };
+        self.frame(header, part.payload(), out);
+        true
     }
 
     /// Sends a ping; the peer answers with a pong of the same payload (CTL-02). Says `false`, and

@@ -4,6 +4,7 @@
 mod arbitrary;
 mod closing;
 mod limits;
+mod parts;
 mod places;
 mod rfc6455;
 mod split;
@@ -18,6 +19,8 @@ use crate::wire::{CloseCode, Dialect, Mask, ProtocolError};
 enum Seen {
     Text(String),
     Binary(Vec<u8>),
+    /// Its bytes, and whether it is of a text, the first and the last.
+    Part(Vec<u8>, [bool; 3]),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Vec<u8>),
@@ -29,6 +32,10 @@ impl Seen {
         match event {
             Event::Message(Message::Text(text), _) => Self::Text((*text).to_owned()),
             Event::Message(Message::Binary(bytes), _) => Self::Binary(bytes.to_vec()),
+            Event::Part(part, _) => Self::Part(
+                part.payload().to_vec(),
+                [part.is_text(), part.is_first(), part.is_last()],
+            ),
             Event::Ping(payload) => Self::Ping(payload.to_vec()),
             Event::Pong(payload) => Self::Pong(payload.to_vec()),
             Event::Close(frame) => Self::Close(frame.payload.to_vec()),

@@ -58,14 +58,16 @@ const EVENTS: usize = 1024;
 /// belongs to one read.
 const LINE: usize = 64;
 
-const LISTENER: u64 = u64::MAX;
-const DOORBELL: u64 = u64::MAX - 1;
+/// No connection's name: generations have 24 bits.
+const DOORBELL: u64 = u64::MAX;
+/// The first listener; the others follow.
+const LISTENERS: u64 = 0xFF << 56;
 
 /// See the module's text.
 pub(crate) struct Epoll<M> {
     machine: M,
     epoll: OwnedFd,
-    listener: Option<Listener>,
+    listeners: Vec<Listening>,
     sockets: Sockets,
     turn: Turn,
     buffer: Vec<u8>,
@@ -74,8 +76,6 @@ pub(crate) struct Epoll<M> {
     events: Vec<Event>,
     /// Connections that may have more to read.
     ready: VecDeque<ConnectionId>,
-    /// Connections may wait to be accepted.
-    acceptable: bool,
     accept_again: Option<Instant>,
     /// The kernel has no `epoll_pwait2`: deadlines are rounded up to milliseconds.
     coarse: bool,
@@ -84,6 +84,12 @@ pub(crate) struct Epoll<M> {
     /// A send failed outside the machine's turn.
     urgent: bool,
     exit: bool,
+}
+
+/// A listening socket, and whether connections may wait there to be accepted.
+struct Listening {
+    listener: Listener,
+    acceptable: bool,
 }
 
 /// Whether the driver can be had.
@@ -108,16 +114,16 @@ impl<M: Machine> Epoll<M> {
     /// The kernel has no descriptor left.
     pub(crate) fn new(
         machine: M,
-        listener: Option<Listener>,
+        listeners: Vec<Listener>,
         config: &RingConfig,
     ) -> Result<Self, StartError> {
         raise_file_limit();
         let wrong = |e: Errno| StartError::kernel("what to wait for", &e.into());
         let epoll = instance()?;
         let watch = EventFlags::IN | EventFlags::ET;
-        if let Some(listener) = &listener {
+        for (listener, index) in listeners.iter().zip(LISTENERS..) {
             rustix::io::ioctl_fionbio(listener, true).map_err(wrong)?;
-            epoll::add(&epoll, listener, EventData::new_u64(LISTENER), watch).map_err(wrong)?;
+            epoll::add(&epoll, listener, EventData::new_u64(index), watch).map_err(wrong)?;
         }
         if let Some(mailbox) = machine.mailbox() {
             let doorbell = mailbox.doorbell();
@@ -126,14 +132,16 @@ impl<M: Machine> Epoll<M> {
         Ok(Self {
             machine,
             epoll,
-            listener,
+            listeners: listeners
+                .into_iter()
+                .map(|listener| Listening { listener, acceptable: true })
+                .collect(),
             sockets: Sockets::default(),
             turn: Turn::default(),
             buffer: vec![0; BUFFER_BYTES],
             used: 0,
             events: Vec::with_capacity(EVENTS),
             ready: VecDeque::new(),
-            acceptable: true,
             accept_again: None,
             coarse: false,
             spin: Spin::new(config.spin, config.spin_budget_percent),
@@ -160,7 +168,7 @@ impl<M: Machine> Epoll<M> {
             }
             let next = self.machine.run(&mut self.turn, now);
             self.flush();
-            let busy = next.busy || !self.ready.is_empty() || self.acceptable;
+            let busy = next.busy || !self.ready.is_empty() || self.is_acceptable();
             let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
             self.wait(busy, deadline)?;
             now = Instant::now();
@@ -247,14 +255,16 @@ impl<M: Machine> Epoll<M> {
         self.counters.completions += events.len() as u64;
         for event in &events {
             match event.data.u64() {
-                LISTENER => self.acceptable = true,
                 DOORBELL => {}
+                data @ LISTENERS.. => self.acceptable(data - LISTENERS),
                 data => self.ready_now(socket::unpack(data), event.flags, now),
             }
         }
         self.events = events;
-        if self.acceptable {
-            self.accept(now);
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].acceptable {
+                self.accept(index, now);
+            }
         }
     }
 
@@ -395,8 +405,7 @@ impl<M: Machine> Epoll<M> {
                     self.machine.released(id);
                 }
                 Action::StopAccepting => {
-                    self.listener = None;
-                    self.acceptable = false;
+                    self.listeners.clear();
                     self.accept_again = None;
                 }
                 Action::Exit => self.exit = true,
@@ -404,37 +413,51 @@ impl<M: Machine> Epoll<M> {
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
-            self.acceptable = self.listener.is_some();
+            self.listeners.iter_mut().for_each(|one| one.acceptable = true);
         }
         Ok(())
     }
 
-    fn accept(&mut self, now: Instant) {
-        if self.accept_again.is_some() {
-            self.acceptable = false;
-            return;
+    fn is_acceptable(&self) -> bool {
+        self.listeners.iter().any(|one| one.acceptable)
+    }
+
+    fn acceptable(&mut self, index: u64) {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        if let Some(listening) = self.listeners.get_mut(index) {
+            listening.acceptable = true;
         }
+    }
+
+    fn accept(&mut self, index: usize, now: Instant) {
+        let paused = self.accept_again.is_some();
         for _ in 0..ACCEPTS {
-            let Some(listener) = &self.listener else { break };
+            let Some(Listening { listener, acceptable }) = self.listeners.get_mut(index) else {
+                break;
+            };
+            if paused {
+                *acceptable = false;
+                return;
+            }
             self.counters.enters += 1;
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let fd = match rustix::net::accept_with(listener, flags) {
+            let fd = match rustix::net::accept_with(&*listener, flags) {
                 Ok(fd) => fd,
                 // The newcomer was gone again.
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {
-                    self.acceptable = false;
+                    *acceptable = false;
                     return;
                 }
                 Err(_) => {
                     // Out of files or memory: only newcomers suffer.
                     self.counters.accept_failures += 1;
                     self.accept_again = Some(now + ACCEPT_PAUSE);
-                    self.acceptable = false;
+                    *acceptable = false;
                     return;
                 }
             };
-            let Some(id) = self.machine.accepted(&mut self.turn, now) else { continue };
+            let Some(id) = self.machine.accepted(index, &mut self.turn, now) else { continue };
             if let Err(e) = self.watch(id, fd, Phase::Open) {
                 self.machine.hung_up(id, e.raw_os_error(), &mut self.turn, now);
             }

@@ -27,14 +27,14 @@ impl<M: Machine> Loop<M> {
     /// What the kernel refused, why, and what to do.
     pub(crate) fn new(
         machine: M,
-        listener: Option<Listener>,
+        listeners: Vec<Listener>,
         config: &Config,
     ) -> Result<(Self, Taken), StartError> {
         let mut because = None;
         if matches!(config.driver, Driver::Auto | Driver::Uring) {
             match Ring::new(&config.ring) {
                 Ok(ring) => {
-                    let uring = Uring::new(machine, listener, ring, &config.ring);
+                    let uring = Uring::new(machine, listeners, ring, &config.ring);
                     let taken = Taken { driver: Driver::Uring, because };
                     return Ok((Self::Uring(Box::new(uring)), taken));
                 }
@@ -47,7 +47,7 @@ impl<M: Machine> Loop<M> {
                 #[cfg(feature = "tokio-uring")]
                 Ok(()) => {
                     let driver =
-                        super::tokio_uring::TokioUring::new(machine, listener, &config.ring)?;
+                        super::tokio_uring::TokioUring::new(machine, listeners, &config.ring)?;
                     let taken = Taken { driver: Driver::TokioUring, because };
                     return Ok((Self::TokioUring(Box::new(driver)), taken));
                 }
@@ -58,7 +58,7 @@ impl<M: Machine> Loop<M> {
                 Err(error) => because = because.or_else(|| Some(error.cause())),
             }
         }
-        let epoll = Epoll::new(machine, listener, &config.ring)?;
+        let epoll = Epoll::new(machine, listeners, &config.ring)?;
         Ok((Self::Epoll(Box::new(epoll)), Taken { driver: Driver::Epoll, because }))
     }
 

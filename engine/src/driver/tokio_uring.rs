@@ -60,7 +60,7 @@ pub(crate) struct TokioUring<M> {
     // whoever runs it takes them apart in the right order.
     core: RefCell<Core<M>>,
     runtime: Runtime,
-    listener: Option<Rc<TcpListener>>,
+    listeners: Vec<std::net::TcpListener>,
     spin: Spin,
 }
 
@@ -125,7 +125,7 @@ impl<M: Machine> TokioUring<M> {
     /// What the kernel refused, why, and what to do; or this thread already runs a runtime.
     pub(crate) fn new(
         machine: M,
-        listener: Option<Listener>,
+        listeners: Vec<Listener>,
         config: &RingConfig,
     ) -> Result<Self, StartError> {
         raise_file_limit();
@@ -139,14 +139,14 @@ impl<M: Machine> TokioUring<M> {
         let mut builder = tokio_uring::builder();
         builder.entries(config.submission_entries).uring_builder(&ring);
         let runtime = Runtime::new(&builder).map_err(|e| StartError::ring(&e))?;
-        let wrong = |e: io::Error| StartError::kernel("a second handle of the listener", &e);
-        let sockets = listener.map(Listener::into_two).transpose().map_err(wrong)?;
-        let (listener, other) = sockets.unzip();
+        let wrong = |e: io::Error| StartError::kernel("a second handle of a listener", &e);
+        let sockets: io::Result<Vec<_>> = listeners.into_iter().map(Listener::into_two).collect();
+        let (listeners, others) = sockets.map_err(wrong)?.into_iter().unzip();
         let buffers = runtime.block_on(async { Buffers::new(config) });
         Ok(Self {
-            core: RefCell::new(Core::new(machine, other, buffers)),
+            core: RefCell::new(Core::new(machine, others, buffers)),
             runtime,
-            listener: listener.map(|listener| Rc::new(TcpListener::from_std(listener))),
+            listeners,
             spin: Spin::new(config.spin, config.spin_budget_percent),
         })
     }
@@ -157,8 +157,8 @@ impl<M: Machine> TokioUring<M> {
     ///
     /// Only what makes the runtime itself unusable.
     pub(crate) fn run(self, started: impl FnOnce()) -> io::Result<M> {
-        let Self { core, runtime, listener, spin } = self;
-        let outcome = runtime.block_on(drive(&core, listener, spin, started));
+        let Self { core, runtime, listeners, spin } = self;
+        let outcome = runtime.block_on(drive(&core, listeners, spin, started));
         // The ring goes before the memory that it knows (S8).
         drop(runtime);
         outcome.map(|()| core.into_inner().machine)
@@ -168,7 +168,7 @@ impl<M: Machine> TokioUring<M> {
 /// The loop; see the module's text.
 async fn drive<M: Machine>(
     core: &RefCell<Core<M>>,
-    listener: Option<Rc<TcpListener>>,
+    listeners: Vec<std::net::TcpListener>,
     mut spin: Spin,
     started: impl FnOnce(),
 ) -> io::Result<()> {
@@ -177,15 +177,16 @@ async fn drive<M: Machine>(
     let begin = |start: Start| task(core, start);
     let futures = FuturesUnordered::new();
     futures.push(begin(Start::Pass));
-    if let Some(listener) = listener {
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let listener = Rc::new(TcpListener::from_std(listener));
         for _ in 0..ACCEPTS {
-            futures.push(begin(Start::Accept(Rc::clone(&listener))));
+            futures.push(begin(Start::Accept(index, Rc::clone(&listener))));
         }
     }
     let metrics = Handle::current().metrics();
     let sleep = pin!(tokio::time::sleep(Duration::ZERO));
     let mut waiter = Waiter { core, begin, futures, doorbell, sleep, armed: None };
-    // The listener has a backlog since it was bound: what connects from now on is accepted.
+    // The listeners have a backlog since they were bound: what connects from now on is accepted.
     started();
     loop {
         let next = {
@@ -220,7 +221,7 @@ fn note<M: Machine>(core: &mut Core<M>, metrics: &RuntimeMetrics) {
 async fn task<M: Machine>(core: &RefCell<Core<M>>, start: Start) {
     match start {
         Start::Pass => pass(core).await,
-        Start::Accept(listener) => accept(core, &listener).await,
+        Start::Accept(index, listener) => accept(core, index, &listener).await,
         Start::Serve(connection) => {
             connection::serve(core, &connection).await;
             core.borrow_mut().gone(connection);
@@ -240,13 +241,13 @@ async fn task<M: Machine>(core: &RefCell<Core<M>>, start: Start) {
     }
 }
 
-async fn accept<M: Machine>(core: &RefCell<Core<M>>, listener: &TcpListener) {
+async fn accept<M: Machine>(core: &RefCell<Core<M>>, index: usize, listener: &TcpListener) {
     while core.borrow().is_accepting() {
         core.borrow_mut().accepts += 1;
         let outcome = listener.accept().await;
         core.borrow_mut().accepts -= 1;
         match outcome {
-            Ok((stream, _)) => core.borrow_mut().accepted(stream),
+            Ok((stream, _)) => core.borrow_mut().accepted(index, stream),
             Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) if core.borrow().is_accepting() => {
                 // Out of files or memory: only newcomers suffer.

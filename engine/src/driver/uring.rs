@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Uring<M> {
     machine: M,
     ring: Ring,
-    listener: Option<Listener>,
+    listeners: Vec<Listening>,
     direct: bool,
     connections: Vec<Connection>,
     turn: Turn,
@@ -48,8 +48,13 @@ pub struct Uring<M> {
     /// Connections whose receive waits for buffers, first come first served.
     parked: VecDeque<ConnectionId>,
     accept_again: Option<Instant>,
-    accepting: bool,
     exit: bool,
+}
+
+/// A listening socket, and whether the kernel accepts from it.
+struct Listening {
+    listener: Listener,
+    accepting: bool,
 }
 
 impl<M: std::fmt::Debug> std::fmt::Debug for Uring<M> {
@@ -62,16 +67,20 @@ impl<M: Machine> Uring<M> {
     /// Sets the driver up on this thread, which is to run it, with a ring that was made on it.
     pub(crate) fn new(
         machine: M,
-        listener: Option<Listener>,
+        listeners: Vec<Listener>,
         ring: Ring,
         config: &RingConfig,
     ) -> Self {
         let files = u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(1 << 20);
-        let direct = config.direct_descriptors && listener.is_some() && ring.register_files(files);
+        let direct =
+            config.direct_descriptors && !listeners.is_empty() && ring.register_files(files);
         Self {
             machine,
             ring,
-            listener,
+            listeners: listeners
+                .into_iter()
+                .map(|listener| Listening { listener, accepting: false })
+                .collect(),
             direct,
             connections: Vec::new(),
             turn: Turn::default(),
@@ -79,7 +88,6 @@ impl<M: Machine> Uring<M> {
             held: Vec::with_capacity(256),
             parked: VecDeque::new(),
             accept_again: None,
-            accepting: false,
             exit: false,
         }
     }
@@ -94,7 +102,7 @@ impl<M: Machine> Uring<M> {
         if let Some(mailbox) = self.machine.mailbox() {
             self.ring.watch(mailbox.doorbell().as_raw_fd())?;
         }
-        // The listener has a backlog since it was bound: what connects from now on is accepted.
+        // The listeners have a backlog since they were bound: what connects from now on is accepted.
         started();
         let mut now = Instant::now();
         loop {
@@ -134,6 +142,7 @@ impl<M: Machine> Uring<M> {
 
     /// Sends the turn, sleeps if it may, and settles: afterwards the turn is empty.
     fn exchange(&mut self, wait: Wait) -> io::Result<()> {
+        self.machine.seal(&mut self.turn);
         self.withdraw_oversized()?;
         let from = self.batch.len();
         let mailbox = self.machine.mailbox();
@@ -279,26 +288,35 @@ impl<M: Machine> Uring<M> {
     // ---- accepting and connecting
 
     fn accept(&mut self) -> io::Result<()> {
-        if let Some(listener) = &self.listener
-            && !self.accepting
-        {
-            self.accepting = true;
-            self.ring.accept(listener.as_raw_fd(), self.direct)?;
+        for (index, listening) in self.listeners.iter_mut().enumerate() {
+            if !std::mem::replace(&mut listening.accepting, true) {
+                self.ring.accept(listening.listener.as_raw_fd(), index, self.direct)?;
+            }
         }
         Ok(())
     }
 
     fn stop_accepting(&mut self) -> io::Result<()> {
-        // Closing the listener refuses newcomers; the kernel resets those that waited.
-        self.listener = None;
+        // Closing the listeners refuses newcomers; the kernel resets those that waited.
         self.accept_again = None;
-        if self.accepting { self.ring.cancel_accept() } else { Ok(()) }
+        for (index, listening) in self.listeners.drain(..).enumerate() {
+            if listening.accepting {
+                self.ring.cancel_accept(index)?;
+            }
+        }
+        Ok(())
     }
 
     fn accepted(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        self.accepting &= completion.more();
+        let index = completion.listener();
+        let listening = self.listeners.get_mut(index);
+        let serving = listening.is_some();
+        let armed = listening.is_none_or(|listening| {
+            listening.accepting &= completion.more();
+            listening.accepting
+        });
         let Ok(number) = u32::try_from(completion.result) else {
-            if self.listener.is_some() {
+            if serving {
                 // Out of files or memory, or the peer was gone again: only newcomers suffer.
                 self.ring.counters.accept_failures += 1;
                 self.accept_again = Some(now + ACCEPT_PAUSE);
@@ -310,10 +328,10 @@ impl<M: Machine> Uring<M> {
         } else {
             Socket::Descriptor(completion.result)
         };
-        if !self.accepting {
+        if !armed {
             self.accept()?;
         }
-        match self.machine.accepted(&mut self.turn, now) {
+        match self.machine.accepted(index, &mut self.turn, now) {
             Some(id) => {
                 self.occupy(id, socket, Phase::Open);
                 self.reconcile(id, Want::Small)
@@ -476,9 +494,9 @@ pub fn serve_machine<M: Machine>(
     config: &RingConfig,
     started: impl FnOnce(SocketAddr),
 ) -> Result<M, StartError> {
-    let listener = Listener::bind(address, 1)?.pop();
-    let bound = listener.as_ref().and_then(Listener::address).unwrap_or(address);
-    Uring::new(machine, listener, Ring::new(config)?, config)
+    let listeners = Listener::bind(address, 1)?;
+    let bound = listeners.first().and_then(Listener::address).unwrap_or(address);
+    Uring::new(machine, listeners, Ring::new(config)?, config)
         .run(|| started(bound))
         .map_err(|e| StartError::kernel("progress: the ring failed", &e))
 }

@@ -1,10 +1,11 @@
 //! What a shard calls: a server's handler or a client's.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use super::socket::WebSocket;
 use super::{Fleet, World};
-use crate::conn::Message;
+use crate::conn::{Message, Part};
 use crate::handler::{Accept, CloseReason, Handler, Reject};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::wire::CloseCode;
@@ -20,6 +21,8 @@ pub(crate) trait Application {
         response: Option<&UpgradeResponse<'_>>,
     );
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>);
+    fn part_bytes(&self) -> Option<NonZeroU32>;
+    fn on_part(&mut self, ws: &mut WebSocket<'_, Self::Data>, part: Part<'_>);
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]);
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>);
     fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str);
@@ -46,6 +49,14 @@ impl<H: Handler> Application for Serve<H> {
     #[inline]
     fn on_message(&mut self, ws: &mut WebSocket<'_, H::Data>, message: Message<'_>) {
         self.0.on_message(ws, message);
+    }
+
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        self.0.part_bytes()
+    }
+
+    fn on_part(&mut self, ws: &mut WebSocket<'_, H::Data>, part: Part<'_>) {
+        self.0.on_part(ws, part);
     }
 
     fn on_pong(&mut self, _: &mut WebSocket<'_, H::Data>, _: &[u8]) {}

@@ -141,7 +141,7 @@ impl<A: Application> Shard<A> {
         let max = self.world.settings.max_outbound_bytes;
         let Some(slot) = self.table.find(id) else { return };
         let side = &mut slot.side;
-        if !side.outbound.state().can_send() || side.send.queued(turn) + payload.len() > max {
+        if !side.outbound.can_send() || side.send.queued(turn) + payload.len() > max {
             self.world.counters.sends_refused += 1;
             return;
         }

@@ -69,8 +69,8 @@ pub trait Machine {
         let _ = now;
     }
 
-    /// TCP gave us a connection; `None` refuses it.
-    fn accepted(&mut self, turn: &mut Turn, now: Instant) -> Option<ConnectionId>;
+    /// TCP gave us a connection by one of the driver's listeners, counted from 0; `None` refuses it.
+    fn accepted(&mut self, listener: usize, turn: &mut Turn, now: Instant) -> Option<ConnectionId>;
 
     /// A connection asked for by [`Action::Connect`] stands.
     fn connected(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant);
@@ -104,6 +104,12 @@ pub trait Machine {
 
     /// The peer will send no more (`None`), or the connection broke with an error number.
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, now: Instant);
+
+    /// The driver is about to send the turn: the last chance to put other bytes into its entries, as
+    /// a layer that encrypts does. Nothing is queued between this call and the sends.
+    fn seal(&mut self, turn: &mut Turn) {
+        let _ = turn;
+    }
 
     /// The driver is sending `bytes` of the connection the slow way.
     fn blocked(&mut self, id: ConnectionId, bytes: usize);

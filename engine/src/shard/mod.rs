@@ -20,6 +20,7 @@ pub(crate) mod turn;
 mod wheel;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -118,7 +119,8 @@ impl<A: Application> Shard<A> {
         now: Instant,
     ) -> Self {
         let mailbox = Arc::clone(&hub.mailboxes[index]);
-        let limits = settings.limits;
+        let part_bytes = app.part_bytes().map_or(0, NonZeroU32::get);
+        let limits = Limits { part_bytes, ..settings.limits };
         let dials = Dials::new(settings.connect_in_turn);
         Self {
             app,
@@ -219,6 +221,15 @@ impl<A: Application> Shard<A> {
                         slot.side.outbound.fail();
                     }
                 }
+                Event::Part(part, place) => {
+                    self.world.counters.messages_in += u64::from(part.is_last());
+                    self.world.counters.bytes_in += part.payload().len() as u64;
+                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+                    self.app.on_part(&mut ws.at(place, loan), part);
+                    if slot.side.ended {
+                        slot.side.outbound.fail();
+                    }
+                }
                 Event::Pong(payload) => {
                     let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
                     self.app.on_pong(&mut ws, payload);
@@ -254,7 +265,7 @@ impl<A: Application> Machine for Shard<A> {
         self.tick = self.wheel.tick(now);
     }
 
-    fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = Slot::new(Role::Server, self.tick);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
         let Some(id) = inserted else {

@@ -156,7 +156,7 @@ impl<A: Application> Shard<A> {
         turn: &mut Turn,
     ) -> Delivered {
         let Some(slot) = self.table.find(id) else { return Delivered::Closing };
-        if !slot.state().can_send() {
+        if !slot.side.outbound.can_send() {
             return Delivered::Closing;
         }
         let Side { outbound, send, .. } = &mut slot.side;

@@ -8,7 +8,7 @@ use super::slot::Side;
 use super::table::ConnectionId;
 use super::topics::Topic;
 use super::turn::{Loan, Turn};
-use crate::conn::{EncodedHeader, Message, Origin, Place};
+use crate::conn::{EncodedHeader, Message, Origin, Part, Place};
 use crate::handler::Full;
 use crate::hub::{self, Remote};
 use crate::wire::{CloseCode, Dialect, FrameHeader};
@@ -71,7 +71,7 @@ impl<D> WebSocket<'_, D> {
         self.side.outbound.dialect()
     }
 
-    /// Whether messages may be sent: the closing handshake has not begun.
+    /// Whether the closing handshake has not begun.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.side.outbound.state().can_send()
@@ -88,15 +88,14 @@ impl<D> WebSocket<'_, D> {
     ///
     /// # Errors
     ///
-    /// [`Full`] when more than `max_outbound_bytes` would wait, or the connection is closing:
-    /// nothing was queued. `on_drain` tells when there is room again.
+    /// [`Full`] when more than `max_outbound_bytes` would wait, the connection is closing, or a
+    /// message is under way in parts: nothing was queued. `on_drain` tells when there is room again.
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
         let payload = message.payload();
         let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.state().can_send()
-            || self.side.send.queued(self.turn) + payload.len() > room
+        if !self.side.outbound.can_send() || self.side.send.queued(self.turn) + payload.len() > room
         {
             return self.refuse();
         }
@@ -132,14 +131,44 @@ impl<D> WebSocket<'_, D> {
         let message = message.into();
         let bytes = message.payload().len();
         let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.state().can_send() || self.side.send.queued(self.turn) + bytes > room
-        {
+        if !self.side.outbound.can_send() || self.side.send.queued(self.turn) + bytes > room {
             return self.refuse();
         }
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += bytes as u64;
         let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
         self.side.outbound.fragmented(message, fragment, &mut out);
+        Ok(())
+    }
+
+    /// Sends a part of a message, as a frame of its own; the one that is being delivered goes back
+    /// without being copied. Until the last one is sent, no other message can be: so connections that
+    /// subscribe to topics cannot send in parts.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebSocket::send`]; also when the parts are out of order, or the connection has
+    /// subscriptions. A message of which a part was refused cannot be finished: end the connection.
+    pub fn send_part(&mut self, part: Part<'_>) -> Result<(), Full> {
+        let payload = part.payload();
+        let room = self.world.settings.max_outbound_bytes;
+        if !self.side.subscriptions.is_empty()
+            || self.side.send.queued(self.turn) + payload.len() > room
+        {
+            return self.refuse();
+        }
+        let Some(header) = self.side.outbound.begin_part(part) else { return self.refuse() };
+        self.world.counters.messages_out += u64::from(part.is_last());
+        self.world.counters.bytes_out += payload.len() as u64;
+        if self.side.outbound.masks() {
+            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            self.side.outbound.frame(header, payload, &mut out);
+            return Ok(());
+        }
+        let header = self.side.outbound.encode(header);
+        if !self.send_in_place(&header, payload) {
+            self.side.send.push_frame(self.id, self.turn, [header.as_bytes(), payload], None);
+        }
         Ok(())
     }
 
@@ -179,8 +208,12 @@ impl<D> WebSocket<'_, D> {
         self.world.topics.open(name, false)
     }
 
-    /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone.
+    /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone, or
+    /// while this connection sends a message in parts.
     pub fn subscribe(&mut self, topic: Topic) -> bool {
+        if self.side.outbound.is_parting() {
+            return false;
+        }
         // The last word counts.
         if let Some(index) = self.world.topics.index(topic) {
             let id = self.id;

@@ -104,6 +104,11 @@ impl Completion {
         cqueue::buffer_select(self.flags)
     }
 
+    /// The listener's place, of an accepted connection.
+    pub(crate) const fn listener(self) -> usize {
+        self.user_data.low() as usize
+    }
+
     /// The place in the turn's entries, of an inline send.
     pub(crate) const fn entry(self) -> usize {
         self.user_data.low() as usize

@@ -109,9 +109,10 @@ impl Ring {
 
     // ---- what can be asked of the kernel
 
-    pub(crate) fn accept(&mut self, listener: RawFd, direct: bool) -> io::Result<()> {
+    /// Accepts from a listener, again and again; its completions carry the listener's place.
+    pub(crate) fn accept(&mut self, listener: RawFd, index: usize, direct: bool) -> io::Result<()> {
         let accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct).build();
-        self.push(accept, UserData::key(Operation::Accept, 0))
+        self.push(accept, UserData::key(Operation::Accept, to_key(index)))
     }
 
     pub(crate) fn receive(
@@ -219,8 +220,9 @@ impl Ring {
         )
     }
 
-    pub(crate) fn cancel_accept(&mut self) -> io::Result<()> {
-        let cancel = opcode::AsyncCancel::new(UserData::key(Operation::Accept, 0).0).build();
+    pub(crate) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
+        let accept = UserData::key(Operation::Accept, to_key(index));
+        let cancel = opcode::AsyncCancel::new(accept.0).build();
         self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS), UserData::key(Operation::Cancel, 0))
     }
 

@@ -14,6 +14,7 @@ mod chat;
 mod chat_example;
 mod echo;
 mod endings;
+mod parts;
 #[cfg(feature = "cli")]
 mod process;
 mod rfc6455;

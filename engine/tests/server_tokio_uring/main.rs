@@ -20,6 +20,8 @@ mod chat_example;
 mod echo;
 #[path = "../server/endings.rs"]
 mod endings;
+#[path = "../server/parts.rs"]
+mod parts;
 #[path = "../server/rfc6455.rs"]
 mod rfc6455;
 #[path = "../server/rfc6455_clients.rs"]

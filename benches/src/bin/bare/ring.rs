@@ -226,7 +226,7 @@ impl Bare {
 }
 
 impl Machine for Bare {
-    fn accepted(&mut self, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.seats.push(Seat {
                 generation: 0,

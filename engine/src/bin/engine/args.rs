@@ -1,6 +1,7 @@
 //! What was typed: flags, their help, and their environment. What it means is in `settings`.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,7 +55,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Sends every message back to whoever sent it.
     #[command(after_long_help = EXAMPLES)]
-    Echo(ServeArgs),
+    Echo(EchoArgs),
     /// Delivers every message to all others of the same resource name.
     ///
     /// The resource name of the request (/room/7?x=1) is the topic. A message goes to every other
@@ -73,6 +74,20 @@ pub(crate) struct DoctorArgs {
     /// One JSON document instead of tables
     #[arg(long, env = "ENGINE_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
+}
+
+/// The flags of the echo.
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Send messages back in frames of this size or more while the rest still arrives; 0: whole
+    ///
+    /// A large message passes through the cache piece by piece then, and holds no more memory than a
+    /// piece. What is smaller than this, and what is compressed, goes back in one frame.
+    #[arg(long, env = "ENGINE_PART_SIZE", value_name = "BYTES", default_value = "128KiB")]
+    pub(crate) part_size: Bytes,
+
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 /// The flags that both servers take.
@@ -317,14 +332,15 @@ pub(crate) enum Slow {
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    Echo,
+    /// In parts of so many bytes, if so.
+    Echo(Option<NonZeroU32>),
     Broadcast,
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Echo => "echo",
+            Self::Echo(_) => "echo",
             Self::Broadcast => "broadcast",
         })
     }
@@ -334,7 +350,10 @@ impl Command {
     /// What to serve and how; the doctor's own flags if it is to look instead.
     pub(crate) fn into_parts(self) -> Result<(Mode, ServeArgs), DoctorArgs> {
         match self {
-            Self::Echo(args) => Ok((Mode::Echo, args)),
+            Self::Echo(args) => {
+                let bytes = u32::try_from(args.part_size.0).unwrap_or(u32::MAX);
+                Ok((Mode::Echo(NonZeroU32::new(bytes)), args.serve))
+            }
             Self::Broadcast(args) => Ok((Mode::Broadcast, args)),
             Self::Doctor(args) => Err(args),
         }

@@ -1,11 +1,16 @@
 //! The two applications: echo, and broadcast by resource name.
 
+use std::num::NonZeroU32;
+
 use ringbolt::handshake::UpgradeRequest;
-use ringbolt::{Accept, Handler, Message, Reject, Topic, WebSocket};
+use ringbolt::{Accept, Handler, Message, Part, Reject, Topic, WebSocket};
 
 /// Sends every message back.
-#[derive(Debug)]
-pub(crate) struct Echo;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Echo {
+    /// Large messages go back in parts of so many bytes, before all of them has come.
+    pub(crate) part_bytes: Option<NonZeroU32>,
+}
 
 impl Handler for Echo {
     type Data = ();
@@ -18,6 +23,16 @@ impl Handler for Echo {
         // More than --max-outbound waits, though reading pauses long before: an echo that left a
         // message out would be wrong, so the connection ends; the refused send is counted.
         if ws.send(message).is_err() && ws.is_open() {
+            ws.close();
+        }
+    }
+
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        self.part_bytes
+    }
+
+    fn on_part(&mut self, ws: &mut WebSocket<'_, ()>, part: Part<'_>) {
+        if ws.send_part(part).is_err() && ws.is_open() {
             ws.close();
         }
     }

@@ -75,7 +75,7 @@ fn start(settings: &Settings) -> Result<Server, StartError> {
 
 fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
     match mode {
-        Mode::Echo => builder.start(|_| Echo),
+        Mode::Echo(part_bytes) => builder.start(move |_| Echo { part_bytes }),
         Mode::Broadcast => builder.start(|_| Broadcast),
     }
 }

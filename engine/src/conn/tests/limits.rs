@@ -165,6 +165,7 @@ const fn unlimited() -> Limits {
         max_fragments: u32::MAX,
         max_control_bytes: u64::MAX,
         invalid_utf8: crate::conn::InvalidUtf8::Close,
+        part_bytes: 0,
     }
 }
 

@@ -21,6 +21,7 @@ const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 impl<M: Machine> Epoll<M> {
     /// Sends the turn and settles it: afterwards it is empty, and so is the shared buffer.
     pub(super) fn flush(&mut self) {
+        self.machine.seal(&mut self.turn);
         for index in 0..self.turn.entries().len() {
             let entry = self.turn.entries()[index];
             let Some(socket) = self.sockets.get(entry.id) else { continue };

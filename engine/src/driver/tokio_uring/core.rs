@@ -29,8 +29,8 @@ const TURN_BYTES: usize = 4 << 20;
 pub(super) enum Start {
     /// Passes through the kernel and back, whenever asked to.
     Pass,
-    /// Accepts one connection after the other.
-    Accept(Rc<TcpListener>),
+    /// Accepts one connection after the other, from the listener of this number.
+    Accept(usize, Rc<TcpListener>),
     /// Serves a connection that stands.
     Serve(Rc<Connection>),
     /// Makes a connection; the other handle of its socket is the one that can do so.
@@ -55,8 +55,8 @@ pub(super) struct Core<M> {
     live: usize,
     pub(super) newcomers: Vec<Start>,
     closing: Vec<Closing>,
-    /// Another handle of the listening socket, to shut it down by.
-    listener: Option<Socket>,
+    /// Other handles of the listening sockets, to shut them down by.
+    listeners: Vec<Socket>,
     /// Accepts in flight.
     pub(super) accepts: usize,
     pub(super) counters: RingCounters,
@@ -71,7 +71,7 @@ pub(super) struct Core<M> {
 }
 
 impl<M: Machine> Core<M> {
-    pub(super) fn new(machine: M, listener: Option<Socket>, buffers: Buffers) -> Self {
+    pub(super) fn new(machine: M, listeners: Vec<Socket>, buffers: Buffers) -> Self {
         Self {
             machine,
             turn: Turn::default(),
@@ -81,7 +81,7 @@ impl<M: Machine> Core<M> {
             live: 0,
             newcomers: Vec::new(),
             closing: Vec::new(),
-            listener,
+            listeners,
             accepts: 0,
             counters: RingCounters::default(),
             now: Instant::now(),
@@ -127,6 +127,7 @@ impl<M: Machine> Core<M> {
 
     /// Gives every connection what the turn holds for it: afterwards the turn is empty.
     fn flush(&mut self) {
+        self.machine.seal(&mut self.turn);
         for index in 0..self.turn.entries().len() {
             let entry = self.turn.entries()[index];
             let Some(connection) = self.find(entry.id).map(Rc::clone) else { continue };
@@ -288,15 +289,15 @@ impl<M: Machine> Core<M> {
     // ---- beginning
 
     /// TCP gave us a connection.
-    pub(super) fn accepted(&mut self, stream: TcpStream) {
+    pub(super) fn accepted(&mut self, listener: usize, stream: TcpStream) {
         self.counters.completions += 1;
-        if self.listener.is_none() {
+        if !self.is_accepting() {
             // Too late: dropping it closes it.
             self.counters.enters += 1;
             return;
         }
         let now = self.begin();
-        match self.machine.accepted(&mut self.turn, now) {
+        match self.machine.accepted(listener, &mut self.turn, now) {
             Some(id) => {
                 let connection = self.occupy(id, stream, false);
                 self.newcomers.push(Start::Serve(connection));
@@ -307,7 +308,7 @@ impl<M: Machine> Core<M> {
 
     /// Whether newcomers are welcome.
     pub(super) const fn is_accepting(&self) -> bool {
-        self.listener.is_some()
+        !self.listeners.is_empty()
     }
 
     fn occupy(&mut self, id: ConnectionId, stream: TcpStream, connecting: bool) -> Rc<Connection> {
@@ -390,7 +391,7 @@ impl<M: Machine> Core<M> {
     }
 
     pub(super) fn stop_accepting(&mut self) {
-        if let Some(listener) = self.listener.take() {
+        for listener in std::mem::take(&mut self.listeners) {
             self.counters.enters += 2;
             // It completes the accepts in flight, which must not be dropped: what they accepted
             // then would be lost, and stay open.
