@@ -161,9 +161,11 @@ pub(super) async fn serve<M: Machine>(core: &RefCell<Core<M>>, connection: &Rc<C
 async fn read<M: Machine>(core: &RefCell<Core<M>>, connection: &Connection) {
     let mut kept = None;
     while let Some(want) = connection.wanted().await {
-        let going_on = if want == Want::Direct
-            && let Some((memory, wanted)) = core.borrow_mut().take_direct(connection)
-        {
+        let direct = match want {
+            Want::Direct => core.borrow_mut().take_direct(connection),
+            _ => None,
+        };
+        let going_on = if let Some((memory, wanted)) = direct {
             let filling = Filling::new(memory, wanted.min(DIRECT_BYTES));
             read_direct(core, connection, filling).await
         } else {
