@@ -232,10 +232,10 @@ async fn read_direct<M: Machine>(
 async fn write<M: Machine>(core: &RefCell<Core<M>>, connection: &Connection) {
     while let Some(job) = connection.to_send().await {
         connection.write.set(Write::UnderWay);
-        core.borrow_mut().write_begun();
+        let begun = core.borrow_mut().write_begun();
         let outcome = write_job(core, connection, job).await;
         connection.write.set(Write::Idle);
-        core.borrow_mut().written(connection, outcome);
+        core.borrow_mut().written(connection, outcome, begun);
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 use tokio_uring::net::{TcpListener, TcpStream, UdpSocket};
@@ -24,6 +24,8 @@ use crate::shard::turn::{Loan, Turn};
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
 const TURN_BYTES: usize = 4 << 20;
+/// The runtime does not tell whether a send had to wait for the peer: one that took longer did.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// A future to be begun.
 pub(super) enum Start {
@@ -248,9 +250,11 @@ impl<M: Machine> Core<M> {
 
     // ---- sending
 
-    pub(super) const fn write_begun(&mut self) {
+    /// Says when it was.
+    pub(super) const fn write_begun(&mut self) -> Instant {
         self.counters.slow_sends += 1;
         self.counters.operations_in_flight += 1;
+        self.now
     }
 
     /// What to send next of a transmission.
@@ -269,7 +273,12 @@ impl<M: Machine> Core<M> {
     }
 
     /// A send is done: the next one follows, if something waits.
-    pub(super) fn written(&mut self, connection: &Connection, outcome: io::Result<()>) {
+    pub(super) fn written(
+        &mut self,
+        connection: &Connection,
+        outcome: io::Result<()>,
+        begun: Instant,
+    ) {
         self.counters.operations_in_flight -= 1;
         if connection.ending.get() {
             return;
@@ -280,7 +289,12 @@ impl<M: Machine> Core<M> {
             self.machine.hung_up(connection.id, Some(error), &mut self.turn, now);
             return;
         }
-        if let Some(next) = self.machine.sent(connection.id, &mut self.turn, now) {
+        let next = if now - begun < AT_ONCE {
+            self.machine.sent_at_once(connection.id, &mut self.turn, now)
+        } else {
+            self.machine.sent(connection.id, &mut self.turn, now)
+        };
+        if let Some(next) = next {
             connection.give(Job::Rest(next));
         }
         connection.want.set(self.machine.want(connection.id));
