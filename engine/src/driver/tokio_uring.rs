@@ -205,10 +205,7 @@ async fn drive<M: Machine>(
         waiter.wait(next.busy, next.deadline, &mut spin).await;
     }
     core.borrow_mut().end_all();
-    let end = Instant::now() + END;
-    while !core.borrow().is_quiet() && Instant::now() < end {
-        waiter.until(Some(end)).await;
-    }
+    waiter.until_quiet(Instant::now() + END).await;
     note(&mut core.borrow_mut(), &metrics);
     Ok(())
 }
@@ -350,6 +347,20 @@ impl<M: Machine, F: Future<Output = ()>, B: Fn(Start) -> F> Waiter<'_, M, F, B> 
         poll_fn(|cx| {
             self.poll_futures(cx);
             if self.core.borrow().begun || self.poll_doorbell(cx) || self.poll_sleep(cx, deadline) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Waits until nothing is in flight any more, or it is time.
+    async fn until_quiet(&mut self, end: Instant) {
+        poll_fn(|cx| {
+            self.poll_futures(cx);
+            let quiet = self.core.borrow().is_quiet();
+            if quiet || self.poll_sleep(cx, Some(end)) && Instant::now() >= end {
                 Poll::Ready(())
             } else {
                 Poll::Pending
