@@ -197,6 +197,23 @@ fn large_messages_use_their_memory_again() {
     end(server);
 }
 
+#[cfg(feature = "tokio-uring")]
+#[test]
+fn an_idle_connection_on_tokio_uring_costs_a_small_buffer_and_its_futures() {
+    let _alone = ALONE.lock();
+    let server = echo_on(Driver::TokioUring);
+    // They pin all registered buffers, which were allocated at the start.
+    let warm: Vec<_> = (0..320).map(|_| connect(server.address())).collect();
+    let before = counting::live_bytes();
+    let idle: Vec<_> = (0..1000).map(|_| connect(server.address())).collect();
+    let each = (counting::live_bytes() - before) as f64 / 1000.0;
+    println!("1000 idle connections on tokio-uring: {each:.1} bytes of heap each");
+    assert!(each >= 1024.0, "{each:.1} bytes each: the shard is not counted");
+    assert!(each <= 4096.0, "{each:.1} bytes each");
+    drop((idle, warm));
+    end(server);
+}
+
 #[test]
 fn an_idle_connection_costs_at_most_256_bytes() {
     // covers: SEC-05
