@@ -212,7 +212,8 @@ pub(crate) struct MachineArgs {
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
-    /// How to talk to the kernel: uring, epoll, or auto, which takes io_uring where it can be had
+    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which takes the first of them
+    /// that can be had
     #[arg(
         long,
         env = "LOADGEN_DRIVER",
