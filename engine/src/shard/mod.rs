@@ -17,7 +17,7 @@ pub(crate) mod table;
 mod timers;
 pub(crate) mod topics;
 pub(crate) mod turn;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
