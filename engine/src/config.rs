@@ -137,17 +137,21 @@ impl Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Driver {
-    /// io_uring where it can be had, epoll where not; what was taken and why is told.
+    /// The first of the others that can be had, in their order; what was taken and why is told.
     Auto,
     /// io_uring: Linux 6.1 or later, where no sandbox forbids it.
     Uring,
+    /// io_uring by the async runtime of that name: Linux 5.11 or later, where no sandbox forbids it.
+    /// Slower, and each idle connection pins a buffer. Needs the cargo feature `tokio-uring`; not on a
+    /// thread that already runs a tokio runtime, nor where `SIGPIPE` is not ignored.
+    TokioUring,
     /// epoll: any Linux, any container.
     Epoll,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Uring, Self::Epoll];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Uring, Self::TokioUring, Self::Epoll];
 
     /// The name that flags, logs and result files use.
     #[must_use]
@@ -155,6 +159,7 @@ impl Driver {
         match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
+            Self::TokioUring => "tokio-uring",
             Self::Epoll => "epoll",
         }
     }

@@ -8,6 +8,7 @@ use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
+use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
 
@@ -22,7 +23,42 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
-    Measure(Measure),
+    Measure(Box<Measure>),
+    /// Tell whether new runs are better or worse than base ones, or no different
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+}
+
+/// Two sets of runs.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Results of the base, as -o or --out has written them
+    #[arg(value_name = "BASE", required = true, num_args = 1..)]
+    pub(crate) base: Vec<PathBuf>,
+    /// Results to compare with them, after `--`
+    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
+    pub(crate) new: Vec<PathBuf>,
+    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
+    /// workload; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_diff: Vec<String>,
+    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
+    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
+    /// rate, p50, p90, p99, p99.9, server-cpu]
+    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
+    pub(crate) metric: Vec<Metric>,
+    /// Exit with 1 if a metric is worse by more than this
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
+    pub(crate) threshold: f64,
+    /// Show no difference that may be smaller than this
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
+    pub(crate) noise: f64,
+    /// How to show it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Write it to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// The scenarios.
@@ -258,7 +294,8 @@ pub(crate) struct MachineArgs {
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
-    /// How to talk to the kernel: uring, epoll, or auto, which takes io_uring where it can be had
+    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which takes the first of them
+    /// that can be had
     #[arg(
         long,
         env = "LOADGEN_DRIVER",
@@ -365,6 +402,23 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const COMPARE_EXAMPLES: &str = "\
+A run is one sample. Each side shows the median of its runs and an interval that holds the true
+one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
+adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
+shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
+same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
+new in turn, at least five times each.
+
+Exit codes:
+  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
+  3 not comparable: the runs differ, or are fewer than five a side
+
+Examples:
+  loadgen compare base-*.json -- new-*.json
+  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
+  loadgen compare old/* -- new/* --format html -o compare.html";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

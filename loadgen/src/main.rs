@@ -10,6 +10,7 @@ mod args;
 mod arrivals;
 mod broadcast;
 mod client;
+mod compare;
 mod conduct;
 mod control;
 mod cost;
@@ -31,6 +32,7 @@ mod progress;
 mod record;
 mod seconds;
 mod source;
+mod stats;
 mod storm;
 mod target;
 mod tell;
@@ -55,7 +57,8 @@ use plan::Plan;
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let done = match cli.command {
-        Command::Measure(scenario) => measure(scenario),
+        Command::Measure(scenario) => measure(*scenario),
+        Command::Compare(args) => compare::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());

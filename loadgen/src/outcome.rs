@@ -280,8 +280,10 @@ mod tests {
 
     fn plan(options: &[&str]) -> Plan {
         let words = [&["loadgen", "echo", "ws://127.0.0.1:9/", "-t", "1"], options].concat();
-        let Command::Measure(scenario) = Cli::parse_from(words).command;
-        Plan::new(scenario).expect("a plan")
+        let Command::Measure(scenario) = Cli::parse_from(&words).command else {
+            panic!("no scenario: {words:?}");
+        };
+        Plan::new(*scenario).expect("a plan")
     }
 
     /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it

@@ -67,7 +67,6 @@ impl Times {
         self.saturated
     }
 
-    #[cfg(test)]
     pub(crate) const fn set_saturated(&mut self, saturated: u64) {
         self.saturated = saturated;
     }

@@ -68,6 +68,13 @@ pub(crate) fn at_once(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A share such as `5%`.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no percentage; write it like 5% or 0.5%");
+    let number = decimal(text.strip_suffix('%').unwrap_or(text)).ok_or_else(wrong)?;
+    if number <= 1000.0 { Ok(number / 100.0) } else { Err(wrong()) }
+}
+
 /// A time above zero.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     match duration(text)? {
@@ -165,7 +172,7 @@ fn whole(number: &str, scale: f64) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{CpuList, Stage, count, cpus, duration, positive, rate, size, stage};
+    use super::{CpuList, Stage, count, cpus, duration, percent, positive, rate, size, stage};
 
     #[test]
     fn units_mean_what_they_say() {
@@ -185,6 +192,7 @@ mod tests {
         let of = |from, to| Stage { length: Duration::from_secs(30), from, to };
         assert_eq!(stage("30s:10k"), Ok(of(1e4, 1e4)));
         assert_eq!(stage("30s:0..1.5k/s"), Ok(of(0.0, 1500.0)));
+        assert_eq!((percent("5%"), percent("0.5")), (Ok(0.05), Ok(0.005)));
         assert_eq!(cpus("0-2,7"), Ok(CpuList(vec![0, 1, 2, 7])));
     }
 
@@ -207,6 +215,9 @@ mod tests {
         }
         for text in ["", "a", "3-1", "1,,2", "1-"] {
             assert!(cpus(text).is_err(), "{text:?}");
+        }
+        for text in ["", "%", "-1%", "5%%", "1e3%", "2000%", "five"] {
+            assert!(percent(text).is_err(), "{text:?}");
         }
         assert!(positive("0").is_err());
     }

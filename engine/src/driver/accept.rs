@@ -39,6 +39,13 @@ impl Listener {
         self.0.local_addr().ok()?.as_socket()
     }
 
+    /// The socket, and another handle of it.
+    #[cfg(feature = "tokio-uring")]
+    pub(super) fn into_two(self) -> io::Result<(std::net::TcpListener, Socket)> {
+        let other = self.0.try_clone()?;
+        Ok((self.0.into(), other))
+    }
+
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

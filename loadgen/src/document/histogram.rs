@@ -54,7 +54,6 @@ pub(crate) fn figures(times: &Times) -> Value {
 }
 
 /// Reads what [`figures`] has written; `None` for `null`.
-#[cfg(test)]
 pub(crate) fn read(value: &Value) -> Result<Option<Times>, String> {
     if value.is_null() {
         return Ok(None);

@@ -3,6 +3,7 @@
 
 pub(crate) mod histogram;
 pub(crate) mod identity;
+mod run;
 
 use ringbolt::wire::Dialect;
 use serde_json::{Map, Value, json};
@@ -15,6 +16,7 @@ use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::seconds::Second;
 
 use histogram::figures;
+pub(crate) use run::{Run, read_all};
 
 /// The version of the document's form.
 pub(crate) const SCHEMA: &str = "ringbolt.loadgen/2";

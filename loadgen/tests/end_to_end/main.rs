@@ -2,6 +2,7 @@
 //! no code with it.
 
 mod cli;
+mod comparisons;
 mod dialects;
 mod documents;
 mod echo;
