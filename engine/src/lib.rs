@@ -134,5 +134,5 @@ pub use server::{Builder, Endpoint, Server, Shard};
 pub use shard::Fleet;
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
-pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos};
+pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos};
 pub use sys::socket::raise_file_limit;

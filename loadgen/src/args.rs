@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
+use crate::compare::{self, Format, Metric};
+use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
@@ -19,6 +21,48 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Measure(Box<Measure>),
+    /// Tell whether new runs are better or worse than base ones, or no different
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+}
+
+/// Two sets of runs.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Results of the base, as -o or --out has written them
+    #[arg(value_name = "BASE", required = true, num_args = 1..)]
+    pub(crate) base: Vec<PathBuf>,
+    /// Results to compare with them, after `--`
+    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
+    pub(crate) new: Vec<PathBuf>,
+    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
+    /// workload; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_diff: Vec<String>,
+    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
+    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
+    /// rate, p50, p90, p99, p99.9, server-cpu]
+    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
+    pub(crate) metric: Vec<Metric>,
+    /// Exit with 1 if a metric is worse by more than this
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
+    pub(crate) threshold: f64,
+    /// Show no difference that may be smaller than this
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
+    pub(crate) noise: f64,
+    /// How to show it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Write it to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
     Echo(EchoArgs),
@@ -237,12 +281,28 @@ pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
     pub(crate) json: bool,
+    /// Print the seconds of the window as comma-separated values instead of text
+    #[arg(long, env = "LOADGEN_CSV", conflicts_with = "json", help_heading = "Output")]
+    pub(crate) csv: bool,
     /// Also write the JSON document to this file
     #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Also write result.json, latency.hgrm, latency.hlog and seconds.csv into this folder, which is
+    /// made if it is not there
+    #[arg(long, env = "LOADGEN_OUT", value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
     /// Also write the latency percentiles to this file, for HdrHistogram plotters
     #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Also write a latency histogram per second to this file, for HdrHistogram's log tools
+    #[arg(long, env = "LOADGEN_HLOG", value_name = "FILE", help_heading = "Output")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'lag.p99>100us'; may
+    /// be repeated. Metrics: pNN, min, mean, max, with service., handshake., completion. or lag.
+    /// before them of those times; rate, errors, reach, achieved, lag
+    #[arg(long, env = "LOADGEN_FAIL_IF", value_name = "CONDITION", value_parser = goal::parse,
+          value_delimiter = ',', help_heading = "Output")]
+    pub(crate) fail_if: Vec<Goal>,
     /// Note this commit, of the server for example, in the JSON document
     #[arg(long, env = "LOADGEN_COMMIT", value_name = "ID", help_heading = "Output")]
     pub(crate) commit: Option<String>,
@@ -275,7 +335,8 @@ What to trust:
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 130 interrupted (the result is still written)
+  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
 
@@ -299,6 +360,23 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const COMPARE_EXAMPLES: &str = "\
+A run is one sample. Each side shows the median of its runs and an interval that holds the true
+one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
+adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
+shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
+same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
+new in turn, at least five times each.
+
+Exit codes:
+  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
+  3 not comparable: the runs differ, or are fewer than five a side
+
+Examples:
+  loadgen compare base-*.json -- new-*.json
+  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
+  loadgen compare old/* -- new/* --format html -o compare.html";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

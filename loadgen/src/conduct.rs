@@ -1,7 +1,6 @@
 //! Conducts a run: starts the workers, lets them begin together, reads the clocks of the window,
 //! and puts the results together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -16,11 +15,12 @@ use crate::cost::{Process, Reading};
 use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
-use crate::outcome::{Outcome, Reach, Second};
+use crate::outcome::{Outcome, Reach, When};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
-use crate::record::{Record, Times};
+use crate::record::Record;
+use crate::seconds::Seconds;
 use crate::storm::Storm;
 use crate::worker::{self, Worker};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         process,
         progress: Progress::new(plan),
         intervals,
-        seconds: BTreeMap::new(),
+        seconds: Seconds::default(),
     };
     let edges = conductor.conduct(&threads);
     conductor.progress.finish();
@@ -84,7 +84,7 @@ fn start(
 struct Edges {
     dialling: Nanos,
     begin: Nanos,
-    started: u64,
+    when: When,
     readings: Option<(Reading, Reading)>,
 }
 
@@ -94,8 +94,7 @@ struct Conductor {
     process: Option<Process>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
-    /// Each second of the window, and how many workers have reported it.
-    seconds: BTreeMap<u64, Times>,
+    seconds: Seconds,
 }
 
 /// How long after the last handshake the load begins: enough for every worker to hear of it.
@@ -132,8 +131,9 @@ impl Conductor {
         };
         control.schedule(begin, open..close);
         edges.begin = begin;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        edges.started = since_1970.map_or(0, |time| time.as_secs());
+        let ahead = begin.saturating_sub(control.clock.now());
+        edges.when.began = since_1970().saturating_add(ahead);
+        edges.when.opened = edges.when.began.saturating_add(open - begin);
         self.wait(threads, |control| control.window().start);
         let first = self.process.as_ref().and_then(Process::read);
         self.wait(threads, |control| match control.done() {
@@ -169,18 +169,15 @@ impl Conductor {
                 return;
             }
             while let Ok(interval) = self.intervals.try_recv() {
-                self.note(&interval);
+                self.seconds.note(&interval);
+            }
+            let window = control.window();
+            if window.contains(&now) {
+                self.seconds.look(&control, now - window.start);
             }
             self.progress.show(&control, &self.seconds);
             std::thread::sleep(LOOK.min(Duration::from_nanos(left)));
         }
-    }
-
-    fn note(&mut self, interval: &Interval) {
-        self.seconds
-            .entry(interval.second)
-            .and_modify(|times| times.merge(&interval.latency))
-            .or_insert_with(|| (*interval.latency).clone());
     }
 
     /// Waits for the workers and merges what they measured.
@@ -194,8 +191,9 @@ impl Conductor {
             }
         }
         while let Ok(interval) = self.intervals.try_recv() {
-            self.note(&interval);
+            self.seconds.note(&interval);
         }
+        let when = When { ended: since_1970(), ..edges.when };
         let interrupted = self.control.is_stopped();
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, interrupted));
@@ -218,21 +216,15 @@ impl Conductor {
             elapsed,
             offered,
             dialling: edges.dialling,
-            intervals: self.seconds.iter().map(|(second, times)| summary(*second, times)).collect(),
+            intervals: self.seconds.finish(elapsed),
             interrupted,
-            started: edges.started,
+            when,
         })
     }
 }
 
-fn summary(second: u64, times: &Times) -> Second {
-    Second {
-        second,
-        received: times.len(),
-        p50: times.percentile(50.0),
-        p99: times.percentile(99.0),
-        max: times.max(),
-    }
+fn since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
 }
 
 fn no_thread(error: &std::io::Error) -> Failure {

@@ -4,6 +4,7 @@ use crate::cost::Cost;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
+use crate::seconds::Second;
 
 /// A run's results.
 #[derive(Debug)]
@@ -21,8 +22,18 @@ pub(crate) struct Outcome {
     pub(crate) intervals: Vec<Second>,
     /// By a signal.
     pub(crate) interrupted: bool,
-    /// Seconds since 1970 when the load began.
-    pub(crate) started: u64,
+    pub(crate) when: When,
+}
+
+/// The run on the system's clock: nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct When {
+    /// When the load began.
+    pub(crate) began: u64,
+    /// When the window opened.
+    pub(crate) opened: u64,
+    /// When the last connection had ended.
+    pub(crate) ended: u64,
 }
 
 /// How many of the deliveries that publications of the window should have had there were.
@@ -38,16 +49,6 @@ impl Reach {
     pub(crate) fn share(self) -> Option<f64> {
         (self.expected > 0).then(|| self.received as f64 / self.expected as f64)
     }
-}
-
-/// One second of the window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Second {
-    pub(crate) second: u64,
-    pub(crate) received: u64,
-    pub(crate) p50: Nanos,
-    pub(crate) p99: Nanos,
-    pub(crate) max: Nanos,
 }
 
 impl Outcome {
@@ -195,8 +196,8 @@ const LAG_FLOOR: Nanos = 20_000;
 mod tests {
     use clap::Parser as _;
 
-    use super::{Outcome, Reach};
-    use crate::args::Cli;
+    use super::{Outcome, Reach, When};
+    use crate::args::{Cli, Command};
     use crate::plan::Plan;
     use crate::record::{Class, Record, Sent};
 
@@ -204,7 +205,10 @@ mod tests {
 
     fn plan(options: &[&str]) -> Plan {
         let words = [&["loadgen", "echo", "ws://127.0.0.1:9/", "-t", "1"], options].concat();
-        Plan::new(Cli::parse_from(words).command).expect("a plan")
+        let Command::Measure(scenario) = Cli::parse_from(&words).command else {
+            panic!("no scenario: {words:?}");
+        };
+        Plan::new(*scenario).expect("a plan")
     }
 
     /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it
@@ -227,7 +231,7 @@ mod tests {
             server: None,
             intervals: Vec::new(),
             interrupted: false,
-            started: 0,
+            when: When::default(),
         }
     }
 

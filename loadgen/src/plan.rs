@@ -11,11 +11,12 @@ use ringbolt::handshake::{ClientRequest, Url};
 use ringbolt::wire::Dialect;
 
 use crate::args::{
-    BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs, StormArgs,
+    BroadcastArgs, DialArgs, EchoArgs, LoadArgs, MachineArgs, Measure, OutputArgs, StormArgs,
     TargetArgs, WindowArgs,
 };
 use crate::broadcast;
 use crate::failure::Failure;
+use crate::goal::Goal;
 use crate::pace::{Nanos, Schedule};
 use crate::record::Tells;
 use crate::source::Sources;
@@ -99,8 +100,12 @@ pub(crate) enum Length {
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    pub(crate) csv: bool,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) hgrm: Option<PathBuf>,
+    pub(crate) hlog: Option<PathBuf>,
+    pub(crate) goals: Vec<Goal>,
     pub(crate) commit: Option<String>,
     pub(crate) quiet: bool,
 }
@@ -108,11 +113,11 @@ pub(crate) struct Output {
 impl Plan {
     /// Makes every choice that the command line leaves open, and checks that this machine can run
     /// it.
-    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+    pub(crate) fn new(command: Measure) -> Result<Self, Failure> {
         match command {
-            Command::Echo(args) => Self::echo(args),
-            Command::Broadcast(args) => Self::broadcast(args),
-            Command::Storm(args) => Self::storm(args),
+            Measure::Echo(args) => Self::echo(args),
+            Measure::Broadcast(args) => Self::broadcast(args),
+            Measure::Storm(args) => Self::storm(args),
         }
     }
 
@@ -328,7 +333,7 @@ impl Parts {
         let threads = threads(&machine, address.ip(), connections)?;
         let file_limit = check_files(connections, threads.len())?;
         check_memory(&scenario, connections)?;
-        Ok(Plan {
+        let plan = Plan {
             url: target.url,
             address,
             request,
@@ -345,12 +350,18 @@ impl Parts {
             file_limit,
             output: Output {
                 json: output.json,
+                csv: output.csv,
                 file: output.output,
+                folder: output.out,
                 hgrm: output.hgrm,
+                hlog: output.hlog,
+                goals: output.fail_if,
                 commit: output.commit,
                 quiet: output.quiet,
             },
-        })
+        };
+        check_goals(&plan)?;
+        Ok(plan)
     }
 }
 
@@ -399,6 +410,20 @@ fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
                 "check --origin, --protocol and --cookie",
             )
         })
+}
+
+/// Refuses goals that this run could not tell of.
+fn check_goals(plan: &Plan) -> Result<(), Failure> {
+    for goal in &plan.output.goals {
+        goal.check(plan).map_err(|why| {
+            Failure::usage(
+                format!("`--fail-if {goal}` cannot be told of this run"),
+                why,
+                "leave it out, or measure what it is about",
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// One entry per thread: the CPU that it is pinned to.

@@ -39,6 +39,12 @@ impl Times {
         self.saturated += other.saturated;
     }
 
+    /// The times of a histogram that was read; `None` if it has other bounds than ours.
+    pub(crate) fn from_histogram(histogram: Histogram<u64>) -> Option<Self> {
+        let bounds = (histogram.low(), histogram.high(), histogram.sigfig());
+        (bounds == (1, LONGEST, DIGITS)).then_some(Self { histogram, saturated: 0 })
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.histogram.len()
     }
@@ -50,6 +56,10 @@ impl Times {
     /// Times longer than [`LONGEST`], which count as that long.
     pub(crate) const fn saturated(&self) -> u64 {
         self.saturated
+    }
+
+    pub(crate) const fn set_saturated(&mut self, saturated: u64) {
+        self.saturated = saturated;
     }
 
     /// The time that `percent` of all times do not exceed.

@@ -53,6 +53,13 @@ pub(crate) fn at_once(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A share such as `5%`.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no percentage; write it like 5% or 0.5%");
+    let number = decimal(text.strip_suffix('%').unwrap_or(text)).ok_or_else(wrong)?;
+    if number <= 1000.0 { Ok(number / 100.0) } else { Err(wrong()) }
+}
+
 /// A time above zero.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     match duration(text)? {
@@ -150,7 +157,7 @@ fn whole(number: &str, scale: f64) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{CpuList, count, cpus, duration, positive, rate, size};
+    use super::{CpuList, count, cpus, duration, percent, positive, rate, size};
 
     #[test]
     fn units_mean_what_they_say() {
@@ -167,6 +174,7 @@ mod tests {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1.5ms"), Ok(Duration::from_micros(1500)));
+        assert_eq!((percent("5%"), percent("0.5")), (Ok(0.05), Ok(0.005)));
         assert_eq!(cpus("0-2,7"), Ok(CpuList(vec![0, 1, 2, 7])));
     }
 
@@ -186,6 +194,9 @@ mod tests {
         }
         for text in ["", "a", "3-1", "1,,2", "1-"] {
             assert!(cpus(text).is_err(), "{text:?}");
+        }
+        for text in ["", "%", "-1%", "5%%", "1e3%", "2000%", "five"] {
+            assert!(percent(text).is_err(), "{text:?}");
         }
         assert!(positive("0").is_err());
     }

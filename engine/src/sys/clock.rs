@@ -1,4 +1,4 @@
-//! CPU time, which the standard library does not tell.
+//! CPU time and the state of the system's clock, which the standard library does not tell.
 
 use std::mem::MaybeUninit;
 
@@ -12,6 +12,21 @@ pub fn thread_cpu_nanos() -> u64 {
 #[must_use]
 pub fn process_cpu_nanos() -> u64 {
     cpu_nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// How far the system's clock may be from true time, in nanoseconds, as the kernel estimates it;
+/// `None` while nothing keeps it synchronised, or if the kernel will not say.
+#[must_use]
+pub fn wall_clock_error_nanos() -> Option<u64> {
+    let mut state = MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: all zeros is a valid timex, and asks the kernel to change nothing and fill it in.
+    let status = unsafe { libc::adjtimex(state.as_mut_ptr()) };
+    if status < 0 || status == libc::TIME_ERROR {
+        return None;
+    }
+    // SAFETY: it was valid before the call, and the kernel writes only numbers.
+    let state = unsafe { state.assume_init() };
+    u64::try_from(state.maxerror).ok().map(|micros| micros.saturating_mul(1000))
 }
 
 fn cpu_nanos(clock: libc::clockid_t) -> u64 {

@@ -29,7 +29,7 @@ fn every_scenario_in_every_dialect() {
                 "--text",
             ]);
             assert_eq!(code, 0, "{document:#}");
-            assert_eq!(document["plan"]["dialect"], name);
+            assert_eq!(document["workload"]["dialect"], name);
             assert_eq!(document["outcome"]["received"], 200);
             assert_eq!(document["outcome"]["connections_ended_unclean"], 0);
         }

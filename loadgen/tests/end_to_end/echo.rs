@@ -92,9 +92,9 @@ fn an_open_loop_keeps_its_schedule_and_tells_the_cost() {
     let (latency, service) = (&outcome["latency"]["mean_ns"], &outcome["service"]["mean_ns"]);
     assert!(number(latency) >= number(service), "{document:#}");
     assert!(number(&document["cost"]["server_cpu_ns_per_message"]) > 0.0, "{document:#}");
-    assert!(outcome["latency"]["histogram_v2_base64"].as_str().is_some_and(|h| h.len() > 40));
+    assert!(outcome["latency"]["hdr_v2_deflate_base64"].as_str().is_some_and(|h| h.len() > 40));
     let seconds = document["intervals"].as_array().expect("intervals");
-    assert_eq!(seconds.len(), 1);
+    assert_eq!(seconds.len(), 1, "{document:#}");
     assert_eq!(seconds[0]["received"], outcome["received"]);
 }
 
@@ -134,7 +134,10 @@ fn a_flipped_bit_is_found_and_ends_with_1() {
     assert_eq!(code, 1, "{document:#}");
     let wrong = &document["outcome"]["errors"]["wrong_payload"];
     assert_eq!(wrong["count"], 1);
-    assert!(wrong["first"].as_str().is_some_and(|text| text.contains("byte 40 of 64")), "{wrong}");
+    assert!(
+        wrong["examples"][0].as_str().is_some_and(|text| text.contains("byte 40 of 64")),
+        "{wrong}"
+    );
     assert_eq!(document["outcome"]["good"], false);
     assert_eq!(document["outcome"]["received"], 49);
 }
