@@ -5,6 +5,8 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use ringbolt::Pem;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 /// Issues certificates.
 pub(crate) struct Authority {
@@ -21,6 +23,11 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn chain(&self) -> Pem {
         Pem::Text(self.chain.clone().into())
+    }
+
+    /// The certificate itself.
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.chain.as_bytes()).expect("a certificate")
     }
 
     pub(crate) fn key(&self) -> Pem {

@@ -10,6 +10,8 @@ use ringbolt::Driver;
 mod authority;
 mod echo;
 mod peer;
+#[cfg(feature = "cli")]
+mod process;
 #[expect(dead_code, reason = "shared with the tests of plain servers, which use the rest")]
 #[path = "../server/support.rs"]
 mod support;

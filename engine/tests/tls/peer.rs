@@ -101,3 +101,9 @@ pub(crate) fn connect(address: SocketAddr, config: ClientConfig) -> Secure {
     client.finish_opening();
     client
 }
+
+/// The certificate that the server has shown.
+pub(crate) fn shown(client: &Secure) -> CertificateDer<'static> {
+    let chain = client.stream.conn.peer_certificates().expect("a certificate");
+    chain[0].clone().into_owned()
+}
