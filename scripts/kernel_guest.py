@@ -1,0 +1,186 @@
+"""Boots a kernel in QEMU with our programs as all there is, and brings back what they said.
+
+Not a program of its own: scripts/kernels imports it. The guest's first process is
+benches/src/bin/guest; it runs the tasks of a plan and reports on the second serial port, one JSON
+object per line.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+from kernel_images import Missing
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGET = "x86_64-unknown-linux-gnu"
+PACKAGES = ["ringbolt", "ringbolt-loadgen", "ringbolt-benches"]
+PROGRAMS = ["engine", "loadgen", "bare", "guest"]
+EMULATOR = "qemu-system-x86_64"
+# Without the flags that make the kernel copy and clear byte by byte: the emulator counts each round of
+# a repeated string instruction as one.
+EMULATED_CPU = "max,-erms,-fsrm"
+MEMORY = "1G"
+SEED = 1
+# Addresses that do not move, and no self-tests of ciphers beside what is measured.
+COMMAND_LINE = "console=ttyS0 quiet panic=-1 nokaslr norandmaps cryptomgr.notests"
+
+
+class Failed(Exception):
+    """A boot that did not do what it was told; the text says what is known."""
+
+
+class Boot:
+    """What a guest said."""
+
+    def __init__(self, lines, seconds, console):
+        self.about, self.seconds, self.console = lines[0], seconds, console
+        self.results = {}
+        for line in lines:
+            if "task" in line:
+                self.results.setdefault(line["task"], []).append(line)
+
+
+def build(tests=()):
+    """Builds the programs, and tests, that run in guests: name -> path."""
+    if not shutil.which("cargo"):
+        raise Missing("cargo is missing, and the guest's programs must be built")
+    command = ["cargo", "build", "--profile", "guest", "--locked", "--target", TARGET,
+               "--message-format", "json-render-diagnostics"]
+    for package in PACKAGES:
+        command += ["-p", package]
+    for name in PROGRAMS:
+        command += ["--bin", name]
+    for name in tests:
+        command += ["--test", name]
+    flags = (os.environ.get("RUSTFLAGS", "") + " -C target-feature=+crt-static").strip()
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags},
+                          stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Failed("the guest's programs do not build; cargo says above why")
+    found = {}
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("reason") == "compiler-artifact" and message.get("executable"):
+            found[message["target"]["name"]] = message["executable"]
+    return found
+
+
+def digests(programs):
+    """name -> SHA-256 of each program."""
+    found = {}
+    for name, path in sorted(programs.items()):
+        with open(path, "rb") as file:
+            found[name] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+def emulator_version():
+    """What the emulator calls itself."""
+    if not shutil.which(EMULATOR):
+        raise Missing(f"{EMULATOR} is missing; on Debian: apt-get install --no-install-recommends "
+                      "qemu-system-x86")
+    out = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True).stdout
+    return out.splitlines()[0].strip()
+
+
+def check_kvm():
+    """Raises if hardware virtualisation cannot be had."""
+    if not os.path.exists("/dev/kvm"):
+        raise Missing("--kvm needs hardware virtualisation, and there is no /dev/kvm here: the CPU or "
+                      "the hypervisor above does not give it, or the module kvm is not loaded. "
+                      "Without --kvm instructions are counted, which needs nothing of the sort")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Missing("--kvm needs to open /dev/kvm, which this user may not; the group kvm may")
+
+
+def initramfs(files):
+    """An archive in the newc form of cpio, the same bytes for the same files."""
+    parts = []
+
+    def add(name, mode, data=b"", device=(0, 0)):
+        fields = [len(parts) + 1, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0]
+        head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        head += b"\0" * (-len(head) % 4)
+        parts.append(head + data + b"\0" * (-len(data) % 4))
+
+    for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"]:
+        add(folder, 0o040755)
+    # A kernel that does not fill /dev by itself starts its first process with these.
+    add("dev/console", 0o020600, device=(5, 1))
+    add("dev/null", 0o020666, device=(1, 3))
+    for name, (mode, data) in sorted(files.items()):
+        add(name, 0o100000 | mode, data)
+    add("TRAILER!!!", 0)
+    return b"".join(parts)
+
+
+def contents(programs, plan):
+    """The files of a guest."""
+    files = {"etc/hosts": (0o644, b"127.0.0.1 localhost\n::1 localhost\n"),
+             "plan.json": (0o644, json.dumps(plan).encode())}
+    for name, path in programs.items():
+        with open(path, "rb") as file:
+            files["init" if name == "guest" else f"bin/{name}"] = (0o755, file.read())
+    return files
+
+
+def command_of(image, folder, kvm, seed):
+    """The command that boots."""
+    command = [EMULATOR, "-machine", "q35", "-smp", "1", "-m", MEMORY, "-nodefaults",
+               "-display", "none", "-no-reboot", "-seed", str(seed),
+               "-serial", f"file:{folder}/console", "-serial", f"file:{folder}/report",
+               "-kernel", image.path, "-initrd", f"{folder}/initramfs", "-append", COMMAND_LINE]
+    if kvm:
+        return [*command, "-accel", "kvm", "-cpu", "host"]
+    # One nanosecond of the guest's time per instruction, and time that passes at once while it is
+    # idle: nothing of the host's clock gets in.
+    return [*command, "-accel", "tcg", "-cpu", EMULATED_CPU, "-icount", "shift=0,sleep=off",
+            "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
+
+
+def boot(image, programs, plan, seconds, kvm=False, seed=SEED):
+    """Boots a kernel that runs a plan; raises Failed if it does not come to the plan's end."""
+    with tempfile.TemporaryDirectory(prefix="ringbolt-kernel-") as folder:
+        with open(f"{folder}/initramfs", "wb") as file:
+            file.write(initramfs(contents(programs, plan)))
+        began, late, said = time.monotonic(), False, ""
+        process = subprocess.Popen(command_of(image, folder, kvm, seed), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            said, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            late = True
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        took = time.monotonic() - began
+        console, report = (read(f"{folder}/{name}") for name in ["console", "report"])
+    lines = []
+    for line in report.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break  # cut off
+    if late or not lines or not lines[-1].get("done"):
+        end = f"was ended after {seconds} s" if late else f"ended, code {process.returncode}"
+        tail = "\n".join((said + console).strip().splitlines()[-15:]) or "nothing"
+        at = next((line["task"] for line in reversed(lines) if "task" in line), "none")
+        raise Failed(f"kernel {image.version} {end} before its plan was done; last task: {at}; it "
+                     f"said:\n{tail}")
+    return Boot(lines, took, console)
+
+
+def read(path):
+    """The text of a serial port."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", ""))

@@ -1,0 +1,178 @@
+"""Whether the engine works on a kernel: its driver tests there, and what it chooses by itself.
+
+Not a program of its own: scripts/kernels imports it.
+"""
+
+import json
+import re
+import subprocess
+
+import kernel_guest as guest
+from kernel_images import in_order
+
+# The test programs of each driver; the tests of the command line need a shell, which guests lack.
+SUITES = {"uring": ["server", "clients"],
+          "tokio-uring": ["server_tokio_uring", "clients_tokio_uring", "tokio_uring"],
+          "epoll": ["server_epoll", "clients_epoll"]}
+SKIP = ["--skip", "process::"]
+# From this series on a kernel has what the ring driver needs.
+RING_SINCE = "6.1"
+# Seconds of the guest's clock for one program of tests.
+LIMIT = 600
+
+
+def server(*arguments):
+    """A server that is the engine's own echo."""
+    return ["/bin/engine", "echo", "--listen", "127.0.0.1:0", "--shards", "1", *arguments]
+
+
+def exchange(driver):
+    """Some messages there and back, each compared."""
+    return {"command": ["/bin/loadgen", "echo", "ws://{address}/", "-c", "4", "-n", "200",
+                        "--warmup", "0", "--driver", driver, "--json", "--quiet"], "seconds": LIMIT}
+
+
+def plan(features):
+    """What a guest does. A driver's tests run beside a server on it: where that does not start, the
+    kernel does not have the driver, and the server says why."""
+    tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
+                                          "seconds": LIMIT}]},
+             {"name": "auto", "server": server("--driver", "auto"),
+              "runs": [exchange("auto"), {"command": ["/bin/engine", "doctor"], "seconds": LIMIT}]}]
+    for driver, suites in SUITES.items():
+        runs = [exchange(driver)]
+        for suite in suites:
+            runs.append({"command": [f"/bin/{suite}", *SKIP], "seconds": LIMIT})
+        tasks.append({"name": driver, "server": server("--driver", driver), "runs": runs})
+    for feature in features:
+        for sign in "+-":
+            tasks.append({"name": f"{sign}{feature}", "runs": [exchange("epoll")], "server": server(
+                "--driver", "uring", f"--ring-features={sign}{feature}")})
+    return {"tasks": tasks}
+
+
+class Verdict:
+    """What came of a kernel."""
+
+    def __init__(self, image, boot):
+        self.image, self.seconds, self.wrong, self.drivers = image, boot.seconds, [], {}
+        out = boot.results["doctor"][0].get("out", "")
+        try:
+            self.doctor = json.loads(out)
+        except ValueError:
+            self.doctor = {"auto": None, "drivers": [], "ring_features": []}
+            self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
+        self._judge_choice()
+        self._judge_auto(boot.results["auto"])
+        for driver in SUITES:
+            self._judge_driver(driver, boot.results[driver])
+        for row in self.doctor["ring_features"]:
+            self._judge_feature(row, boot.results)
+
+    def _judge_choice(self):
+        usable = [row["name"] for row in self.doctor["drivers"] if row["usable"]]
+        auto, ring = self.doctor["auto"], self._has_ring()
+        if not usable or auto != usable[0]:
+            self.wrong.append(f"auto takes {auto}, and {', '.join(usable) or 'nothing'} is usable")
+        if ring and auto != "uring":
+            self.wrong.append(f"auto takes {auto}; from {RING_SINCE} on it must be uring")
+        if not ring and auto not in ("tokio-uring", "epoll"):
+            self.wrong.append(f"auto takes {auto}; before {RING_SINCE} it must be tokio-uring or epoll")
+
+    def _has_ring(self):
+        return in_order(self.image.series) >= in_order(RING_SINCE)
+
+    def _judge_auto(self, results):
+        if not answered(results[0]):
+            self.wrong.append(f"the engine on auto: {reason(results[0])}")
+
+    def _judge_driver(self, driver, results):
+        row = next((row for row in self.doctor["drivers"] if row["name"] == driver), None)
+        usable = bool(row and row["usable"])
+        if "error" in results[0]:
+            self.drivers[driver] = "no"
+            if usable:
+                self.wrong.append(f"{driver}: usable by the doctor, and: {results[0]['error']}")
+            elif not row or not row["why_not"]:
+                self.wrong.append(f"{driver}: not there, and the doctor does not say why")
+            return
+        if not usable:
+            self.wrong.append(f"{driver}: not usable by the doctor, and a server starts on it")
+        if not answered(results[0]):
+            self.wrong.append(f"{driver}: {reason(results[0])}")
+        passed = 0
+        for suite, result in zip(SUITES[driver], results[1:]):
+            found = re.search(r"^test result: ok\. (\d+) passed", result.get("out", ""), re.M)
+            if result.get("exit") == 0 and found and int(found.group(1)) > 0:
+                passed += int(found.group(1))
+            else:
+                self.wrong.append(f"{driver}: {suite}: {failures(result)}")
+        self.drivers[driver] = f"{passed} tests"
+
+    def _judge_feature(self, row, results):
+        name = row["name"]
+        if f"+{name}" not in results or not self._has_ring():
+            return
+        forced, without = results[f"+{name}"][0], results[f"-{name}"][0]
+        if row["here"] and not answered(forced):
+            self.wrong.append(f"+{name}: {reason(forced)}")
+        if row["here"] is False and "error" not in forced:
+            self.wrong.append(f"+{name}: here is no {name}, and a server that must have it starts")
+        if not answered(without):
+            self.wrong.append(f"-{name}: {reason(without)}")
+
+
+def answered(result):
+    """Whether messages came back as they were sent."""
+    return result.get("exit") == 0
+
+
+def reason(result):
+    """Why a program failed."""
+    if "error" in result:
+        return result["error"]
+    late = "" if result["in_time"] else ", killed when its time was over"
+    return f"{result['status']}{late}: {(result['err'] or result['out'])[-1500:].strip()}"
+
+
+def failures(result):
+    """What a program of tests says of those that failed."""
+    out = result.get("out", "")
+    at = out.find("\nfailures:\n")
+    return f"{result.get('status')}\n{out[at:][:4000].strip()}" if at >= 0 else reason(result)
+
+
+def features_of(program):
+    """The names of the ring's features that the engine has switches for."""
+    run = subprocess.run
+    text = run([program, "echo", "--help"], capture_output=True, text=True).stdout
+    if "--ring-features" not in text:
+        return []
+    document = run([program, "doctor", "--json"], capture_output=True, text=True).stdout
+    return [row["name"] for row in json.loads(document)["ring_features"]]
+
+
+def test(image, programs, features, seconds):
+    """Boots a kernel and judges what it did."""
+    return Verdict(image, guest.boot(image, programs, plan(features), seconds))
+
+
+def table(verdicts):
+    """What each kernel has, as Markdown."""
+    lines = ["| | " + " | ".join(verdict.image.version for verdict in verdicts) + " |",
+             "|---|" + "---|" * len(verdicts)]
+
+    def row(name, cells):
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+
+    row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
+    for driver in SUITES:
+        row(f"driver {driver}", [verdict.drivers.get(driver, "?") for verdict in verdicts])
+    names = dict.fromkeys(feature["name"] for verdict in verdicts
+                          for feature in verdict.doctor["ring_features"])
+    signs = {True: "yes", False: "–", None: "?"}
+    for name in names:
+        here = [{feature["name"]: feature["here"] for feature in verdict.doctor["ring_features"]}
+                for verdict in verdicts]
+        row(name, [signs[known.get(name)] for known in here])
+    return "\n".join(lines)
