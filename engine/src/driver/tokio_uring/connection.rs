@@ -118,6 +118,13 @@ impl Connection {
         .await
     }
 
+    /// Completes when what was read may be told: a read that was in flight when the machine asked for
+    /// no more cannot be taken back, so what it brought waits.
+    async fn unpaused(&self) {
+        // Whether it ends meanwhile, the caller asks.
+        let _: Option<Want> = self.wanted().await;
+    }
+
     /// What is to be sent, once there is something; `None` when nothing will be.
     async fn to_send(&self) -> Option<Job> {
         poll_fn(|_| match self.job.take() {
@@ -192,8 +199,9 @@ async fn read_once<M: Machine>(
     connection.armed.set(true);
     let (outcome, buffer) = buffer.read(&connection.stream).await;
     connection.armed.set(false);
+    core.borrow_mut().read_completed();
+    connection.unpaused().await;
     let mut core = core.borrow_mut();
-    core.read_completed();
     match outcome {
         Ok(n) if n > 0 && !connection.ending.get() => {
             connection.note_read(n);
@@ -217,8 +225,9 @@ async fn read_direct<M: Machine>(
     core.borrow_mut().read_begun();
     let (outcome, filling) = connection.stream.read(filling).await;
     connection.armed.set(false);
+    core.borrow_mut().read_completed();
+    connection.unpaused().await;
     let mut core = core.borrow_mut();
-    core.read_completed();
     if connection.ending.get() {
         return false;
     }
