@@ -26,6 +26,23 @@ pub(crate) enum Command {
     /// Tell whether new runs are better or worse than base ones, or no different
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Show runs as one HTML page: percentiles, time series, errors, environment
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+}
+
+/// Runs to look at.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results, as -o or --out has written them
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page's title
+    #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
+    pub(crate) title: String,
+    /// Write the page to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Two sets of runs.
@@ -360,6 +377,17 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const REPORT_EXAMPLES: &str = "\
+The page is one file: it loads nothing, runs no script, follows the reader's light or dark setting,
+and can be printed. Several runs lie over each other in every plot.
+
+Exit codes:
+  0 good, 2 wrong usage or a file that cannot be read, 3 the page cannot be written
+
+Examples:
+  loadgen report run.json -o run.html
+  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
 
 const COMPARE_EXAMPLES: &str = "\
 A run is one sample. Each side shows the median of its runs and an interval that holds the true

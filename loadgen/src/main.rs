@@ -27,6 +27,7 @@ mod payload;
 mod plan;
 mod progress;
 mod record;
+mod report;
 mod seconds;
 mod source;
 mod stats;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());

@@ -3,6 +3,7 @@
 
 mod fingerprint;
 mod metric;
+mod page;
 mod table;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ pub(crate) use metric::{DEFAULT, Metric, parse as parse_metric};
 pub(crate) enum Format {
     Text,
     Markdown,
+    Html,
     Json,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let text = match args.format {
         Format::Text => table::text(&comparison),
         Format::Markdown => table::markdown(&comparison),
+        Format::Html => page::html(&comparison),
         Format::Json => format!("{:#}\n", table::json(&comparison)),
     };
     match &args.output {
