@@ -51,7 +51,7 @@ pub(crate) struct CompareArgs {
     /// Results of the base, as -o or --out has written them
     #[arg(value_name = "BASE", required = true, num_args = 1..)]
     pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`
+    /// Results to compare with them, after `--`; options stand before it
     #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
     pub(crate) new: Vec<PathBuf>,
     /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
@@ -403,8 +403,8 @@ Exit codes:
 
 Examples:
   loadgen compare base-*.json -- new-*.json
-  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
-  loadgen compare old/* -- new/* --format html -o compare.html";
+  loadgen compare --metric rate --metric p99 --threshold 2% base-*.json -- new-*.json
+  loadgen compare --format html -o compare.html old/* -- new/*";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

@@ -7,6 +7,7 @@ mod page;
 mod table;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::CompareArgs;
@@ -77,6 +78,14 @@ pub(crate) enum Change {
 
 /// Compares, prints, and gives the exit code.
 pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let option = |path: &&PathBuf| path.to_string_lossy().starts_with("--") && !path.exists();
+    if let Some(option) = args.new.iter().find(option) {
+        return Err(Failure::usage(
+            format!("`{}` stands after `--`", option.display()),
+            "only files of the new side stand there",
+            "put the options before the first file",
+        ));
+    }
     let (base, new) = (read_all(&args.base)?, read_all(&args.new)?);
     each_once(&base, &new)?;
     for name in &args.allow_diff {

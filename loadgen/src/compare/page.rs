@@ -24,7 +24,7 @@ pub(super) fn html(comparison: &Comparison) -> String {
                 (difference.name.clone(), vec![Cell::Text(base), Cell::Text(new), standing])
             })
             .collect();
-        let titles = ["", "base", "new", ""].map(ToOwned::to_owned);
+        let titles = ["", "base", "new", "which is"].map(ToOwned::to_owned);
         body += &table("different", &titles, &rows);
     }
     body += "<h2>Comparison</h2>\n";
@@ -48,9 +48,9 @@ pub(super) fn html(comparison: &Comparison) -> String {
 fn row(row: &Row) -> (String, Vec<Cell>) {
     let [name, base, new, change] = cells(row);
     let class = match row.change {
-        Change::Shown { worse: true, .. } => "number bad",
-        Change::Shown { .. } => "number good",
-        _ => "number",
+        Change::Shown { worse: true, .. } => "change bad",
+        Change::Shown { .. } => "change good",
+        _ => "change",
     };
     (name, vec![Cell::Number(base), Cell::Number(new), Cell::Class(class, change)])
 }
@@ -62,4 +62,27 @@ fn merged(runs: &[Run]) -> Option<Times> {
         all.merge(&one);
         all
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::html;
+    use crate::compare::Comparison;
+    use crate::compare::tests::{args, run};
+
+    #[test]
+    fn hostile_texts_stay_texts() {
+        let hostile = "\"><script>alert(1)</script></td></style>";
+        let mut bad = run(hostile, 10.0);
+        bad.document["workload"]["scenario"] = json!(hostile);
+        bad.document["identity"]["measured_commit"] = json!(hostile);
+        bad.document["environment"]["cpu"][hostile] = json!(hostile);
+        bad.document["trust"]["notes"] = json!([hostile]);
+        let page = html(&Comparison::new(vec![bad], vec![run("other", 5.0)], &args(0.05)));
+        assert!(!page.contains("<script") && !page.contains("</td></style>"), "{page}");
+        assert_eq!(page.matches("</style>").count(), 1);
+        assert!(page.contains("&lt;script&gt;") && page.contains("not enough runs"), "{page}");
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Cell {
     Text(String),
     /// Aligned to the right.
     Number(String),
-    /// Text of this class.
+    /// Text of these classes, of which the first one is its column's.
     Class(&'static str, String),
 }
 
@@ -56,16 +56,18 @@ impl Cell {
 }
 
 /// A table whose first column names the rows; a row without cells names those that follow. Titles
-/// of columns with numbers stand to the right.
+/// stand where the cells of their columns do.
 pub(crate) fn table(class: &str, titles: &[String], rows: &[(String, Vec<Cell>)]) -> String {
-    let numeric = |column: usize| {
-        rows.first().is_some_and(|(_, cells)| {
-            matches!(cells.get(column.wrapping_sub(1)), Some(Cell::Number(_)))
-        })
+    let first = rows.iter().map(|(_, cells)| cells).find(|cells| !cells.is_empty());
+    let column_class = |column: usize| match first?.get(column.checked_sub(1)?)? {
+        Cell::Text(_) => None,
+        Cell::Number(_) => Some("number"),
+        Cell::Class(class, _) => class.split(' ').next(),
     };
     let mut out = format!("<div class=\"scroll\"><table class=\"{class}\">\n<thead><tr>");
     for (column, title) in titles.iter().enumerate() {
-        let class = if numeric(column) { " class=\"number\"" } else { "" };
+        let class =
+            column_class(column).map_or_else(String::new, |class| format!(" class=\"{class}\""));
         out += &format!("<th scope=\"col\"{class}>{}</th>", escape(title));
     }
     out += "</tr></thead>\n<tbody>\n";

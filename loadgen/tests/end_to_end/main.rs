@@ -8,6 +8,7 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod reports;
 mod servers;
 
 use std::process::{Command, Output, Stdio};
