@@ -10,6 +10,7 @@ mod fan_and_storm;
 mod foreign;
 mod reports;
 mod servers;
+mod timing;
 
 use std::process::{Command, Output, Stdio};
 
