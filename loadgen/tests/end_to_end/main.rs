@@ -9,6 +9,7 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod reports;
 mod servers;
 mod timing;
 
