@@ -47,6 +47,10 @@ pub struct Config {
     /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load
     /// generator cannot keep to that. Default true.
     pub connect_in_turn: bool,
+    /// Makes the opening handshakes of clients, the keys that they draw and the order of their fields,
+    /// the same in each run. For measuring only: keys are to be random (draft-02 §5.1, RFC 6455 §4.1).
+    /// Default none.
+    pub handshake_seed: Option<u64>,
     /// Compression of messages (RFC 7692), where RFC 6455's clients offer it. Default none: it costs
     /// far more CPU time than a message itself.
     pub compression: Option<Compression>,
@@ -77,6 +81,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(45),
             close_timeout: Duration::from_secs(5),
             connect_in_turn: true,
+            handshake_seed: None,
             compression: None,
             #[cfg(feature = "tls")]
             client_tls: None,

@@ -130,9 +130,12 @@ pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
-pub use server::{Builder, Endpoint, Server, Shard};
+pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
+pub use shard::machine::Endpoint;
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
-pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos};
+pub use sys::clock::{
+    monotonic_nanos, process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos,
+};
 pub use sys::socket::raise_file_limit;

@@ -27,7 +27,7 @@ use crate::tls::Tls;
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Listening>,
     cpus: Vec<Option<usize>>,
     taken: Taken,
     threads: Vec<JoinHandle<io::Result<Snapshot>>>,
@@ -36,14 +36,14 @@ pub struct Server {
 /// Where a server listens; shown as a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Endpoint {
+pub struct Listening {
     /// The address, with the port that was taken.
     pub address: SocketAddr,
     /// Whether it speaks TLS: its URLs are wss ones.
     pub secure: bool,
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "wss" } else { "ws" };
         write!(f, "{scheme}://{}", self.address)
@@ -241,13 +241,13 @@ struct Place {
 fn listen(
     binds: &[Bind],
     shards: usize,
-) -> Result<(Vec<Vec<Listener>>, Vec<Endpoint>), StartError> {
+) -> Result<(Vec<Vec<Listener>>, Vec<Listening>), StartError> {
     let mut listeners: Vec<_> = std::iter::repeat_with(Vec::new).take(shards).collect();
     let mut endpoints = Vec::new();
     for bind in binds {
         let sockets = Listener::bind(bind.address, shards)?;
         let address = sockets.first().and_then(Listener::address).unwrap_or(bind.address);
-        endpoints.push(Endpoint { address, secure: bind.is_secure() });
+        endpoints.push(Listening { address, secure: bind.is_secure() });
         for (shard, socket) in listeners.iter_mut().zip(sockets) {
             shard.push(socket);
         }
@@ -338,7 +338,7 @@ impl Server {
         Builder { binds: Vec::new(), cpus: Vec::new(), config: Config::default() }
     }
 
-    /// Where it listens: the first of [`Server::endpoints`].
+    /// Where it listens: the first of [`Server::listening`].
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         let first = self.endpoints.first();
@@ -347,7 +347,7 @@ impl Server {
 
     /// Everywhere it listens, in the order in which it was told to.
     #[must_use]
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub fn listening(&self) -> &[Listening] {
         &self.endpoints
     }
 

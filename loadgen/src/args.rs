@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
+use crate::arrivals::{Process, Stage};
 use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
@@ -95,6 +96,11 @@ pub(crate) struct EchoArgs {
     pub(crate) dial: DialArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    /// Also write every message due in the measurement to this file, as CSV: its connection and number,
+    /// when it was due, sent and answered, on the kernel's monotonic clock. Takes 32 bytes of memory
+    /// per message
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output")]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -135,10 +141,8 @@ pub(crate) struct StormArgs {
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// Open loop: connections per second, such as 5k/s; as many as possible if not given
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
@@ -153,14 +157,15 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/
+    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// The dialect to speak: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
+    /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
-        long,
-        env = "LOADGEN_DIALECT",
-        value_name = "DIALECT",
+        long = "ws-version",
+        visible_alias = "dialect",
+        env = "LOADGEN_WS_VERSION",
+        value_name = "VERSION",
         default_value = "hybi-02",
         help_heading = "Target"
     )]
@@ -178,6 +183,15 @@ pub(crate) struct TargetArgs {
     /// Send this cookie, such as `session=1`; may be repeated
     #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
     pub(crate) cookie: Vec<String>,
+    /// Send this field in the opening handshake, such as 'X-Token: abc'; may be repeated
+    #[arg(
+        short = 'H',
+        long,
+        env = "LOADGEN_HEADER",
+        value_name = "FIELD",
+        help_heading = "Target"
+    )]
+    pub(crate) header: Vec<String>,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
@@ -204,10 +218,8 @@ pub(crate) struct WindowArgs {
 /// What to send, and when.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Open loop: messages per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     /// Bytes per message, such as 64, 16KiB or 1MiB
     #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
           value_parser = units::size, help_heading = "Load")]
@@ -218,7 +230,33 @@ pub(crate) struct LoadArgs {
     /// Send binary messages, the default
     #[arg(long, env = "LOADGEN_BINARY", conflicts_with = "text", help_heading = "Load")]
     pub(crate) binary: bool,
-    /// What the bytes of the messages are made from
+}
+
+/// When to send, on a schedule that is fixed before the run.
+#[derive(Debug, Args)]
+pub(crate) struct ArrivalArgs {
+    /// Open loop: so many per second, all connections together, such as 50k/s
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+          help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+    /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
+    /// the other; may be repeated, and takes the place of --rate and --duration
+    #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
+          value_delimiter = ',', conflicts_with_all = ["rate", "duration", "messages"],
+          help_heading = "Load")]
+    pub(crate) stage: Vec<Stage>,
+    /// How what is due on a schedule comes: at equal distances, or, poisson, at random ones, as from
+    /// many users who know nothing of each other
+    #[arg(
+        long,
+        env = "LOADGEN_ARRIVAL",
+        value_name = "PROCESS",
+        value_enum,
+        default_value = "constant",
+        help_heading = "Load"
+    )]
+    pub(crate) arrival: Process,
+    /// What random times, payloads and the keys of opening handshakes are made from
     #[arg(
         long,
         env = "LOADGEN_SEED",
@@ -328,10 +366,13 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
   Every reply is compared byte for byte with what was sent. With any error the exit code is 1.
-  The summary says in words when the generator, not the server, was the limit.
+  The summary says in words when the generator, not the server, was the limit, and then has no
+  headline: the rate is one that the server takes at least. Nor has it one when more than 1 % of
+  what was attempted went wrong.
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
@@ -353,7 +394,8 @@ Examples:
 
 const BROADCAST_EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did. Without --rate a publisher sends when its last message has
+publishers. Reach is the share that did; `first`, `median` and `last` tell when the publications that
+reached everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its last message has
 reached everybody.
 
 Examples:

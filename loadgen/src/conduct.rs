@@ -19,7 +19,7 @@ use crate::outcome::{Outcome, Reach, When};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
-use crate::record::Record;
+use crate::record::{Class, Record};
 use crate::seconds::Seconds;
 use crate::storm::Storm;
 use crate::worker::{self, Worker};
@@ -47,6 +47,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
+        tally,
         progress: Progress::new(plan),
         intervals,
         seconds: Seconds::default(),
@@ -92,6 +93,7 @@ struct Conductor {
     plan: Arc<Plan>,
     control: Arc<Control>,
     process: Option<Process>,
+    tally: Arc<Tally>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
     seconds: Seconds,
@@ -198,6 +200,7 @@ impl Conductor {
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, interrupted));
         }
+        merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
         let audience = merged.opened.saturating_sub(1);
@@ -246,15 +249,15 @@ fn no_ring(error: &StartError) -> Failure {
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
     let why = match first {
-        Some((_, _, example)) => example.to_owned(),
+        Some((_, failed)) => failed.first().to_owned(),
         None if interrupted => "interrupted before the first one was there".to_owned(),
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+        Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
-                 --dialect rfc6455 (--origin and --protocol count, too)"
+                 --ws-version rfc6455 (--origin and --protocol count, too)"
             }
             _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },

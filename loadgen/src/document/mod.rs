@@ -82,6 +82,13 @@ fn workload(plan: &Plan) -> Value {
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
+        "arrival": plan.arrivals().map(|arrivals| arrivals.process.name()),
+        "seed": plan.seed,
+        "stages": plan.window.stages.iter().map(|stage| json!({
+            "duration_ns": nanos(stage.length),
+            "rate_from_per_s": stage.from,
+            "rate_to_per_s": stage.to,
+        })).collect::<Vec<_>>(),
         "traffic": plan.scenario.traffic().map(traffic),
         "fan": match &plan.scenario {
             Scenario::Broadcast(fan) => json!({
@@ -106,9 +113,9 @@ fn workload(plan: &Plan) -> Value {
 }
 
 fn traffic(traffic: &Traffic) -> Value {
-    let (name, depth) = match traffic.pace {
-        Pace::Open { depth, .. } => ("open", depth),
-        Pace::Closed { depth } => ("closed", Some(depth)),
+    let (name, depth) = match &traffic.pace {
+        Pace::Open { depth, .. } => ("open", *depth),
+        Pace::Closed { depth } => ("closed", Some(*depth)),
     };
     json!({
         "loop": name,
@@ -124,12 +131,18 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
     let errors: Map<String, Value> = record
         .errors
         .iter()
-        .map(|(class, count, example)| {
-            (class.name().to_owned(), json!({ "count": count, "examples": [example] }))
+        .map(|(class, failed)| {
+            let value = json!({
+                "count": failed.count,
+                "examples": failed.examples,
+                "reasons": failed.reasons,
+            });
+            (class.name().to_owned(), value)
         })
         .collect();
     json!({
         "good": outcome.is_good(),
+        "headline": outcome.has_headline(plan),
         "void": outcome.is_void(),
         "unit": outcome::unit(&plan.scenario).0,
         "interrupted": outcome.interrupted,
@@ -138,6 +151,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "connections_opened": record.opened,
         "connections_ended_unclean": record.unclean,
         "sent": record.sent,
+        "waited_for_room": record.queued,
         "received": record.received,
         "received_payload_bytes": payload_bytes(plan, outcome),
         "answered": record.latency.len(),
@@ -153,10 +167,21 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "errors": errors,
         "latency_of": outcome::latency_name(&plan.scenario),
         "latency": figures(&record.latency),
+        "first_delivery": figures(&record.first),
+        "median_delivery": figures(&record.median),
         "completion": figures(&record.completion),
+        "publications_incomplete": record.incomplete,
         "service": figures(&record.service),
         "warmup_latency": figures(&record.warmup),
         "handshake": figures(&record.handshake),
+        "handshake_tcp": figures(&record.tcp),
+        "handshake_upgrade": figures(&record.upgrade),
+        "closing": figures(&record.closing),
+        "close_codes": record.close_codes,
+        "stages": record.stages.iter().map(|stage| json!({
+            "sent": stage.sent,
+            "latency": figures(&stage.latency),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -214,6 +239,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
         "lag": figures(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
+        "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
         "notes": outcome.verdicts(plan),
     })
 }

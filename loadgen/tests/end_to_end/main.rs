@@ -9,6 +9,7 @@ mod echo;
 mod fan_and_storm;
 mod foreign;
 mod servers;
+mod timing;
 
 use std::process::{Command, Output, Stdio};
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ringbolt::{
-    Builder, Driver, Endpoint, Server, ServerTls, ServerTlsBuilder, StartError, StartErrorKind,
+    Builder, Driver, Listening, Server, ServerTls, ServerTlsBuilder, StartError, StartErrorKind,
     raise_file_limit,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -100,7 +100,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let mut stdout = io::stdout();
     // Whoever started us may not care to read it.
     let lines: String =
-        server.endpoints().iter().map(|at| format!("listening on {}\n", shown(at))).collect();
+        server.listening().iter().map(|at| format!("listening on {}\n", shown(at))).collect();
     drop(stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()));
     let Settings { mode, dialects, config, .. } = settings;
     let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
@@ -115,7 +115,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
         dialects.join(","),
-        server.endpoints().iter().map(shown).collect::<Vec<_>>().join(","),
+        server.listening().iter().map(shown).collect::<Vec<_>>().join(","),
         server.cpus().len(),
         Cpus(server.cpus()),
         server.driver().driver,
@@ -134,7 +134,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
 }
 
 /// An address; a URL where TLS is spoken.
-fn shown(at: &Endpoint) -> String {
+fn shown(at: &Listening) -> String {
     if at.secure { at.to_string() } else { at.address.to_string() }
 }
 
