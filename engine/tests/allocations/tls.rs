@@ -55,7 +55,7 @@ fn echo(tls: &ServerTls) -> Server {
 }
 
 fn connect(server: &Server, config: &Arc<ClientConfig>) -> Stream {
-    let tcp = TcpStream::connect(server.endpoints()[1].address).expect("it listens");
+    let tcp = TcpStream::connect(server.listening()[1].address).expect("it listens");
     tcp.set_nodelay(true).expect("a flag");
     tcp.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let name = "localhost".try_into().expect("a name");

@@ -44,7 +44,7 @@ fn a_publication_reaches_plain_and_secured_subscribers() {
     let world = World::new();
     for &driver in DRIVERS {
         let server = both(&world, driver, 2);
-        let [plain, secure] = server.endpoints() else { panic!("two listeners") };
+        let [plain, secure] = server.listening() else { panic!("two listeners") };
         assert_eq!((plain.secure, secure.secure), (false, true));
         let mut open: Vec<_> = (0..5).map(|_| Client::connect(plain.address, "/")).collect();
         let mut sealed: Vec<_> = (0..5).map(|_| connect(secure.address, world.client())).collect();
@@ -85,7 +85,7 @@ fn the_location_says_which_scheme_a_listener_speaks() {
     let world = World::new();
     for &driver in DRIVERS {
         let server = both(&world, driver, 1);
-        let [plain, secure] = server.endpoints() else { panic!("two listeners") };
+        let [plain, secure] = server.listening() else { panic!("two listeners") };
         let request = |host: &str| {
             let text = String::from_utf8(request("/chat")).expect("text");
             text.replace("Host: example.com", &format!("Host: {host}")).into_bytes()
