@@ -115,9 +115,11 @@ mod sys;
 pub mod wire;
 
 pub use client::Clients;
-pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
+pub use config::{
+    Absent, Compression, Config, Driver, FeatureSet, RingFeature, RingFeatures, SlowConsumer, Taken,
+};
 pub use conn::{Message, Part};
-pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
+pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, diagnose};
 pub use error::{StartError, StartErrorKind};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};

@@ -146,6 +146,11 @@ fn cost(outcome: &Outcome) -> Value {
         "generator_cpu_ns": outcome.record.cpu,
         "generator_driver": outcome.record.driver.as_ref().map(|taken| taken.driver.name()),
         "generator_driver_because": outcome.record.driver.as_ref().and_then(|t| t.because.clone()),
+        "generator_ring_features": outcome.record.driver.as_ref().map(|t| t.features.to_string()),
+        "generator_ring_without": outcome.record.driver.as_ref().map(|taken| {
+            let rows = taken.without.iter();
+            rows.map(|row| (row.feature.name(), row.because.clone())).collect::<Vec<_>>()
+        }),
         "generator_system_calls": outcome.record.ring.enters,
     })
 }

@@ -1,9 +1,7 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
-use io_uring::{IoUring, Probe, opcode};
-
-use super::epoll;
-use crate::config::{Config, Driver, Taken};
+use super::{epoll, ladder};
+use crate::config::{Config, Driver, FeatureSet, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
 use crate::sys::ring::Ring;
 
@@ -20,15 +18,15 @@ pub struct DriverReport {
 /// Something that the kernel's rings may have.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct RingFeature {
-    /// The name that reports use.
-    pub name: &'static str,
-    /// The first kernel that has it.
-    pub since: &'static str,
-    /// What it is good for.
-    pub gives: &'static str,
-    /// Whether this kernel has it; `None` if no ring can be had to ask.
+pub struct FeatureReport {
+    /// The feature.
+    pub feature: RingFeature,
+    /// Whether it works here; `None` if no ring can be had to try.
     pub here: Option<bool>,
+    /// What keeps it from working.
+    pub because: Option<String>,
+    /// Whether the ring driver would use it with these settings.
+    pub used: bool,
 }
 
 /// What [`diagnose`] found.
@@ -39,72 +37,73 @@ pub struct Diagnosis {
     pub drivers: Vec<DriverReport>,
     /// What [`Driver::Auto`] would take; `None` if nothing runs here.
     pub auto: Option<Taken>,
-    /// What the ring driver uses, and what it would not need but the kernel may have.
-    pub features: Vec<RingFeature>,
+    /// What the ring driver can use.
+    pub features: Vec<FeatureReport>,
 }
 
-/// Tries every driver with these settings, and asks for every ring feature. Takes a moment, opens no
+/// Tries every driver with these settings, and every feature of a ring. Takes a moment, opens no
 /// port and leaves nothing behind.
 #[must_use]
 pub fn diagnose(config: &Config) -> Diagnosis {
-    let uring = Ring::new(&config.ring).err();
-    let epoll = epoll::probe().err();
-    let auto = match (&uring, &epoll) {
-        (None, _) => Some(Taken { driver: Driver::Uring, because: None }),
-        (Some(error), None) => Some(Taken { driver: Driver::Epoll, because: Some(error.cause()) }),
-        _ => None,
+    let auto = config.clone().with(|config| config.driver = Driver::Auto);
+    let by_name = config.clone().with(|config| config.driver = Driver::Uring);
+    let (used, refused) = match ladder::ring(&by_name) {
+        Ok(mut ring) => {
+            let outcome = ring.register_files(Some(1));
+            let features = ring.features();
+            let required =
+                outcome.is_err() && config.ring.features.required().contains(RingFeature::Direct);
+            let refused = outcome.err().filter(|_| required);
+            (features, refused.map(|absent| StartError::feature(&absent)))
+        }
+        Err(error) => (FeatureSet::NONE, Some(error)),
     };
+    let epoll = epoll::probe().err();
     let drivers = vec![
-        DriverReport { driver: Driver::Uring, refused: uring },
+        DriverReport { driver: Driver::Uring, refused },
         DriverReport { driver: Driver::Epoll, refused: epoll },
     ];
-    Diagnosis { drivers, auto, features: features() }
+    let taken = auto_takes(&auto, &drivers, used);
+    Diagnosis { drivers, auto: taken, features: features(config, used) }
 }
 
-fn features() -> Vec<RingFeature> {
-    let plain = IoUring::new(8).ok();
-    let mut probe = Probe::new();
-    let probed =
-        plain.as_ref().is_some_and(|ring| ring.submitter().register_probe(&mut probe).is_ok());
-    let operation = |code: u8| probed.then(|| probe.is_supported(code));
-    let set_up = |change: fn(&mut io_uring::Builder)| {
-        plain.as_ref().map(|_| {
-            let mut builder = IoUring::builder();
-            change(&mut builder);
-            builder.build(8).is_ok()
-        })
+/// The first rung that holds, as [`ladder::Loop::new`] would take it.
+fn auto_takes(config: &Config, drivers: &[DriverReport], used: FeatureSet) -> Option<Taken> {
+    let slow = ladder::ring(config).err();
+    let mut because = None;
+    for row in drivers {
+        let ring = row.driver == Driver::Uring;
+        let refused = row.refused.clone().or_else(|| slow.clone().filter(|_| ring));
+        match refused {
+            None if ring => {
+                return Some(Taken::new(row.driver, None).with_features(used, Vec::new()));
+            }
+            None => return Some(Taken::new(row.driver, because)),
+            Some(_) if ring && !config.ring.features.required().is_empty() => return None,
+            Some(error) => because = because.or_else(|| Some(error.cause())),
+        }
+    }
+    None
+}
+
+fn features(config: &Config, used: FeatureSet) -> Vec<FeatureReport> {
+    let mut all = config.ring.clone();
+    all.features = RingFeatures::want(FeatureSet::ALL);
+    let ring = Ring::new(&all).ok().map(|mut ring| {
+        // Told by what it has then.
+        drop(ring.register_files(Some(1)));
+        ring
+    });
+    let row = |feature| {
+        let absent = ring
+            .as_ref()
+            .and_then(|ring| ring.without().iter().find(|absent| absent.feature == feature));
+        FeatureReport {
+            feature,
+            here: ring.as_ref().map(|_| absent.is_none()),
+            because: absent.map(|absent| absent.because.clone()),
+            used: used.contains(feature),
+        }
     };
-    // Multishot is a flag of an operation, which no probe tells: an operation of the same release
-    // stands for it.
-    let since_5_19 = operation(opcode::Socket::CODE);
-    let since_6_0 = operation(opcode::SendZc::CODE);
-    let row = |name, since, gives, here| RingFeature { name, since, gives, here };
-    vec![
-        row("multishot accept", "5.19", "one request accepts every connection", since_5_19),
-        row("provided buffer ring", "5.19", "an idle connection owns no buffer", since_5_19),
-        row("direct descriptors", "5.19", "accepted sockets without the file table", since_5_19),
-        row("multishot receive", "6.0", "one request receives again and again", since_6_0),
-        row(
-            "zero-copy send",
-            "6.0",
-            "not used: it copies on loopback and costs on small sends",
-            since_6_0,
-        ),
-        row(
-            "SINGLE_ISSUER, DEFER_TASKRUN",
-            "6.1",
-            "the kernel's share of the work runs when we ask; needed",
-            set_up(|builder| {
-                builder.setup_single_issuer().setup_defer_taskrun();
-            }),
-        ),
-        row(
-            "NO_SQARRAY",
-            "6.6",
-            "a little less memory to touch per request",
-            set_up(|builder| {
-                builder.setup_no_sqarray();
-            }),
-        ),
-    ]
+    RingFeature::ALL.into_iter().map(row).collect()
 }

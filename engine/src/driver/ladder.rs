@@ -17,8 +17,9 @@ pub(crate) enum Loop<M> {
 }
 
 impl<M: Machine> Loop<M> {
-    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes io_uring where it
-    /// can be had, and epoll where not; a driver asked for by name is had or an error.
+    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first rung
+    /// that holds: a ring with all that the kernel gives, unless that is too little to be faster,
+    /// then epoll. A driver asked for by name is had or an error, and so is a feature of the ring.
     ///
     /// # Errors
     ///
@@ -28,20 +29,24 @@ impl<M: Machine> Loop<M> {
         listeners: Vec<Listener>,
         config: &Config,
     ) -> Result<(Self, Taken), StartError> {
+        let auto = config.driver == Driver::Auto;
         let mut because = None;
-        if config.driver != Driver::Epoll {
-            match Ring::new(&config.ring) {
+        if auto || config.driver == Driver::Uring {
+            match ring(config) {
                 Ok(ring) => {
-                    let uring = Uring::new(machine, listeners, ring, &config.ring);
-                    let taken = Taken { driver: Driver::Uring, because };
+                    let uring = Uring::new(machine, listeners, ring, &config.ring)?;
+                    let taken = uring.taken(because);
                     return Ok((Self::Uring(Box::new(uring)), taken));
                 }
-                Err(error) if config.driver == Driver::Uring => return Err(error),
+                // What was asked for by name is not made up for by another driver.
+                Err(error) if !auto || !config.ring.features.required().is_empty() => {
+                    return Err(error);
+                }
                 Err(error) => because = Some(error.cause()),
             }
         }
         let epoll = Epoll::new(machine, listeners, &config.ring)?;
-        Ok((Self::Epoll(Box::new(epoll)), Taken { driver: Driver::Epoll, because }))
+        Ok((Self::Epoll(Box::new(epoll)), Taken::new(Driver::Epoll, because)))
     }
 
     /// Runs until the machine asks to leave, and gives it back.
@@ -55,4 +60,13 @@ impl<M: Machine> Loop<M> {
             Self::Epoll(epoll) => epoll.run(started),
         }
     }
+}
+
+/// A ring, if it is one that the configured driver takes.
+pub(super) fn ring(config: &Config) -> Result<Ring, StartError> {
+    let ring = Ring::new(&config.ring)?;
+    if config.driver == Driver::Auto && !ring.is_worth_it() {
+        return Err(StartError::slow_ring());
+    }
+    Ok(ring)
 }

@@ -117,6 +117,17 @@ pub trait Machine {
     /// The slow send is done: the next one, if something waits.
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit>;
 
+    /// The same for a send that the kernel took at once, where the driver cannot know before that it
+    /// will: it tells nothing of the peer.
+    fn sent_at_once(
+        &mut self,
+        id: ConnectionId,
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Option<Transmit> {
+        self.sent(id, turn, now)
+    }
+
     /// All sends of the last turn are settled or blocked.
     fn settled(&mut self);
 

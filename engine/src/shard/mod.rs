@@ -343,10 +343,14 @@ impl<A: Application> Machine for Shard<A> {
         }
     }
 
-    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
-        let slot = self.table.find(id)?;
+    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit> {
         // A peer that takes what waited for it lives, even while nothing is read from it.
-        slot.last_heard = self.tick;
+        self.table.find(id)?.last_heard = self.tick;
+        self.sent_at_once(id, turn, now)
+    }
+
+    fn sent_at_once(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
+        let slot = self.table.find(id)?;
         let next = slot.side.send.unblock();
         slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
         if next.is_none() {

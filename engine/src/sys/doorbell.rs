@@ -1,7 +1,7 @@
 //! Waking a shard that sleeps in the kernel.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// An event counter of the kernel that a ring can poll.
@@ -24,6 +24,12 @@ impl Doorbell {
     pub(crate) fn ring(&self) {
         // It fails only when the counter would pass 2^64-2: the sleeper has been woken anyway.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
+    }
+
+    /// Forgets what was rung: for a ring that looks at the counter, not at the events.
+    pub(crate) fn silence(&self) {
+        // It fails only when nothing was.
+        let _ = (&self.0).read(&mut [0; 8]);
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {

@@ -99,8 +99,13 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
+    /// Whether it only says that the memory of a send without a copy is ours again.
+    pub(super) fn is_notification(self) -> bool {
+        cqueue::notif(self.flags)
+    }
+
     /// The buffer that came with it: it is ours whatever the result.
-    pub(crate) fn buffer(self) -> Option<u16> {
+    pub(super) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
 

@@ -8,7 +8,7 @@ use ringbolt::config::RingConfig;
 use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
-use ringbolt::{Compression, Config, SlowConsumer};
+use ringbolt::{Compression, Config, Driver, RingFeature, RingFeatures, SlowConsumer};
 
 use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
 use crate::units::Bytes;
@@ -204,8 +204,27 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
     ring.large_buffers = args.large_buffers;
     ring.spin = args.spin.0;
     ring.spin_budget_percent = args.spin_budget;
-    ring.direct_descriptors = !args.no_direct_descriptors;
+    ring.features = features(args)?;
+    ring.zero_copy_bytes = size(args.zc_min.0);
     Ok(ring)
+}
+
+fn features(args: &RingArgs) -> Result<RingFeatures, Contradiction> {
+    let features = args.ring_features;
+    let required = features.required();
+    if args.driver == Driver::Epoll && !required.is_empty() {
+        return contradiction(format!(
+            "--ring-features requires {required}, which --driver epoll does not have: take the + \
+             away, or choose --driver uring"
+        ));
+    }
+    if !args.no_direct_descriptors {
+        return Ok(features);
+    }
+    if required.contains(RingFeature::Direct) {
+        return contradiction("--no-direct-descriptors leaves out what --ring-features requires");
+    }
+    Ok(features.forbid(RingFeature::Direct))
 }
 
 fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contradiction> {
@@ -273,7 +292,7 @@ mod tests {
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
-                    --completion-entries 32 --no-direct-descriptors";
+                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
         let Settings { addresses, place, config, drain, .. } = settings(line).expect("they agree");
         assert_eq!(addresses, ["127.0.0.1:1".parse().expect("an address")]);
         assert_eq!(place, Place::Cpus(vec![1, 3]));
@@ -303,7 +322,8 @@ mod tests {
             "large_buffers: 4",
             "submission_entries: 16",
             "completion_entries: 32",
-            "direct_descriptors: false",
+            "required: msg-ring",
+            "zero_copy_bytes: 65536",
         ] {
             assert!(shown.contains(part), "{part} not in {shown}");
         }
@@ -325,6 +345,8 @@ mod tests {
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
+            ("--driver epoll --ring-features +direct", "requires direct"),
+            ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();
