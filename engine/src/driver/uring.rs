@@ -311,6 +311,7 @@ impl<M: Machine> Uring<M> {
     fn watch(&mut self) -> io::Result<()> {
         let Some(mailbox) = self.machine.mailbox() else { return Ok(()) };
         mailbox.doorbell().silence();
+        self.ring.answer(mailbox.doorbell());
         self.ring.watch(mailbox.doorbell().as_raw_fd())
     }
 

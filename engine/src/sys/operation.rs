@@ -39,11 +39,15 @@ pub(crate) enum Operation {
     Shutdown,
     Close,
     Doorbell,
+    /// A message to another ring; its completion means trouble.
+    Bell,
+    /// A message from another ring.
+    Nudge,
     Unknown,
 }
 
 impl Operation {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Accept,
         Self::Receive,
         Self::ReceiveDirect,
@@ -54,6 +58,8 @@ impl Operation {
         Self::Shutdown,
         Self::Close,
         Self::Doorbell,
+        Self::Bell,
+        Self::Nudge,
     ];
 }
 

@@ -10,6 +10,7 @@
 //!   `MSG_DONTWAIT`, so the kernel executes or fails them while it takes the submission and never
 //!   parks them: when the submission queue is empty again, it is done with the turn's memory.
 
+mod bell;
 mod exchange;
 mod probe;
 mod send;
@@ -27,6 +28,7 @@ use socket2::SockAddr;
 
 pub(crate) use exchange::Wait;
 
+use self::bell::Bells;
 use self::send::{OwnedSend, ZeroCopy};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use super::receive::ReceiveMemory;
@@ -60,6 +62,7 @@ pub(crate) struct Ring {
     features: FeatureSet,
     without: Vec<Absent>,
     zero_copy: ZeroCopy,
+    bells: Bells,
     /// Whether the kernel watches a doorbell until further notice.
     watches_on: bool,
     pub(crate) counters: RingCounters,
@@ -106,6 +109,7 @@ impl Ring {
             features,
             without,
             zero_copy: ZeroCopy::new(zero_copy.then_some(config.zero_copy_bytes.max(1))),
+            bells: Bells::default(),
             watches_on: true,
             counters: RingCounters::default(),
             spin: Spin::new(config.spin, config.spin_budget_percent),
@@ -361,6 +365,7 @@ impl Ring {
 impl Drop for Ring {
     /// S8: nothing may be written or read by the kernel once the memory is freed.
     fn drop(&mut self) {
+        self.answer_no_more();
         let patience = Timespec::from(Duration::from_secs(1));
         let everything = io_uring::types::CancelBuilder::any();
         let cancelled = self.ring.submitter().register_sync_cancel(Some(patience), everything);
@@ -368,6 +373,8 @@ impl Drop for Ring {
         // word on sends without a copy.
         let reaped = self.flush();
         let finished = self.finish();
+        // For messages that failed.
+        self.reap();
         let none = |e: &io::Error| e.raw_os_error() == Some(libc::ENOENT);
         if reaped.is_err()
             || finished.is_err()

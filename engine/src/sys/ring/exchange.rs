@@ -38,6 +38,7 @@ impl Ring {
     ) -> io::Result<()> {
         self.memory.refill();
         self.push_turn(turn, socket)?;
+        self.ring_bells()?;
         // What was taken away early is work to do.
         let wait = if self.early.is_empty() { wait } else { Wait::No };
         if !self.spin.is_on() || wait == Wait::No {
@@ -121,7 +122,7 @@ impl Ring {
     }
 
     /// Takes the completions away, in their order.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         let before = self.early.len();
         self.early.extend(self.ring.completion().map(|cqe| Completion {
             user_data: UserData(cqe.user_data()),
@@ -129,6 +130,7 @@ impl Ring {
             flags: cqe.flags(),
         }));
         self.counters.completions += (self.early.len() - before) as u64;
+        self.ring_again(&self.early[before..]);
     }
 
     pub(super) fn push(&mut self, entry: squeue::Entry, user_data: UserData) -> io::Result<()> {
@@ -161,6 +163,19 @@ impl Ring {
             }
         }
         Ok(())
+    }
+
+    /// Has the kernel take all submissions.
+    pub(super) fn submit_all(&mut self) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            self.enter(Wait::No)?;
+            if self.ring.submission().is_empty() {
+                return Ok(());
+            }
+            self.reap();
+            again(&mut tries)?;
+        }
     }
 
     /// Has the kernel run what is due, so that nothing completes later. Drops what completes.

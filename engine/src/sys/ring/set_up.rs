@@ -116,8 +116,9 @@ mod tests {
 
     #[test]
     fn the_newest_flag_goes_first() {
+        type Knows = fn(Flags) -> bool;
         // Which flags kernels knew, from the newest to the oldest.
-        let kernels: [(fn(Flags) -> bool, &str); 6] = [
+        let kernels: [(Knows, &str); 6] = [
             (|_| true, "no-sqarray defer single submit"),
             (|f| !f.no_sqarray, "defer single submit"),
             (|f| !f.no_sqarray && !f.defer, "single coop submit"),
