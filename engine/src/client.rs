@@ -30,6 +30,17 @@ pub trait Handler {
     /// at the latest; `None` if only an event is a reason.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
 
+    /// TCP stands, or the unix socket is connected; the opening handshake is sent now.
+    fn on_connected(&mut self, data: &mut Self::Data) {
+        let _ = data;
+    }
+
+    /// The server answered the opening handshake with another HTTP status than 101, and this reason
+    /// phrase, as far as it has arrived; `on_close` follows.
+    fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {
+        let _ = (data, status, phrase);
+    }
+
     /// The connection is established.
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, response: &UpgradeResponse<'_>) {
         let _ = (ws, response);
@@ -119,6 +130,14 @@ impl<H: Handler> Application for Dial<H> {
     fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<H::Data>, Reject> {
         // A client accepts nothing; its connections never read a request.
         Err(Reject::NOT_FOUND)
+    }
+
+    fn on_connected(&mut self, data: &mut H::Data) {
+        self.0.on_connected(data);
+    }
+
+    fn on_refused(&mut self, data: &mut H::Data, status: u16, phrase: &str) {
+        self.0.on_refused(data, status, phrase);
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, H::Data>, response: Option<&UpgradeResponse<'_>>) {

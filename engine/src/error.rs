@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::config::Absent;
+use crate::config::{Absent, Driver, FeatureSet};
 
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +92,22 @@ impl StartError {
         )
     }
 
+    /// Features of the ring were asked for by name, and so was a driver that has none.
+    pub(crate) fn no_features(required: FeatureSet, driver: Driver) -> Self {
+        Self::new(
+            StartErrorKind::Ring,
+            format!("cannot have the ring features {required}"),
+            format!("the driver {driver} has none"),
+            "require none, or take the driver `uring`",
+        )
+    }
+
     /// The ring cannot be what makes it faster than epoll.
     pub(crate) fn slow_ring() -> Self {
         Self::new(
             StartErrorKind::Ring,
-            "a ring would be slower than epoll",
-            "it would have neither defer-taskrun nor coop-taskrun",
+            "a ring does not pay here",
+            "a ring would have neither defer-taskrun nor coop-taskrun, and be slower than epoll",
             "run on Linux 6.1 or later, allow these features, or ask for the driver by name",
         )
     }

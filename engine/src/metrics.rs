@@ -71,7 +71,8 @@ counters! {
 counters! {
     /// What the driver did; what epoll has not stays 0.
     pub struct RingCounters {
-        /// System calls: `io_uring_enter`, or all that the epoll driver makes.
+        /// System calls: `io_uring_enter`, or all that the epoll driver makes. On tokio-uring at least
+        /// so many: two for each time its runtime slept, and the driver's own.
         enters,
         /// Completions reaped, or events taken.
         completions,
@@ -79,7 +80,7 @@ counters! {
         inline_sends,
         /// Inline sends that blocked or came up short.
         blocked_sends,
-        /// Sends waited for by the kernel.
+        /// Sends waited for by the kernel; all of them on tokio-uring.
         slow_sends,
         /// Slow sends that were to go without a copy.
         zero_copy_sends,
@@ -87,7 +88,7 @@ counters! {
         zero_copy_copied,
         /// Shards that gave up sending without a copy, because all was copied.
         zero_copy_off,
-        /// Times the buffer ring was empty when bytes arrived.
+        /// Times the buffer ring was empty when bytes arrived, or no registered buffer was left.
         buffers_exhausted,
         /// Receives armed, or reads made.
         receives_armed,
@@ -101,7 +102,7 @@ counters! {
         accept_failures,
         /// Receive buffers that are neither offered to the kernel nor free: a gauge.
         buffers_held,
-        /// Operations that own memory until they complete: a gauge.
+        /// Operations that own memory until they complete, accepts apart: a gauge.
         operations_in_flight,
     }
 }

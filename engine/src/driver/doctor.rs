@@ -1,7 +1,7 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
 use super::{epoll, ladder};
-use crate::config::{Config, Driver, FeatureSet, RingFeature, RingFeatures, Taken};
+use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
 use crate::sys::ring::Ring;
 
@@ -13,6 +13,18 @@ pub struct DriverReport {
     pub driver: Driver,
     /// What keeps it from running here; `None` if it runs.
     pub refused: Option<StartError>,
+}
+
+/// A rung of the ladder that [`Driver::Auto`] walks down until one holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RungReport {
+    /// The driver.
+    pub driver: Driver,
+    /// Whether it is the ring without features that were wanted.
+    pub reduced: bool,
+    /// Why it does not hold here; `None` if it does.
+    pub why_not: Option<String>,
 }
 
 /// Something that the kernel's rings may have.
@@ -33,9 +45,12 @@ pub struct FeatureReport {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// Every driver, the best first.
+    /// Every driver, the best first, each as if it were asked for by name.
     pub drivers: Vec<DriverReport>,
-    /// What [`Driver::Auto`] would take; `None` if nothing runs here.
+    /// What [`Driver::Auto`] tries, in its order.
+    pub rungs: Vec<RungReport>,
+    /// What [`Driver::Auto`] would take; `None` if nothing runs here, or not with the features that
+    /// are required.
     pub auto: Option<Taken>,
     /// What the ring driver can use.
     pub features: Vec<FeatureReport>,
@@ -45,50 +60,78 @@ pub struct Diagnosis {
 /// port and leaves nothing behind.
 #[must_use]
 pub fn diagnose(config: &Config) -> Diagnosis {
-    let auto = config.clone().with(|config| config.driver = Driver::Auto);
-    let by_name = config.clone().with(|config| config.driver = Driver::Uring);
-    let (used, refused) = match ladder::ring(&by_name) {
-        Ok(mut ring) => {
-            let outcome = ring.register_files(Some(1));
-            let features = ring.features();
-            let required =
-                outcome.is_err() && config.ring.features.required().contains(RingFeature::Direct);
-            let refused = outcome.err().filter(|_| required);
-            (features, refused.map(|absent| StartError::feature(&absent)))
-        }
-        Err(error) => (FeatureSet::NONE, Some(error)),
-    };
+    let asked_for = |driver| config.clone().with(|config| config.driver = driver);
+    let by_name = ring(&asked_for(Driver::Uring));
+    let tokio_uring = ladder::probe_tokio_uring().err();
     let epoll = epoll::probe().err();
     let drivers = vec![
-        DriverReport { driver: Driver::Uring, refused },
-        DriverReport { driver: Driver::Epoll, refused: epoll },
+        DriverReport { driver: Driver::Uring, refused: by_name.as_ref().err().cloned() },
+        DriverReport { driver: Driver::TokioUring, refused: tokio_uring.clone() },
+        DriverReport { driver: Driver::Epoll, refused: epoll.clone() },
     ];
-    let taken = auto_takes(&auto, &drivers, used);
-    Diagnosis { drivers, auto: taken, features: features(config, used) }
+    let auto = asked_for(Driver::Auto);
+    let ring = ring(&auto);
+    let rungs = rungs(&ring, tokio_uring.as_ref(), epoll.as_ref());
+    let lower = [(Driver::TokioUring, tokio_uring), (Driver::Epoll, epoll)];
+    let features = features(config, by_name.ok().as_ref());
+    Diagnosis { drivers, rungs, auto: takes(&auto, ring, lower), features }
+}
+
+/// What a ring would be used with, if the driver would start.
+fn ring(config: &Config) -> Result<Taken, StartError> {
+    let mut ring = ladder::ring(config)?;
+    if let Err(absent) = ring.register_files(Some(1))
+        && config.ring.features.required().contains(RingFeature::Direct)
+    {
+        return Err(StartError::feature(&absent));
+    }
+    let taken = Taken::new(Driver::Uring, None);
+    Ok(taken.with_features(ring.features(), ring.without().to_vec()))
 }
 
 /// The first rung that holds, as [`ladder::Loop::new`] would take it.
-fn auto_takes(config: &Config, drivers: &[DriverReport], used: FeatureSet) -> Option<Taken> {
-    let slow = ladder::ring(config).err();
-    let mut because = None;
-    for row in drivers {
-        let ring = row.driver == Driver::Uring;
-        let refused = row.refused.clone().or_else(|| slow.clone().filter(|_| ring));
+fn takes(
+    config: &Config,
+    ring: Result<Taken, StartError>,
+    lower: [(Driver, Option<StartError>); 2],
+) -> Option<Taken> {
+    let mut refusals = ladder::Refusals::default();
+    match ring {
+        Ok(taken) => return Some(taken),
+        Err(_) if ladder::is_final(config) => return None,
+        Err(error) => refusals.add(Driver::Uring, &error),
+    }
+    for (driver, refused) in lower {
         match refused {
-            None if ring => {
-                return Some(Taken::new(row.driver, None).with_features(used, Vec::new()));
-            }
-            None => return Some(Taken::new(row.driver, because)),
-            Some(_) if ring && !config.ring.features.required().is_empty() => return None,
-            Some(error) => because = because.or_else(|| Some(error.cause())),
+            None => return Some(Taken::new(driver, refusals.because())),
+            Some(error) => refusals.add(driver, &error),
         }
     }
     None
 }
 
-fn features(config: &Config, used: FeatureSet) -> Vec<FeatureReport> {
+fn rungs(
+    ring: &Result<Taken, StartError>,
+    tokio_uring: Option<&StartError>,
+    epoll: Option<&StartError>,
+) -> Vec<RungReport> {
+    let refused = ring.as_ref().err().map(StartError::cause);
+    let without = ring.as_ref().ok().filter(|taken| !taken.without.is_empty()).map(|taken| {
+        let names: Vec<_> = taken.without.iter().map(|absent| absent.feature.name()).collect();
+        format!("it would have to do without {}", names.join(", "))
+    });
+    let rung = |driver, reduced, why_not| RungReport { driver, reduced, why_not };
+    vec![
+        rung(Driver::Uring, false, refused.clone().or(without)),
+        rung(Driver::Uring, true, refused),
+        rung(Driver::TokioUring, false, tokio_uring.map(StartError::cause)),
+        rung(Driver::Epoll, false, epoll.map(StartError::cause)),
+    ]
+}
+
+fn features(config: &Config, taken: Option<&Taken>) -> Vec<FeatureReport> {
     let mut all = config.ring.clone();
-    all.features = RingFeatures::want(FeatureSet::ALL);
+    all.features = RingFeatures::want(crate::config::FeatureSet::ALL);
     let ring = Ring::new(&all).ok().map(|mut ring| {
         // Told by what it has then.
         drop(ring.register_files(Some(1)));
@@ -102,7 +145,7 @@ fn features(config: &Config, used: FeatureSet) -> Vec<FeatureReport> {
             feature,
             here: ring.as_ref().map(|_| absent.is_none()),
             because: absent.map(|absent| absent.because.clone()),
-            used: used.contains(feature),
+            used: taken.is_some_and(|taken| taken.features.contains(feature)),
         }
     };
     RingFeature::ALL.into_iter().map(row).collect()

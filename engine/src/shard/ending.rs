@@ -24,6 +24,9 @@ impl<A: Application> Shard<A> {
             while let Some(id) = self.world.attention.pop() {
                 self.attend_to(id);
             }
+            while let Some(id) = self.world.held.pop() {
+                self.requested.push(Action::Receive(id));
+            }
         }
     }
 

@@ -4,7 +4,10 @@
 //! what the bytes mean and does no I/O. [`super::Shard`] is the machine that speaks WebSocket; a
 //! bench may bring another, to measure a driver alone.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::send::Transmit;
@@ -29,19 +32,57 @@ pub enum Want {
     Direct,
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A unix socket in the file system.
+    Unix(Arc<Path>),
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl Endpoint {
+    /// The address, where it is one.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// What a machine asks a driver to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// Open a connection, from an address of ours if one is given.
     Connect {
         /// The connection's id, already in the machine's table.
         id: ConnectionId,
-        /// The source address; any if `None`.
+        /// The source address; any if `None`. A unix socket has none.
         from: Option<IpAddr>,
         /// Where to.
-        to: SocketAddr,
+        to: Endpoint,
     },
+    /// Ask again how the connection wants to receive: it does so otherwise now.
+    Receive(ConnectionId),
     /// Tell the peer that nothing more will be sent; go on receiving.
     Shutdown(ConnectionId),
     /// End the connection; [`Machine::released`] follows when the kernel has nothing left of it.

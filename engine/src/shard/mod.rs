@@ -17,7 +17,7 @@ pub(crate) mod table;
 mod timers;
 pub(crate) mod topics;
 pub(crate) mod turn;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
     pub(crate) attention: Vec<ConnectionId>,
+    /// Connections that a callback stopped reading from, or goes on reading from.
+    pub(crate) held: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
     /// The code in the Close frame of the connection being read.
@@ -122,6 +124,7 @@ impl<A: Application> Shard<A> {
         let part_bytes = app.part_bytes().map_or(0, NonZeroU32::get);
         let limits = Limits { part_bytes, ..settings.limits };
         let dials = Dials::new(settings.connect_in_turn);
+        let seed = settings.handshake_seed;
         Self {
             app,
             table: Table::new(settings.max_connections),
@@ -133,6 +136,7 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 packed: Vec::new(),
                 attention: Vec::new(),
+                held: Vec::new(),
                 failed: None,
                 said: CloseCode::NO_STATUS,
                 opened: Tally::default(),
@@ -147,7 +151,7 @@ impl<A: Application> Shard<A> {
             hub,
             index,
             limits,
-            rng: fastrand::Rng::new(),
+            rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             dials,
             requested: Vec::new(),
             due: VecDeque::new(),

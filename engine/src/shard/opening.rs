@@ -61,6 +61,9 @@ impl<A: Application> Shard<A> {
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
         slot.side.send.push(id, turn, &self.scratch);
+        if let Some(data) = &mut slot.data {
+            self.app.on_connected(data);
+        }
     }
 
     /// Reads during the opening handshake; bytes behind it are frames already (HS-C-50, AMB-10).
@@ -180,7 +183,15 @@ impl<A: Application> Shard<A> {
                 self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
             }
-            Err(error) => Opened::Refused(CloseReason::Response(error)),
+            Err(error) => {
+                if let Some((status, phrase)) = status_of(received)
+                    && status != 101
+                    && let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut())
+                {
+                    self.app.on_refused(data, status, phrase);
+                }
+                Opened::Refused(CloseReason::Response(error))
+            }
         }
     }
 
@@ -225,4 +236,14 @@ impl<A: Application> Shard<A> {
             slot.side.send.push(id, turn, &self.scratch);
         }
     }
+}
+
+/// Status and reason phrase of an HTTP answer (RFC 9112 section 4), if it begins with them.
+fn status_of(received: &[u8]) -> Option<(u16, &str)> {
+    let line = received.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = str::from_utf8(line).ok()?;
+    let (_, rest) = line.strip_prefix("HTTP/")?.split_once(' ')?;
+    let (status, phrase) = rest.split_once(' ').unwrap_or((rest, ""));
+    let three = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
+    Some((three.then(|| status.parse().ok())??, phrase))
 }

@@ -55,6 +55,21 @@ impl Doorbell {
         let _ = (&self.0.counter).read(&mut [0; 8]);
     }
 
+    /// Another handle of it, for a tokio runtime: each ring is an event of its own.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no descriptor left.
+    #[cfg(feature = "tokio-uring")]
+    pub(crate) fn watched(&self) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+        let fd = self.as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is owned by what is made here, which closes it last.
+        let watched = unsafe {
+            tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
+        };
+        Ok(watched?)
+    }
+
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.0.counter.as_raw_fd()
     }

@@ -66,7 +66,17 @@ impl ReceiveMemory {
             let total = offered.saturating_mul(RESERVE);
             BufferRing::new(class as u16, class.bytes(), offered, total)?.register(submitter)
         };
-        Ok(Self::Rings([ring(Class::Small)?, ring(Class::Large)?]))
+        let mut small = ring(Class::Small)?;
+        match ring(Class::Large) {
+            Ok(large) => Ok(Self::Rings([small, large])),
+            Err(e) => {
+                // S8: the kernel forgets it before its memory goes.
+                if submitter.unregister_buf_ring(Class::Small as u16).is_err() {
+                    small.leak();
+                }
+                Err(e)
+            }
+        }
     }
 
     /// Memory of each receive's own.

@@ -32,6 +32,8 @@ use self::bell::Bells;
 use self::send::{OwnedSend, ZeroCopy};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use super::receive::ReceiveMemory;
+#[cfg(feature = "tokio-uring")]
+pub(crate) use super::receive::{LARGE_BYTES, SMALL_BYTES};
 use super::spin::Spin;
 use crate::config::{Absent, FeatureSet, RingConfig, RingFeature};
 use crate::conn::Assembly;
@@ -78,7 +80,7 @@ impl Ring {
             flags.build(config.submission_entries, config.completion_entries)
         })
         .map_err(|e| StartError::ring(&e))?;
-        let without = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
+        let mut without = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
         let mut features =
             without.iter().fold(wanted, |features, absent| features.without(absent.feature));
         if let Some(absent) =
@@ -90,14 +92,7 @@ impl Ring {
             // The better one is in use instead.
             features = features.without(RingFeature::CoopTaskrun);
         }
-        let memory = if features.contains(RingFeature::BufferRing) {
-            let offered = [config.small_buffers, config.large_buffers];
-            ReceiveMemory::rings(&ring.submitter(), offered)
-                .map_err(|e| StartError::kernel("a ring of receive buffers", &e))?
-        } else {
-            features = features.without(RingFeature::MultishotReceive);
-            ReceiveMemory::owned()
-        };
+        let memory = receive_memory(&ring, config, &mut features, &mut without)?;
         let zero_copy = features.contains(RingFeature::ZeroCopySend);
         Ok(Self {
             ring,
@@ -146,8 +141,7 @@ impl Ring {
         };
         let Err(e) = self.ring.submitter().register_files_sparse(files) else { return Ok(()) };
         self.features = self.features.without(feature);
-        let because = e.raw_os_error().map_or_else(|| e.to_string(), probe::refusal);
-        let absent = Absent { feature, because };
+        let absent = Absent { feature, because: probe::because(&e) };
         self.without.push(absent.clone());
         Err(absent)
     }
@@ -386,6 +380,30 @@ impl Drop for Ring {
             Box::leak(Box::new(std::mem::take(&mut self.in_flight)));
         }
     }
+}
+
+/// Rings of buffers, if they are among the features and can be had in the size that is configured.
+fn receive_memory(
+    ring: &IoUring,
+    config: &RingConfig,
+    features: &mut FeatureSet,
+    without: &mut Vec<Absent>,
+) -> Result<ReceiveMemory, StartError> {
+    let (feature, multishot) = (RingFeature::BufferRing, RingFeature::MultishotReceive);
+    if features.contains(feature) {
+        let offered = [config.small_buffers, config.large_buffers];
+        let absent = match ReceiveMemory::rings(&ring.submitter(), offered) {
+            Ok(memory) => return Ok(memory),
+            Err(e) => Absent { feature, because: probe::because(&e) },
+        };
+        let required = config.features.required();
+        if required.contains(feature) || required.contains(multishot) {
+            return Err(StartError::feature(&absent));
+        }
+        without.push(absent);
+    }
+    *features = features.without(feature).without(multishot);
+    Ok(ReceiveMemory::owned())
 }
 
 fn to_key(index: usize) -> u32 {

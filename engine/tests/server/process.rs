@@ -403,9 +403,12 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
     };
     let (code, text) = look(Command::new(ENGINE).arg("doctor"));
     assert_eq!(code, Some(0), "{text}");
-    for part in
-        ["--driver auto takes uring, and nothing", "multishot-recv", "connections per process"]
-    {
+    for part in [
+        "--driver auto takes uring\n",
+        "taken uring, full",
+        "multishot-recv",
+        "connections per process",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let (code, json) = look(Command::new(ENGINE).args(["doctor", "--json"]));

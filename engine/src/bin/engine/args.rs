@@ -268,10 +268,11 @@ pub(crate) struct TimeoutArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kernel")]
 pub(crate) struct RingArgs {
-    /// How to talk to the kernel: uring, epoll, or auto
+    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto
     ///
-    /// auto takes io_uring where it can be had and epoll where not, as in most containers, and the
-    /// log says which and why. A driver asked for by name is had or an error.
+    /// auto takes the first of them that can be had: uring on Linux 6.1 or later, tokio-uring, slower
+    /// and with a buffer per idle connection, from 5.11 on, and epoll where io_uring is forbidden, as
+    /// in most containers. The log says which and why. A driver asked for by name is had or an error.
     #[arg(long, env = "ENGINE_DRIVER", value_name = "DRIVER", default_value = "auto")]
     pub(crate) driver: Driver,
 
@@ -287,6 +288,8 @@ pub(crate) struct RingArgs {
     pub(crate) spin_budget: u32,
 
     /// Receive buffers of 4 KiB that a shard offers the kernel; a power of two
+    ///
+    /// tokio-uring registers as many, for reads and writes, and takes the heap's when all are in use.
     #[arg(long, env = "ENGINE_SMALL_BUFFERS", value_name = "N", default_value = "256")]
     #[arg(value_parser = clap::value_parser!(u16).range(2..=16384))]
     pub(crate) small_buffers: u16,

@@ -22,9 +22,20 @@ struct Report {
     auto_because: Option<String>,
     /// What of the ring auto would use.
     auto_ring_features: Vec<&'static str>,
+    /// What auto tries, in its order.
+    ladder: Vec<RungRow>,
     drivers: Vec<DriverRow>,
     ring_features: Vec<FeatureRow>,
     limits: Vec<Limit>,
+}
+
+#[derive(Debug, Serialize)]
+struct RungRow {
+    driver: &'static str,
+    /// Whether it is the ring without features that were wanted.
+    reduced: bool,
+    holds: bool,
+    why_not: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +84,12 @@ impl Report {
             usable: row.refused.is_none(),
             why_not: row.refused.as_ref().map(ToString::to_string),
         });
+        let ladder = found.rungs.iter().map(|row| RungRow {
+            driver: row.driver.name(),
+            reduced: row.reduced,
+            holds: row.why_not.is_none(),
+            why_not: row.why_not.clone(),
+        });
         let features = found.features.iter().map(|row| FeatureRow {
             name: row.feature.name(),
             since_kernel: row.feature.since(),
@@ -90,6 +107,7 @@ impl Report {
             auto_ring_features: found.auto.as_ref().map_or_else(Vec::new, |taken| {
                 taken.features.iter().map(RingFeature::name).collect()
             }),
+            ladder: ladder.collect(),
             drivers: drivers.collect(),
             ring_features: features.collect(),
             limits: limits(),
@@ -97,22 +115,36 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut auto =
-            self.auto.clone().unwrap_or_else(|| "nothing: no driver runs here".to_owned());
-        let absent = self.ring_features.iter().filter(|row| row.here == Some(false)).count();
-        match (&self.auto_because, self.auto.as_deref()) {
-            (Some(because), _) => auto += &format!(", because {because}"),
-            (None, Some("uring")) if absent == 0 => auto += ", and nothing is missing",
-            (None, Some("uring")) => auto += &format!(", which does without {absent} features"),
-            _ => {}
+        let auto = self.auto.as_deref().unwrap_or("nothing");
+        let mut out =
+            format!("kernel {}, {} CPUs; --driver auto takes {auto}", self.kernel, self.cpus);
+        if let Some(because) = &self.auto_because {
+            out += &format!(", because {because}");
         }
-        let mut out = format!(
-            "kernel {}, {} CPUs; --driver auto takes {auto}\n\nDrivers\n",
-            self.kernel, self.cpus
-        );
+        out += "\n\nThe ladder: auto takes the first rung that holds\n";
+        // A feature that is required and cannot be had ends the walk.
+        let mut taken = self.auto.is_none();
+        for row in &self.ladder {
+            let state = match (row.holds, taken) {
+                (true, false) => "taken",
+                (true, true) => "holds",
+                (false, _) => "no",
+            };
+            taken |= row.holds;
+            let ring = match row.driver {
+                _ if row.reduced => ", reduced",
+                "uring" => ", full",
+                _ => "",
+            };
+            let why_not = row.why_not.as_deref().unwrap_or_default();
+            let row = format!("  {state:<6}{:<18}{why_not}", format!("{}{ring}", row.driver));
+            out += row.trim_end();
+            out += "\n";
+        }
+        out += "\nDrivers, asked for by name\n";
         for row in &self.drivers {
             let state = if row.usable { "usable" } else { "no" };
-            out += &format!("  {:<8}{state}\n", row.name);
+            out += &format!("  {state:<8}{}\n", row.name);
             if let Some(why) = &row.why_not {
                 out += &format!("          {why}\n");
             }

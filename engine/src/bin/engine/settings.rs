@@ -212,9 +212,10 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
 fn features(args: &RingArgs) -> Result<RingFeatures, Contradiction> {
     let features = args.ring_features;
     let required = features.required();
-    if args.driver == Driver::Epoll && !required.is_empty() {
+    let driver = args.driver;
+    if !matches!(driver, Driver::Uring | Driver::Auto) && !required.is_empty() {
         return contradiction(format!(
-            "--ring-features requires {required}, which --driver epoll does not have: take the + \
+            "--ring-features requires {required}, which --driver {driver} does not have: take the + \
              away, or choose --driver uring"
         ));
     }
@@ -346,6 +347,7 @@ mod tests {
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
             ("--driver epoll --ring-features +direct", "requires direct"),
+            ("--driver tokio-uring --ring-features +direct", "requires direct"),
             ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
         ];
         for (line, named) in rows {

@@ -67,7 +67,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>>
 }
 
 /// What an error number of a refused feature means.
-pub(super) fn refusal(errno: i32) -> String {
+fn refusal(errno: i32) -> String {
     let error = io::Error::from_raw_os_error(errno);
     match errno {
         libc::EINVAL | libc::EOPNOTSUPP | libc::EBADF => {
@@ -84,7 +84,7 @@ pub(super) fn refusal(errno: i32) -> String {
     }
 }
 
-fn because(error: &io::Error) -> String {
+pub(super) fn because(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), refusal)
 }
 
