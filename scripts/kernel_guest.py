@@ -8,6 +8,7 @@ object per line.
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -49,6 +50,8 @@ def build(tests=()):
     """Builds the programs, and tests, that run in guests: name -> path."""
     if not shutil.which("cargo"):
         raise Missing("cargo is missing, and the guest's programs must be built")
+    if platform.machine() != "x86_64":
+        raise Missing(f"the kernels are for x86_64, and this machine is {platform.machine()}")
     command = ["cargo", "build", "--profile", "guest", "--locked", "--target", TARGET,
                "--message-format", "json-render-diagnostics"]
     for package in PACKAGES:

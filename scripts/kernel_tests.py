@@ -15,8 +15,9 @@ SUITES = {"uring": ["server", "clients"],
           "tokio-uring": ["server_tokio_uring", "clients_tokio_uring", "tokio_uring"],
           "epoll": ["server_epoll", "clients_epoll"]}
 SKIP = ["--skip", "process::"]
-# From this series on a kernel has what the ring driver needs.
-RING_SINCE = "6.1"
+# From this series on a kernel has all that makes a ring fast; before the other one, too little for it
+# to be taken unasked.
+RING_SINCE, RING_WORTH_SINCE = "6.1", "5.19"
 # Seconds of the guest's clock for one program of tests.
 LIMIT = 600
 
@@ -60,7 +61,7 @@ class Verdict:
         try:
             self.doctor = json.loads(out)
         except ValueError:
-            self.doctor = {"auto": None, "drivers": [], "ring_features": []}
+            self.doctor = {"auto": None, "drivers": [], "ladder": [], "ring_features": []}
             self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
         self._judge_choice()
         self._judge_auto(boot.results["auto"])
@@ -70,17 +71,21 @@ class Verdict:
             self._judge_feature(row, boot.results)
 
     def _judge_choice(self):
-        usable = [row["name"] for row in self.doctor["drivers"] if row["usable"]]
-        auto, ring = self.doctor["auto"], self._has_ring()
-        if not usable or auto != usable[0]:
-            self.wrong.append(f"auto takes {auto}, and {', '.join(usable) or 'nothing'} is usable")
-        if ring and auto != "uring":
-            self.wrong.append(f"auto takes {auto}; from {RING_SINCE} on it must be uring")
-        if not ring and auto not in ("tokio-uring", "epoll"):
-            self.wrong.append(f"auto takes {auto}; before {RING_SINCE} it must be tokio-uring or epoll")
+        holds = [rung["driver"] for rung in self.doctor["ladder"] if rung["holds"]]
+        auto = self.doctor["auto"]
+        if not holds or auto != holds[0]:
+            self.wrong.append(f"auto takes {auto}; the first rung that holds is of "
+                              + (holds[0] if holds else "no driver"))
+        if in_order(self.image.series) >= in_order(RING_SINCE):
+            if auto != "uring":
+                self.wrong.append(f"auto takes {auto}; from {RING_SINCE} on it must be uring")
+        elif in_order(self.image.series) < in_order(RING_WORTH_SINCE):
+            if auto not in ("tokio-uring", "epoll"):
+                self.wrong.append(f"auto takes {auto}; before {RING_WORTH_SINCE} it must be "
+                                  "tokio-uring or epoll")
 
-    def _has_ring(self):
-        return in_order(self.image.series) >= in_order(RING_SINCE)
+    def _usable(self, driver):
+        return any(row["name"] == driver and row["usable"] for row in self.doctor["drivers"])
 
     def _judge_auto(self, results):
         if not answered(results[0]):
@@ -111,7 +116,7 @@ class Verdict:
 
     def _judge_feature(self, row, results):
         name = row["name"]
-        if f"+{name}" not in results or not self._has_ring():
+        if f"+{name}" not in results or not self._usable("uring"):
             return
         forced, without = results[f"+{name}"][0], results[f"-{name}"][0]
         if row["here"] and not answered(forced):
