@@ -107,7 +107,7 @@ def measure(image, programs, repeats, seconds, kvm):
         row = {"workload": workload, "shape": shape, "server": server}
         rows.append({**row, **figures(results, name)})
     return {"kernel": image.identity(), "release": boot.about["kernel"], "cpu": boot.about["cpu"],
-            "clock": boot.about.get("clock"), "boot_wall_seconds": round(boot.seconds, 1),
+            "clock": boot.about["clock"], "boot_wall_seconds": round(boot.seconds, 1),
             "rows": rows}
 
 
@@ -125,7 +125,10 @@ def figures(results, name):
             for document in timed]
     of_server = [document["cost"]["server_cpu_ns"] / document["outcome"]["received"]
                  for document in timed]
+    busy = [(document["cost"]["server_cpu_ns"] + document["cost"]["generator_cpu_ns"])
+            / document["outcome"]["elapsed_ns"] * 100 for document in timed]
     found = {"each": statistics.median(each), "each_all": each,
+             "busy_percent": statistics.median(busy),
              "spread_percent": (max(each) - min(each)) / statistics.median(each) * 100,
              "server_each": statistics.median(of_server), "server_each_all": of_server}
     found.update(events(documents, results))

@@ -90,6 +90,12 @@ pub(crate) fn cpu() -> Option<String> {
     Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
 }
 
+/// What the kernel's clock reads.
+pub(crate) fn clock() -> Option<String> {
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
 /// Waits until two seconds in a row were idle: kernels go on working after they have started their
 /// first process. By the guest's clock, which an emulator moves on at once while all are idle. Gives
 /// the seconds that it took; nothing if the kernel never came to rest.

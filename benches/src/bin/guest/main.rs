@@ -42,6 +42,7 @@ fn conduct() -> Result<(), String> {
     report(&json!({
         "kernel": machine::release(),
         "cpu": machine::cpu(),
+        "clock": machine::clock(),
         "command_line": fs::read_to_string("/proc/cmdline").unwrap_or_default().trim(),
     }))?;
     let text = fs::read_to_string(PLAN).map_err(|e| format!("{PLAN}: {e}"))?;
