@@ -111,6 +111,57 @@ fn echo(c: &mut Criterion) {
     group.finish();
 }
 
+/// A stream that brings the same bytes again and again, and takes everything.
+struct Memory<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl std::io::Read for Memory<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let rest = &self.bytes[self.at..];
+        let n = rest.len().min(into.len());
+        into[..n].copy_from_slice(&rest[..n]);
+        self.at = (self.at + n) % self.bytes.len();
+        Ok(n)
+    }
+}
+
+impl std::io::Write for Memory<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same in another library, which owns its messages and reads from a stream: its copies are part
+/// of what it does, and so is the one that stands for the kernel's.
+fn echo_of_tungstenite(c: &mut Criterion) {
+    use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+    let mut group = c.benchmark_group("echo");
+    for count in [1, 16, 55] {
+        let bytes = frame(Dialect::Rfc6455, Opcode::Binary, 64).repeat(count);
+        group.throughput(Throughput::Elements(count as u64));
+        let id = BenchmarkId::new("tungstenite, 64 bytes, per read", count);
+        group.bench_with_input(id, &count, |b, &count| {
+            let config = WebSocketConfig::default().read_buffer_size(bytes.len());
+            let memory = Memory { bytes: &bytes, at: 0 };
+            let mut socket = WebSocket::from_raw_socket(memory, Role::Server, Some(config));
+            b.iter(|| {
+                for _ in 0..count {
+                    let message = socket.read().expect("a message");
+                    socket.write(message).expect("room");
+                }
+                socket.flush().expect("memory takes everything");
+            });
+        });
+    }
+    group.finish();
+}
+
 /// Messages that span reads.
 fn in_pieces(c: &mut Criterion) {
     let limits = Limits::default();
@@ -161,5 +212,5 @@ fn fragmented(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, in_place, echo, in_pieces, fragmented);
+criterion_group!(benches, in_place, echo, echo_of_tungstenite, in_pieces, fragmented);
 criterion_main!(benches);

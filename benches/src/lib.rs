@@ -1,1 +1,3 @@
-//! The bare servers that set the floor, and what the benches share.
+//! What the benches and the counter of instructions share: the operations that are worth counting.
+
+pub mod operations;

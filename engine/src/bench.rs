@@ -4,17 +4,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::config::Config;
 use crate::conn::{self, Inbound, Outbound, Role};
 pub use crate::driver::uring::{Uring, serve_machine};
 use crate::handler::Handler;
-use crate::hub::Hub;
 pub use crate::hub::Mailbox;
+use crate::hub::{Hub, Mail};
 use crate::shard::Serve;
 pub use crate::shard::machine::{Action, Machine, Next, Want};
 pub use crate::shard::send::{Piece, Transmit};
+use crate::shard::table::ConnectionId;
 pub use crate::shard::table::GENERATION_MASK;
 pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
+use crate::shard::wheel::Wheel;
 use crate::wire::Dialect;
 
 /// The name of a receive buffer, for machines that are driven from memory.
@@ -48,4 +52,51 @@ pub fn settle(turn: &mut Turn, machine: &mut impl Machine) {
     turn.took_loan();
     turn.clear();
     machine.settled();
+}
+
+/// A shard's timers, with a clock that the caller turns.
+#[derive(Debug)]
+pub struct Timers {
+    wheel: Wheel,
+    now: u32,
+    due: Vec<ConnectionId>,
+}
+
+impl Timers {
+    /// Timers of which none runs.
+    #[must_use]
+    pub fn new(epoch: Instant) -> Self {
+        Self { wheel: Wheel::new(epoch), now: 0, due: Vec::new() }
+    }
+
+    /// Lets the connection in this slot come up in so many ticks.
+    pub fn schedule(&mut self, slot: u32, ticks: u32) {
+        self.wheel.schedule(ConnectionId::new(slot, 0), self.now + ticks);
+    }
+
+    /// Goes one tick on, asks when the next one is due as every sleep does, and says how many came up.
+    pub fn turn(&mut self) -> usize {
+        self.now += 1;
+        let mut count = 0;
+        while self.wheel.expired(self.now, &mut self.due).is_some() {
+            count += self.due.drain(..).len();
+        }
+        std::hint::black_box(self.wheel.next());
+        count
+    }
+}
+
+/// A mailbox with room for so many letters.
+///
+/// # Errors
+///
+/// The kernel has no doorbell left.
+pub fn mailbox(entries: usize) -> std::io::Result<Mailbox> {
+    Mailbox::new(entries)
+}
+
+/// Posts a publication and takes it out again; whether it was there.
+pub fn exchange(mailbox: &Mailbox, topic: &Arc<str>, frames: &Bytes) -> bool {
+    let mail = Mail::Publish { topic: Arc::clone(topic), frames: frames.clone(), messages: 1 };
+    mailbox.post(mail).is_ok() && mailbox.take().is_some()
 }

@@ -47,9 +47,17 @@ pub struct Config {
     /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load
     /// generator cannot keep to that. Default true.
     pub connect_in_turn: bool,
+    /// Makes the opening handshakes of clients, the keys that they draw and the order of their fields,
+    /// the same in each run. For measuring only: keys are to be random (draft-02 §5.1, RFC 6455 §4.1).
+    /// Default none.
+    pub handshake_seed: Option<u64>,
     /// Compression of messages (RFC 7692), where RFC 6455's clients offer it. Default none: it costs
     /// far more CPU time than a message itself.
     pub compression: Option<Compression>,
+    /// How clients reach wss URLs. Default none: a connection to one fails with
+    /// [`TlsError::NotConfigured`](crate::TlsError::NotConfigured).
+    #[cfg(feature = "tls")]
+    pub client_tls: Option<crate::credentials::ClientTls>,
     /// How the kernel is talked to. Default [`Driver::Auto`].
     pub driver: Driver,
     /// The kernel interface's settings.
@@ -73,7 +81,10 @@ impl Default for Config {
             ping_interval: Duration::from_secs(45),
             close_timeout: Duration::from_secs(5),
             connect_in_turn: true,
+            handshake_seed: None,
             compression: None,
+            #[cfg(feature = "tls")]
+            client_tls: None,
             driver: Driver::Auto,
             ring: RingConfig::default(),
         }
@@ -85,6 +96,19 @@ impl Config {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        self.client_tls.is_some()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "the same with the feature has to look")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        false
     }
 
     /// Changes the settings in place: `Config::new().with(|c| c.max_topics = 10)`.
@@ -132,17 +156,21 @@ impl Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Driver {
-    /// io_uring where it can be had, epoll where not; what was taken and why is told.
+    /// The first of the others that can be had, in their order; what was taken and why is told.
     Auto,
     /// io_uring: Linux 6.1 or later, where no sandbox forbids it.
     Uring,
+    /// io_uring by the async runtime of that name: Linux 5.11 or later, where no sandbox forbids it.
+    /// Slower, and each idle connection pins a buffer. Needs the cargo feature `tokio-uring`; not on a
+    /// thread that already runs a tokio runtime, nor where `SIGPIPE` is not ignored.
+    TokioUring,
     /// epoll: any Linux, any container.
     Epoll,
 }
 
 impl Driver {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Uring, Self::Epoll];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Uring, Self::TokioUring, Self::Epoll];
 
     /// The name that flags, logs and result files use.
     #[must_use]
@@ -150,6 +178,7 @@ impl Driver {
         match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
+            Self::TokioUring => "tokio-uring",
             Self::Epoll => "epoll",
         }
     }

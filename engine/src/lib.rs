@@ -2,7 +2,8 @@
 //!
 //! Ringbolt serves, and opens, WebSocket connections as described by RFC 6455 and by
 //! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on one port: the client's opening
-//! handshake says which. It runs on Linux; on 6.1 or later on io_uring, elsewhere on epoll. Each core
+//! handshake says which. It runs on Linux; on 6.1 or later on io_uring, elsewhere on epoll or, from 5.11
+//! on, on the tokio-uring runtime (cargo feature `tokio-uring`, on by default; [`Driver`]). Each core
 //! runs one *shard*: a thread with its own ring, its own listening socket and its own connections.
 //! Shards share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.
 //!
@@ -91,7 +92,7 @@
 //! # What it is not
 //!
 //! It speaks no TLS, and of extensions only permessage-deflate, without anything kept between messages
-//! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells whether on io_uring or on epoll, and why
+//! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells on which driver, and why
 //! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
 //! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
@@ -102,6 +103,8 @@ pub mod bench;
 pub mod client;
 pub mod config;
 pub mod conn;
+#[cfg(feature = "tls")]
+mod credentials;
 mod driver;
 mod error;
 mod handler;
@@ -112,18 +115,27 @@ mod server;
 mod shard;
 #[expect(unsafe_code, reason = "the one module that may hold it; its promises are listed there")]
 mod sys;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod wire;
 
 pub use client::Clients;
 pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
 pub use conn::{Message, Part};
+#[cfg(feature = "tls")]
+pub use credentials::{
+    ClientAuth, ClientTls, ClientTlsBuilder, Pem, ServerTls, ServerTlsBuilder, TlsVersion,
+};
 pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
-pub use error::{StartError, StartErrorKind};
+pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
-pub use server::{Builder, Server, Shard};
+pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
+pub use shard::machine::Endpoint;
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
-pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos};
+pub use sys::clock::{
+    monotonic_nanos, process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos,
+};
 pub use sys::socket::raise_file_limit;

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
+use crate::arrivals::{Process, Stage};
+use crate::compare::{self, Format, Metric};
+use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
@@ -19,6 +22,48 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Measure(Box<Measure>),
+    /// Tell whether new runs are better or worse than base ones, or no different
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+}
+
+/// Two sets of runs.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Results of the base, as -o or --out has written them
+    #[arg(value_name = "BASE", required = true, num_args = 1..)]
+    pub(crate) base: Vec<PathBuf>,
+    /// Results to compare with them, after `--`
+    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
+    pub(crate) new: Vec<PathBuf>,
+    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
+    /// workload; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_diff: Vec<String>,
+    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
+    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
+    /// rate, p50, p90, p99, p99.9, server-cpu]
+    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
+    pub(crate) metric: Vec<Metric>,
+    /// Exit with 1 if a metric is worse by more than this
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
+    pub(crate) threshold: f64,
+    /// Show no difference that may be smaller than this
+    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
+    pub(crate) noise: f64,
+    /// How to show it
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Write it to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
     Echo(EchoArgs),
@@ -51,6 +96,11 @@ pub(crate) struct EchoArgs {
     pub(crate) dial: DialArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    /// Also write every message due in the measurement to this file, as CSV: its connection and number,
+    /// when it was due, sent and answered, on the kernel's monotonic clock. Takes 32 bytes of memory
+    /// per message
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output")]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -91,10 +141,8 @@ pub(crate) struct StormArgs {
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// Open loop: connections per second, such as 5k/s; as many as possible if not given
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
     /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
@@ -109,14 +157,15 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/
+    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// The dialect to speak: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
+    /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
-        long,
-        env = "LOADGEN_DIALECT",
-        value_name = "DIALECT",
+        long = "ws-version",
+        visible_alias = "dialect",
+        env = "LOADGEN_WS_VERSION",
+        value_name = "VERSION",
         default_value = "hybi-02",
         help_heading = "Target"
     )]
@@ -134,6 +183,15 @@ pub(crate) struct TargetArgs {
     /// Send this cookie, such as `session=1`; may be repeated
     #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
     pub(crate) cookie: Vec<String>,
+    /// Send this field in the opening handshake, such as 'X-Token: abc'; may be repeated
+    #[arg(
+        short = 'H',
+        long,
+        env = "LOADGEN_HEADER",
+        value_name = "FIELD",
+        help_heading = "Target"
+    )]
+    pub(crate) header: Vec<String>,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
@@ -160,10 +218,8 @@ pub(crate) struct WindowArgs {
 /// What to send, and when.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Open loop: messages per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     /// Bytes per message, such as 64, 16KiB or 1MiB
     #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
           value_parser = units::size, help_heading = "Load")]
@@ -174,7 +230,33 @@ pub(crate) struct LoadArgs {
     /// Send binary messages, the default
     #[arg(long, env = "LOADGEN_BINARY", conflicts_with = "text", help_heading = "Load")]
     pub(crate) binary: bool,
-    /// What the bytes of the messages are made from
+}
+
+/// When to send, on a schedule that is fixed before the run.
+#[derive(Debug, Args)]
+pub(crate) struct ArrivalArgs {
+    /// Open loop: so many per second, all connections together, such as 50k/s
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+          help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+    /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
+    /// the other; may be repeated, and takes the place of --rate and --duration
+    #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
+          value_delimiter = ',', conflicts_with_all = ["rate", "duration", "messages"],
+          help_heading = "Load")]
+    pub(crate) stage: Vec<Stage>,
+    /// How what is due on a schedule comes: at equal distances, or, poisson, at random ones, as from
+    /// many users who know nothing of each other
+    #[arg(
+        long,
+        env = "LOADGEN_ARRIVAL",
+        value_name = "PROCESS",
+        value_enum,
+        default_value = "constant",
+        help_heading = "Load"
+    )]
+    pub(crate) arrival: Process,
+    /// What random times, payloads and the keys of opening handshakes are made from
     #[arg(
         long,
         env = "LOADGEN_SEED",
@@ -212,7 +294,8 @@ pub(crate) struct MachineArgs {
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
-    /// How to talk to the kernel: uring, epoll, or auto, which takes io_uring where it can be had
+    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which takes the first of them
+    /// that can be had
     #[arg(
         long,
         env = "LOADGEN_DRIVER",
@@ -236,12 +319,28 @@ pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
     pub(crate) json: bool,
+    /// Print the seconds of the window as comma-separated values instead of text
+    #[arg(long, env = "LOADGEN_CSV", conflicts_with = "json", help_heading = "Output")]
+    pub(crate) csv: bool,
     /// Also write the JSON document to this file
     #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
+    /// Also write result.json, latency.hgrm, latency.hlog and seconds.csv into this folder, which is
+    /// made if it is not there
+    #[arg(long, env = "LOADGEN_OUT", value_name = "DIR", help_heading = "Output")]
+    pub(crate) out: Option<PathBuf>,
     /// Also write the latency percentiles to this file, for HdrHistogram plotters
     #[arg(long, env = "LOADGEN_HGRM", value_name = "FILE", help_heading = "Output")]
     pub(crate) hgrm: Option<PathBuf>,
+    /// Also write a latency histogram per second to this file, for HdrHistogram's log tools
+    #[arg(long, env = "LOADGEN_HLOG", value_name = "FILE", help_heading = "Output")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'lag.p99>100us'; may
+    /// be repeated. Metrics: pNN, min, mean, max, with service., handshake., completion. or lag.
+    /// before them of those times; rate, errors, reach, achieved, lag
+    #[arg(long, env = "LOADGEN_FAIL_IF", value_name = "CONDITION", value_parser = goal::parse,
+          value_delimiter = ',', help_heading = "Output")]
+    pub(crate) fail_if: Vec<Goal>,
     /// Note this commit, of the server for example, in the JSON document
     #[arg(long, env = "LOADGEN_COMMIT", value_name = "ID", help_heading = "Output")]
     pub(crate) commit: Option<String>,
@@ -267,14 +366,18 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
   Every reply is compared byte for byte with what was sent. With any error the exit code is 1.
-  The summary says in words when the generator, not the server, was the limit.
+  The summary says in words when the generator, not the server, was the limit, and then has no
+  headline: the rate is one that the server takes at least. Nor has it one when more than 1 % of
+  what was attempted went wrong.
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 130 interrupted (the result is still written)
+  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
 
@@ -291,13 +394,31 @@ Examples:
 
 const BROADCAST_EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did. Without --rate a publisher sends when its last message has
+publishers. Reach is the share that did; `first`, `median` and `last` tell when the publications that
+reached everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its last message has
 reached everybody.
 
 Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const COMPARE_EXAMPLES: &str = "\
+A run is one sample. Each side shows the median of its runs and an interval that holds the true
+one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
+adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
+shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
+same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
+new in turn, at least five times each.
+
+Exit codes:
+  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
+  3 not comparable: the runs differ, or are fewer than five a side
+
+Examples:
+  loadgen compare base-*.json -- new-*.json
+  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
+  loadgen compare old/* -- new/* --format html -o compare.html";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

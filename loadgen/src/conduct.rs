@@ -1,7 +1,6 @@
 //! Conducts a run: starts the workers, lets them begin together, reads the clocks of the window,
 //! and puts the results together.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -16,11 +15,12 @@ use crate::cost::{Process, Reading};
 use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
-use crate::outcome::{Outcome, Reach, Second};
+use crate::outcome::{Outcome, Reach, When};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
-use crate::record::{Record, Times};
+use crate::record::{Class, Record};
+use crate::seconds::Seconds;
 use crate::storm::Storm;
 use crate::worker::{self, Worker};
 
@@ -47,9 +47,10 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
+        tally,
         progress: Progress::new(plan),
         intervals,
-        seconds: BTreeMap::new(),
+        seconds: Seconds::default(),
     };
     let edges = conductor.conduct(&threads);
     conductor.progress.finish();
@@ -84,7 +85,7 @@ fn start(
 struct Edges {
     dialling: Nanos,
     begin: Nanos,
-    started: u64,
+    when: When,
     readings: Option<(Reading, Reading)>,
 }
 
@@ -92,10 +93,10 @@ struct Conductor {
     plan: Arc<Plan>,
     control: Arc<Control>,
     process: Option<Process>,
+    tally: Arc<Tally>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
-    /// Each second of the window, and how many workers have reported it.
-    seconds: BTreeMap<u64, Times>,
+    seconds: Seconds,
 }
 
 /// How long after the last handshake the load begins: enough for every worker to hear of it.
@@ -132,8 +133,9 @@ impl Conductor {
         };
         control.schedule(begin, open..close);
         edges.begin = begin;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        edges.started = since_1970.map_or(0, |time| time.as_secs());
+        let ahead = begin.saturating_sub(control.clock.now());
+        edges.when.began = since_1970().saturating_add(ahead);
+        edges.when.opened = edges.when.began.saturating_add(open - begin);
         self.wait(threads, |control| control.window().start);
         let first = self.process.as_ref().and_then(Process::read);
         self.wait(threads, |control| match control.done() {
@@ -169,18 +171,15 @@ impl Conductor {
                 return;
             }
             while let Ok(interval) = self.intervals.try_recv() {
-                self.note(&interval);
+                self.seconds.note(&interval);
+            }
+            let window = control.window();
+            if window.contains(&now) {
+                self.seconds.look(&control, now - window.start);
             }
             self.progress.show(&control, &self.seconds);
             std::thread::sleep(LOOK.min(Duration::from_nanos(left)));
         }
-    }
-
-    fn note(&mut self, interval: &Interval) {
-        self.seconds
-            .entry(interval.second)
-            .and_modify(|times| times.merge(&interval.latency))
-            .or_insert_with(|| (*interval.latency).clone());
     }
 
     /// Waits for the workers and merges what they measured.
@@ -194,12 +193,14 @@ impl Conductor {
             }
         }
         while let Ok(interval) = self.intervals.try_recv() {
-            self.note(&interval);
+            self.seconds.note(&interval);
         }
+        let when = When { ended: since_1970(), ..edges.when };
         let interrupted = self.control.is_stopped();
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, interrupted));
         }
+        merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
         let audience = merged.opened.saturating_sub(1);
@@ -218,21 +219,15 @@ impl Conductor {
             elapsed,
             offered,
             dialling: edges.dialling,
-            intervals: self.seconds.iter().map(|(second, times)| summary(*second, times)).collect(),
+            intervals: self.seconds.finish(elapsed),
             interrupted,
-            started: edges.started,
+            when,
         })
     }
 }
 
-fn summary(second: u64, times: &Times) -> Second {
-    Second {
-        second,
-        received: times.len(),
-        p50: times.percentile(50.0),
-        p99: times.percentile(99.0),
-        max: times.max(),
-    }
+fn since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
 }
 
 fn no_thread(error: &std::io::Error) -> Failure {
@@ -254,15 +249,15 @@ fn no_ring(error: &StartError) -> Failure {
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
     let why = match first {
-        Some((_, _, example)) => example.to_owned(),
+        Some((_, failed)) => failed.first().to_owned(),
         None if interrupted => "interrupted before the first one was there".to_owned(),
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+        Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
-                 --dialect rfc6455 (--origin and --protocol count, too)"
+                 --ws-version rfc6455 (--origin and --protocol count, too)"
             }
             _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },

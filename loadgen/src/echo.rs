@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use ringbolt::{Fleet, Message, WebSocket};
 
+use crate::arrivals::Schedule;
 use crate::desk::Desk;
-use crate::pace::{Nanos, Schedule};
+use crate::pace::Nanos;
 use crate::payload::Payload;
 use crate::plan::{Pace, Traffic};
 use crate::record::{Class, Sent};
+use crate::trace::Traced;
 use crate::worker::{Member, Scenario};
 
 /// Sends messages and judges their echoes.
@@ -19,6 +21,8 @@ pub(crate) struct Echo {
     /// Most messages in flight on a connection.
     depth: usize,
     schedule: Option<Schedule>,
+    /// Whether every message is to be told of.
+    traces: bool,
     /// Messages that are due or sent and have no reply yet.
     in_flight: u64,
     worker: usize,
@@ -46,8 +50,9 @@ impl Echo {
         Self {
             depth: usize::try_from(depth).unwrap_or(usize::MAX),
             payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
-            pace: traffic.pace,
+            pace: traffic.pace.clone(),
             schedule: None,
+            traces: desk.plan.output.trace.is_some(),
             in_flight: 0,
             worker: desk.worker,
             workers: desk.plan.threads.len(),
@@ -99,12 +104,10 @@ impl Scenario for Echo {
     }
 
     fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        match self.pace {
-            Pace::Open { rate, .. } => {
-                let turns = (self.worker as u64, self.workers as u64);
-                let lanes = desk.ids.len() as u64;
-                let all = desk.plan.connections;
-                self.schedule = Some(Schedule::new(begin, rate, all, turns, lanes));
+        match &self.pace {
+            Pace::Open { arrivals, .. } => {
+                let turns = desk.plan.turns(desk.plan.connections, self.worker);
+                self.schedule = Some(Schedule::new(begin, arrivals, turns));
             }
             Pace::Closed { .. } => {
                 for place in 0..desk.ids.len() {
@@ -122,12 +125,12 @@ impl Scenario for Echo {
         let mut schedule = self.schedule.take()?;
         // No more in one turn: replies, and whoever wants to stop the run, have their turn, too.
         for _ in 0..TURN_MAX {
-            let Some(due) = schedule.due().filter(|due| *due < desk.window.end) else { break };
             let now = desk.clock.stamp();
-            if due > now {
+            let is_due = |due: &Nanos| *due < desk.window.end && *due <= now;
+            if schedule.due().filter(is_due).is_none() {
                 break;
             }
-            let (place, due) = schedule.take();
+            let Some((place, due)) = schedule.take() else { break };
             let Some(mut ws) = fleet.socket(desk.ids[place]) else {
                 desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
@@ -136,11 +139,13 @@ impl Scenario for Echo {
                 desk.error(Class::NotSent, 1, || TOO_LATE.to_owned());
                 continue;
             }
+            desk.record.tried(due, now, &desk.window);
             let lane = &ws.data().lane;
             let behind = !lane.waiting.is_empty() || lane.sent.len() >= self.depth;
             if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {
                 ws.data_mut().lane.waiting.push_back(due);
                 self.in_flight += 1;
+                desk.record.queued += u64::from(desk.window.contains(&due));
             }
         }
         let next = schedule.due();
@@ -169,6 +174,10 @@ impl Scenario for Echo {
         self.in_flight -= 1;
         if self.payload.matches(message, [expected, number]) {
             desk.reply(sent, now);
+            if self.traces && desk.window.contains(&sent.due) {
+                let traced = Traced { connection: number, message: expected, sent, answered: now };
+                desk.record.traced.push(traced);
+            }
         } else {
             let why = || self.payload.difference(message, [expected, number]);
             desk.error(Class::WrongPayload, 1, || {

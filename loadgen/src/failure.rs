@@ -16,6 +16,7 @@ pub(crate) struct Failure {
 enum Kind {
     Usage,
     Preflight,
+    NotComparable,
     Unreachable,
 }
 
@@ -38,6 +39,15 @@ impl Failure {
         Self { kind: Kind::Preflight, what: what.into(), why: why.into(), remedy }
     }
 
+    /// The runs cannot be set side by side.
+    pub(crate) fn not_comparable(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::NotComparable, what: what.into(), why: why.into(), remedy }
+    }
+
     /// Nobody answers.
     pub(crate) fn unreachable(
         what: impl Into<String>,
@@ -51,7 +61,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Usage => 2,
-            Kind::Preflight => 3,
+            Kind::Preflight | Kind::NotComparable => 3,
             Kind::Unreachable => 69,
         })
     }

@@ -2,35 +2,45 @@
 //!
 //! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
 //! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`) send on them when `pace` says so, or a `storm`. What they write
-//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `json` or `hgrm`.
+//! scenario (`echo`, `broadcast`) send on them when `arrivals` says so, or a `storm`. What they write
+//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
+//! or `hlog`.
 
 mod args;
+mod arrivals;
 mod broadcast;
 mod client;
+mod compare;
 mod conduct;
 mod control;
 mod cost;
+mod csv;
+mod delivery;
 mod desk;
+mod document;
 mod echo;
 mod environment;
 mod failure;
+mod goal;
 mod hgrm;
-mod json;
+mod hlog;
 mod outcome;
 mod pace;
 mod payload;
 mod plan;
 mod progress;
 mod record;
+mod seconds;
 mod source;
+mod stats;
 mod storm;
+mod target;
+mod tell;
 mod text;
+mod trace;
 mod units;
 mod worker;
 
-use std::fs;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -38,30 +48,41 @@ use clap::Parser as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use args::Command;
 use control::Control;
+use environment::{Busy, Files};
 use failure::Failure;
-use outcome::Outcome;
 use plan::Plan;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    match measure(cli) {
-        Ok(code) => code,
-        Err(failure) => {
-            complain(&failure.to_string());
-            failure.exit_code()
-        }
-    }
+    let done = match cli.command {
+        Command::Measure(scenario) => measure(*scenario),
+        Command::Compare(args) => compare::run(&args),
+    };
+    done.unwrap_or_else(|failure| {
+        tell::complain(&failure.to_string());
+        failure.exit_code()
+    })
 }
 
-fn measure(cli: args::Cli) -> Result<ExitCode, Failure> {
-    let plan = Arc::new(Plan::new(cli.command)?);
+fn measure(scenario: args::Measure) -> Result<ExitCode, Failure> {
+    let plan = Arc::new(Plan::new(scenario)?);
     let control = Arc::new(Control::new(plan.threads.len()));
     watch_signals(&control)?;
-    let outcome = conduct::run(&plan, &control)?;
-    tell(&plan, &outcome)?;
+    let files = Files::of_this_machine();
+    let before = Busy::read(&files);
+    let mut outcome = conduct::run(&plan, &control)?;
+    let after = Busy::read(&files);
+    if let Some(path) = &plan.output.trace {
+        let traced = std::mem::take(&mut outcome.record.traced);
+        tell::write(path, &trace::table(traced, control.clock))?;
+    }
+    tell::tell(&plan, &outcome, &before, &after)?;
+    let met = tell::goals(&plan, &outcome);
     Ok(ExitCode::from(match outcome {
         _ if outcome.interrupted => 130,
+        _ if !met => 99,
         _ if !outcome.is_good() => 1,
         _ => 0,
     }))
@@ -85,43 +106,4 @@ fn watch_signals(control: &Arc<Control>) -> Result<(), Failure> {
     thread.spawn(watch).map(drop).map_err(|e| {
         Failure::preflight("cannot start a thread", e.to_string(), "raise the limit `ulimit -u`")
     })
-}
-
-/// Prints the result, and writes the files that were asked for.
-fn tell(plan: &Plan, outcome: &Outcome) -> Result<(), Failure> {
-    let document = (plan.output.json || plan.output.file.is_some())
-        .then(|| format!("{:#}\n", json::document(plan, outcome)));
-    if let (Some(path), Some(document)) = (&plan.output.file, &document) {
-        write(path, document)?;
-    }
-    if let Some(path) = &plan.output.hgrm {
-        write(path, &hgrm::distribution(outcome.record.latency.histogram()))?;
-    }
-    let text = match document.filter(|_| plan.output.json) {
-        Some(document) => document,
-        None => text::summary(plan, outcome),
-    };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever read has gone, and wants no more of it.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::preflight(
-            "cannot print the result",
-            e.to_string(),
-            "send it where there is room, or write it to a file with -o",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|e| {
-        Failure::preflight(
-            format!("cannot write {}", path.display()),
-            e.to_string(),
-            "give a file in a directory that exists and can be written to",
-        )
-    })
-}
-
-fn complain(text: &str) {
-    drop(writeln!(std::io::stderr(), "loadgen: {text}"));
 }

@@ -4,6 +4,7 @@ use crate::cost::Cost;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
+use crate::seconds::Second;
 
 /// A run's results.
 #[derive(Debug)]
@@ -21,8 +22,18 @@ pub(crate) struct Outcome {
     pub(crate) intervals: Vec<Second>,
     /// By a signal.
     pub(crate) interrupted: bool,
-    /// Seconds since 1970 when the load began.
-    pub(crate) started: u64,
+    pub(crate) when: When,
+}
+
+/// The run on the system's clock: nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct When {
+    /// When the load began.
+    pub(crate) began: u64,
+    /// When the window opened.
+    pub(crate) opened: u64,
+    /// When the last connection had ended.
+    pub(crate) ended: u64,
 }
 
 /// How many of the deliveries that publications of the window should have had there were.
@@ -38,16 +49,6 @@ impl Reach {
     pub(crate) fn share(self) -> Option<f64> {
         (self.expected > 0).then(|| self.received as f64 / self.expected as f64)
     }
-}
-
-/// One second of the window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Second {
-    pub(crate) second: u64,
-    pub(crate) received: u64,
-    pub(crate) p50: Nanos,
-    pub(crate) p99: Nanos,
-    pub(crate) max: Nanos,
 }
 
 impl Outcome {
@@ -101,6 +102,51 @@ impl Outcome {
         errors > 0 && errors * 100 > self.messages() + errors
     }
 
+    /// Whether there is a rate to quote: something was measured, little went wrong, and it was not
+    /// the generator that limited it.
+    pub(crate) fn has_headline(&self, plan: &Plan) -> bool {
+        self.messages() > 0
+            && self.elapsed > 0
+            && !self.is_void()
+            && self.limiter(plan) != Some(Limiter::Generator)
+    }
+
+    /// What kept the run from being faster, or its latency from being lower, as far as can be told.
+    pub(crate) fn limiter(&self, plan: &Plan) -> Option<Limiter> {
+        if self.achieved().is_some_and(|share| share < ACHIEVED) {
+            let generator = self.is_busy(plan) || self.starved() > STARVED;
+            return Some(if generator { Limiter::Generator } else { Limiter::Server });
+        }
+        if plan.arrivals().is_none() && self.busiest() > BUSY && plan.spin.is_zero() {
+            // Both may be at their end; then it is the server's.
+            return Some(if self.server_load() > BUSY {
+                Limiter::Server
+            } else {
+                Limiter::Generator
+            });
+        }
+        let (lag, latency) =
+            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
+        let late = lag > LAG_FLOOR && lag > latency / LAG_LIMIT;
+        late.then_some(Limiter::Generator)
+    }
+
+    /// Whether a thread of the generator had no time left.
+    fn is_busy(&self, plan: &Plan) -> bool {
+        let busiest = self.busiest();
+        (busiest > BUSY && plan.spin.is_zero()) || busiest + self.starved() > BUSY
+    }
+
+    fn busiest(&self) -> f64 {
+        self.generator_load().into_iter().fold(0.0, f64::max)
+    }
+
+    /// CPUs that the server kept busy; 0 if that was not measured.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+    fn server_load(&self) -> f64 {
+        self.server.map_or(0.0, |cost| cost.nanos as f64 / self.elapsed.max(1) as f64)
+    }
+
     /// The longest that a thread of the generator waited for a CPU, as a share of the window.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     fn starved(&self) -> f64 {
@@ -111,19 +157,18 @@ impl Outcome {
     /// What limited the run, in words; empty if nothing speaks against the numbers.
     pub(crate) fn verdicts(&self, plan: &Plan) -> Vec<String> {
         let mut verdicts = Vec::new();
-        let busiest = self.generator_load().into_iter().fold(0.0, f64::max);
-        let starved = self.starved();
-        let busy = (busiest > BUSY && plan.spin.is_zero()) || busiest + starved > BUSY;
+        let (busiest, starved) = (self.busiest(), self.starved());
+        let limiter = self.limiter(plan);
         if let Some(achieved) = self.achieved().filter(|share| *share < ACHIEVED) {
-            let limiter = if busy { "the generator" } else { "the server" };
+            let limiter = limiter.unwrap_or(Limiter::Server).name();
             verdicts.push(format!(
-                "{limiter} limited the run: only {:.1} % of the offered rate was reached",
+                "the {limiter} limited the run: only {:.1} % of the offered rate was reached",
                 achieved * 100.0
             ));
-        } else if busiest > BUSY && plan.spin.is_zero() && plan.rate().is_none() {
+        } else if limiter == Some(Limiter::Generator) && plan.arrivals().is_none() {
             verdicts.push(format!(
-                "a generator thread was busy for {:.0} % of the window: the rate may be the \
-                 generator's limit, not the server's; add --threads, or set a --rate",
+                "the generator limited the run: one of its threads was busy for {:.0} % of the \
+                 window; add --threads, or set a --rate",
                 busiest * 100.0
             ));
         }
@@ -134,7 +179,14 @@ impl Outcome {
                 starved * 100.0
             ));
         }
-        verdicts.extend(self.lag_verdict(busy || starved > STARVED));
+        verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        let queued = self.record.queued;
+        if queued > 0 {
+            verdicts.push(format!(
+                "{queued} messages were due while their connection had no room for them, by --depth \
+                 or because the server did not read: their latency holds the wait"
+            ));
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
@@ -146,21 +198,40 @@ impl Outcome {
     fn lag_verdict(&self, short_of_cpu: bool) -> Option<String> {
         let record = &self.record;
         let (lag, latency) = (record.lag.percentile(99.0), record.latency.percentile(99.0));
-        if record.lag.is_empty() || lag <= LAG_FLOOR || lag <= latency / 10 {
+        if lag <= LAG_FLOOR || lag <= latency / LAG_NOTED {
             return None;
         }
-        let waits = record.service.percentile(99.0) * 2 < latency;
+        let share = if lag > latency / LAG_LIMIT {
+            "more than half of the latency, so that the generator limited it"
+        } else {
+            "more than a tenth of the latency"
+        };
         let why = if short_of_cpu {
             "it was short of CPU time"
-        } else if waits {
-            "they waited for earlier ones on their connection"
         } else {
             "--spin keeps closer to the schedule"
         };
         Some(format!(
-            "messages left late, {} at p99, which is more than a tenth of the latency: {why}",
+            "the generator was late, by {} at p99, which is {share}: {why}",
             crate::text::time(lag)
         ))
+    }
+}
+
+/// What kept a run from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limiter {
+    Generator,
+    Server,
+}
+
+impl Limiter {
+    /// The name in sentences and result documents.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Generator => "generator",
+            Self::Server => "server",
+        }
     }
 }
 
@@ -188,6 +259,10 @@ const BUSY: f64 = 0.95;
 const STARVED: f64 = 0.02;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;
+/// Lag above this part of the latency, both at p99, is noted.
+const LAG_NOTED: Nanos = 10;
+/// Lag above this part of it makes it the generator's latency.
+const LAG_LIMIT: Nanos = 2;
 /// Lag below this is not worth a word.
 const LAG_FLOOR: Nanos = 20_000;
 
@@ -195,8 +270,9 @@ const LAG_FLOOR: Nanos = 20_000;
 mod tests {
     use clap::Parser as _;
 
-    use super::{Outcome, Reach};
-    use crate::args::Cli;
+    use super::{Outcome, Reach, When};
+    use crate::args::{Cli, Command};
+    use crate::cost::{Cost, Source};
     use crate::plan::Plan;
     use crate::record::{Class, Record, Sent};
 
@@ -204,7 +280,10 @@ mod tests {
 
     fn plan(options: &[&str]) -> Plan {
         let words = [&["loadgen", "echo", "ws://127.0.0.1:9/", "-t", "1"], options].concat();
-        Plan::new(Cli::parse_from(words).command).expect("a plan")
+        let Command::Measure(scenario) = Cli::parse_from(&words).command else {
+            panic!("no scenario: {words:?}");
+        };
+        Plan::new(*scenario).expect("a plan")
     }
 
     /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it
@@ -213,6 +292,7 @@ mod tests {
         let mut record = Record::new(plan.tells());
         for due in (0..1000).map(|ms| ms * MS) {
             let sent = Sent { due, at: due + lag };
+            record.tried(due, due + lag, &(0..1000 * MS));
             record.sent(sent, &(0..1000 * MS));
             record.answered(sent, due + 100_000, &(0..1000 * MS));
         }
@@ -227,7 +307,7 @@ mod tests {
             server: None,
             intervals: Vec::new(),
             interrupted: false,
-            started: 0,
+            when: When::default(),
         }
     }
 
@@ -247,15 +327,28 @@ mod tests {
         let (closed, open) = (plan(&[]), plan(&["-r", "2000"]));
         let said = |outcome: &Outcome, plan: &Plan| outcome.verdicts(plan).join("\n");
         let busy = outcome(&closed, 0, 970 * MS, 0);
-        assert!(said(&busy, &closed).contains("the generator's limit"));
+        assert!(said(&busy, &closed).contains("busy for 97 %"));
+        assert!(!busy.has_headline(&closed));
+        let text = crate::text::summary(&closed, &busy);
+        assert!(text.contains("the server takes at least 1,000 messages/s"), "{text}");
+        let mut both = outcome(&closed, 0, 970 * MS, 0);
+        both.server = Some(Cost { nanos: 990 * MS, system_share: None, source: Source::Ticks });
+        assert!(both.has_headline(&closed), "the server was at its end, too");
         let mut behind = outcome(&open, 5_000, 500 * MS, 0);
         behind.offered = Some(2000);
         assert!(said(&behind, &open).contains("the server limited the run: only 50.0 %"));
+        assert!(behind.has_headline(&open));
         behind.record.cpu = vec![980 * MS];
         assert!(said(&behind, &open).contains("the generator limited the run"));
+        assert!(!behind.has_headline(&open));
+        let slightly = outcome(&open, 30_000, 500 * MS, 0);
+        assert!(slightly.has_headline(&open) && said(&slightly, &open).contains("a tenth"));
         let late = outcome(&open, 60_000, 500 * MS, 0);
-        assert!(said(&late, &open).contains("left late, 60.0 µs at p99"), "{}", said(&late, &open));
-        assert!(said(&late, &open).contains("waited for earlier ones"));
+        assert!(said(&late, &open).contains("late, by 60.0 µs at p99"), "{}", said(&late, &open));
+        assert!(!late.has_headline(&open), "more than half of the latency is the generator's");
+        let mut queued = outcome(&open, 5_000, 500 * MS, 0);
+        queued.record.queued = 7;
+        assert!(queued.has_headline(&open) && said(&queued, &open).contains("7 messages were due"));
         let starved = outcome(&open, 5_000, 500 * MS, 100 * MS);
         assert!(said(&starved, &open).contains("waited for a CPU for 10 %"));
     }

@@ -1,30 +1,31 @@
 //! What exactly will be run: the command line with every choice made, checked before it starts.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringbolt::Driver;
-use ringbolt::handshake::{ClientRequest, Url};
-use ringbolt::wire::Dialect;
+use ringbolt::handshake::ClientRequest;
+use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
-    BroadcastArgs, Command, DialArgs, EchoArgs, LoadArgs, MachineArgs, OutputArgs, StormArgs,
-    TargetArgs, WindowArgs,
+    ArrivalArgs, BroadcastArgs, DialArgs, EchoArgs, LoadArgs, MachineArgs, Measure, OutputArgs,
+    StormArgs, TargetArgs, WindowArgs,
 };
+use crate::arrivals::{self, Arrivals, Profile, Stage, Turns};
 use crate::broadcast;
 use crate::failure::Failure;
-use crate::pace::{Nanos, Schedule};
+use crate::goal::Goal;
+use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
+use crate::target;
 
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) url: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     /// Connections per second; `None` as fast as they are accepted.
     pub(crate) connect_rate: Option<f64>,
     pub(crate) timeout: Duration,
+    /// What is random is made from it.
+    pub(crate) seed: u64,
     pub(crate) threads: Vec<Option<usize>>,
     pub(crate) driver: Driver,
     pub(crate) spin: Duration,
@@ -46,9 +49,9 @@ pub(crate) struct Plan {
 pub(crate) enum Scenario {
     Echo(Traffic),
     Broadcast(Fan),
-    /// Connections per second, or as many as possible.
+    /// Connections on a schedule, or as many as possible.
     Storm {
-        rate: Option<f64>,
+        arrivals: Option<Arrivals>,
     },
 }
 
@@ -72,20 +75,22 @@ pub(crate) struct Traffic {
 }
 
 /// When messages are sent.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pace {
     /// The next when a reply came, with so many in flight on each connection.
     Closed { depth: u64 },
-    /// On a schedule, so many per second of all connections; what is due beyond `depth` in flight
-    /// on its connection waits.
-    Open { rate: f64, depth: Option<u64> },
+    /// On a schedule of all connections; what is due beyond `depth` in flight on its connection
+    /// waits.
+    Open { arrivals: Arrivals, depth: Option<u64> },
 }
 
 /// What is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) warmup: Duration,
     pub(crate) length: Length,
+    /// The parts that it has, where they were asked for.
+    pub(crate) stages: Vec<Stage>,
 }
 
 /// How long the measurement lasts.
@@ -99,8 +104,13 @@ pub(crate) enum Length {
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     pub(crate) json: bool,
+    pub(crate) csv: bool,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) hgrm: Option<PathBuf>,
+    pub(crate) trace: Option<PathBuf>,
+    pub(crate) hlog: Option<PathBuf>,
+    pub(crate) goals: Vec<Goal>,
     pub(crate) commit: Option<String>,
     pub(crate) quiet: bool,
 }
@@ -108,20 +118,24 @@ pub(crate) struct Output {
 impl Plan {
     /// Makes every choice that the command line leaves open, and checks that this machine can run
     /// it.
-    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+    pub(crate) fn new(command: Measure) -> Result<Self, Failure> {
         match command {
-            Command::Echo(args) => Self::echo(args),
-            Command::Broadcast(args) => Self::broadcast(args),
-            Command::Storm(args) => Self::storm(args),
+            Measure::Echo(args) => Self::echo(args),
+            Measure::Broadcast(args) => Self::broadcast(args),
+            Measure::Storm(args) => Self::storm(args),
         }
     }
 
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
-        let EchoArgs { target, connections, window, depth, load, dial, machine, output } = args;
-        let traffic = Traffic::new(&load, depth);
-        let window = Window::new(&window, load.rate);
-        let parts = Parts { target, connections, window, dial, machine, output };
-        parts.plan(Scenario::Echo(traffic), 0)
+        let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
+            args;
+        let window = Window::new(&window, &load.when);
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let seed = load.when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        let mut plan = parts.plan(Scenario::Echo(traffic), 0)?;
+        plan.output.trace = trace;
+        Ok(plan)
     }
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
@@ -133,12 +147,14 @@ impl Plan {
                 "give a larger --payload",
             ));
         }
-        let window = Window::new(&window, load.rate);
-        let fan = Fan { traffic: Traffic::new(&load, None), publishers, subscribers, burst };
+        let window = Window::new(&window, &load.when);
+        let traffic = Traffic::new(&load, None, window.warmup);
+        let fan = Fan { traffic, publishers, subscribers, burst };
         let parts = Parts {
             target,
             connections: subscribers + publishers,
             window,
+            seed: load.when.seed,
             dial: args.dial,
             machine: args.machine,
             output: args.output,
@@ -147,11 +163,13 @@ impl Plan {
     }
 
     fn storm(args: StormArgs) -> Result<Self, Failure> {
-        let StormArgs { target, connections, rate, window, source, machine, output } = args;
-        let window = Window::new(&window, rate);
+        let StormArgs { target, connections, when, window, source, machine, output } = args;
+        let window = Window::new(&window, &when);
+        let arrivals = when.arrivals(window.warmup);
         let dial = DialArgs { connect_rate: None, ramp: None, source };
-        let parts = Parts { target, connections, window, dial, machine, output };
-        parts.plan(Scenario::Storm { rate }, STORM_ROTATION)
+        let seed = when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Storm { arrivals }, STORM_ROTATION)
     }
 
     /// How many connections worker `index` has: every `threads`-th.
@@ -176,22 +194,33 @@ impl Plan {
         files(self.connections, self.threads.len())
     }
 
-    /// The rate of an open loop: messages, publications or connections per second.
-    pub(crate) fn rate(&self) -> Option<f64> {
+    /// The schedule of an open loop: of messages, publications or connections.
+    pub(crate) const fn arrivals(&self) -> Option<&Arrivals> {
         match &self.scenario {
-            Scenario::Storm { rate } => *rate,
+            Scenario::Storm { arrivals } => arrivals.as_ref(),
             Scenario::Echo(traffic) | Scenario::Broadcast(Fan { traffic, .. }) => {
-                match traffic.pace {
-                    Pace::Open { rate, .. } => Some(rate),
+                match &traffic.pace {
+                    Pace::Open { arrivals, .. } => Some(arrivals),
                     Pace::Closed { .. } => None,
                 }
             }
         }
     }
 
+    /// The highest rate of an open loop: messages, publications or connections per second.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.arrivals().map(|arrivals| arrivals.profile.peak())
+    }
+
+    /// Which arrivals worker `index` has, when `lanes` connections of the run have some.
+    pub(crate) fn turns(&self, lanes: u64, index: usize) -> Turns {
+        let (offset, stride) = (index as u64, self.threads.len() as u64);
+        Turns { offset, stride, connections: lanes, lanes: self.share(lanes, index) }
+    }
+
     /// What the run can tell of each message.
     pub(crate) fn tells(&self) -> Tells {
-        match (&self.scenario, self.rate()) {
+        match (&self.scenario, self.arrivals()) {
             (_, None) => Tells::Latency,
             // Subscribers do not know when a publication left.
             (Scenario::Broadcast(_), Some(_)) => Tells::Lag,
@@ -206,11 +235,17 @@ impl Plan {
         (start, window): (Nanos, Range<Nanos>),
         audience: u64,
     ) -> Option<u64> {
-        let rate = self.rate()?;
-        let due = |rate| Schedule::offered(rate, start, window.start, window.end);
+        let arrivals = self.arrivals()?;
+        let due = |arrivals, lanes| {
+            let turns: Vec<_> =
+                (0..self.threads.len()).map(|index| self.turns(lanes, index)).collect();
+            arrivals::offered(arrivals, start, (window.start, window.end), &turns)
+        };
         Some(match &self.scenario {
-            Scenario::Broadcast(fan) => due(fan.bursts(rate)) * fan.burst * audience,
-            _ => due(rate),
+            Scenario::Broadcast(fan) => {
+                due(&fan.bursts(arrivals), fan.publishers) * fan.burst * audience
+            }
+            _ => due(arrivals, self.connections),
         })
     }
 }
@@ -241,12 +276,12 @@ impl Scenario {
 }
 
 impl Traffic {
-    fn new(args: &LoadArgs, depth: Option<u64>) -> Self {
-        let pace = match args.rate {
-            Some(rate) => Pace::Open { rate, depth },
+    fn new(args: &LoadArgs, depth: Option<u64>, warmup: Duration) -> Self {
+        let pace = match args.when.arrivals(warmup) {
+            Some(arrivals) => Pace::Open { arrivals, depth },
             None => Pace::Closed { depth: depth.unwrap_or(1) },
         };
-        Self { pace, payload: args.payload, text: args.text, seed: args.seed }
+        Self { pace, payload: args.payload, text: args.text, seed: args.when.seed }
     }
 }
 
@@ -255,16 +290,32 @@ impl Fan {
         matches!(self.traffic.pace, Pace::Closed { .. })
     }
 
-    /// Bursts per second for so many publications per second.
+    /// The arrivals of bursts, for those of publications.
     #[expect(clippy::cast_precision_loss, reason = "a burst has fewer messages than 2^53")]
-    pub(crate) fn bursts(&self, rate: f64) -> f64 {
-        rate / self.burst as f64
+    pub(crate) fn bursts(&self, arrivals: &Arrivals) -> Arrivals {
+        let profile = arrivals.profile.scaled(1.0 / self.burst as f64);
+        Arrivals { profile, ..*arrivals }
+    }
+}
+
+impl ArrivalArgs {
+    /// The schedule asked for, when `warmup` comes before the measurement.
+    fn arrivals(&self, warmup: Duration) -> Option<Arrivals> {
+        let profile = match self.rate {
+            Some(rate) => Profile::constant(rate),
+            None if self.stage.is_empty() => return None,
+            None => Profile::staged(warmup, &self.stage),
+        };
+        Some(Arrivals { profile, process: self.arrival, seed: self.seed })
     }
 }
 
 impl Window {
-    fn new(args: &WindowArgs, rate: Option<f64>) -> Self {
-        let length = match (args.messages, rate) {
+    fn new(args: &WindowArgs, when: &ArrivalArgs) -> Self {
+        let length = match (args.messages, when.rate) {
+            _ if !when.stage.is_empty() => {
+                Length::Time(when.stage.iter().map(|stage| stage.length).sum())
+            }
             (None, _) => Length::Time(args.duration),
             // On a schedule a number of messages is a duration.
             #[expect(clippy::cast_precision_loss, reason = "a run sends fewer than 2^53")]
@@ -273,7 +324,7 @@ impl Window {
             }
             (Some(n), None) => Length::Messages(n),
         };
-        Self { warmup: args.warmup, length }
+        Self { warmup: args.warmup, length, stages: when.stage.clone() }
     }
 }
 
@@ -286,6 +337,7 @@ struct Parts {
     target: TargetArgs,
     connections: u64,
     window: Window,
+    seed: u64,
     dial: DialArgs,
     machine: MachineArgs,
     output: OutputArgs,
@@ -295,14 +347,8 @@ impl Parts {
     /// `rotation` is for how many connections source addresses must last beyond those open at
     /// once.
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
-        let Self { target, connections, window, dial, machine, output } = self;
-        let url = Url::parse(&target.url).map_err(|e| {
-            Failure::usage(
-                format!("`{}` is no address of a WebSocket server", target.url),
-                e.to_string(),
-                "write it like ws://127.0.0.1:9000/chat",
-            )
-        })?;
+        let Self { target, connections, window, seed, dial, machine, output } = self;
+        let (socket, url) = target::parse(&target.url)?;
         if url.secure() {
             return Err(Failure::usage(
                 format!("cannot connect to `{}`", target.url),
@@ -310,13 +356,13 @@ impl Parts {
                 "use a ws:// address of the server",
             ));
         }
-        let address = resolve(&url)?;
-        let request = Arc::new(request(&target, url)?);
-        let sources = match &dial.source {
-            Some(cidr) => Sources::parse(cidr, address.ip())?,
-            None => Sources::automatic(address.ip(), connections.max(rotation)),
+        let address = match socket {
+            Some(path) => Endpoint::Unix(path),
+            None => Endpoint::Tcp(target::resolve(&url)?),
         };
-        sources.check(connections)?;
+        let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
+        let request = Arc::new(target::request(&target, url)?);
+        let sources = sources(&dial, &address, connections, rotation)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
             (None, Some(ramp)) if !ramp.is_zero() =>
             {
@@ -325,10 +371,10 @@ impl Parts {
             }
             (rate, _) => rate,
         };
-        let threads = threads(&machine, address.ip(), connections)?;
+        let threads = threads(&machine, is_local, connections)?;
         let file_limit = check_files(connections, threads.len())?;
         check_memory(&scenario, connections)?;
-        Ok(Plan {
+        let plan = Plan {
             url: target.url,
             address,
             request,
@@ -338,6 +384,7 @@ impl Parts {
             window,
             connect_rate,
             timeout: target.timeout,
+            seed,
             threads,
             driver: machine.driver,
             spin: machine.spin,
@@ -345,66 +392,65 @@ impl Parts {
             file_limit,
             output: Output {
                 json: output.json,
+                csv: output.csv,
                 file: output.output,
+                folder: output.out,
                 hgrm: output.hgrm,
+                trace: None,
+                hlog: output.hlog,
+                goals: output.fail_if,
                 commit: output.commit,
                 quiet: output.quiet,
             },
-        })
+        };
+        check_goals(&plan)?;
+        Ok(plan)
     }
 }
 
-fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
-    if let Some(ip) = url.address() {
-        return Ok(SocketAddr::new(ip, url.port()));
-    }
-    let unknown = |why: String| {
-        Failure::unreachable(
-            format!("cannot find the host `{}`", url.host()),
-            why,
-            "check the name, or write the address itself",
-        )
+/// Where to connect from, checked for having ports enough.
+fn sources(
+    dial: &DialArgs,
+    address: &Endpoint,
+    connections: u64,
+    rotation: u64,
+) -> Result<Sources, Failure> {
+    let Some(ip) = address.ip() else {
+        return match dial.source {
+            None => Ok(Sources::none()),
+            Some(_) => Err(Failure::usage(
+                "a unix socket cannot be connected to from an address",
+                "it has neither addresses nor ports",
+                "leave --source out",
+            )),
+        };
     };
-    let found: Vec<_> =
-        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
-    // Servers listen on IPv4 more often than not.
-    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
-    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
+    let sources = match &dial.source {
+        Some(cidr) => Sources::parse(cidr, ip)?,
+        None => Sources::automatic(ip, connections.max(rotation)),
+    };
+    sources.check(connections)?;
+    Ok(sources)
 }
 
-fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
-    if target.compress && target.dialect == Dialect::Hybi02 {
-        return Err(Failure::usage(
-            "cannot compress in draft-02",
-            "the draft has no extensions",
-            "add --dialect rfc6455, or leave --compress out",
-        ));
-    }
-    let origin = match (&target.origin, target.dialect) {
-        (Some(origin), _) => origin.clone(),
-        (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
-        // Only browsers have one.
-        (None, _) => String::new(),
-    };
-    ClientRequest::builder(url, origin)
-        .dialect(target.dialect)
-        .compress(target.compress)
-        .protocols(target.protocol.iter().cloned())
-        .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
-        .build()
-        .map_err(|e| {
+/// Refuses goals that this run could not tell of.
+fn check_goals(plan: &Plan) -> Result<(), Failure> {
+    for goal in &plan.output.goals {
+        goal.check(plan).map_err(|why| {
             Failure::usage(
-                "cannot make the opening handshake",
-                e.to_string(),
-                "check --origin, --protocol and --cookie",
+                format!("`--fail-if {goal}` cannot be told of this run"),
+                why,
+                "leave it out, or measure what it is about",
             )
-        })
+        })?;
+    }
+    Ok(())
 }
 
 /// One entry per thread: the CPU that it is pinned to.
 fn threads(
     machine: &MachineArgs,
-    target: IpAddr,
+    is_local: bool,
     connections: u64,
 ) -> Result<Vec<Option<usize>>, Failure> {
     let usable: Vec<usize> =
@@ -429,7 +475,7 @@ fn threads(
     }
     // A server on this machine needs CPUs, too.
     let all = usable.len().max(1);
-    let default = if target.is_loopback() { all.div_ceil(2) } else { all };
+    let default = if is_local { all.div_ceil(2) } else { all };
     let wanted = machine.threads.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let most = usize::try_from(connections).unwrap_or(usize::MAX).min(4096);
     let threads = wanted.min(most);

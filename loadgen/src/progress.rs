@@ -1,6 +1,5 @@
 //! The line on the terminal while the run lasts.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::control::{Control, NEVER};
 use crate::plan::{Length, Plan};
-use crate::record::Times;
+use crate::seconds::Seconds;
 use crate::text;
 
 /// Silent unless standard error is a terminal.
@@ -52,7 +51,7 @@ impl Progress {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
-    pub(crate) fn show(&mut self, control: &Control, seconds: &BTreeMap<u64, Times>) {
+    pub(crate) fn show(&mut self, control: &Control, seconds: &Seconds) {
         let since = self.last.elapsed();
         if self.due().is_none() {
             return;
@@ -67,7 +66,7 @@ impl Progress {
             bar.set_position(now.saturating_sub(begin) / 1_000_000);
         }
         let stage = if now < window.start { "warm-up" } else { "measuring" };
-        let p99 = seconds.values().next_back().map(|times| times.percentile(99.0));
+        let p99 = seconds.latest_p99();
         let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {}", text::time(p99)));
         let errors = control.sum(|g| &g.errors);
         bar.set_message(format!(

@@ -8,10 +8,10 @@ use ringbolt::client::Handler;
 use ringbolt::handshake::UpgradeResponse;
 use ringbolt::{CloseReason, Fleet, Message, WebSocket};
 
-use crate::client::classify;
+use crate::arrivals::Schedule;
 use crate::control::NEVER;
 use crate::desk::{Desk, nanos};
-use crate::pace::{Nanos, Schedule};
+use crate::pace::Nanos;
 use crate::record::{Class, Record, Sent};
 use crate::worker::{Report, SETTLING};
 
@@ -30,6 +30,8 @@ pub(crate) struct Storm {
     failures: u64,
     /// Connections that have not ended, as far as the protocol goes.
     active: u64,
+    /// When there was room for a new one again.
+    room_since: Nanos,
     /// After a failure nothing is started until then.
     pause_until: Nanos,
 }
@@ -45,7 +47,11 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     sent: Sent,
+    /// When TCP stood, and when the opening handshake had ended; 0 before.
+    connected: Nanos,
+    opened: Nanos,
     established: bool,
+    number: u64,
 }
 
 /// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
@@ -69,6 +75,7 @@ impl Storm {
             started: 0,
             failures: 0,
             active: 0,
+            room_since: 0,
             pause_until: 0,
         }
     }
@@ -118,9 +125,8 @@ impl Storm {
         self.stage = Stage::Running;
         self.desk.begin(now);
         let plan = &self.desk.plan;
-        let turns = (self.desk.worker as u64, plan.threads.len() as u64);
-        self.schedule =
-            plan.rate().map(|rate| Schedule::new(begin, rate, plan.connections, turns, self.slots));
+        let turns = plan.turns(plan.connections, self.desk.worker);
+        self.schedule = plan.arrivals().map(|arrivals| Schedule::new(begin, arrivals, turns));
         self.run(fleet, now)
     }
 
@@ -160,21 +166,24 @@ impl Storm {
             let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
-            let attempt = Attempt { sent, established: false };
-            if fleet.connect(Arc::clone(&plan.request), from, plan.address, attempt).is_err() {
+            let attempt = Attempt { sent, connected: 0, opened: 0, established: false, number };
+            if fleet
+                .connect(Arc::clone(&plan.request), from, plan.address.clone(), attempt)
+                .is_err()
+            {
                 // The engine's limit is above the plan's number of connections.
                 return None;
             }
             self.started += 1;
             self.active += 1;
+            self.desk.record.tried(due.max(self.room_since), at, &self.desk.window);
             self.desk.record.sent(sent, &self.desk.window);
         }
         None
     }
 
-    fn fail(&mut self, reason: CloseReason, established: bool) {
-        let (class, why) = classify(reason, established);
-        self.desk.error(class, 1, || why);
+    fn fail(&mut self, attempt: Attempt, reason: CloseReason) {
+        self.desk.ended(attempt.number, reason, attempt.established);
         self.failures += 1;
         let now = self.desk.clock.stamp();
         self.pause_until = now + PAUSE;
@@ -200,15 +209,26 @@ impl Handler for Storm {
         Some(self.desk.clock.clock().instant(next))
     }
 
+    fn on_connected(&mut self, attempt: &mut Attempt) {
+        attempt.connected = self.desk.clock.stamp();
+    }
+
+    fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
+        self.desk.refusal = Some((status, phrase.to_owned()));
+    }
+
     fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {
         let now = self.desk.clock.stamp();
         let attempt = ws.data_mut();
         attempt.established = true;
-        let sent = attempt.sent;
+        attempt.opened = now;
+        let Attempt { sent, connected, .. } = *attempt;
         self.desk.record.opened += 1;
         self.desk.live += 1;
         if self.desk.window.contains(&sent.due) {
-            self.desk.record.handshake.record(now.saturating_sub(sent.due));
+            self.desk.record.handshake.record(now.saturating_sub(sent.at));
+            self.desk.record.tcp.record(connected.saturating_sub(sent.at));
+            self.desk.record.upgrade.record(now.saturating_sub(connected));
         }
         self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
         ws.close();
@@ -219,14 +239,21 @@ impl Handler for Storm {
     }
 
     fn on_close(&mut self, attempt: Attempt, reason: CloseReason) {
+        if self.active == self.slots {
+            self.room_since = self.desk.clock.stamp();
+        }
         self.active -= 1;
         if attempt.established {
             self.desk.live -= 1;
         }
         if !(attempt.established && reason.is_clean()) {
-            return self.fail(reason, attempt.established);
+            return self.fail(attempt, reason);
         }
         let now = self.desk.clock.stamp();
+        self.desk.record.closed(reason);
+        if self.desk.window.contains(&attempt.sent.due) {
+            self.desk.record.closing.record(now.saturating_sub(attempt.opened));
+        }
         self.desk.reply(attempt.sent, now);
     }
 }

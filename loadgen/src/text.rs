@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::outcome::{self, Outcome};
+use crate::arrivals::{Arrivals, Process};
+use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
-use crate::record::Times;
+use crate::record::{Record, Times};
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =
@@ -25,6 +26,8 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     writeln!(out)?;
     if outcome.is_void() {
         writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
+    } else if outcome.elapsed == 0 {
+        writeln!(out, "No result: the run ended before the measurement began.")?;
     } else {
         write_figures(out, plan, outcome)?;
     }
@@ -33,7 +36,8 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         writeln!(out, "\nNote: {verdict}.")?;
     }
     if outcome.interrupted {
-        writeln!(out, "\nInterrupted: this is what was measured until then.")?;
+        let what = if outcome.elapsed == 0 { "nothing had been" } else { "this is what was" };
+        writeln!(out, "\nInterrupted: {what} measured until then.")?;
     }
     Ok(())
 }
@@ -49,8 +53,8 @@ pub(crate) fn headline(plan: &Plan) -> String {
             fan.subscribers,
             fan.burst
         ),
-        Scenario::Storm { rate: None } => "storm, closed loop".to_owned(),
-        Scenario::Storm { rate: Some(rate) } => format!("storm, open loop at {}/s", count(*rate)),
+        Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
+        Scenario::Storm { arrivals: Some(arrivals) } => format!("storm, {}", schedule(arrivals)),
     };
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
@@ -68,24 +72,34 @@ pub(crate) fn headline(plan: &Plan) -> String {
         n => format!("{n} threads"),
     };
     let cpus = pinned(&plan.threads);
-    let connections = plan.connections;
+    let connections = match plan.connections {
+        1 => "1 connection".to_owned(),
+        n => format!("{n} connections"),
+    };
     let (url, dialect) = (&plan.url, plan.request.dialect());
-    format!(
-        "{url} ({dialect}): {what}\n{connections} connections, {threads}{cpus}, {length} {warmup}"
-    )
+    format!("{url} ({dialect}): {what}\n{connections}, {threads}{cpus}, {length} {warmup}")
 }
 
 fn describe(traffic: &Traffic) -> String {
-    let pace = match traffic.pace {
+    let pace = match &traffic.pace {
         Pace::Closed { depth: 1 } => "closed loop".to_owned(),
         Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
-        Pace::Open { rate, depth: None } => format!("open loop at {}/s", count(rate)),
-        Pace::Open { rate, depth: Some(depth) } => {
-            format!("open loop at {}/s, at most {depth} in flight each", count(rate))
+        Pace::Open { arrivals, depth: None } => schedule(arrivals),
+        Pace::Open { arrivals, depth: Some(depth) } => {
+            format!("{}, at most {depth} in flight each", schedule(arrivals))
         }
     };
     let kind = if traffic.text { "text" } else { "binary" };
     format!("{} {kind}, {pace}", bytes(traffic.payload))
+}
+
+fn schedule(arrivals: &Arrivals) -> String {
+    let process = match arrivals.process {
+        Process::Constant => String::new(),
+        Process::Poisson => format!(", Poisson of seed {}", arrivals.seed),
+    };
+    let up_to = if arrivals.profile.is_constant() { "at" } else { "in stages up to" };
+    format!("open loop {up_to} {}/s{process}", count(arrivals.profile.peak()))
 }
 
 fn pinned(threads: &[Option<usize>]) -> String {
@@ -97,11 +111,27 @@ fn pinned(threads: &[Option<usize>]) -> String {
 fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
     let (one, unit) = outcome::unit(&plan.scenario);
-    writeln!(out, "  {:<12} {} {unit}/s", "rate", count(outcome.rate()))?;
+    let rate = count(outcome.rate());
+    match outcome.limiter(plan) {
+        Some(Limiter::Generator) if plan.arrivals().is_none() => writeln!(
+            out,
+            "  {:<12} none: the generator was the limit; the server takes at least {rate} {unit}/s",
+            "rate"
+        )?,
+        Some(Limiter::Generator) => {
+            writeln!(
+                out,
+                "  {:<12} none: the generator was the limit, at {rate} {unit}/s",
+                "rate"
+            )?;
+        }
+        _ => writeln!(out, "  {:<12} {rate} {unit}/s", "rate")?,
+    }
     write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
     if !matches!(plan.scenario, Scenario::Storm { .. }) {
         let dialling = time(outcome.dialling);
-        write!(out, ", {} connections opened in {dialling}", record.opened)?;
+        let many = if record.opened == 1 { "connection" } else { "connections" };
+        write!(out, ", {} {many} opened in {dialling}", record.opened)?;
     }
     writeln!(out)?;
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
@@ -132,6 +162,10 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load = load.join(", ");
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
+    write_latencies(out, plan, record)
+}
+
+fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
@@ -139,10 +173,19 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     }
     writeln!(out, "{:>10}{:>10}", "max", "mean")?;
     write_times(out, outcome::latency_name(&plan.scenario), &record.latency)?;
-    write_times(out, "last", &record.completion)?;
+    for (number, stage) in record.stages.iter().enumerate() {
+        write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
+    }
+    write_times(out, "  first", &record.first)?;
+    write_times(out, "  median", &record.median)?;
+    write_times(out, "  last", &record.completion)?;
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
-    write_times(out, "handshake", &record.handshake)
+    write_times(out, "warm-up", &record.warmup)?;
+    write_times(out, "handshake", &record.handshake)?;
+    write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  upgrade", &record.upgrade)?;
+    write_times(out, "close", &record.closing)
 }
 
 fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
@@ -166,8 +209,17 @@ fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
     if record.errors.total() > 0 {
         writeln!(out, "\nErrors:")?;
-        for (class, count, example) in record.errors.iter() {
-            writeln!(out, "  {count} {}, the first: {example}", class.name().replace('_', " "))?;
+        for (class, failed) in record.errors.iter() {
+            let class = class.name().replace('_', " ");
+            writeln!(out, "  {} {class}, the first: {}", failed.count, failed.first())?;
+            for example in failed.examples.iter().skip(1) {
+                writeln!(out, "    another: {example}")?;
+            }
+            if failed.reasons.len() > 1 {
+                for (why, count) in &failed.reasons {
+                    writeln!(out, "    {count} times: {why}")?;
+                }
+            }
         }
     }
     if record.unclean > 0 {

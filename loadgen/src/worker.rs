@@ -12,7 +12,7 @@ use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
 use ringbolt::{CloseReason, Compression, Config, Fleet, Message, StartError, WebSocket};
 
-use crate::client::{Dialler, classify};
+use crate::client::Dialler;
 use crate::control::{Control, NEVER};
 use crate::desk::{Desk, Interval, SECOND, nanos};
 use crate::pace::Nanos;
@@ -65,6 +65,8 @@ pub(crate) trait Scenario {
 pub(crate) struct Member<L> {
     place: usize,
     dialled: Nanos,
+    /// When TCP stood; 0 before.
+    connected: Nanos,
     established: bool,
     pub(crate) lane: L,
 }
@@ -124,7 +126,7 @@ pub(crate) fn spawn<R: Report>(
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
         sleep_precisely();
-        let clients = Clients::new(config(&plan));
+        let clients = Clients::new(config(&plan, index));
         let handler = handler(Desk::new(plan, control, index, intervals));
         let (handler, snapshot) = clients.run(handler)?;
         let mut record = handler.into_record();
@@ -145,7 +147,7 @@ fn sleep_precisely() {
 
 /// The engine's settings for a generator: no keep-alive of its own, and room for the largest
 /// message as often as it is in flight.
-fn config(plan: &Plan) -> Config {
+fn config(plan: &Plan, worker: usize) -> Config {
     let payload = plan.scenario.payload();
     let at_once = usize::try_from(plan.scenario.at_once()).unwrap_or(usize::MAX);
     Config::new().with(|config| {
@@ -161,6 +163,8 @@ fn config(plan: &Plan) -> Config {
             usize::try_from(plan.connections).unwrap_or(usize::MAX).max(config.max_connections);
         config.max_outbound_bytes = config.max_outbound_bytes.max(waiting);
         config.handshake_timeout = plan.timeout;
+        // Each worker has keys of its own.
+        config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
@@ -221,6 +225,7 @@ impl<S: Scenario> Worker<S> {
         let member = |place, dialled| Member {
             place,
             dialled,
+            connected: 0,
             established: false,
             lane: scenario.lane(place),
         };
@@ -282,11 +287,22 @@ impl<S: Scenario> Handler for Worker<S> {
         next.map(|at| self.desk.clock.clock().instant(at))
     }
 
+    fn on_connected(&mut self, member: &mut Self::Data) {
+        member.connected = self.desk.clock.stamp();
+        self.desk.record.tcp.record(member.connected.saturating_sub(member.dialled));
+    }
+
+    fn on_refused(&mut self, _: &mut Self::Data, status: u16, phrase: &str) {
+        self.desk.refusal = Some((status, phrase.to_owned()));
+    }
+
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, _: &UpgradeResponse<'_>) {
         let now = self.desk.clock.stamp();
         let member = ws.data_mut();
         member.established = true;
-        self.desk.record.handshake.record(now.saturating_sub(member.dialled));
+        let (dialled, connected) = (member.dialled, member.connected);
+        self.desk.record.handshake.record(now.saturating_sub(dialled));
+        self.desk.record.upgrade.record(now.saturating_sub(connected));
         self.desk.record.opened += 1;
         self.desk.live += 1;
         self.dialler.settle();
@@ -310,18 +326,17 @@ impl<S: Scenario> Handler for Worker<S> {
             self.dialler.settle();
             if !closing {
                 self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
-                let (class, why) = classify(reason, false);
-                self.desk.error(class, 1, || format!("connection {number}: {why}"));
+                self.desk.ended(number, reason, false);
             }
             return;
         }
         self.desk.live -= 1;
         if closing {
             self.desk.record.unclean += u64::from(!reason.is_clean());
+            self.desk.record.closed(reason);
             return;
         }
-        let (class, why) = classify(reason, true);
-        self.desk.error(class, 1, || format!("connection {number}: {why}"));
+        self.desk.ended(number, reason, true);
         let lost = self.scenario.lost(&mut self.desk, lane);
         self.desk.error(Class::Unanswered, lost, || {
             format!("connection {number} ended before the reply came")

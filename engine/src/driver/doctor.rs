@@ -2,7 +2,7 @@
 
 use io_uring::{IoUring, Probe, opcode};
 
-use super::epoll;
+use super::{epoll, ladder};
 use crate::config::{Config, Driver, Taken};
 use crate::error::StartError;
 use crate::sys::ring::Ring;
@@ -48,16 +48,17 @@ pub struct Diagnosis {
 #[must_use]
 pub fn diagnose(config: &Config) -> Diagnosis {
     let uring = Ring::new(&config.ring).err();
+    let tokio_uring = ladder::probe_tokio_uring().err();
     let epoll = epoll::probe().err();
-    let auto = match (&uring, &epoll) {
-        (None, _) => Some(Taken { driver: Driver::Uring, because: None }),
-        (Some(error), None) => Some(Taken { driver: Driver::Epoll, because: Some(error.cause()) }),
-        _ => None,
-    };
     let drivers = vec![
         DriverReport { driver: Driver::Uring, refused: uring },
+        DriverReport { driver: Driver::TokioUring, refused: tokio_uring },
         DriverReport { driver: Driver::Epoll, refused: epoll },
     ];
+    let auto = drivers.iter().find(|row| row.refused.is_none()).map(|row| Taken {
+        driver: row.driver,
+        because: drivers[0].refused.as_ref().map(StartError::cause),
+    });
     Diagnosis { drivers, auto, features: features() }
 }
 

@@ -13,12 +13,14 @@ use crate::sys::ring::Ring;
 /// A driver that is set up.
 pub(crate) enum Loop<M> {
     Uring(Box<Uring<M>>),
+    #[cfg(feature = "tokio-uring")]
+    TokioUring(Box<super::tokio_uring::TokioUring<M>>),
     Epoll(Box<Epoll<M>>),
 }
 
 impl<M: Machine> Loop<M> {
-    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes io_uring where it
-    /// can be had, and epoll where not; a driver asked for by name is had or an error.
+    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first
+    /// that can be had of the ring, tokio-uring and epoll; a driver asked for by name is had or an error.
     ///
     /// # Errors
     ///
@@ -29,7 +31,7 @@ impl<M: Machine> Loop<M> {
         config: &Config,
     ) -> Result<(Self, Taken), StartError> {
         let mut because = None;
-        if config.driver != Driver::Epoll {
+        if matches!(config.driver, Driver::Auto | Driver::Uring) {
             match Ring::new(&config.ring) {
                 Ok(ring) => {
                     let uring = Uring::new(machine, listeners, ring, &config.ring);
@@ -38,6 +40,22 @@ impl<M: Machine> Loop<M> {
                 }
                 Err(error) if config.driver == Driver::Uring => return Err(error),
                 Err(error) => because = Some(error.cause()),
+            }
+        }
+        if matches!(config.driver, Driver::Auto | Driver::TokioUring) {
+            match probe_tokio_uring() {
+                #[cfg(feature = "tokio-uring")]
+                Ok(()) => {
+                    let driver =
+                        super::tokio_uring::TokioUring::new(machine, listeners, &config.ring)?;
+                    let taken = Taken { driver: Driver::TokioUring, because };
+                    return Ok((Self::TokioUring(Box::new(driver)), taken));
+                }
+                #[cfg(not(feature = "tokio-uring"))]
+                Ok(()) => {}
+                Err(error) if config.driver == Driver::TokioUring => return Err(error),
+                // What kept the ring from running keeps its runtime, too, or says more.
+                Err(error) => because = because.or_else(|| Some(error.cause())),
             }
         }
         let epoll = Epoll::new(machine, listeners, &config.ring)?;
@@ -52,7 +70,34 @@ impl<M: Machine> Loop<M> {
     pub(crate) fn run(self, started: impl FnOnce()) -> io::Result<M> {
         match self {
             Self::Uring(uring) => uring.run(started),
+            #[cfg(feature = "tokio-uring")]
+            Self::TokioUring(driver) => driver.run(started),
             Self::Epoll(epoll) => epoll.run(started),
         }
     }
+}
+
+/// Whether the tokio-uring driver can be had.
+///
+/// # Errors
+///
+/// What the kernel refused, why, and what to do.
+#[cfg(feature = "tokio-uring")]
+pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
+    super::tokio_uring::probe()
+}
+
+/// It was left out of this program.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(feature = "tokio-uring"))]
+pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
+    Err(StartError::new(
+        crate::error::StartErrorKind::Ring,
+        "cannot run the tokio-uring driver",
+        "this program was built without it",
+        "build it with the cargo feature `tokio-uring`, or take the driver `uring` or `epoll`",
+    ))
 }

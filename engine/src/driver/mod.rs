@@ -7,6 +7,8 @@ mod connection;
 pub(crate) mod doctor;
 mod epoll;
 mod ladder;
+#[cfg(feature = "tokio-uring")]
+mod tokio_uring;
 pub(crate) mod uring;
 
 pub(crate) use accept::Listener;

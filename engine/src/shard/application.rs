@@ -15,6 +15,14 @@ pub(crate) trait Application {
     type Data;
 
     fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject>;
+    /// TCP stands; the client's opening handshake follows.
+    fn on_connected(&mut self, data: &mut Self::Data) {
+        let _ = data;
+    }
+    /// The server's answer to the opening handshake has another status than 101.
+    fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {
+        let _ = (data, status, phrase);
+    }
     fn on_open(
         &mut self,
         ws: &mut WebSocket<'_, Self::Data>,

@@ -26,6 +26,21 @@ impl Doorbell {
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 
+    /// Another handle of it, for a tokio runtime: each ring is an event of its own.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no descriptor left.
+    #[cfg(feature = "tokio-uring")]
+    pub(crate) fn watched(&self) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+        let fd = self.0.as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is owned by what is made here, which closes it last.
+        let watched = unsafe {
+            tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
+        };
+        Ok(watched?)
+    }
+
     pub(crate) fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

@@ -17,6 +17,8 @@ pub(crate) mod buffer_ring;
 pub(crate) mod clock;
 pub(crate) mod doorbell;
 pub(crate) mod operation;
+#[cfg(feature = "tokio-uring")]
+pub(crate) mod owned;
 pub(crate) mod ring;
 pub(crate) mod simd;
 pub(crate) mod socket;

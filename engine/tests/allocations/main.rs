@@ -138,8 +138,14 @@ fn an_echo_in_steady_state_allocates_nothing() {
         ("16 KiB text", 4, 16 << 10, 1, 1000),
         ("60 KiB binary", 5, 60 << 10, 1, 500),
     ];
-    for (driver, dialect) in [Driver::Uring, Driver::Epoll]
+    let built = |driver: &Driver| match driver {
+        Driver::Auto => false,
+        Driver::TokioUring => cfg!(feature = "tokio-uring"),
+        _ => true,
+    };
+    for (driver, dialect) in Driver::ALL
         .into_iter()
+        .filter(built)
         .flat_map(|driver| Dialect::ALL.map(|dialect| (driver, dialect)))
     {
         let server = echo_on(driver);
@@ -188,6 +194,23 @@ fn large_messages_use_their_memory_again() {
     let kept = counting::live_bytes() - before;
     println!("900 KiB: {kept} bytes kept after {rounds} messages");
     assert!(kept < 16 << 20, "{kept} bytes");
+    end(server);
+}
+
+#[cfg(feature = "tokio-uring")]
+#[test]
+fn an_idle_connection_on_tokio_uring_costs_a_small_buffer_and_its_futures() {
+    let _alone = ALONE.lock();
+    let server = echo_on(Driver::TokioUring);
+    // They pin all registered buffers, which were allocated at the start.
+    let warm: Vec<_> = (0..320).map(|_| connect(server.address())).collect();
+    let before = counting::live_bytes();
+    let idle: Vec<_> = (0..1000).map(|_| connect(server.address())).collect();
+    let each = (counting::live_bytes() - before) as f64 / 1000.0;
+    println!("1000 idle connections on tokio-uring: {each:.1} bytes of heap each");
+    assert!(each >= 1024.0, "{each:.1} bytes each: the shard is not counted");
+    assert!(each <= 4096.0, "{each:.1} bytes each");
+    drop((idle, warm));
     end(server);
 }
 

@@ -2,7 +2,7 @@
 //! of message, whole and in fragments; and what breaks its rules.
 
 use flate2::{Compress, Compression as Level, Decompress, FlushCompress, FlushDecompress};
-use ringbolt::{Compression, Config, Driver, Server};
+use ringbolt::{Compression, Config, Server};
 
 use crate::codec::{
     BINARY, CLOSE, CONTINUATION, FIN, Frame, Got, PING, PONG, Peer, REQUEST, RSV1, TEXT, frame,
@@ -36,7 +36,7 @@ const OFFERS: &[(&str, Option<&str>)] = &[
 ];
 
 fn with_servers(cases: impl Fn(std::net::SocketAddr)) {
-    for driver in [Driver::Uring, Driver::Epoll] {
+    for driver in crate::drivers() {
         let config = Config::new().with(|config| {
             config.driver = driver;
             config.compression = Some(Compression::default());

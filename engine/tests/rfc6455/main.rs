@@ -32,9 +32,19 @@ impl Handler for Echo {
     }
 }
 
+/// Every driver that was built.
+fn drivers() -> impl Iterator<Item = Driver> {
+    let built = |driver: &Driver| match driver {
+        Driver::Auto => false,
+        Driver::TokioUring => cfg!(feature = "tokio-uring"),
+        _ => true,
+    };
+    Driver::ALL.into_iter().filter(built)
+}
+
 /// Starts an echo server on each driver, gives its address to `cases`, and ends it.
 fn with_server(cases: impl Fn(SocketAddr)) {
-    for driver in [Driver::Uring, Driver::Epoll] {
+    for driver in drivers() {
         let config = Config::new().with(|config| config.driver = driver);
         let server = Server::builder().shards(2).config(config);
         let server = server.start(|_| Echo).expect("a server");

@@ -2,11 +2,14 @@
 //! no code with it.
 
 mod cli;
+mod comparisons;
 mod dialects;
+mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
 mod servers;
+mod timing;
 
 use std::process::{Command, Output, Stdio};
 
@@ -33,8 +36,21 @@ fn document(arguments: &[&str]) -> (i32, Value) {
     let output = loadgen(&[arguments, &["--json"]].concat());
     let parsed = serde_json::from_slice(&output.stdout);
     let document: Value = parsed.unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    assert_eq!(document["schema"], "ringbolt.loadgen/1");
+    assert_eq!(document["schema"], "ringbolt.loadgen/2");
+    validate(&document).unwrap_or_else(|e| panic!("not as its schema says: {e}\n{document:#}"));
     (output.status.code().expect("no signal"), document)
+}
+
+/// Whether a document keeps to the schema that is in the tree.
+fn validate(document: &Value) -> Result<(), String> {
+    const NAME: &str = "urn:ringbolt:loadgen:result:2";
+    let schema = include_str!("../../schema/result-2.json");
+    let schema = serde_json::from_str(schema).expect("the schema is JSON");
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.enable_format_assertions();
+    compiler.add_resource(NAME, schema).expect("added");
+    let index = compiler.compile(NAME, &mut schemas).expect("a schema");
+    schemas.validate(document, index).map_err(|e| format!("{e:#}"))
 }
 
 /// A number of a document.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
+use ringbolt::wire::CloseCode;
 use ringbolt::{Accept, CloseReason, Config, Handler, Message, Reject, Server, Topic, WebSocket};
 
 /// A server on a free port, ended when dropped.
@@ -63,6 +64,7 @@ pub(crate) enum Answer {
     Nothing,
     Twice,
     HangUp,
+    GoAway,
 }
 
 struct Echo {
@@ -95,6 +97,7 @@ impl Handler for Echo {
                 send(ws);
             }
             Answer::HangUp => ws.end(),
+            Answer::GoAway => ws.close_with(CloseCode::GOING_AWAY, ""),
         }
     }
 }

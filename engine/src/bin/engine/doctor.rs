@@ -91,7 +91,7 @@ impl Report {
         );
         for row in &self.drivers {
             let state = if row.usable { "usable" } else { "no" };
-            out += &format!("  {:<8}{state}\n", row.name);
+            out += &format!("  {:<13}{state}\n", row.name);
             if let Some(why) = &row.why_not {
                 out += &format!("          {why}\n");
             }

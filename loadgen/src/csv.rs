@@ -1,0 +1,26 @@
+//! The time series as comma-separated values (RFC 4180): a header, and a row per second.
+
+use std::fmt::Write as _;
+
+use crate::desk::SECOND;
+use crate::outcome::Outcome;
+
+const HEADER: &str = "second,start_unix_ns,length_ns,received,errors,connections,p50_ns,p90_ns,\
+                      p99_ns,p99_9_ns,max_ns";
+
+pub(crate) fn table(outcome: &Outcome) -> String {
+    let mut out = format!("{HEADER}\r\n");
+    for row in &outcome.intervals {
+        let offset = row.second.saturating_mul(SECOND);
+        let start = outcome.when.opened.saturating_add(offset);
+        let length = outcome.elapsed.saturating_sub(offset).min(SECOND);
+        let connections = row.connections.map_or_else(String::new, |n| n.to_string());
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "{},{start},{length},{},{},{connections},{},{},{},{},{}\r\n",
+            row.second, row.received, row.errors, row.p50, row.p90, row.p99, row.p999, row.max
+        );
+    }
+    out
+}

@@ -1,0 +1,245 @@
+//! The result document: one JSON object, versioned, base units with the unit in the key. Its form is
+//! `schema/result-2.json`.
+
+pub(crate) mod histogram;
+pub(crate) mod identity;
+mod run;
+
+use ringbolt::wire::Dialect;
+use serde_json::{Map, Value, json};
+
+use crate::desk::{SECOND, nanos};
+use crate::environment::{self, Busy};
+use crate::goal;
+use crate::outcome::{self, Outcome};
+use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
+use crate::seconds::Second;
+
+use histogram::figures;
+pub(crate) use run::{Run, read_all};
+
+/// The version of the document's form.
+pub(crate) const SCHEMA: &str = "ringbolt.loadgen/2";
+
+/// The document.
+pub(crate) fn document(plan: &Plan, outcome: &Outcome, before: &Busy, after: &Busy) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "identity": identity::value(plan, outcome),
+        "clock": clock(outcome),
+        "environment": environment::value(plan, outcome, before, after),
+        "workload": workload(plan),
+        "outcome": outcome_value(plan, outcome),
+        "intervals": intervals(&outcome.intervals, outcome.when.opened, outcome.elapsed),
+        "cost": cost(outcome),
+        "trust": trust(plan, outcome),
+        "goals": plan.output.goals.iter().map(|goal| {
+            let value = goal.measure(plan, outcome);
+            json!({
+                "goal": goal.to_string(),
+                "value": value,
+                "unit": goal.unit(),
+                "failed": goal::failed(goal, value),
+            })
+        }).collect::<Vec<_>>(),
+    })
+}
+
+/// When the window was, by the system's clock, and how far that may be off.
+fn clock(outcome: &Outcome) -> Value {
+    json!({
+        "window_opened_unix_ns": outcome.when.opened,
+        "window_closed_unix_ns": outcome.when.opened.saturating_add(outcome.elapsed),
+        "error_ns": ringbolt::wall_clock_error_nanos(),
+    })
+}
+
+/// What is run, in the words of the command line.
+const fn scenario(scenario: &Scenario) -> &'static str {
+    match scenario {
+        Scenario::Echo(_) => "echo",
+        Scenario::Broadcast(_) => "broadcast",
+        Scenario::Storm { .. } => "storm",
+    }
+}
+
+fn workload(plan: &Plan) -> Value {
+    let (duration, messages) = match plan.window.length {
+        Length::Time(time) => (Some(nanos(time)), None),
+        Length::Messages(n) => (None, Some(n)),
+    };
+    json!({
+        "scenario": scenario(&plan.scenario),
+        "url": plan.url,
+        "address": plan.address.to_string(),
+        "dialect": plan.request.dialect().name(),
+        "protocol": match plan.request.dialect() {
+            Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
+            _ => "RFC 6455",
+        },
+        "origin": plan.request.origin(),
+        "compression_offered": plan.request.compresses(),
+        "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
+        "connections": plan.connections,
+        "rate_per_s": plan.rate(),
+        "arrival": plan.arrivals().map(|arrivals| arrivals.process.name()),
+        "seed": plan.seed,
+        "stages": plan.window.stages.iter().map(|stage| json!({
+            "duration_ns": nanos(stage.length),
+            "rate_from_per_s": stage.from,
+            "rate_to_per_s": stage.to,
+        })).collect::<Vec<_>>(),
+        "traffic": plan.scenario.traffic().map(traffic),
+        "fan": match &plan.scenario {
+            Scenario::Broadcast(fan) => json!({
+                "publishers": fan.publishers,
+                "subscribers": fan.subscribers,
+                "burst": fan.burst,
+            }),
+            Scenario::Echo(_) | Scenario::Storm { .. } => Value::Null,
+        },
+        "warmup_ns": nanos(plan.window.warmup),
+        "duration_ns": duration,
+        "messages": messages,
+        "connect_rate_per_s": plan.connect_rate,
+        "timeout_ns": nanos(plan.timeout),
+        "threads": plan.threads.len(),
+        "spin_ns": nanos(plan.spin),
+        "driver": plan.driver.name(),
+        "source_addresses": plan.sources.count(),
+        "first_source": plan.sources.first().map(|ip| ip.to_string()),
+        "server_pid": plan.pid,
+    })
+}
+
+fn traffic(traffic: &Traffic) -> Value {
+    let (name, depth) = match &traffic.pace {
+        Pace::Open { depth, .. } => ("open", *depth),
+        Pace::Closed { depth } => ("closed", Some(*depth)),
+    };
+    json!({
+        "loop": name,
+        "depth": depth,
+        "payload_bytes": traffic.payload,
+        "kind": if traffic.text { "text" } else { "binary" },
+        "seed": traffic.seed,
+    })
+}
+
+fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
+    let record = &outcome.record;
+    let errors: Map<String, Value> = record
+        .errors
+        .iter()
+        .map(|(class, failed)| {
+            let value = json!({
+                "count": failed.count,
+                "examples": failed.examples,
+                "reasons": failed.reasons,
+            });
+            (class.name().to_owned(), value)
+        })
+        .collect();
+    json!({
+        "good": outcome.is_good(),
+        "headline": outcome.has_headline(plan),
+        "void": outcome.is_void(),
+        "unit": outcome::unit(&plan.scenario).0,
+        "interrupted": outcome.interrupted,
+        "elapsed_ns": outcome.elapsed,
+        "connected_in_ns": outcome.dialling,
+        "connections_opened": record.opened,
+        "connections_ended_unclean": record.unclean,
+        "sent": record.sent,
+        "waited_for_room": record.queued,
+        "received": record.received,
+        "received_payload_bytes": payload_bytes(plan, outcome),
+        "answered": record.latency.len(),
+        "offered": outcome.offered,
+        "achieved": outcome.achieved(),
+        "rate_per_s": outcome.rate(),
+        "reach": outcome.reach.map(|reach| json!({
+            "expected": reach.expected,
+            "received": reach.received,
+            "share": reach.share(),
+        })),
+        "errors_total": record.errors.total(),
+        "errors": errors,
+        "latency_of": outcome::latency_name(&plan.scenario),
+        "latency": figures(&record.latency),
+        "first_delivery": figures(&record.first),
+        "median_delivery": figures(&record.median),
+        "completion": figures(&record.completion),
+        "publications_incomplete": record.incomplete,
+        "service": figures(&record.service),
+        "warmup_latency": figures(&record.warmup),
+        "handshake": figures(&record.handshake),
+        "handshake_tcp": figures(&record.tcp),
+        "handshake_upgrade": figures(&record.upgrade),
+        "closing": figures(&record.closing),
+        "close_codes": record.close_codes,
+        "stages": record.stages.iter().map(|stage| json!({
+            "sent": stage.sent,
+            "latency": figures(&stage.latency),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Every right reply is as long as the message was.
+fn payload_bytes(plan: &Plan, outcome: &Outcome) -> Option<u64> {
+    let traffic = plan.scenario.traffic()?;
+    Some(outcome.record.received.saturating_mul(traffic.payload as u64))
+}
+
+/// The rows of the time series; `opened` is when the window did, `elapsed` how long it was.
+pub(crate) fn intervals(seconds: &[Second], opened: u64, elapsed: u64) -> Vec<Value> {
+    let row = |second: &Second| {
+        let offset = second.second.saturating_mul(SECOND);
+        json!({
+            "second": second.second,
+            "start_unix_ns": opened.saturating_add(offset),
+            "length_ns": elapsed.saturating_sub(offset).min(SECOND),
+            "received": second.received,
+            "errors": second.errors,
+            "connections": second.connections,
+            "p50_ns": second.p50,
+            "p90_ns": second.p90,
+            "p99_ns": second.p99,
+            "p99_9_ns": second.p999,
+            "max_ns": second.max,
+            histogram::KEY: (!second.packed.is_empty()).then_some(&second.packed),
+        })
+    };
+    seconds.iter().map(row).collect()
+}
+
+fn cost(outcome: &Outcome) -> Value {
+    let ring = &outcome.record.ring;
+    json!({
+        "server_cpu_ns_per_message": outcome.server_nanos(),
+        "server_cpu_ns": outcome.server.map(|cost| cost.nanos),
+        "server_system_share": outcome.server.and_then(|cost| cost.system_share),
+        "server_cpu_source": outcome.server.map(|cost| cost.source.name()),
+        "generator_cpu_ns_per_message": outcome.generator_nanos(),
+        "generator_cpu_ns": outcome.record.cpu,
+        "generator_system_calls": ring.enters,
+        "generator_completions": ring.completions,
+        "generator_peak_memory_bytes": peak_memory(),
+    })
+}
+
+/// The most memory that this process had at once.
+fn peak_memory() -> Option<u64> {
+    let text = environment::Files::of_this_machine().field("proc/self/status", "VmHWM")?;
+    text.strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn trust(plan: &Plan, outcome: &Outcome) -> Value {
+    json!({
+        "lag": figures(&outcome.record.lag),
+        "generator_load": outcome.generator_load(),
+        "generator_waited_ns": outcome.record.waited,
+        "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
+        "notes": outcome.verdicts(plan),
+    })
+}
