@@ -196,14 +196,14 @@ def build(options):
     options.program = program
 
 
-def note_environment(options):
-    """Writes down what was measured and on what machine."""
+def note_environment(options, mode="w"):
+    """Writes down what was measured and on what machine; mode "a" adds to what is there."""
     def output(*command):
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
         return done.stdout.strip() if done.returncode == 0 else "unknown"
 
-    with open(os.path.join(options.out, "env.txt"), "w", encoding="utf-8") as file:
+    with open(os.path.join(options.out, "env.txt"), mode, encoding="utf-8") as file:
         file.write(f"utc: {time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}\n")
         file.write(f"commit: {output('git', 'describe', '--always', '--dirty')}\n")
         file.write(f"command: scripts/{NAME} {' '.join(sys.argv[1:])}\n")

@@ -56,6 +56,14 @@ class Today:
         self.socket = socket.create_connection((host, port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
+        try:
+            self.open(target)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def open(self, target):
+        """The opening handshake."""
         key = base64.b64encode(os.urandom(16)).decode()
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         self.write(f"GET {path} HTTP/1.1\r\nHost: {target.netloc}\r\nUpgrade: websocket\r\n"
@@ -222,7 +230,9 @@ def check_broadcast(url, dialect, size, others, burst, pongs):
                 expect((code, got) == (probe.codes["binary"], message),
                        f"it delivered a message wrongly to listener {number} of {others}")
         if pongs:
-            ping(publisher)
+            publisher.write(publisher.frame("ping", b"what did I hear?"))
+            expect(publisher.next()[0] == publisher.codes["pong"],
+                   "it delivers to the publisher, too")
     finally:
         for probe in probes:
             probe.close()
