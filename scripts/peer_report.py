@@ -48,7 +48,7 @@ class Line:
             if row["kept"] and other is not None:
                 self.rounds.append((row, other))
         reasons = [row["failure"] for row in own if row.get("failure")]
-        self.reason = reasons[-1] if reasons else "no window was good"
+        self.reason = reasons[0] if reasons else "no window was good"
         self.is_reference = server in ("engine", "engine-hybi-02")
 
     def values(self, key):

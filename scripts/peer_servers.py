@@ -53,7 +53,8 @@ class Engine(Peer):
     """Ours, with one driver in one dialect."""
 
     def __init__(self, name, options, driver, dialect):
-        super().__init__(name, driver, [options.program("engine")])
+        version = "" if driver in name else driver
+        super().__init__(name, version, [options.program("engine")])
         self.dialect, self.driver = dialect, driver
 
     def command(self, workload):
