@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ringbolt::client::Handler;
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{CloseReason, Fleet, Message, WebSocket};
+use ringbolt::{CloseReason, Fleet, Message, Security, WebSocket};
 
 use crate::arrivals::Schedule;
 use crate::control::NEVER;
@@ -47,8 +47,9 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     sent: Sent,
-    /// When TCP stood, and when the opening handshake had ended; 0 before.
+    /// When TCP stood, TLS in it, and when the opening handshake had ended; 0 before.
     connected: Nanos,
+    secured: Nanos,
     opened: Nanos,
     established: bool,
     number: u64,
@@ -166,7 +167,8 @@ impl Storm {
             let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
-            let attempt = Attempt { sent, connected: 0, opened: 0, established: false, number };
+            let attempt =
+                Attempt { sent, connected: 0, secured: 0, opened: 0, established: false, number };
             if fleet
                 .connect(Arc::clone(&plan.request), from, plan.address.clone(), attempt)
                 .is_err()
@@ -213,6 +215,11 @@ impl Handler for Storm {
         attempt.connected = self.desk.clock.stamp();
     }
 
+    fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
+        attempt.secured = self.desk.clock.stamp();
+        self.desk.record.secured(security);
+    }
+
     fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
         self.desk.refusal = Some((status, phrase.to_owned()));
     }
@@ -222,13 +229,16 @@ impl Handler for Storm {
         let attempt = ws.data_mut();
         attempt.established = true;
         attempt.opened = now;
-        let Attempt { sent, connected, .. } = *attempt;
+        let Attempt { sent, connected, secured, .. } = *attempt;
         self.desk.record.opened += 1;
         self.desk.live += 1;
         if self.desk.window.contains(&sent.due) {
             self.desk.record.handshake.record(now.saturating_sub(sent.at));
             self.desk.record.tcp.record(connected.saturating_sub(sent.at));
-            self.desk.record.upgrade.record(now.saturating_sub(connected));
+            if secured > 0 {
+                self.desk.record.tls.record(secured.saturating_sub(connected));
+            }
+            self.desk.record.upgrade.record(now.saturating_sub(connected.max(secured)));
         }
         self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
         ws.close();

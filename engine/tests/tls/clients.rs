@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::date_time_ymd;
+use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
 use ringbolt::handshake::{ClientRequest, UpgradeResponse};
@@ -170,6 +170,9 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
     let world = World::new();
     let trust = built(trusting(&world.authority));
     let elsewhere = world.authority.issue(&["elsewhere.test"]);
+    let authority = world.authority.issue_with(&["localhost"], |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
     let expired = world.authority.issue_with(&["localhost"], |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -187,6 +190,10 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
         assert_eq!(reason(driver, &server, &trust), CloseReason::Tls(TlsError::WrongName));
         let other = built(trusting(&world.authority).server_name("elsewhere.test"));
         assert!(reason(driver, &server, &other).is_clean());
+        crate::echo::end(server);
+
+        let server = showing(&authority, driver);
+        assert_eq!(reason(driver, &server, &trust), CloseReason::Tls(TlsError::Authority));
         crate::echo::end(server);
 
         let server = showing(&expired, driver);

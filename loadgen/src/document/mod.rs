@@ -14,6 +14,7 @@ use crate::goal;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::seconds::Second;
+use crate::tls::Tls;
 
 use histogram::figures;
 pub(crate) use run::{Run, read_all};
@@ -77,6 +78,7 @@ fn workload(plan: &Plan) -> Value {
             Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
             _ => "RFC 6455",
         },
+        "tls": plan.tls.as_ref().map(Tls::value),
         "origin": plan.request.origin(),
         "compression_offered": plan.request.compresses(),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
@@ -175,7 +177,12 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "warmup_latency": figures(&record.warmup),
         "handshake": figures(&record.handshake),
         "handshake_tcp": figures(&record.tcp),
+        "handshake_tls": figures(&record.tls),
         "handshake_upgrade": figures(&record.upgrade),
+        "tls": plan.tls.as_ref().map(|_| json!({
+            "sessions": record.sessions,
+            "resumed": record.resumed,
+        })),
         "closing": figures(&record.closing),
         "close_codes": record.close_codes,
         "stages": record.stages.iter().map(|stage| json!({

@@ -8,6 +8,7 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod secure;
 mod servers;
 mod timing;
 
