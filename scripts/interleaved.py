@@ -26,7 +26,9 @@ class Server:
         if not line.startswith("listening on "):
             self.log.seek(0)
             sys.exit(f"{NAME}: {' '.join(command)} did not start\n{self.log.read()}")
-        self.address = line.split()[-1]
+        # An engine says wss:// where it speaks TLS.
+        self.secure = "wss://" in line
+        self.address = line.split()[-1].removeprefix("wss://")
 
     def cpu_nanos(self):
         """CPU time of all its threads so far."""
