@@ -130,6 +130,23 @@ fn serve(tls: ServerTls, driver: Driver) -> Running {
 }
 
 #[test]
+fn a_client_asks_for_the_host_by_its_name() {
+    // covers: HS-C-05
+    let world = World::new();
+    let other = world.authority.issue(&["elsewhere.test"]);
+    let trust = built(trusting(&world.authority));
+    for &driver in DRIVERS {
+        // Without a name the server would show the first certificate, which is for another host.
+        let tls = ServerTls::builder()
+            .certificate(other.chain(), other.key())
+            .certificate(world.identity.chain(), world.identity.key());
+        let server = serve(tls.build().expect("usable files"), driver);
+        assert!(reason(driver, &server, &trust).is_clean());
+        crate::echo::end(server);
+    }
+}
+
+#[test]
 fn many_clients_talk_to_a_server_in_both_dialects() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
