@@ -122,13 +122,15 @@ mod tls;
 pub mod wire;
 
 pub use client::Clients;
-pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
+pub use config::{
+    Absent, Compression, Config, Driver, FeatureSet, RingFeature, RingFeatures, SlowConsumer, Taken,
+};
 pub use conn::{Message, Part};
 #[cfg(feature = "tls")]
 pub use credentials::{
     ClientAuth, ClientTls, ClientTlsBuilder, Pem, Security, ServerTls, ServerTlsBuilder, TlsVersion,
 };
-pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
+pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, RungReport, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};

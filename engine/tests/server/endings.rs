@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ringbolt::handshake::UpgradeRequest;
 use ringbolt::metrics::Snapshot;
-use ringbolt::{Accept, CloseReason, Handler, Message, Reject, Server, WebSocket};
+use ringbolt::{Accept, CloseReason, Handler, Message, Reject, RingFeature, Server, WebSocket};
 
 use crate::support::{
     BINARY, CLOSE, CONTINUATION, Client, MORE, PING, PONG, Running, TEXT, config, echo, frame,
@@ -540,7 +540,14 @@ fn the_end_of_one_connection_never_reaches_into_the_next() {
     // The kernel shuts sockets down on a thread of its own, by number: a number that had been given
     // to a newcomer by then would cut the newcomer.
     for direct in [true, false] {
-        let server = echo(1, config().with(|config| config.ring.direct_descriptors = direct));
+        let server = echo(
+            1,
+            config().with(|config| {
+                if !direct {
+                    config.ring.features = config.ring.features.forbid(RingFeature::Direct);
+                }
+            }),
+        );
         let address = server.address();
         let ending: Vec<_> = (0..3)
             .map(|_| {
