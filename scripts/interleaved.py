@@ -76,9 +76,12 @@ class Server(Process):
             self.stop()
             self.log.seek(0)
             why = "" if ready else f" within {START_LIMIT:g} s"
-            raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}\n{self.log.read()}")
-        self.address = line.split()[-1]
-        self.url = f"ws://{self.address}/"
+            raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}
+{self.log.read()}")
+        # An engine says wss:// where it speaks TLS.
+        scheme = "wss" if "wss://" in line else "ws"
+        self.address = line.split()[-1].removeprefix("wss://")
+        self.url = f"{scheme}://{self.address}/"
 
     def counters(self):
         """An engine's counters, which it logs when it gets SIGUSR1."""
@@ -150,6 +153,8 @@ def load_window(server, dialect, load, options):
                "--warmup", "300ms", "--json", "--quiet"]
     if server.pid is not None:
         command += ["--pid", str(server.pid)]
+    if server.url.startswith("wss:"):
+        command.append("--insecure")
     before, steal = ticks(options.server_cpu), ticks(options.client_cpu)[1]
     try:
         done = subprocess.run(command, capture_output=True, text=True,
