@@ -30,6 +30,24 @@ pub(crate) enum Command {
     /// Show runs as one HTML page: percentiles, time series, errors, environment
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Make one result of runs that drove one server at the same time, from several processes or
+    /// hosts
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
+}
+
+/// Runs that were made at the same time.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Results, as -o or --out has written them
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Refuse runs whose windows have less than this of their time in common
+    #[arg(long, value_name = "PERCENT", default_value = "90%", value_parser = units::percent)]
+    pub(crate) min_overlap: f64,
+    /// Write the document to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Runs to look at.
@@ -430,6 +448,23 @@ Exit codes:
 Examples:
   loadgen report run.json -o run.html
   loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
+
+const MERGE_EXAMPLES: &str = "\
+Counts and rates add up, histograms are merged, and percentiles are those of the merged
+histograms. Each second of a run goes to the nearest one of the merged window; `merged` in the
+document tells how far that is, how much of their time the runs have in common, and how far the
+hosts' clocks may be apart: 0 on one machine, else the sum of what the kernels say of the two
+worst. The environment shown is that of the first run; each run's own is kept. CPU time of a
+server that several runs measured counts once.
+
+Exit codes:
+  0 good, 2 wrong usage or a file that cannot be read, 3 the runs were not of the same load or not
+  at the same time, or the document cannot be written
+
+Examples:
+  loadgen echo ws://127.0.0.1:9000/ -c 10k -d 30s -q -o a.json &
+  loadgen echo ws://127.0.0.1:9000/ -c 10k -d 30s -q -o b.json; wait
+  loadgen merge a.json b.json -o both.json && loadgen report both.json -o both.html";
 
 const COMPARE_EXAMPLES: &str = "\
 A run is one sample. Each side shows the median of its runs and an interval that holds the true

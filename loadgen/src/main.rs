@@ -24,6 +24,7 @@ mod failure;
 mod goal;
 mod hgrm;
 mod hlog;
+mod merge;
 mod outcome;
 mod pace;
 mod payload;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());
