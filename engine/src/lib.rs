@@ -124,7 +124,7 @@ pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
 pub use conn::{Message, Part};
 #[cfg(feature = "tls")]
 pub use credentials::{
-    ClientAuth, ClientTls, ClientTlsBuilder, Pem, ServerTls, ServerTlsBuilder, TlsVersion,
+    ClientAuth, ClientTls, ClientTlsBuilder, Pem, Security, ServerTls, ServerTlsBuilder, TlsVersion,
 };
 pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};

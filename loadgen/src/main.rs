@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
 //! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`) send on them when `arrivals` says so, or a `storm`. What they write
+//! scenario (`echo`, `broadcast`, `idle`) send on them when `arrivals` says so, or a `storm`. What they write
 //! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
 //! or `hlog`.
 
@@ -24,15 +24,20 @@ mod failure;
 mod goal;
 mod hgrm;
 mod hlog;
+mod idle;
+mod lifetime;
+mod memory;
 mod merge;
 mod outcome;
 mod pace;
 mod payload;
 mod plan;
+mod preflight;
 mod progress;
 mod record;
 mod report;
 mod seconds;
+mod slow;
 mod source;
 mod stats;
 mod storm;

@@ -8,6 +8,7 @@ use ringbolt::CloseReason;
 
 use crate::delivery::Spreads;
 use crate::pace::Nanos;
+use crate::slow::Fates;
 use crate::trace::Traced;
 
 /// The longest time that is told apart; longer ones are counted as saturated.
@@ -262,6 +263,10 @@ pub(crate) struct Record {
     /// Codes of the closing handshakes that ended connections, the server's side of them; 1005 where
     /// there was none (RFC 6455 section 7.1.5), as always in draft-02.
     pub(crate) close_codes: BTreeMap<u16, u64>,
+    /// Pings of the server, each of which was answered.
+    pub(crate) pings_answered: u64,
+    /// What became of connections that stopped to read.
+    pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
     pub(crate) errors: Errors,
@@ -308,6 +313,8 @@ impl Record {
             received: 0,
             opened: 0,
             close_codes: BTreeMap::new(),
+            pings_answered: 0,
+            slow: Fates::default(),
             unclean: 0,
             errors: Errors::default(),
             traced: Vec::new(),
@@ -335,6 +342,8 @@ impl Record {
         self.queued += other.queued;
         self.received += other.received;
         self.opened += other.opened;
+        self.pings_answered += other.pings_answered;
+        self.slow.merge(other.slow);
         self.unclean += other.unclean;
         self.errors.merge(other.errors);
         self.traced.extend(other.traced);

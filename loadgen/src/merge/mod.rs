@@ -94,7 +94,10 @@ fn document(runs: &[Run], windows: &Windows) -> Result<Value, Failure> {
         )
     };
     let mut outcome = sums::results(&group("outcome")).map_err(unreadable)?;
-    complete(&mut outcome, windows);
+    // Connections that are held are what idle runs attempt.
+    let held = if workload["scenario"] == "idle" { "connections_opened" } else { "" };
+    let held = outcome[held].as_u64().unwrap_or(0);
+    complete(&mut outcome, windows, held);
     let received = outcome["received"].as_f64().unwrap_or(0.0);
     let (intervals, alignment) = time::intervals(runs, windows).map_err(unreadable)?;
     Ok(json!({
@@ -123,10 +126,10 @@ fn document(runs: &[Run], windows: &Windows) -> Result<Value, Failure> {
 
 /// What does not add up, but follows from the sums.
 #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
-fn complete(outcome: &mut Value, windows: &Windows) {
+fn complete(outcome: &mut Value, windows: &Windows, held: u64) {
     let count = |key: &str| outcome[key].as_u64().unwrap_or(0);
     let (received, errors) = (count("received"), count("errors_total"));
-    let is_void = outcome::is_void(errors, received);
+    let is_void = outcome::is_void(errors, received + held);
     let ratio = |a: &Value, b: &Value| Some(a.as_f64()? / b.as_f64().filter(|b| *b > 0.0)?);
     let achieved = ratio(&outcome["received"], &outcome["offered"]);
     let length = windows.length();

@@ -3,6 +3,7 @@
 
 mod cli;
 mod comparisons;
+mod connections;
 mod dialects;
 mod documents;
 mod echo;
