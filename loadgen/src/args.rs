@@ -13,6 +13,7 @@ use ringbolt::wire::Dialect;
 use crate::arrivals::{Process, Stage};
 use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
+use crate::shape::{self, Shape};
 use crate::units::{self, CpuList};
 
 pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
@@ -230,6 +231,11 @@ pub(crate) struct SpanArgs {
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
     pub(crate) warmup: Duration,
+    /// Begin the load at this time, such as 2026-01-31T12:00:00Z, or seconds since 1970: several
+    /// processes, or hosts whose clocks agree, then begin together. Connections are opened before
+    #[arg(long, env = "LOADGEN_START_AT", value_name = "TIME", value_parser = units::moment,
+          help_heading = "Load")]
+    pub(crate) start_at: Option<u64>,
 }
 
 /// What to send, and when.
@@ -237,10 +243,18 @@ pub(crate) struct SpanArgs {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
-    /// Bytes per message, such as 64, 16KiB or 1MiB
-    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
-          value_parser = units::size, help_heading = "Load")]
-    pub(crate) payload: usize,
+    /// Bytes per message, such as 64, 16KiB or 1MiB; sizes drawn from uniform:64..4KiB,
+    /// normal:1KiB,256 (mean, deviation), lognormal:1KiB,0.5 (median, sigma) or
+    /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for what is in it; or a text such as
+    /// 'tmpl:{"n":{seq},"c":{conn},"t":{time}}': the message's number on its connection, the
+    /// connection's in the run, and when it was due, in nanoseconds since 1970
+    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "PAYLOAD", default_value = "64",
+          value_parser = shape::parse, help_heading = "Load")]
+    pub(crate) payload: Shape,
+    /// Send each message in so many frames
+    #[arg(long, env = "LOADGEN_FRAGMENTS", value_name = "N", value_parser = units::at_once,
+          conflicts_with = "compress", help_heading = "Load")]
+    pub(crate) fragments: Option<u64>,
     /// Send text messages
     #[arg(long, env = "LOADGEN_TEXT", help_heading = "Load")]
     pub(crate) text: bool,

@@ -98,6 +98,7 @@ struct Edges {
     when: When,
     readings: Option<(Reading, Reading)>,
     memory: Option<Growth>,
+    late: Nanos,
 }
 
 struct Conductor {
@@ -136,7 +137,10 @@ impl Conductor {
             control.stop();
             return edges;
         }
-        let begin = now + LEAD;
+        let soon = now + LEAD;
+        let asked = self.plan.window.start_at.map(|at| control.clock.at_1970(at));
+        let begin = asked.map_or(soon, |at| at.max(soon));
+        edges.late = asked.map_or(0, |at| begin - at);
         let open = begin + nanos(self.plan.window.warmup);
         let close = match self.plan.window.length {
             Length::Time(time) => open.saturating_add(nanos(time)),
@@ -223,6 +227,7 @@ impl Conductor {
         // A number of messages was asked for: the last of the warm-up do not count among them.
         if matches!(self.plan.window.length, Length::Messages(_)) && !interrupted {
             merged.received = merged.latency.len();
+            merged.received_bytes = merged.answered_bytes;
         }
         let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
             .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
@@ -232,6 +237,7 @@ impl Conductor {
             server: server.map(|(process, (first, last))| process.cost(first, last)),
             reach,
             memory: edges.memory,
+            late: edges.late,
             open_range: self.seconds.open_range(),
             held: if held { merged.opened } else { 0 },
             record: merged,

@@ -35,6 +35,7 @@ mod preflight;
 mod progress;
 mod record;
 mod seconds;
+mod shape;
 mod slow;
 mod source;
 mod stats;

@@ -27,6 +27,8 @@ pub(crate) struct Outcome {
     /// Connections that were to be held, where that is what is measured.
     pub(crate) held: u64,
     pub(crate) intervals: Vec<Second>,
+    /// How long after the time that was asked for the load began.
+    pub(crate) late: Nanos,
     /// By a signal.
     pub(crate) interrupted: bool,
     pub(crate) when: When,
@@ -187,6 +189,12 @@ impl Outcome {
             ));
         }
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        if self.late > 0 {
+            verdicts.push(format!(
+                "the load began {} after --start-at: the connections were not open before",
+                crate::text::time(self.late)
+            ));
+        }
         let queued = self.record.queued;
         if queued > 0 {
             verdicts.push(format!(
@@ -304,7 +312,7 @@ mod tests {
             let sent = Sent { due, at: due + lag };
             record.tried(due, due + lag, &(0..1000 * MS));
             record.sent(sent, &(0..1000 * MS));
-            record.answered(sent, due + 100_000, &(0..1000 * MS));
+            record.answered(sent, due + 100_000, 0, &(0..1000 * MS));
         }
         record.cpu = vec![cpu];
         record.waited = vec![waited];
@@ -318,6 +326,7 @@ mod tests {
             memory: None,
             open_range: None,
             held: 0,
+            late: 0,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),

@@ -19,6 +19,7 @@ use crate::goal::Goal;
 use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
 use crate::record::Tells;
+use crate::shape::Shape;
 use crate::source::Sources;
 use crate::{preflight, target};
 
@@ -88,7 +89,9 @@ pub(crate) struct Fan {
 #[derive(Debug, Clone)]
 pub(crate) struct Traffic {
     pub(crate) pace: Pace,
-    pub(crate) payload: usize,
+    pub(crate) payload: Shape,
+    /// Frames of each message.
+    pub(crate) fragments: Option<u64>,
     pub(crate) text: bool,
     pub(crate) seed: u64,
 }
@@ -110,6 +113,8 @@ pub(crate) struct Window {
     pub(crate) length: Length,
     /// The parts that it has, where they were asked for.
     pub(crate) stages: Vec<Stage>,
+    /// When the load is to begin, in nanoseconds since 1970; else as soon as it can.
+    pub(crate) start_at: Option<u64>,
 }
 
 /// How long the measurement lasts.
@@ -162,9 +167,16 @@ impl Plan {
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
         let BroadcastArgs { target, subscribers, publishers, burst, window, load, .. } = args;
-        if load.payload < broadcast::SMALLEST {
+        if !matches!(load.payload, Shape::Sizes(_)) {
             return Err(Failure::usage(
-                format!("publications of {} bytes are too small", load.payload),
+                format!("publications cannot be `{}`", load.payload),
+                "each carries its number and time, by which its deliveries are known",
+                "give a size, or sizes, as --payload",
+            ));
+        }
+        if load.payload.smallest() < broadcast::SMALLEST {
+            return Err(Failure::usage(
+                format!("publications of {} bytes are too small", load.payload.smallest()),
                 format!("each carries its number and time in {} bytes", broadcast::SMALLEST),
                 "give a larger --payload",
             ));
@@ -349,9 +361,9 @@ impl Scenario {
         }
     }
 
-    /// Bytes of a message.
+    /// Bytes of the longest message.
     pub(crate) fn payload(&self) -> usize {
-        self.traffic().map_or(0, |traffic| traffic.payload)
+        self.traffic().map_or(0, |traffic| traffic.payload.largest())
     }
 
     /// Messages that may wait on one connection without anything being wrong.
@@ -371,7 +383,8 @@ impl Traffic {
             Some(arrivals) => Pace::Open { arrivals, depth },
             None => Pace::Closed { depth: depth.unwrap_or(1) },
         };
-        Self { pace, payload: args.payload, text: args.text, seed: args.when.seed }
+        let (payload, fragments) = (args.payload.clone(), args.fragments);
+        Self { pace, payload, fragments, text: args.text, seed: args.when.seed }
     }
 }
 
@@ -402,7 +415,8 @@ impl ArrivalArgs {
 
 impl Window {
     fn of(args: &SpanArgs) -> Self {
-        Self { warmup: args.warmup, length: Length::Time(args.duration), stages: Vec::new() }
+        let SpanArgs { duration, warmup, start_at } = *args;
+        Self { warmup, length: Length::Time(duration), stages: Vec::new(), start_at }
     }
 
     fn new(args: &WindowArgs, stages: &[Stage], rate: Option<f64>) -> Self {
@@ -466,6 +480,8 @@ impl Parts {
         let threads = preflight::threads(&machine, is_local, connections)?;
         let file_limit = preflight::check_files(connections, threads.len())?;
         preflight::check_memory(&scenario, connections)?;
+        preflight::check_text(&scenario)?;
+        preflight::check_start(window.start_at)?;
         let plan = Plan {
             url: target.url,
             address,

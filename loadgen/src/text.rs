@@ -101,7 +101,11 @@ fn describe(traffic: &Traffic) -> String {
         }
     };
     let kind = if traffic.text { "text" } else { "binary" };
-    format!("{} {kind}, {pace}", bytes(traffic.payload))
+    let frames = match traffic.fragments {
+        Some(n) if n > 1 => format!(" in {n} frames"),
+        _ => String::new(),
+    };
+    format!("{} {kind}{frames}, {pace}", traffic.payload)
 }
 
 fn schedule(arrivals: &Arrivals) -> String {

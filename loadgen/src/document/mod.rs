@@ -117,6 +117,7 @@ fn workload(plan: &Plan) -> Value {
             }),
             _ => Value::Null,
         },
+        "start_at_unix_ns": plan.window.start_at,
         "warmup_ns": nanos(plan.window.warmup),
         "duration_ns": duration,
         "messages": messages,
@@ -139,7 +140,9 @@ fn traffic(traffic: &Traffic) -> Value {
     json!({
         "loop": name,
         "depth": depth,
-        "payload_bytes": traffic.payload,
+        "payload_bytes": traffic.payload.largest(),
+        "payload": traffic.payload.to_string(),
+        "fragments": traffic.fragments,
         "kind": if traffic.text { "text" } else { "binary" },
         "seed": traffic.seed,
     })
@@ -226,10 +229,9 @@ fn slow(scenario: &Scenario, fates: &Fates) -> Value {
     })
 }
 
-/// Every right reply is as long as the message was.
+/// Bytes of payload in the right replies.
 fn payload_bytes(plan: &Plan, outcome: &Outcome) -> Option<u64> {
-    let traffic = plan.scenario.traffic()?;
-    Some(outcome.record.received.saturating_mul(traffic.payload as u64))
+    plan.scenario.traffic().map(|_| outcome.record.received_bytes)
 }
 
 /// The rows of the time series; `opened` is when the window did, `elapsed` how long it was.

@@ -9,6 +9,7 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod payloads;
 mod servers;
 mod timing;
 
