@@ -33,6 +33,23 @@ pub(crate) enum Command {
     /// Tell whether new runs are better or worse than base ones, or no different
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Show runs as one HTML page: percentiles, time series, errors, environment
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+}
+
+/// Runs to look at.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results, as -o or --out has written them
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page's title
+    #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
+    pub(crate) title: String,
+    /// Write the page to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Two sets of runs.
@@ -41,7 +58,7 @@ pub(crate) struct CompareArgs {
     /// Results of the base, as -o or --out has written them
     #[arg(value_name = "BASE", required = true, num_args = 1..)]
     pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`
+    /// Results to compare with them, after `--`; options stand before it
     #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
     pub(crate) new: Vec<PathBuf>,
     /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
@@ -428,6 +445,17 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
 
+const REPORT_EXAMPLES: &str = "\
+The page is one file: it loads nothing, runs no script, follows the reader's light or dark setting,
+and can be printed. Several runs lie over each other in every plot.
+
+Exit codes:
+  0 good, 2 wrong usage or a file that cannot be read, 3 the page cannot be written
+
+Examples:
+  loadgen report run.json -o run.html
+  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
+
 const COMPARE_EXAMPLES: &str = "\
 A run is one sample. Each side shows the median of its runs and an interval that holds the true
 one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
@@ -442,8 +470,8 @@ Exit codes:
 
 Examples:
   loadgen compare base-*.json -- new-*.json
-  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
-  loadgen compare old/* -- new/* --format html -o compare.html";
+  loadgen compare --metric rate --metric p99 --threshold 2% base-*.json -- new-*.json
+  loadgen compare --format html -o compare.html old/* -- new/*";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

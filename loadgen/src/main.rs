@@ -34,6 +34,7 @@ mod plan;
 mod preflight;
 mod progress;
 mod record;
+mod report;
 mod seconds;
 mod shape;
 mod slow;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());

@@ -118,13 +118,6 @@ impl Connection {
         .await
     }
 
-    /// Completes when what was read may be told: a read that was in flight when the machine asked for
-    /// no more cannot be taken back, so what it brought waits.
-    async fn unpaused(&self) {
-        // Whether it ends meanwhile, the caller asks.
-        let _: Option<Want> = self.wanted().await;
-    }
-
     /// What is to be sent, once there is something; `None` when nothing will be.
     async fn to_send(&self) -> Option<Job> {
         poll_fn(|_| match self.job.take() {
@@ -200,7 +193,7 @@ async fn read_once<M: Machine>(
     let (outcome, buffer) = buffer.read(&connection.stream).await;
     connection.armed.set(false);
     core.borrow_mut().read_completed();
-    connection.unpaused().await;
+    let outcome = held_back(connection, outcome).await;
     let mut core = core.borrow_mut();
     match outcome {
         Ok(n) if n > 0 && !connection.ending.get() => {
@@ -215,6 +208,16 @@ async fn read_once<M: Machine>(
     }
 }
 
+/// What a read brought, once it is wanted: the read may have been under way when reading was paused,
+/// and cannot be taken back. What ends the stream is told at once.
+async fn held_back(connection: &Connection, outcome: io::Result<usize>) -> io::Result<usize> {
+    if matches!(outcome, Ok(n) if n > 0) {
+        // `None` when the connection is to be closed: whoever asked looks for that.
+        let _ = connection.wanted().await;
+    }
+    outcome
+}
+
 /// One read into a message's own memory; `false` if it was the last.
 async fn read_direct<M: Machine>(
     core: &RefCell<Core<M>>,
@@ -226,7 +229,7 @@ async fn read_direct<M: Machine>(
     let (outcome, filling) = connection.stream.read(filling).await;
     connection.armed.set(false);
     core.borrow_mut().read_completed();
-    connection.unpaused().await;
+    let outcome = held_back(connection, outcome).await;
     let mut core = core.borrow_mut();
     if connection.ending.get() {
         return false;
