@@ -3,16 +3,19 @@
 mod help;
 mod scenarios;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
 use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
+use crate::search::{self, Rate};
 use crate::shape::{self, Shape};
 use crate::units::{self, CpuList};
 
@@ -36,6 +39,30 @@ pub(crate) enum Command {
     /// Show runs as one HTML page: percentiles, time series, errors, environment
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Run what a plan file says
+    #[command(after_help = help::PLAN)]
+    Run(RunArgs),
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+/// A plan that is kept in a file.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The file: TOML whose keys are `scenario`, `url` and the long options of the scenario
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options of the scenario, before which the file's stand back
+    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) options: Vec<OsString>,
 }
 
 /// Runs to look at.
@@ -85,7 +112,7 @@ pub(crate) struct CompareArgs {
 }
 
 /// The scenarios.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
@@ -107,7 +134,20 @@ pub(crate) enum Measure {
     Slow(SlowArgs),
 }
 
-#[derive(Debug, Args)]
+impl Measure {
+    /// The rate that was asked for, where the scenario has one.
+    pub(crate) const fn rate(&mut self) -> Option<&mut Rate> {
+        match self {
+            Self::Echo(args) => args.load.when.rate.as_mut(),
+            Self::Broadcast(args) => args.load.when.rate.as_mut(),
+            Self::Slow(args) => args.load.when.rate.as_mut(),
+            Self::Storm(args) => args.when.rate.as_mut(),
+            Self::Idle(_) | Self::Churn(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EchoArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -133,7 +173,7 @@ pub(crate) struct EchoArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BroadcastArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -161,7 +201,7 @@ pub(crate) struct BroadcastArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -183,11 +223,15 @@ pub(crate) struct StormArgs {
 }
 
 /// Whom to talk to, and how to introduce oneself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
+    /// Take what is not given here from this file: TOML, with the long options as keys
+    #[arg(long, env = "LOADGEN_PLAN", value_name = "FILE", help_heading = "Target",
+          long_help = help::PLAN)]
+    pub(crate) plan: Option<PathBuf>,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
         long = "ws-version",
@@ -227,7 +271,7 @@ pub(crate) struct TargetArgs {
 }
 
 /// How long to measure, or how much.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct WindowArgs {
     #[command(flatten)]
     pub(crate) span: SpanArgs,
@@ -238,7 +282,7 @@ pub(crate) struct WindowArgs {
 }
 
 /// How long to measure.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SpanArgs {
     /// How long to measure, warm-up not included [units: ms, s, m, h]
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
@@ -256,7 +300,7 @@ pub(crate) struct SpanArgs {
 }
 
 /// What to send, and when.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
@@ -281,12 +325,13 @@ pub(crate) struct LoadArgs {
 }
 
 /// When to send, on a schedule that is fixed before the run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ArrivalArgs {
-    /// Open loop: so many per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+    /// Open loop: so many per second, all connections together, such as 50k/s; or the highest that
+    /// keeps a goal, such as '@p99<5ms', found in at most 16 runs of --duration each
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = search::parse,
           help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    pub(crate) rate: Option<Rate>,
     /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
     /// the other; may be repeated, and takes the place of --rate and --duration
     #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
@@ -310,7 +355,7 @@ pub(crate) struct ArrivalArgs {
 }
 
 /// How to open the connections.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
     /// Open so many connections per second
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "RATE", value_parser = units::rate,
@@ -326,7 +371,7 @@ pub(crate) struct DialArgs {
 }
 
 /// What of this machine to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
     /// Threads; half of the CPUs if the target is this machine, else all of them
     #[arg(short, long, env = "LOADGEN_THREADS", value_name = "N", value_parser = units::positive,
@@ -356,7 +401,7 @@ pub(crate) struct MachineArgs {
 }
 
 /// What to tell, and where.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
@@ -408,6 +453,7 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  '-r @p99<5ms' finds the highest rate that keeps a goal, in runs of --duration each.
   --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
@@ -418,7 +464,8 @@ What to trust:
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  69 server unreachable, 78 wrong plan file, 99 a --fail-if holds or no rate keeps the goal,
+  130 interrupted (the result is still written);
   of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.

@@ -34,6 +34,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
     let before = plan.pid.and_then(Memory::of);
+    let started = control.clock.now();
     let tally = Tally::new(match &plan.scenario {
         Scenario::Broadcast(fan) => fan.publishers,
         _ => 0,
@@ -55,7 +56,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         intervals,
         seconds: Seconds::default(),
     };
-    let edges = conductor.conduct(&threads, before);
+    let edges = conductor.conduct(&threads, started, before);
     conductor.progress.finish();
     conductor.collect(threads, &edges)
 }
@@ -117,10 +118,10 @@ const LEAD: Nanos = 5_000_000;
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Conductor {
-    /// Everything until the window has closed.
-    fn conduct(&mut self, threads: &[Thread], before: Option<Memory>) -> Edges {
+    /// Everything until the window has closed; connections are opened since `dialled`, and `before`
+    /// that the server had so much memory.
+    fn conduct(&mut self, threads: &[Thread], dialled: Nanos, before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
-        let dialled = control.clock.now();
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
         let dials = !matches!(self.plan.scenario, Scenario::Storm { .. });
         let settled = |control: &Control| {
@@ -238,6 +239,7 @@ impl Conductor {
             reach,
             memory: edges.memory,
             late: edges.late,
+            search: None,
             open_range: self.seconds.open_range(),
             held: if held { merged.opened } else { 0 },
             record: merged,

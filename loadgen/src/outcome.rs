@@ -5,6 +5,7 @@ use crate::memory::Growth;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
+use crate::search::Search;
 use crate::seconds::{OpenRange, Second};
 
 /// A run's results.
@@ -29,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) intervals: Vec<Second>,
     /// How long after the time that was asked for the load began.
     pub(crate) late: Nanos,
+    /// What a search for the highest rate tried; this run is the best of it.
+    pub(crate) search: Option<Search>,
     /// By a signal.
     pub(crate) interrupted: bool,
     pub(crate) when: When,
@@ -327,6 +330,7 @@ mod tests {
             open_range: None,
             held: 0,
             late: 0,
+            search: None,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),

@@ -19,6 +19,7 @@ use crate::goal::Goal;
 use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
 use crate::record::Tells;
+use crate::search::{self, Rate};
 use crate::shape::Shape;
 use crate::source::Sources;
 use crate::{preflight, target};
@@ -156,7 +157,7 @@ impl Plan {
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
         let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
             args;
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let seed = load.when.seed;
         let parts = Parts { target, connections, window, seed, dial, machine, output };
@@ -181,7 +182,7 @@ impl Plan {
                 "give a larger --payload",
             ));
         }
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, None, window.warmup);
         let fan = Fan { traffic, publishers, subscribers, burst };
         let parts = Parts {
@@ -198,7 +199,7 @@ impl Plan {
 
     fn storm(args: StormArgs) -> Result<Self, Failure> {
         let StormArgs { target, connections, when, window, source, machine, output } = args;
-        let window = Window::new(&window, &when.stage, when.rate);
+        let window = Window::new(&window, &when.stage, when.fixed());
         let arrivals = when.arrivals(window.warmup);
         let dial = DialArgs { connect_rate: None, ramp: None, source };
         let seed = when.seed;
@@ -245,7 +246,7 @@ impl Plan {
                 "give more --connections, or a smaller --slow",
             ));
         }
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let stalls = Stalls { connections: stalled, rate: slow_rate };
         let parts = Parts {
@@ -402,9 +403,18 @@ impl Fan {
 }
 
 impl ArrivalArgs {
+    /// The rate; that of a search is set for each of its runs.
+    const fn fixed(&self) -> Option<f64> {
+        match &self.rate {
+            Some(Rate::Fixed(rate)) => Some(*rate),
+            Some(Rate::Highest(_)) => Some(search::FIRST),
+            None => None,
+        }
+    }
+
     /// The schedule asked for, when `warmup` comes before the measurement.
     fn arrivals(&self, warmup: Duration) -> Option<Arrivals> {
-        let profile = match self.rate {
+        let profile = match self.fixed() {
             Some(rate) => Profile::constant(rate),
             None if self.stage.is_empty() => return None,
             None => Profile::staged(warmup, &self.stage),

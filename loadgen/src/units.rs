@@ -54,7 +54,7 @@ pub(crate) fn stage(text: &str) -> Result<Stage, String> {
 }
 
 /// Far beyond what one process reaches; more would only pile up.
-const RATE_MAX: f64 = 100e6;
+pub(crate) const RATE_MAX: f64 = 100e6;
 /// The largest payload.
 pub(crate) const SIZE_MAX: u64 = 1 << 30;
 /// The most messages in flight or in a burst.

@@ -13,6 +13,7 @@ use crate::environment::{self, Busy};
 use crate::goal;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
+use crate::search::{Search, Step};
 use crate::seconds::Second;
 use crate::slow::Fates;
 
@@ -200,6 +201,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "handshake_upgrade": figures(&record.upgrade),
         "closing": figures(&record.closing),
         "close_codes": record.close_codes,
+        "search": outcome.search.as_ref().map(search),
         "server_pings_answered": record.pings_answered,
         "connections_at_once": outcome.open_range.map(|open| json!({
             "least": open.least,
@@ -210,6 +212,17 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
             "sent": stage.sent,
             "latency": figures(&stage.latency),
         })).collect::<Vec<_>>(),
+    })
+}
+
+/// The runs of a search.
+fn search(search: &Search) -> Value {
+    let step = |step: &Step| json!({ "rate_per_s": step.rate, "value": step.value, "missed": step.missed });
+    json!({
+        "goal": search.goal.to_string(),
+        "unit": search.goal.unit(),
+        "kept_rate_per_s": search.kept(),
+        "steps": search.steps.iter().map(step).collect::<Vec<_>>(),
     })
 }
 

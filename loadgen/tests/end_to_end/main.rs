@@ -10,6 +10,7 @@ mod echo;
 mod fan_and_storm;
 mod foreign;
 mod payloads;
+mod plans;
 mod reports;
 mod servers;
 mod timing;
