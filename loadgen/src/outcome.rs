@@ -5,6 +5,7 @@ use crate::memory::Growth;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
+use crate::search::Search;
 use crate::seconds::{OpenRange, Second};
 
 /// A run's results.
@@ -27,6 +28,10 @@ pub(crate) struct Outcome {
     /// Connections that were to be held, where that is what is measured.
     pub(crate) held: u64,
     pub(crate) intervals: Vec<Second>,
+    /// How long after the time that was asked for the load began.
+    pub(crate) late: Nanos,
+    /// What a search for the highest rate tried; this run is the best of it.
+    pub(crate) search: Option<Search>,
     /// By a signal.
     pub(crate) interrupted: bool,
     pub(crate) when: When,
@@ -186,6 +191,12 @@ impl Outcome {
             ));
         }
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        if self.late > 0 {
+            verdicts.push(format!(
+                "the load began {} after --start-at: the connections were not open before",
+                crate::text::time(self.late)
+            ));
+        }
         let queued = self.record.queued;
         if queued > 0 {
             verdicts.push(format!(
@@ -314,7 +325,7 @@ mod tests {
             let sent = Sent { due, at: due + lag };
             record.tried(due, due + lag, &(0..1000 * MS));
             record.sent(sent, &(0..1000 * MS));
-            record.answered(sent, due + 100_000, &(0..1000 * MS));
+            record.answered(sent, due + 100_000, 0, &(0..1000 * MS));
         }
         record.cpu = vec![cpu];
         record.waited = vec![waited];
@@ -328,6 +339,8 @@ mod tests {
             memory: None,
             open_range: None,
             held: 0,
+            late: 0,
+            search: None,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),

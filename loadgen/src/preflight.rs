@@ -1,11 +1,14 @@
 //! Says before a run starts what cannot work, and what cures it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringbolt::Endpoint;
+
 use crate::args::{DialArgs, MachineArgs};
+use crate::desk::nanos;
 use crate::failure::Failure;
 use crate::plan::{Plan, Scenario};
 use crate::source::Sources;
-
-use ringbolt::Endpoint;
 
 /// Where to connect from, checked for having ports enough.
 pub(crate) fn sources(
@@ -105,6 +108,31 @@ pub(crate) fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), 
         format!("{IN_FLIGHT_MAX} is the most that one process is given for them"),
         "use fewer connections, a smaller --payload, or a smaller --depth or --burst",
     ))
+}
+
+/// Refuses to begin in the past.
+pub(crate) fn check_start(start_at: Option<u64>) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
+    match start_at {
+        Some(at) if at <= now => Err(Failure::preflight(
+            "cannot begin at the time that --start-at gives",
+            format!("that was {} ago", crate::text::time(now - at)),
+            "give a time far enough ahead for every connection to be open by then",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to send as text what is none.
+pub(crate) fn check_text(scenario: &Scenario) -> Result<(), Failure> {
+    match scenario.traffic() {
+        Some(traffic) if traffic.text && !traffic.payload.is_text() => Err(Failure::usage(
+            format!("cannot send {} as text", traffic.payload),
+            "it is not UTF-8",
+            "leave --text out",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Says how many files may be open.

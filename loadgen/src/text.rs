@@ -8,6 +8,7 @@ use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::record::{Record, Times};
+use crate::search::Search;
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =
@@ -24,6 +25,9 @@ pub(crate) fn summary(plan: &Plan, outcome: &Outcome) -> String {
 fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
     writeln!(out, "{}", headline(plan))?;
     writeln!(out)?;
+    if let Some(search) = &outcome.search {
+        write_search(out, search)?;
+    }
     if outcome.is_void() {
         writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
     } else if outcome.elapsed == 0 {
@@ -40,6 +44,29 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         writeln!(out, "\nInterrupted: {what} measured until then.")?;
     }
     Ok(())
+}
+
+/// The runs of a search, and what it found.
+fn write_search(out: &mut String, search: &Search) -> std::fmt::Result {
+    for step in &search.steps {
+        let value = search.goal.show(step.value);
+        let verdict = step.missed.unwrap_or("kept");
+        writeln!(
+            out,
+            "  {:>12}/s  {} was {value}: {verdict}",
+            count(step.rate),
+            search.goal.name()
+        )?;
+    }
+    match search.kept() {
+        Some(rate) => writeln!(
+            out,
+            "\n  {}/s is the highest rate found that keeps {}; its run:\n",
+            count(rate),
+            search.goal
+        ),
+        None => writeln!(out, "\n  No rate was found that keeps {}; the last run:\n", search.goal),
+    }
 }
 
 /// What is run, in one line.
@@ -101,7 +128,11 @@ fn describe(traffic: &Traffic) -> String {
         }
     };
     let kind = if traffic.text { "text" } else { "binary" };
-    format!("{} {kind}, {pace}", bytes(traffic.payload))
+    let frames = match traffic.fragments {
+        Some(n) if n > 1 => format!(" in {n} frames"),
+        _ => String::new(),
+    };
+    format!("{} {kind}{frames}, {pace}", traffic.payload)
 }
 
 fn schedule(arrivals: &Arrivals) -> String {

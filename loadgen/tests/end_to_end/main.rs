@@ -9,6 +9,8 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod payloads;
+mod plans;
 mod reports;
 mod secure;
 mod servers;

@@ -57,6 +57,14 @@ impl Running {
         Self::start_with(config, move || Bounded { closes })
     }
 
+    /// An echo of messages of at most so many frames.
+    pub(crate) fn of_fragments(most: u32) -> Self {
+        let config = Config::new().with(|config| {
+            config.limits = config.limits.with_max_fragments(most);
+        });
+        Self::start_with(config, || Bounded { closes: true })
+    }
+
     /// Every message goes to the others of its topic; of each hundred messages the last `lost`
     /// are not passed on.
     pub(crate) fn relay(lost: u64) -> Self {
