@@ -27,6 +27,7 @@ mod hlog;
 mod idle;
 mod lifetime;
 mod memory;
+mod merge;
 mod outcome;
 mod pace;
 mod payload;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());
