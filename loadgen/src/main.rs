@@ -28,6 +28,7 @@ mod hlog;
 mod idle;
 mod lifetime;
 mod memory;
+mod merge;
 mod outcome;
 mod pace;
 mod payload;
@@ -46,6 +47,7 @@ mod storm;
 mod target;
 mod tell;
 mod text;
+mod tls;
 mod trace;
 mod units;
 mod worker;
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Completions { shell } => {
             command_line::completions(shell).map(|()| ExitCode::SUCCESS)
         }

@@ -22,6 +22,7 @@ use crate::record::Tells;
 use crate::search::{self, Rate};
 use crate::shape::Shape;
 use crate::source::Sources;
+use crate::tls::Tls;
 use crate::{preflight, target};
 
 /// A run.
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) url: String,
     pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
+    /// Of a wss target.
+    pub(crate) tls: Option<Tls>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
     pub(crate) scenario: Scenario,
@@ -465,13 +468,7 @@ impl Parts {
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
         let Self { target, connections, window, seed, dial, machine, output } = self;
         let (socket, url) = target::parse(&target.url)?;
-        if url.secure() {
-            return Err(Failure::usage(
-                format!("cannot connect to `{}`", target.url),
-                "TLS comes with a later version",
-                "use a ws:// address of the server",
-            ));
-        }
+        let tls = Tls::new(target.tls.clone(), url.secure())?;
         let address = match socket {
             Some(path) => Endpoint::Unix(path),
             None => Endpoint::Tcp(target::resolve(&url)?),
@@ -496,6 +493,7 @@ impl Parts {
             url: target.url,
             address,
             request,
+            tls,
             sources,
             connections,
             scenario,

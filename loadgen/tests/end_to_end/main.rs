@@ -12,6 +12,7 @@ mod foreign;
 mod payloads;
 mod plans;
 mod reports;
+mod secure;
 mod servers;
 mod timing;
 
