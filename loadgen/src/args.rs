@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Run what a plan file says
     #[command(after_help = help::PLAN)]
     Run(RunArgs),
+    /// Measure the tool's own floor against a built-in server that does nothing
+    #[command(after_help = help::CALIBRATE)]
+    Calibrate(CalibrateArgs),
     /// Print completions for a shell: bash, elvish, fish, powershell or zsh
     Completions {
         #[arg(value_name = "SHELL")]
@@ -57,6 +60,24 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
+}
+
+/// What the floor is measured with.
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// How long each of the three runs is
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::span)]
+    pub(crate) duration: Duration,
+    /// The driver of the generator, as of the runs that it is to stand beside
+    #[arg(long, env = "LOADGEN_DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub(crate) driver: Driver,
+    /// The same of spinning
+    #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
+          value_parser = units::duration)]
+    pub(crate) spin: Duration,
+    /// Print the floor as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A plan that is kept in a file.

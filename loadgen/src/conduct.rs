@@ -239,6 +239,7 @@ impl Conductor {
             reach,
             memory: edges.memory,
             late: edges.late,
+            floor: None,
             search: None,
             open_range: self.seconds.open_range(),
             held: if held { merged.opened } else { 0 },

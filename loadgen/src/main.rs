@@ -9,6 +9,7 @@
 mod args;
 mod arrivals;
 mod broadcast;
+mod calibrate;
 mod client;
 mod command_line;
 mod compare;
@@ -58,7 +59,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use args::{Command, Measure};
+use args::{CalibrateArgs, Command, Measure};
 use control::Control;
 use environment::{Busy, Files};
 use failure::Failure;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::Calibrate(args) => calibrated(&args),
         Command::Completions { shell } => {
             command_line::completions(shell).map(|()| ExitCode::SUCCESS)
         }
@@ -83,6 +85,12 @@ fn main() -> ExitCode {
         tell::complain(&failure.to_string());
         failure.exit_code()
     })
+}
+
+fn calibrated(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
+    let signals = Signalled::default();
+    signals.watch()?;
+    calibrate::run(args, |plan| run(plan, &signals).map(|done| done.outcome))
 }
 
 /// A run that is over.
@@ -125,8 +133,12 @@ fn run(plan: Plan, signals: &Signalled) -> Result<Done, Failure> {
     let control = Arc::new(Control::new(plan.threads.len()));
     signals.obey(&control);
     let files = Files::of_this_machine();
+    for warning in preflight::warnings(&plan, &files) {
+        tell::complain(&format!("warning: {warning}"));
+    }
     let before = Busy::read(&files);
-    let outcome = conduct::run(&plan, &control)?;
+    let mut outcome = conduct::run(&plan, &control)?;
+    outcome.floor = calibrate::find(plan.driver, plan.spin);
     let after = Busy::read(&files);
     Ok(Done { plan, outcome, control, before, after })
 }

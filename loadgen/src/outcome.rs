@@ -1,5 +1,6 @@
 //! What came out of a run, and how far it can be trusted.
 
+use crate::calibrate::Floor;
 use crate::cost::Cost;
 use crate::memory::Growth;
 use crate::pace::Nanos;
@@ -30,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) intervals: Vec<Second>,
     /// How long after the time that was asked for the load began.
     pub(crate) late: Nanos,
+    /// What the generator measures against a server that does nothing.
+    pub(crate) floor: Option<Floor>,
     /// What a search for the highest rate tried; this run is the best of it.
     pub(crate) search: Option<Search>,
     /// By a signal.
@@ -191,6 +194,7 @@ impl Outcome {
             ));
         }
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        verdicts.extend(self.floor_verdict(plan));
         if self.late > 0 {
             verdicts.push(format!(
                 "the load began {} after --start-at: the connections were not open before",
@@ -215,6 +219,19 @@ impl Outcome {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
         }
         verdicts
+    }
+
+    /// Whether what was measured is mostly what the generator measures of nothing.
+    fn floor_verdict(&self, plan: &Plan) -> Option<String> {
+        let floor = self.floor.as_ref().filter(|_| plan.scenario.traffic().is_some())?;
+        let (median, least) = (self.record.latency.percentile(50.0), floor.round_trip_p50_ns);
+        (!self.record.latency.is_empty() && median < 2 * least).then(|| {
+            format!(
+                "half of the latency is below twice the tool's own floor, {}: most of it is the \
+                 generator's and the kernel's",
+                crate::text::time(least)
+            )
+        })
     }
 
     /// Whether the generator itself was late enough to be seen in the latency.
@@ -340,6 +357,7 @@ mod tests {
             open_range: None,
             held: 0,
             late: 0,
+            floor: None,
             search: None,
             intervals: Vec::new(),
             interrupted: false,

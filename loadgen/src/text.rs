@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::arrivals::{Arrivals, Process};
+use crate::calibrate::Floor;
 use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
@@ -208,6 +209,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load = load.join(", ");
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
+    write_floor(out, outcome.floor.as_ref())?;
     write_latencies(out, plan, record)
 }
 
@@ -273,6 +275,21 @@ fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::f
 #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+/// What the generator measures of nothing.
+fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
+    let Some(floor) = floor else {
+        return writeln!(out, "  {:<12} not known; `loadgen calibrate` measures it", "floor");
+    };
+    let [p50, p99] = [floor.round_trip_p50_ns, floor.round_trip_p99_ns].map(time);
+    writeln!(
+        out,
+        "  {:<12} round trip {p50} at p50, {p99} at p99, lag {} at p99 (calibrated {})",
+        "floor",
+        time(floor.lag_p99_ns),
+        floor.measured_utc.split('T').next().unwrap_or_default()
+    )
 }
 
 fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {

@@ -15,6 +15,12 @@ are `scenario`, `url` and the long options without their dashes, and unknown one
 
 `loadgen run FILE` runs it; options behind FILE go before what it says.";
 
+pub(super) const CALIBRATE: &str = "\
+Three runs against a server of this process that sends back what it gets: one connection alone, a \
+hundred in a closed loop, and a hundred on a schedule. No latency that is measured here can be below \
+that of the first. The floor is kept below $XDG_STATE_HOME (or ~/.local/state) for this machine, \
+kernel, program, --driver and --spin, and from then on stands beside every result of theirs.";
+
 pub(super) const SOURCE: &str =
     "Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback";
 

@@ -310,6 +310,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
         "lag": figures(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
+        "floor": outcome.floor,
         "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
         "notes": outcome.verdicts(plan),
     })

@@ -103,6 +103,38 @@ fn a_search_finds_a_rate_and_shows_its_way() {
 }
 
 #[test]
+fn the_floor_stands_beside_the_results_that_it_is_of() {
+    let folder = Folder::new("floor");
+    let with = |arguments: &[&str]| {
+        let mut command = command(arguments);
+        // Nothing of the environment changes a calibration, nor do settings of other runs.
+        command.env("XDG_STATE_HOME", &folder.0).env("LOADGEN_CONNECTIONS", "2");
+        let done = command.output().expect("runs");
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).expect("UTF-8")
+    };
+    let server = Running::echo(|_, _| Answer::Send);
+    let run = ["echo", &server.url, "-n", "20", "--warmup", "0"];
+    assert!(with(&run).contains("`loadgen calibrate` measures it"));
+    let floor = with(&["calibrate", "-d", "200ms", "--json"]);
+    let floor: serde_json::Value = serde_json::from_str(&floor).expect("JSON");
+    assert!(floor["round_trip_p50_ns"].as_u64().is_some_and(|p50| p50 > 0), "{floor:#}");
+    let document: serde_json::Value =
+        serde_json::from_str(&with(&[&run[..], &["--json"]].concat())).expect("JSON");
+    assert_eq!(crate::validate(&document), Ok(()));
+    assert_eq!(document["trust"]["floor"], floor);
+    let other: serde_json::Value =
+        serde_json::from_str(&with(&[&run[..], &["--json", "--driver", "epoll"]].concat()))
+            .expect("JSON");
+    assert_eq!(
+        other["trust"]["floor"],
+        serde_json::Value::Null,
+        "another driver has another floor"
+    );
+    assert!(with(&run).contains("round trip "));
+}
+
+#[test]
 fn completions_and_manual_pages_are_of_the_same_definitions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let done = loadgen(&["completions", shell]);
