@@ -91,8 +91,7 @@
 //!
 //! # What it is not
 //!
-//! It speaks no TLS, and of extensions only permessage-deflate, without anything kept between messages
-//! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells on which driver, and why
+//! It speaks no TLS, and of extensions only permessage-deflate ([`Compression`]). It runs on Linux only; [`Server::driver`] tells on which driver, and why
 //! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
 //! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
