@@ -6,16 +6,21 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::Config;
+use crate::config::{Config, Taken};
 use crate::conn::{Message, Part};
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
 use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::hub::{Hub, Mailbox};
 use crate::metrics::Snapshot;
+use crate::shard::machine::Machine;
 use crate::shard::{self, Application, Fleet, World};
 use crate::sys::clock::thread_cpu_nanos;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::wire::CloseCode;
 
 /// A client application: it opens connections and is told what becomes of them.
@@ -29,6 +34,24 @@ pub trait Handler {
     /// and to send on any of them. `now` is when the turn began. Says when it must be called again
     /// at the latest; `None` if only an event is a reason.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
+
+    /// TCP stands, or the unix socket is connected; the opening handshake is sent now, or that of TLS
+    /// before it.
+    fn on_connected(&mut self, data: &mut Self::Data) {
+        let _ = data;
+    }
+
+    /// TLS stands, of a wss URL: the opening handshake is sent now.
+    #[cfg(feature = "tls")]
+    fn on_secured(&mut self, data: &mut Self::Data, security: Security) {
+        let _ = (data, security);
+    }
+
+    /// The server answered the opening handshake with another HTTP status than 101, and this reason
+    /// phrase, as far as it has arrived; `on_close` follows.
+    fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {
+        let _ = (data, status, phrase);
+    }
 
     /// The connection is established.
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, response: &UpgradeResponse<'_>) {
@@ -100,14 +123,28 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let (driver, taken) = Loop::new(shard, Vec::new(), &self.config)?;
-        let shard = driver
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.config.client_tls {
+            let (ended, taken) = self.drive(Tls::new(shard, [], Some(tls.clone())))?;
+            return Ok(outcome(ended.into_inner(), taken));
+        }
+        let (ended, taken) = self.drive(shard)?;
+        Ok(outcome(ended, taken))
+    }
+
+    fn drive<M: Machine>(&self, machine: M) -> Result<(M, Taken), StartError> {
+        let (driver, taken) = Loop::new(machine, Vec::new(), &self.config)?;
+        let ended = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
-        let mut snapshot = shard.snapshot();
-        snapshot.driver = Some(taken);
-        Ok((shard.into_app().0, snapshot))
+        Ok((ended, taken))
     }
+}
+
+fn outcome<H: Handler>(ended: shard::Shard<Dial<H>>, taken: Taken) -> (H, Snapshot) {
+    let mut snapshot = ended.snapshot();
+    snapshot.driver = Some(taken);
+    (ended.into_app().0, snapshot)
 }
 
 /// A client's handler, as the shard sees it.
@@ -119,6 +156,19 @@ impl<H: Handler> Application for Dial<H> {
     fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<H::Data>, Reject> {
         // A client accepts nothing; its connections never read a request.
         Err(Reject::NOT_FOUND)
+    }
+
+    fn on_connected(&mut self, data: &mut H::Data) {
+        self.0.on_connected(data);
+    }
+
+    #[cfg(feature = "tls")]
+    fn on_secured(&mut self, data: &mut H::Data, security: Security) {
+        self.0.on_secured(data, security);
+    }
+
+    fn on_refused(&mut self, data: &mut H::Data, status: u16, phrase: &str) {
+        self.0.on_refused(data, status, phrase);
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, H::Data>, response: Option<&UpgradeResponse<'_>>) {

@@ -47,9 +47,17 @@ pub struct Config {
     /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load
     /// generator cannot keep to that. Default true.
     pub connect_in_turn: bool,
+    /// Makes the opening handshakes of clients, the keys that they draw and the order of their fields,
+    /// the same in each run. For measuring only: keys are to be random (draft-02 §5.1, RFC 6455 §4.1).
+    /// Default none.
+    pub handshake_seed: Option<u64>,
     /// Compression of messages (RFC 7692), where RFC 6455's clients offer it. Default none: it costs
     /// far more CPU time than a message itself.
     pub compression: Option<Compression>,
+    /// How clients reach wss URLs. Default none: a connection to one fails with
+    /// [`TlsError::NotConfigured`](crate::TlsError::NotConfigured).
+    #[cfg(feature = "tls")]
+    pub client_tls: Option<crate::credentials::ClientTls>,
     /// How the kernel is talked to. Default [`Driver::Auto`].
     pub driver: Driver,
     /// The kernel interface's settings.
@@ -73,7 +81,10 @@ impl Default for Config {
             ping_interval: Duration::from_secs(45),
             close_timeout: Duration::from_secs(5),
             connect_in_turn: true,
+            handshake_seed: None,
             compression: None,
+            #[cfg(feature = "tls")]
+            client_tls: None,
             driver: Driver::Auto,
             ring: RingConfig::default(),
         }
@@ -85,6 +96,19 @@ impl Config {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        self.client_tls.is_some()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "the same with the feature has to look")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        false
     }
 
     /// Changes the settings in place: `Config::new().with(|c| c.max_topics = 10)`.

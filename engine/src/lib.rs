@@ -102,6 +102,8 @@ pub mod bench;
 pub mod client;
 pub mod config;
 pub mod conn;
+#[cfg(feature = "tls")]
+mod credentials;
 mod driver;
 mod error;
 mod handler;
@@ -112,18 +114,27 @@ mod server;
 mod shard;
 #[expect(unsafe_code, reason = "the one module that may hold it; its promises are listed there")]
 mod sys;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod wire;
 
 pub use client::Clients;
 pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
 pub use conn::{Message, Part};
+#[cfg(feature = "tls")]
+pub use credentials::{
+    ClientAuth, ClientTls, ClientTlsBuilder, Pem, Security, ServerTls, ServerTlsBuilder, TlsVersion,
+};
 pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
-pub use error::{StartError, StartErrorKind};
+pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
-pub use server::{Builder, Server, Shard};
+pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
+pub use shard::machine::Endpoint;
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
-pub use sys::clock::{process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos};
+pub use sys::clock::{
+    monotonic_nanos, process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos,
+};
 pub use sys::socket::raise_file_limit;

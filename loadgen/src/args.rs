@@ -1,5 +1,8 @@
 //! The command line, as it was typed; [`crate::plan`] makes a run of it.
 
+mod help;
+mod scenarios;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,9 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
+use crate::arrivals::{Process, Stage};
 use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
+
+pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
 #[derive(Debug, Parser)]
@@ -26,6 +32,23 @@ pub(crate) enum Command {
     /// Tell whether new runs are better or worse than base ones, or no different
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Show runs as one HTML page: percentiles, time series, errors, environment
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+}
+
+/// Runs to look at.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Results, as -o or --out has written them
+    #[arg(value_name = "RUN", required = true, num_args = 1..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page's title
+    #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
+    pub(crate) title: String,
+    /// Write the page to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Two sets of runs.
@@ -34,7 +57,7 @@ pub(crate) struct CompareArgs {
     /// Results of the base, as -o or --out has written them
     #[arg(value_name = "BASE", required = true, num_args = 1..)]
     pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`
+    /// Results to compare with them, after `--`; options stand before it
     #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
     pub(crate) new: Vec<PathBuf>,
     /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
@@ -72,6 +95,15 @@ pub(crate) enum Measure {
     /// Connect, upgrade, close, again and again, and measure handshakes
     #[command(after_help = STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// Open connections and hold them: memory per connection, keep-alive, round trips of pings
+    #[command(after_help = scenarios::IDLE_EXAMPLES)]
+    Idle(IdleArgs),
+    /// Keep a number of connections open of which each lives for a drawn time
+    #[command(after_help = scenarios::CHURN_EXAMPLES)]
+    Churn(ChurnArgs),
+    /// Let some connections stop to read: what the server does, and what the others notice
+    #[command(after_help = scenarios::SLOW_EXAMPLES)]
+    Slow(SlowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -84,10 +116,8 @@ pub(crate) struct EchoArgs {
     pub(crate) connections: u64,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
-    /// Most messages in flight per connection: 1 if not given, with --rate any number. Messages
-    /// that are due beyond it wait, and their latency counts from when they were due
     #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
-          help_heading = "Load")]
+          help_heading = "Load", help = help::DEPTH)]
     pub(crate) depth: Option<u64>,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -95,6 +125,9 @@ pub(crate) struct EchoArgs {
     pub(crate) dial: DialArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output",
+          help = help::TRACE)]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -135,14 +168,12 @@ pub(crate) struct StormArgs {
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// Open loop: connections per second, such as 5k/s; as many as possible if not given
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
-    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
-    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
     pub(crate) source: Option<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
@@ -153,14 +184,15 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/
+    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
-    /// The dialect to speak: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
+    /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
-        long,
-        env = "LOADGEN_DIALECT",
-        value_name = "DIALECT",
+        long = "ws-version",
+        visible_alias = "dialect",
+        env = "LOADGEN_WS_VERSION",
+        value_name = "VERSION",
         default_value = "hybi-02",
         help_heading = "Target"
     )]
@@ -178,23 +210,39 @@ pub(crate) struct TargetArgs {
     /// Send this cookie, such as `session=1`; may be repeated
     #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
     pub(crate) cookie: Vec<String>,
+    /// Send this field in the opening handshake, such as 'X-Token: abc'; may be repeated
+    #[arg(
+        short = 'H',
+        long,
+        env = "LOADGEN_HEADER",
+        value_name = "FIELD",
+        help_heading = "Target"
+    )]
+    pub(crate) header: Vec<String>,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
 }
 
-/// How long to measure.
+/// How long to measure, or how much.
 #[derive(Debug, Args)]
 pub(crate) struct WindowArgs {
-    /// How long to measure, warm-up not included [units: ms, s, m, h]
-    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
-          value_parser = units::span, help_heading = "Load")]
-    pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) span: SpanArgs,
     /// Measure so many messages (publications, connections) instead of a duration
     #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",
           value_parser = units::positive, conflicts_with = "duration", help_heading = "Load")]
     pub(crate) messages: Option<u64>,
+}
+
+/// How long to measure.
+#[derive(Debug, Args)]
+pub(crate) struct SpanArgs {
+    /// How long to measure, warm-up not included [units: ms, s, m, h]
+    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
+          value_parser = units::span, help_heading = "Load")]
+    pub(crate) duration: Duration,
     /// Run the same load for so long before measuring; recorded apart
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
@@ -204,10 +252,8 @@ pub(crate) struct WindowArgs {
 /// What to send, and when.
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Open loop: messages per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
-          help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) when: ArrivalArgs,
     /// Bytes per message, such as 64, 16KiB or 1MiB
     #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
           value_parser = units::size, help_heading = "Load")]
@@ -218,14 +264,34 @@ pub(crate) struct LoadArgs {
     /// Send binary messages, the default
     #[arg(long, env = "LOADGEN_BINARY", conflicts_with = "text", help_heading = "Load")]
     pub(crate) binary: bool,
-    /// What the bytes of the messages are made from
+}
+
+/// When to send, on a schedule that is fixed before the run.
+#[derive(Debug, Args)]
+pub(crate) struct ArrivalArgs {
+    /// Open loop: so many per second, all connections together, such as 50k/s
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+          help_heading = "Load")]
+    pub(crate) rate: Option<f64>,
+    /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
+    /// the other; may be repeated, and takes the place of --rate and --duration
+    #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
+          value_delimiter = ',', conflicts_with_all = ["rate", "duration", "messages"],
+          help_heading = "Load")]
+    pub(crate) stage: Vec<Stage>,
+    /// How what is due on a schedule comes: at equal distances, or, poisson, at random ones, as from
+    /// many users who know nothing of each other
     #[arg(
         long,
-        env = "LOADGEN_SEED",
-        value_name = "N",
-        default_value = "1",
+        env = "LOADGEN_ARRIVAL",
+        value_name = "PROCESS",
+        value_enum,
+        default_value = "constant",
         help_heading = "Load"
     )]
+    pub(crate) arrival: Process,
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1", help_heading = "Load",
+          help = help::SEED)]
     pub(crate) seed: u64,
 }
 
@@ -240,8 +306,8 @@ pub(crate) struct DialArgs {
     #[arg(long, env = "LOADGEN_RAMP", value_name = "TIME", value_parser = units::duration,
           help_heading = "Connecting")]
     pub(crate) ramp: Option<Duration>,
-    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
-    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
     pub(crate) source: Option<String>,
 }
 
@@ -328,10 +394,13 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
   Every reply is compared byte for byte with what was sent. With any error the exit code is 1.
-  The summary says in words when the generator, not the server, was the limit.
+  The summary says in words when the generator, not the server, was the limit, and then has no
+  headline: the rate is one that the server takes at least. Nor has it one when more than 1 % of
+  what was attempted went wrong.
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
@@ -353,13 +422,25 @@ Examples:
 
 const BROADCAST_EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did. Without --rate a publisher sends when its last message has
+publishers. Reach is the share that did; `first`, `median` and `last` tell when the publications that
+reached everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its last message has
 reached everybody.
 
 Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+const REPORT_EXAMPLES: &str = "\
+The page is one file: it loads nothing, runs no script, follows the reader's light or dark setting,
+and can be printed. Several runs lie over each other in every plot.
+
+Exit codes:
+  0 good, 2 wrong usage or a file that cannot be read, 3 the page cannot be written
+
+Examples:
+  loadgen report run.json -o run.html
+  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
 
 const COMPARE_EXAMPLES: &str = "\
 A run is one sample. Each side shows the median of its runs and an interval that holds the true
@@ -375,8 +456,8 @@ Exit codes:
 
 Examples:
   loadgen compare base-*.json -- new-*.json
-  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
-  loadgen compare old/* -- new/* --format html -o compare.html";
+  loadgen compare --metric rate --metric p99 --threshold 2% base-*.json -- new-*.json
+  loadgen compare --format html -o compare.html old/* -- new/*";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

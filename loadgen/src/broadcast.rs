@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringbolt::{Fleet, Message, WebSocket};
 
+use crate::arrivals::Schedule;
+use crate::delivery::{Arrived, Deliveries, Sheet};
 use crate::desk::{Desk, nanos};
-use crate::pace::{Nanos, Schedule};
+use crate::pace::Nanos;
 use crate::payload::{Payload, WORD};
 use crate::plan::{Fan, Pace};
 use crate::record::{Class, Sent};
@@ -22,7 +24,10 @@ const LOOK: Nanos = 50_000;
 
 /// How far each publisher is, over all threads.
 #[derive(Debug)]
-pub(crate) struct Tally(Box<[Count]>);
+pub(crate) struct Tally {
+    counts: Box<[Count]>,
+    pub(crate) deliveries: Deliveries,
+}
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -34,7 +39,8 @@ struct Count {
 
 impl Tally {
     pub(crate) fn new(publishers: u64) -> Arc<Self> {
-        Arc::new(Self((0..publishers).map(|_| Count::default()).collect()))
+        let counts = (0..publishers).map(|_| Count::default()).collect();
+        Arc::new(Self { counts, deliveries: Deliveries::default() })
     }
 }
 
@@ -50,6 +56,8 @@ pub(crate) struct Broadcast {
     /// Deliveries that the tally has not been told of, by publisher.
     delivered: Vec<u64>,
     news: bool,
+    /// The deliveries of this turn.
+    sheet: Sheet,
     /// Deliveries that the next publication is to have: connections but one.
     audience: u64,
     worker: usize,
@@ -82,7 +90,7 @@ pub(crate) struct Lane {
 impl Broadcast {
     pub(crate) fn new(fan: &Fan, tally: Arc<Tally>, desk: &Desk) -> Self {
         let (worker, workers) = (desk.worker, desk.plan.threads.len());
-        let mine = (0..tally.0.len()).filter(|number| number % workers == worker);
+        let mine = (0..tally.counts.len()).filter(|number| number % workers == worker);
         let publisher = |number| Publisher {
             number,
             next: 0,
@@ -94,11 +102,12 @@ impl Broadcast {
         Self {
             payload: Payload::new(fan.traffic.payload, fan.traffic.text, fan.traffic.seed),
             publishers: mine.map(publisher).collect(),
-            delivered: vec![0; tally.0.len()],
+            delivered: vec![0; tally.counts.len()],
             fan: fan.clone(),
             tally,
             schedule: None,
             news: false,
+            sheet: Sheet::default(),
             audience: 0,
             worker,
             workers,
@@ -119,8 +128,12 @@ impl Broadcast {
         if ws.send(self.payload.write([number, publisher.next, low, high])).is_err() {
             return false;
         }
+        if desk.window.contains(&sent.due) {
+            let (name, next) = (publisher.number, publisher.next);
+            self.tally.deliveries.published(name, next, sent.due, self.audience);
+        }
         publisher.next = publisher.next.wrapping_add(1);
-        self.tally.0[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
+        self.tally.counts[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
         desk.record.sent(sent, &desk.window);
         true
     }
@@ -147,17 +160,20 @@ impl Broadcast {
                 return;
             }
             self.publishers[index].waits = true;
+            desk.record.tried(due, at, &desk.window);
             let behind = !self.publishers[index].owed.is_empty();
             if behind || !self.publish(desk, &mut ws, index, Sent { due, at }) {
                 self.publishers[index].owed.push_back(due);
+                desk.record.queued += u64::from(desk.window.contains(&due));
             }
         }
     }
 
     /// Tells the tally of this turn's deliveries.
     fn flush(&mut self) {
+        self.sheet.hand_in(&self.tally.deliveries);
         if std::mem::take(&mut self.news) {
-            for (count, delivered) in self.tally.0.iter().zip(&mut self.delivered) {
+            for (count, delivered) in self.tally.counts.iter().zip(&mut self.delivered) {
                 if *delivered > 0 {
                     count.delivered.fetch_add(std::mem::take(delivered), Ordering::Relaxed);
                 }
@@ -167,7 +183,7 @@ impl Broadcast {
 
     /// Deliveries that a publisher's publications still lack.
     fn missing(&self, number: usize) -> u64 {
-        let count = &self.tally.0[number];
+        let count = &self.tally.counts[number];
         let delivered = count.delivered.load(Ordering::Relaxed);
         count.expected.load(Ordering::Relaxed).saturating_sub(delivered)
     }
@@ -191,8 +207,6 @@ impl Broadcast {
                     continue;
                 }
                 self.publishers[index].forgiven += missing;
-            } else if publisher.waits && desk.window.contains(&publisher.last) {
-                desk.record.completion.record(now.saturating_sub(publisher.last));
             }
             self.publishers[index].waits = false;
             self.burst(desk, fleet, index, None);
@@ -206,7 +220,7 @@ impl Broadcast {
             && due < desk.window.end
             && due <= desk.clock.stamp()
         {
-            let (index, due) = schedule.take();
+            let Some((index, due)) = schedule.take() else { break };
             self.burst(desk, fleet, index, Some(due));
         }
         let next = schedule.due();
@@ -220,16 +234,13 @@ impl Scenario for Broadcast {
 
     fn lane(&mut self, place: usize) -> Lane {
         let number = place * self.workers + self.worker;
-        Lane { number, expected: vec![0; self.tally.0.len()].into_boxed_slice() }
+        Lane { number, expected: vec![0; self.tally.counts.len()].into_boxed_slice() }
     }
 
-    fn begin(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        if let Pace::Open { rate, .. } = self.fan.traffic.pace {
-            let turns = (self.worker as u64, self.workers as u64);
-            let lanes = self.publishers.len() as u64;
-            let bursts = self.fan.bursts(rate);
-            self.schedule =
-                Some(Schedule::new(begin, bursts, self.tally.0.len() as u64, turns, lanes));
+    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        if let Pace::Open { arrivals, .. } = &self.fan.traffic.pace {
+            let turns = desk.plan.turns(self.fan.publishers, self.worker);
+            self.schedule = Some(Schedule::new(begin, &self.fan.bursts(arrivals), turns));
         }
     }
 
@@ -276,6 +287,8 @@ impl Scenario for Broadcast {
         *expected = number.wrapping_add(1);
         self.delivered[publisher] += 1;
         self.news = true;
+        let arrived = Arrived { publisher, number, due, at: now, count: 1 };
+        self.sheet.note(arrived, &desk.window);
         // When it left its publisher is not known here (`Tells::Lag`).
         desk.reply(Sent { due, at: due }, now);
     }
@@ -298,20 +311,21 @@ impl Scenario for Broadcast {
 
     fn in_flight(&self) -> u64 {
         let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
-        let missing: u64 = (0..self.tally.0.len()).map(|number| self.missing(number)).sum();
+        let missing: u64 = (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
         missing + owed as u64
     }
 
-    fn settle(&mut self, _: &mut Desk) {
+    fn settle(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
         self.flush();
     }
 
-    fn give_up(&mut self, desk: &mut Desk) {
+    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
         let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
         desk.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
         // The tally is everybody's: one tells.
         if self.worker == 0 {
-            let missing: u64 = (0..self.tally.0.len()).map(|number| self.missing(number)).sum();
+            let missing: u64 =
+                (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
             let waited = desk.plan.timeout;
             desk.error(Class::Lost, missing, || {
                 format!("publications had not arrived {waited:?} after the end of the run")

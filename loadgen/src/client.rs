@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, ConnectionId, Fleet};
 
-use crate::pace::{BatchClock, Nanos, Schedule};
+use crate::arrivals::Schedule;
+use crate::pace::{BatchClock, Nanos};
 use crate::plan::Plan;
 use crate::record::Class;
 
@@ -26,10 +27,8 @@ pub(crate) struct Dialler {
 impl Dialler {
     pub(crate) fn new(plan: Arc<Plan>, worker: usize, start: Nanos) -> Self {
         let total = plan.share(plan.connections, worker);
-        let turns = (worker as u64, plan.threads.len() as u64);
-        let schedule = plan
-            .connect_rate
-            .map(|rate| Schedule::new(start, rate, plan.connections, turns, total));
+        let turns = plan.turns(plan.connections, worker);
+        let schedule = plan.connect_rate.map(|rate| Schedule::steady(start, rate, turns));
         Self { plan, worker, total, started: 0, settled: 0, schedule }
     }
 
@@ -54,7 +53,7 @@ impl Dialler {
             let from = self.plan.sources.address(number);
             let data = member(place, clock.stamp());
             let request = Arc::clone(&self.plan.request);
-            match fleet.connect(request, from, self.plan.address, data) {
+            match fleet.connect(request, from, self.plan.address.clone(), data) {
                 Ok(id) => opened(id),
                 // `max_connections` is set to what the plan needs.
                 Err(_) => self.settled += 1,
@@ -94,7 +93,7 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
             (Class::Handshake, "the server ended TCP during the opening handshake".to_owned())
         }
         (CloseReason::TimedOut, false) => {
-            (Class::Handshake, "the opening handshake did not end in time".to_owned())
+            (Class::TimedOut, "the opening handshake did not end in time".to_owned())
         }
         (CloseReason::Protocol(error), _) => (Class::Protocol, error.to_string()),
         (CloseReason::HungUp, true) => {

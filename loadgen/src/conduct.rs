@@ -15,11 +15,13 @@ use crate::cost::{Process, Reading};
 use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
+use crate::idle::Idle;
+use crate::memory::{Growth, Memory};
 use crate::outcome::{Outcome, Reach, When};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
 use crate::progress::Progress;
-use crate::record::Record;
+use crate::record::{Class, Record};
 use crate::seconds::Seconds;
 use crate::storm::Storm;
 use crate::worker::{self, Worker};
@@ -31,9 +33,10 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let process = plan.pid.map(Process::new).transpose()?;
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
+    let before = plan.pid.and_then(Memory::of);
     let tally = Tally::new(match &plan.scenario {
         Scenario::Broadcast(fan) => fan.publishers,
-        Scenario::Echo(_) | Scenario::Storm { .. } => 0,
+        _ => 0,
     });
     for index in 0..plan.threads.len() {
         let thread = start(plan, control, index, sender.clone(), &tally).map_err(|e| {
@@ -47,11 +50,12 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
+        tally,
         progress: Progress::new(plan),
         intervals,
         seconds: Seconds::default(),
     };
-    let edges = conductor.conduct(&threads);
+    let edges = conductor.conduct(&threads, before);
     conductor.progress.finish();
     conductor.collect(threads, &edges)
 }
@@ -64,9 +68,14 @@ fn start(
     tally: &Arc<Tally>,
 ) -> std::io::Result<Thread> {
     match plan.scenario.clone() {
-        Scenario::Echo(traffic) => worker::spawn(plan, control, index, intervals, move |desk| {
-            let echo = Echo::new(&traffic, &desk);
-            Worker::new(desk, echo)
+        Scenario::Echo(traffic) | Scenario::Slow(traffic, _) => {
+            worker::spawn(plan, control, index, intervals, move |desk| {
+                let echo = Echo::new(&traffic, &desk);
+                Worker::new(desk, echo)
+            })
+        }
+        Scenario::Idle { .. } => worker::spawn(plan, control, index, intervals, |desk| {
+            Worker::new(desk, Idle::default())
         }),
         Scenario::Broadcast(fan) => {
             let tally = Arc::clone(tally);
@@ -75,7 +84,9 @@ fn start(
                 Worker::new(desk, broadcast)
             })
         }
-        Scenario::Storm { .. } => worker::spawn(plan, control, index, intervals, Storm::new),
+        Scenario::Storm { .. } | Scenario::Churn { .. } => {
+            worker::spawn(plan, control, index, intervals, Storm::new)
+        }
     }
 }
 
@@ -86,12 +97,14 @@ struct Edges {
     begin: Nanos,
     when: When,
     readings: Option<(Reading, Reading)>,
+    memory: Option<Growth>,
 }
 
 struct Conductor {
     plan: Arc<Plan>,
     control: Arc<Control>,
     process: Option<Process>,
+    tally: Arc<Tally>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
     seconds: Seconds,
@@ -104,7 +117,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 impl Conductor {
     /// Everything until the window has closed.
-    fn conduct(&mut self, threads: &[Thread]) -> Edges {
+    fn conduct(&mut self, threads: &[Thread], before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
         let dialled = control.clock.now();
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
@@ -136,6 +149,7 @@ impl Conductor {
         edges.when.opened = edges.when.began.saturating_add(open - begin);
         self.wait(threads, |control| control.window().start);
         let first = self.process.as_ref().and_then(Process::read);
+        let opened = self.plan.pid.and_then(Memory::of);
         self.wait(threads, |control| match control.done() {
             Some(at) => {
                 control.close_at(at);
@@ -145,6 +159,8 @@ impl Conductor {
         });
         let last = self.process.as_ref().and_then(Process::read);
         edges.readings = first.zip(last);
+        let closed = self.plan.pid.and_then(Memory::of);
+        edges.memory = (|| Some(Growth { before: before?, opened: opened?, closed: closed? }))();
         edges
     }
 
@@ -157,8 +173,9 @@ impl Conductor {
             if left == 0 || control.is_stopped() {
                 return;
             }
-            let storm = matches!(self.plan.scenario, Scenario::Storm { .. });
-            if !storm && control.sum(|g| &g.live) == 0 && now > control.begin().saturating_add(LEAD)
+            if !self.plan.is_passing()
+                && control.sum(|g| &g.live) == 0
+                && now > control.begin().saturating_add(LEAD)
             {
                 // Every connection is gone: there is nothing more to measure.
                 control.close_at(now);
@@ -198,6 +215,7 @@ impl Conductor {
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, interrupted));
         }
+        merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
         let audience = merged.opened.saturating_sub(1);
@@ -208,10 +226,14 @@ impl Conductor {
         }
         let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
             .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
+        let held = matches!(self.plan.scenario, Scenario::Idle { .. });
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
             server: server.map(|(process, (first, last))| process.cost(first, last)),
             reach,
+            memory: edges.memory,
+            open_range: self.seconds.open_range(),
+            held: if held { merged.opened } else { 0 },
             record: merged,
             elapsed,
             offered,
@@ -246,15 +268,15 @@ fn no_ring(error: &StartError) -> Failure {
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
     let why = match first {
-        Some((_, _, example)) => example.to_owned(),
+        Some((_, failed)) => failed.first().to_owned(),
         None if interrupted => "interrupted before the first one was there".to_owned(),
         None => "no answer".to_owned(),
     };
     let remedy = match first {
-        Some((crate::record::Class::Handshake, ..)) => match plan.request.dialect() {
+        Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
-                 --dialect rfc6455 (--origin and --protocol count, too)"
+                 --ws-version rfc6455 (--origin and --protocol count, too)"
             }
             _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },

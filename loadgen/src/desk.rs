@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ringbolt::{ConnectionId, thread_cpu_nanos};
+use ringbolt::{CloseReason, ConnectionId, thread_cpu_nanos};
 
+use crate::client::classify;
 use crate::control::{Control, NEVER};
 use crate::pace::{BatchClock, Nanos};
 use crate::plan::{Length, Plan};
@@ -38,6 +39,8 @@ pub(crate) struct Desk {
     /// Established connections that have not ended.
     pub(crate) live: u64,
     last_reply: Nanos,
+    /// Why the server refused the connection that is about to end: status and phrase.
+    pub(crate) refusal: Option<(u16, String)>,
     interval: Box<Times>,
     interval_end: Nanos,
     intervals: mpsc::Sender<Interval>,
@@ -69,6 +72,7 @@ impl Desk {
             received: 0,
             live: 0,
             last_reply: 0,
+            refusal: None,
             interval: Box::new(Times::new()),
             interval_end: NEVER,
             intervals,
@@ -111,9 +115,23 @@ impl Desk {
         self.control.gauge(self.worker).errors.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// A connection ended, or never came about, that should have stayed.
+    #[cold]
+    pub(crate) fn ended(&mut self, number: u64, reason: CloseReason, established: bool) {
+        let (class, mut why) = classify(reason, established);
+        if let Some((status, phrase)) = self.refusal.take() {
+            why = format!("the server refused with status {status} {phrase}").trim_end().to_owned();
+        }
+        let example = || format!("connection {number}: {why}");
+        self.record.errors.because(class, &why, example);
+        self.control.gauge(self.worker).errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The load begins.
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.window = self.control.window();
+        let lengths = self.plan.window.stages.iter().map(|stage| nanos(stage.length));
+        self.record.set_stages(self.window.start, lengths);
         self.last_reply = now;
     }
 

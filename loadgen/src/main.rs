@@ -2,10 +2,12 @@
 //!
 //! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
 //! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`) send on them when `pace` says so, or a `storm`. What they write
-//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm` or `hlog`.
+//! scenario (`echo`, `broadcast`, `idle`) send on them when `arrivals` says so, or a `storm`. What they write
+//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
+//! or `hlog`.
 
 mod args;
+mod arrivals;
 mod broadcast;
 mod client;
 mod compare;
@@ -13,6 +15,7 @@ mod conduct;
 mod control;
 mod cost;
 mod csv;
+mod delivery;
 mod desk;
 mod document;
 mod echo;
@@ -21,18 +24,26 @@ mod failure;
 mod goal;
 mod hgrm;
 mod hlog;
+mod idle;
+mod lifetime;
+mod memory;
 mod outcome;
 mod pace;
 mod payload;
 mod plan;
+mod preflight;
 mod progress;
 mod record;
+mod report;
 mod seconds;
+mod slow;
 mod source;
 mod stats;
 mod storm;
+mod target;
 mod tell;
 mod text;
+mod trace;
 mod units;
 mod worker;
 
@@ -54,6 +65,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());
@@ -67,8 +79,12 @@ fn measure(scenario: args::Measure) -> Result<ExitCode, Failure> {
     watch_signals(&control)?;
     let files = Files::of_this_machine();
     let before = Busy::read(&files);
-    let outcome = conduct::run(&plan, &control)?;
+    let mut outcome = conduct::run(&plan, &control)?;
     let after = Busy::read(&files);
+    if let Some(path) = &plan.output.trace {
+        let traced = std::mem::take(&mut outcome.record.traced);
+        tell::write(path, &trace::table(traced, control.clock))?;
+    }
     tell::tell(&plan, &outcome, &before, &after)?;
     let met = tell::goals(&plan, &outcome);
     Ok(ExitCode::from(match outcome {

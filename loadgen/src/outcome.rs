@@ -1,10 +1,11 @@
 //! What came out of a run, and how far it can be trusted.
 
 use crate::cost::Cost;
+use crate::memory::Growth;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
-use crate::seconds::Second;
+use crate::seconds::{OpenRange, Second};
 
 /// A run's results.
 #[derive(Debug)]
@@ -19,6 +20,12 @@ pub(crate) struct Outcome {
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
     pub(crate) server: Option<Cost>,
+    /// Of the server, if its number was given.
+    pub(crate) memory: Option<Growth>,
+    /// Connections open at once in the window.
+    pub(crate) open_range: Option<OpenRange>,
+    /// Connections that were to be held, where that is what is measured.
+    pub(crate) held: u64,
     pub(crate) intervals: Vec<Second>,
     /// By a signal.
     pub(crate) interrupted: bool,
@@ -99,7 +106,52 @@ impl Outcome {
     /// Whether so much went wrong that rates and percentiles mean nothing.
     pub(crate) fn is_void(&self) -> bool {
         let errors = self.record.errors.total();
-        errors > 0 && errors * 100 > self.messages() + errors
+        errors > 0 && errors * 100 > self.messages() + self.held + errors
+    }
+
+    /// Whether there is a rate to quote: something was measured, little went wrong, and it was not
+    /// the generator that limited it.
+    pub(crate) fn has_headline(&self, plan: &Plan) -> bool {
+        self.messages() + self.held > 0
+            && self.elapsed > 0
+            && !self.is_void()
+            && self.limiter(plan) != Some(Limiter::Generator)
+    }
+
+    /// What kept the run from being faster, or its latency from being lower, as far as can be told.
+    pub(crate) fn limiter(&self, plan: &Plan) -> Option<Limiter> {
+        if self.achieved().is_some_and(|share| share < ACHIEVED) {
+            let generator = self.is_busy(plan) || self.starved() > STARVED;
+            return Some(if generator { Limiter::Generator } else { Limiter::Server });
+        }
+        if plan.arrivals().is_none() && self.busiest() > BUSY && plan.spin.is_zero() {
+            // Both may be at their end; then it is the server's.
+            return Some(if self.server_load() > BUSY {
+                Limiter::Server
+            } else {
+                Limiter::Generator
+            });
+        }
+        let (lag, latency) =
+            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
+        let late = lag > LAG_FLOOR && lag > latency / LAG_LIMIT;
+        late.then_some(Limiter::Generator)
+    }
+
+    /// Whether a thread of the generator had no time left.
+    fn is_busy(&self, plan: &Plan) -> bool {
+        let busiest = self.busiest();
+        (busiest > BUSY && plan.spin.is_zero()) || busiest + self.starved() > BUSY
+    }
+
+    fn busiest(&self) -> f64 {
+        self.generator_load().into_iter().fold(0.0, f64::max)
+    }
+
+    /// CPUs that the server kept busy; 0 if that was not measured.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+    fn server_load(&self) -> f64 {
+        self.server.map_or(0.0, |cost| cost.nanos as f64 / self.elapsed.max(1) as f64)
     }
 
     /// The longest that a thread of the generator waited for a CPU, as a share of the window.
@@ -112,19 +164,18 @@ impl Outcome {
     /// What limited the run, in words; empty if nothing speaks against the numbers.
     pub(crate) fn verdicts(&self, plan: &Plan) -> Vec<String> {
         let mut verdicts = Vec::new();
-        let busiest = self.generator_load().into_iter().fold(0.0, f64::max);
-        let starved = self.starved();
-        let busy = (busiest > BUSY && plan.spin.is_zero()) || busiest + starved > BUSY;
+        let (busiest, starved) = (self.busiest(), self.starved());
+        let limiter = self.limiter(plan);
         if let Some(achieved) = self.achieved().filter(|share| *share < ACHIEVED) {
-            let limiter = if busy { "the generator" } else { "the server" };
+            let limiter = limiter.unwrap_or(Limiter::Server).name();
             verdicts.push(format!(
-                "{limiter} limited the run: only {:.1} % of the offered rate was reached",
+                "the {limiter} limited the run: only {:.1} % of the offered rate was reached",
                 achieved * 100.0
             ));
-        } else if busiest > BUSY && plan.spin.is_zero() && plan.rate().is_none() {
+        } else if limiter == Some(Limiter::Generator) && plan.arrivals().is_none() {
             verdicts.push(format!(
-                "a generator thread was busy for {:.0} % of the window: the rate may be the \
-                 generator's limit, not the server's; add --threads, or set a --rate",
+                "the generator limited the run: one of its threads was busy for {:.0} % of the \
+                 window; add --threads, or set a --rate",
                 busiest * 100.0
             ));
         }
@@ -135,7 +186,14 @@ impl Outcome {
                 starved * 100.0
             ));
         }
-        verdicts.extend(self.lag_verdict(busy || starved > STARVED));
+        verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        let queued = self.record.queued;
+        if queued > 0 {
+            verdicts.push(format!(
+                "{queued} messages were due while their connection had no room for them, by --depth \
+                 or because the server did not read: their latency holds the wait"
+            ));
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
@@ -147,37 +205,59 @@ impl Outcome {
     fn lag_verdict(&self, short_of_cpu: bool) -> Option<String> {
         let record = &self.record;
         let (lag, latency) = (record.lag.percentile(99.0), record.latency.percentile(99.0));
-        if record.lag.is_empty() || lag <= LAG_FLOOR || lag <= latency / 10 {
+        if lag <= LAG_FLOOR || lag <= latency / LAG_NOTED {
             return None;
         }
-        let waits = record.service.percentile(99.0) * 2 < latency;
+        let share = if lag > latency / LAG_LIMIT {
+            "more than half of the latency, so that the generator limited it"
+        } else {
+            "more than a tenth of the latency"
+        };
         let why = if short_of_cpu {
             "it was short of CPU time"
-        } else if waits {
-            "they waited for earlier ones on their connection"
         } else {
             "--spin keeps closer to the schedule"
         };
         Some(format!(
-            "messages left late, {} at p99, which is more than a tenth of the latency: {why}",
+            "the generator was late, by {} at p99, which is {share}: {why}",
             crate::text::time(lag)
         ))
+    }
+}
+
+/// What kept a run from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limiter {
+    Generator,
+    Server,
+}
+
+impl Limiter {
+    /// The name in sentences and result documents.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Generator => "generator",
+            Self::Server => "server",
+        }
     }
 }
 
 /// What is counted, one and many.
 pub(crate) const fn unit(scenario: &Scenario) -> (&'static str, &'static str) {
     match scenario {
-        Scenario::Echo(_) => ("message", "messages"),
+        Scenario::Echo(_) | Scenario::Slow(..) => ("message", "messages"),
+        Scenario::Idle { .. } => ("ping", "pings"),
         Scenario::Broadcast(_) => ("delivery", "deliveries"),
-        Scenario::Storm { .. } => ("connection", "connections"),
+        Scenario::Storm { .. } | Scenario::Churn { .. } => ("connection", "connections"),
     }
 }
 
 /// What the main latency is called.
 pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
     match scenario {
-        Scenario::Echo(_) => "latency",
+        Scenario::Echo(_) | Scenario::Slow(..) => "latency",
+        Scenario::Idle { .. } => "ping",
+        Scenario::Churn { .. } => "opening",
         Scenario::Broadcast(_) => "delivery",
         Scenario::Storm { .. } => "cycle",
     }
@@ -189,6 +269,10 @@ const BUSY: f64 = 0.95;
 const STARVED: f64 = 0.02;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;
+/// Lag above this part of the latency, both at p99, is noted.
+const LAG_NOTED: Nanos = 10;
+/// Lag above this part of it makes it the generator's latency.
+const LAG_LIMIT: Nanos = 2;
 /// Lag below this is not worth a word.
 const LAG_FLOOR: Nanos = 20_000;
 
@@ -198,6 +282,7 @@ mod tests {
 
     use super::{Outcome, Reach, When};
     use crate::args::{Cli, Command};
+    use crate::cost::{Cost, Source};
     use crate::plan::Plan;
     use crate::record::{Class, Record, Sent};
 
@@ -217,6 +302,7 @@ mod tests {
         let mut record = Record::new(plan.tells());
         for due in (0..1000).map(|ms| ms * MS) {
             let sent = Sent { due, at: due + lag };
+            record.tried(due, due + lag, &(0..1000 * MS));
             record.sent(sent, &(0..1000 * MS));
             record.answered(sent, due + 100_000, &(0..1000 * MS));
         }
@@ -229,6 +315,9 @@ mod tests {
             reach: None,
             dialling: 0,
             server: None,
+            memory: None,
+            open_range: None,
+            held: 0,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),
@@ -251,15 +340,28 @@ mod tests {
         let (closed, open) = (plan(&[]), plan(&["-r", "2000"]));
         let said = |outcome: &Outcome, plan: &Plan| outcome.verdicts(plan).join("\n");
         let busy = outcome(&closed, 0, 970 * MS, 0);
-        assert!(said(&busy, &closed).contains("the generator's limit"));
+        assert!(said(&busy, &closed).contains("busy for 97 %"));
+        assert!(!busy.has_headline(&closed));
+        let text = crate::text::summary(&closed, &busy);
+        assert!(text.contains("the server takes at least 1,000 messages/s"), "{text}");
+        let mut both = outcome(&closed, 0, 970 * MS, 0);
+        both.server = Some(Cost { nanos: 990 * MS, system_share: None, source: Source::Ticks });
+        assert!(both.has_headline(&closed), "the server was at its end, too");
         let mut behind = outcome(&open, 5_000, 500 * MS, 0);
         behind.offered = Some(2000);
         assert!(said(&behind, &open).contains("the server limited the run: only 50.0 %"));
+        assert!(behind.has_headline(&open));
         behind.record.cpu = vec![980 * MS];
         assert!(said(&behind, &open).contains("the generator limited the run"));
+        assert!(!behind.has_headline(&open));
+        let slightly = outcome(&open, 30_000, 500 * MS, 0);
+        assert!(slightly.has_headline(&open) && said(&slightly, &open).contains("a tenth"));
         let late = outcome(&open, 60_000, 500 * MS, 0);
-        assert!(said(&late, &open).contains("left late, 60.0 µs at p99"), "{}", said(&late, &open));
-        assert!(said(&late, &open).contains("waited for earlier ones"));
+        assert!(said(&late, &open).contains("late, by 60.0 µs at p99"), "{}", said(&late, &open));
+        assert!(!late.has_headline(&open), "more than half of the latency is the generator's");
+        let mut queued = outcome(&open, 5_000, 500 * MS, 0);
+        queued.record.queued = 7;
+        assert!(queued.has_headline(&open) && said(&queued, &open).contains("7 messages were due"));
         let starved = outcome(&open, 5_000, 500 * MS, 100 * MS);
         assert!(said(&starved, &open).contains("waited for a CPU for 10 %"));
     }

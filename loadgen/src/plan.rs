@@ -1,31 +1,32 @@
 //! What exactly will be run: the command line with every choice made, checked before it starts.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringbolt::Driver;
-use ringbolt::handshake::{ClientRequest, Url};
-use ringbolt::wire::Dialect;
+use ringbolt::handshake::ClientRequest;
+use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
-    BroadcastArgs, DialArgs, EchoArgs, LoadArgs, MachineArgs, Measure, OutputArgs, StormArgs,
-    TargetArgs, WindowArgs,
+    ArrivalArgs, BroadcastArgs, ChurnArgs, DialArgs, EchoArgs, IdleArgs, LoadArgs, MachineArgs,
+    Measure, OutputArgs, SlowArgs, SpanArgs, StormArgs, TargetArgs, WindowArgs,
 };
+use crate::arrivals::{self, Arrivals, Process, Profile, Stage, Turns};
 use crate::broadcast;
 use crate::failure::Failure;
 use crate::goal::Goal;
-use crate::pace::{Nanos, Schedule};
+use crate::lifetime::Lifetime;
+use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
+use crate::{preflight, target};
 
 /// A run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) url: String,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     /// Connections per second; `None` as fast as they are accepted.
     pub(crate) connect_rate: Option<f64>,
     pub(crate) timeout: Duration,
+    /// What is random is made from it.
+    pub(crate) seed: u64,
     pub(crate) threads: Vec<Option<usize>>,
     pub(crate) driver: Driver,
     pub(crate) spin: Duration,
@@ -47,10 +50,28 @@ pub(crate) struct Plan {
 pub(crate) enum Scenario {
     Echo(Traffic),
     Broadcast(Fan),
-    /// Connections per second, or as many as possible.
+    /// Connections on a schedule, or as many as possible.
     Storm {
-        rate: Option<f64>,
+        arrivals: Option<Arrivals>,
     },
+    /// Connections that are held, and pinged on a schedule if there is one.
+    Idle {
+        pings: Option<Arrivals>,
+    },
+    /// Connections of which each is replaced when it has lived.
+    Churn {
+        lifetime: Lifetime,
+    },
+    /// An echo in which some connections stop to read.
+    Slow(Traffic, Stalls),
+}
+
+/// Which connections stop to read, and what they send all the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Stalls {
+    pub(crate) connections: u64,
+    /// Messages per second of each of them.
+    pub(crate) rate: f64,
 }
 
 /// Who publishes what to whom.
@@ -73,20 +94,22 @@ pub(crate) struct Traffic {
 }
 
 /// When messages are sent.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pace {
     /// The next when a reply came, with so many in flight on each connection.
     Closed { depth: u64 },
-    /// On a schedule, so many per second of all connections; what is due beyond `depth` in flight
-    /// on its connection waits.
-    Open { rate: f64, depth: Option<u64> },
+    /// On a schedule of all connections; what is due beyond `depth` in flight on its connection
+    /// waits.
+    Open { arrivals: Arrivals, depth: Option<u64> },
 }
 
 /// What is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) warmup: Duration,
     pub(crate) length: Length,
+    /// The parts that it has, where they were asked for.
+    pub(crate) stages: Vec<Stage>,
 }
 
 /// How long the measurement lasts.
@@ -104,6 +127,7 @@ pub(crate) struct Output {
     pub(crate) file: Option<PathBuf>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) hgrm: Option<PathBuf>,
+    pub(crate) trace: Option<PathBuf>,
     pub(crate) hlog: Option<PathBuf>,
     pub(crate) goals: Vec<Goal>,
     pub(crate) commit: Option<String>,
@@ -118,15 +142,22 @@ impl Plan {
             Measure::Echo(args) => Self::echo(args),
             Measure::Broadcast(args) => Self::broadcast(args),
             Measure::Storm(args) => Self::storm(args),
+            Measure::Idle(args) => Self::idle(args),
+            Measure::Churn(args) => Self::churn(args),
+            Measure::Slow(args) => Self::slow(args),
         }
     }
 
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
-        let EchoArgs { target, connections, window, depth, load, dial, machine, output } = args;
-        let traffic = Traffic::new(&load, depth);
-        let window = Window::new(&window, load.rate);
-        let parts = Parts { target, connections, window, dial, machine, output };
-        parts.plan(Scenario::Echo(traffic), 0)
+        let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
+            args;
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let seed = load.when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        let mut plan = parts.plan(Scenario::Echo(traffic), 0)?;
+        plan.output.trace = trace;
+        Ok(plan)
     }
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
@@ -138,12 +169,14 @@ impl Plan {
                 "give a larger --payload",
             ));
         }
-        let window = Window::new(&window, load.rate);
-        let fan = Fan { traffic: Traffic::new(&load, None), publishers, subscribers, burst };
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let traffic = Traffic::new(&load, None, window.warmup);
+        let fan = Fan { traffic, publishers, subscribers, burst };
         let parts = Parts {
             target,
             connections: subscribers + publishers,
             window,
+            seed: load.when.seed,
             dial: args.dial,
             machine: args.machine,
             output: args.output,
@@ -152,11 +185,69 @@ impl Plan {
     }
 
     fn storm(args: StormArgs) -> Result<Self, Failure> {
-        let StormArgs { target, connections, rate, window, source, machine, output } = args;
-        let window = Window::new(&window, rate);
+        let StormArgs { target, connections, when, window, source, machine, output } = args;
+        let window = Window::new(&window, &when.stage, when.rate);
+        let arrivals = when.arrivals(window.warmup);
         let dial = DialArgs { connect_rate: None, ramp: None, source };
-        let parts = Parts { target, connections, window, dial, machine, output };
-        parts.plan(Scenario::Storm { rate }, STORM_ROTATION)
+        let seed = when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Storm { arrivals }, STORM_ROTATION)
+    }
+
+    fn idle(args: IdleArgs) -> Result<Self, Failure> {
+        let IdleArgs { target, connections, ping_interval, span, seed, dial, machine, output } =
+            args;
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+        let pings = ping_interval.map(|every| Arrivals {
+            profile: Profile::constant(connections as f64 / every.as_secs_f64()),
+            process: Process::Constant,
+            seed,
+        });
+        let window = Window::of(&span);
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Idle { pings }, 0)
+    }
+
+    fn churn(args: ChurnArgs) -> Result<Self, Failure> {
+        let ChurnArgs { target, connections, lifetime, window, seed, source, machine, output } =
+            args;
+        let dial = DialArgs { connect_rate: None, ramp: None, source };
+        let window = Window::new(&window, &[], None);
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Churn { lifetime }, STORM_ROTATION)
+    }
+
+    fn slow(args: SlowArgs) -> Result<Self, Failure> {
+        let SlowArgs { target, connections, slow, slow_rate, window, depth, load, .. } = args;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
+        let stalled = ((connections as f64 * slow).round() as u64).max(1);
+        if stalled >= connections {
+            return Err(Failure::usage(
+                format!("{stalled} of {connections} connections cannot be slow"),
+                "the latency of the others is what is measured",
+                "give more --connections, or a smaller --slow",
+            ));
+        }
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let stalls = Stalls { connections: stalled, rate: slow_rate };
+        let parts = Parts {
+            target,
+            connections,
+            window,
+            seed: load.when.seed,
+            dial: args.dial,
+            machine: args.machine,
+            output: args.output,
+        };
+        let mut plan = parts.plan(Scenario::Slow(traffic, stalls), 0)?;
+        plan.output.trace = args.trace;
+        Ok(plan)
     }
 
     /// How many connections worker `index` has: every `threads`-th.
@@ -168,35 +259,57 @@ impl Plan {
     /// How many of `total` messages worker `index` sends in the window: those that have a
     /// connection that sends share them.
     pub(crate) fn quota(&self, total: u64, index: usize) -> u64 {
-        let senders = match &self.scenario {
-            Scenario::Broadcast(fan) => fan.publishers,
-            _ => self.connections,
-        };
-        let (sharing, index) = (senders.min(self.threads.len() as u64), index as u64);
+        let (sharing, index) = (self.senders().min(self.threads.len() as u64), index as u64);
         if index < sharing { (total + sharing - 1 - index) / sharing } else { 0 }
+    }
+
+    /// How many connections send what is measured: the first ones.
+    pub(crate) const fn senders(&self) -> u64 {
+        match &self.scenario {
+            Scenario::Broadcast(fan) => fan.publishers,
+            Scenario::Slow(_, stalls) => self.connections - stalls.connections,
+            _ => self.connections,
+        }
+    }
+
+    /// Whether connections come and go all the time.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self.scenario, Scenario::Storm { .. } | Scenario::Churn { .. })
     }
 
     /// Files that the run has open at once.
     pub(crate) const fn files(&self) -> u64 {
-        files(self.connections, self.threads.len())
+        preflight::files(self.connections, self.threads.len())
     }
 
-    /// The rate of an open loop: messages, publications or connections per second.
-    pub(crate) fn rate(&self) -> Option<f64> {
+    /// The schedule of an open loop: of messages, publications or connections.
+    pub(crate) const fn arrivals(&self) -> Option<&Arrivals> {
         match &self.scenario {
-            Scenario::Storm { rate } => *rate,
-            Scenario::Echo(traffic) | Scenario::Broadcast(Fan { traffic, .. }) => {
-                match traffic.pace {
-                    Pace::Open { rate, .. } => Some(rate),
-                    Pace::Closed { .. } => None,
-                }
-            }
+            Scenario::Storm { arrivals } | Scenario::Idle { pings: arrivals } => arrivals.as_ref(),
+            Scenario::Churn { .. } => None,
+            Scenario::Echo(traffic)
+            | Scenario::Slow(traffic, _)
+            | Scenario::Broadcast(Fan { traffic, .. }) => match &traffic.pace {
+                Pace::Open { arrivals, .. } => Some(arrivals),
+                Pace::Closed { .. } => None,
+            },
         }
+    }
+
+    /// The highest rate of an open loop: messages, publications or connections per second.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.arrivals().map(|arrivals| arrivals.profile.peak())
+    }
+
+    /// Which arrivals worker `index` has, when `lanes` connections of the run have some.
+    pub(crate) fn turns(&self, lanes: u64, index: usize) -> Turns {
+        let (offset, stride) = (index as u64, self.threads.len() as u64);
+        Turns { offset, stride, connections: lanes, lanes: self.share(lanes, index) }
     }
 
     /// What the run can tell of each message.
     pub(crate) fn tells(&self) -> Tells {
-        match (&self.scenario, self.rate()) {
+        match (&self.scenario, self.arrivals()) {
             (_, None) => Tells::Latency,
             // Subscribers do not know when a publication left.
             (Scenario::Broadcast(_), Some(_)) => Tells::Lag,
@@ -211,11 +324,17 @@ impl Plan {
         (start, window): (Nanos, Range<Nanos>),
         audience: u64,
     ) -> Option<u64> {
-        let rate = self.rate()?;
-        let due = |rate| Schedule::offered(rate, start, window.start, window.end);
+        let arrivals = self.arrivals()?;
+        let due = |arrivals, lanes| {
+            let turns: Vec<_> =
+                (0..self.threads.len()).map(|index| self.turns(lanes, index)).collect();
+            arrivals::offered(arrivals, start, (window.start, window.end), &turns)
+        };
         Some(match &self.scenario {
-            Scenario::Broadcast(fan) => due(fan.bursts(rate)) * fan.burst * audience,
-            _ => due(rate),
+            Scenario::Broadcast(fan) => {
+                due(&fan.bursts(arrivals), fan.publishers) * fan.burst * audience
+            }
+            _ => due(arrivals, self.senders()),
         })
     }
 }
@@ -224,9 +343,9 @@ impl Scenario {
     /// What is sent, where anything is.
     pub(crate) const fn traffic(&self) -> Option<&Traffic> {
         match self {
-            Self::Echo(traffic) => Some(traffic),
+            Self::Echo(traffic) | Self::Slow(traffic, _) => Some(traffic),
             Self::Broadcast(fan) => Some(&fan.traffic),
-            Self::Storm { .. } => None,
+            Self::Storm { .. } | Self::Idle { .. } | Self::Churn { .. } => None,
         }
     }
 
@@ -238,7 +357,8 @@ impl Scenario {
     /// Messages that may wait on one connection without anything being wrong.
     pub(crate) const fn at_once(&self) -> u64 {
         match self {
-            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. }) => *depth,
+            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. })
+            | Self::Slow(Traffic { pace: Pace::Closed { depth }, .. }, _) => *depth,
             Self::Broadcast(fan) => fan.burst,
             _ => 1,
         }
@@ -246,12 +366,12 @@ impl Scenario {
 }
 
 impl Traffic {
-    fn new(args: &LoadArgs, depth: Option<u64>) -> Self {
-        let pace = match args.rate {
-            Some(rate) => Pace::Open { rate, depth },
+    fn new(args: &LoadArgs, depth: Option<u64>, warmup: Duration) -> Self {
+        let pace = match args.when.arrivals(warmup) {
+            Some(arrivals) => Pace::Open { arrivals, depth },
             None => Pace::Closed { depth: depth.unwrap_or(1) },
         };
-        Self { pace, payload: args.payload, text: args.text, seed: args.seed }
+        Self { pace, payload: args.payload, text: args.text, seed: args.when.seed }
     }
 }
 
@@ -260,17 +380,35 @@ impl Fan {
         matches!(self.traffic.pace, Pace::Closed { .. })
     }
 
-    /// Bursts per second for so many publications per second.
+    /// The arrivals of bursts, for those of publications.
     #[expect(clippy::cast_precision_loss, reason = "a burst has fewer messages than 2^53")]
-    pub(crate) fn bursts(&self, rate: f64) -> f64 {
-        rate / self.burst as f64
+    pub(crate) fn bursts(&self, arrivals: &Arrivals) -> Arrivals {
+        let profile = arrivals.profile.scaled(1.0 / self.burst as f64);
+        Arrivals { profile, ..*arrivals }
+    }
+}
+
+impl ArrivalArgs {
+    /// The schedule asked for, when `warmup` comes before the measurement.
+    fn arrivals(&self, warmup: Duration) -> Option<Arrivals> {
+        let profile = match self.rate {
+            Some(rate) => Profile::constant(rate),
+            None if self.stage.is_empty() => return None,
+            None => Profile::staged(warmup, &self.stage),
+        };
+        Some(Arrivals { profile, process: self.arrival, seed: self.seed })
     }
 }
 
 impl Window {
-    fn new(args: &WindowArgs, rate: Option<f64>) -> Self {
+    fn of(args: &SpanArgs) -> Self {
+        Self { warmup: args.warmup, length: Length::Time(args.duration), stages: Vec::new() }
+    }
+
+    fn new(args: &WindowArgs, stages: &[Stage], rate: Option<f64>) -> Self {
         let length = match (args.messages, rate) {
-            (None, _) => Length::Time(args.duration),
+            _ if !stages.is_empty() => Length::Time(stages.iter().map(|stage| stage.length).sum()),
+            (None, _) => Length::Time(args.span.duration),
             // On a schedule a number of messages is a duration.
             #[expect(clippy::cast_precision_loss, reason = "a run sends fewer than 2^53")]
             (Some(n), Some(rate)) => {
@@ -278,7 +416,7 @@ impl Window {
             }
             (Some(n), None) => Length::Messages(n),
         };
-        Self { warmup: args.warmup, length }
+        Self { length, stages: stages.to_vec(), ..Self::of(&args.span) }
     }
 }
 
@@ -291,6 +429,7 @@ struct Parts {
     target: TargetArgs,
     connections: u64,
     window: Window,
+    seed: u64,
     dial: DialArgs,
     machine: MachineArgs,
     output: OutputArgs,
@@ -300,14 +439,8 @@ impl Parts {
     /// `rotation` is for how many connections source addresses must last beyond those open at
     /// once.
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
-        let Self { target, connections, window, dial, machine, output } = self;
-        let url = Url::parse(&target.url).map_err(|e| {
-            Failure::usage(
-                format!("`{}` is no address of a WebSocket server", target.url),
-                e.to_string(),
-                "write it like ws://127.0.0.1:9000/chat",
-            )
-        })?;
+        let Self { target, connections, window, seed, dial, machine, output } = self;
+        let (socket, url) = target::parse(&target.url)?;
         if url.secure() {
             return Err(Failure::usage(
                 format!("cannot connect to `{}`", target.url),
@@ -315,13 +448,13 @@ impl Parts {
                 "use a ws:// address of the server",
             ));
         }
-        let address = resolve(&url)?;
-        let request = Arc::new(request(&target, url)?);
-        let sources = match &dial.source {
-            Some(cidr) => Sources::parse(cidr, address.ip())?,
-            None => Sources::automatic(address.ip(), connections.max(rotation)),
+        let address = match socket {
+            Some(path) => Endpoint::Unix(path),
+            None => Endpoint::Tcp(target::resolve(&url)?),
         };
-        sources.check(connections)?;
+        let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
+        let request = Arc::new(target::request(&target, url)?);
+        let sources = preflight::sources(&dial, &address, connections, rotation)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
             (None, Some(ramp)) if !ramp.is_zero() =>
             {
@@ -330,9 +463,9 @@ impl Parts {
             }
             (rate, _) => rate,
         };
-        let threads = threads(&machine, address.ip(), connections)?;
-        let file_limit = check_files(connections, threads.len())?;
-        check_memory(&scenario, connections)?;
+        let threads = preflight::threads(&machine, is_local, connections)?;
+        let file_limit = preflight::check_files(connections, threads.len())?;
+        preflight::check_memory(&scenario, connections)?;
         let plan = Plan {
             url: target.url,
             address,
@@ -343,6 +476,7 @@ impl Parts {
             window,
             connect_rate,
             timeout: target.timeout,
+            seed,
             threads,
             driver: machine.driver,
             spin: machine.spin,
@@ -354,150 +488,14 @@ impl Parts {
                 file: output.output,
                 folder: output.out,
                 hgrm: output.hgrm,
+                trace: None,
                 hlog: output.hlog,
                 goals: output.fail_if,
                 commit: output.commit,
                 quiet: output.quiet,
             },
         };
-        check_goals(&plan)?;
+        preflight::check_goals(&plan)?;
         Ok(plan)
     }
-}
-
-fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
-    if let Some(ip) = url.address() {
-        return Ok(SocketAddr::new(ip, url.port()));
-    }
-    let unknown = |why: String| {
-        Failure::unreachable(
-            format!("cannot find the host `{}`", url.host()),
-            why,
-            "check the name, or write the address itself",
-        )
-    };
-    let found: Vec<_> =
-        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
-    // Servers listen on IPv4 more often than not.
-    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
-    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
-}
-
-fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
-    if target.compress && target.dialect == Dialect::Hybi02 {
-        return Err(Failure::usage(
-            "cannot compress in draft-02",
-            "the draft has no extensions",
-            "add --dialect rfc6455, or leave --compress out",
-        ));
-    }
-    let origin = match (&target.origin, target.dialect) {
-        (Some(origin), _) => origin.clone(),
-        (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
-        // Only browsers have one.
-        (None, _) => String::new(),
-    };
-    ClientRequest::builder(url, origin)
-        .dialect(target.dialect)
-        .compress(target.compress)
-        .protocols(target.protocol.iter().cloned())
-        .cookies(target.cookie.iter().map(|cookie| ("Cookie", cookie.clone())))
-        .build()
-        .map_err(|e| {
-            Failure::usage(
-                "cannot make the opening handshake",
-                e.to_string(),
-                "check --origin, --protocol and --cookie",
-            )
-        })
-}
-
-/// Refuses goals that this run could not tell of.
-fn check_goals(plan: &Plan) -> Result<(), Failure> {
-    for goal in &plan.output.goals {
-        goal.check(plan).map_err(|why| {
-            Failure::usage(
-                format!("`--fail-if {goal}` cannot be told of this run"),
-                why,
-                "leave it out, or measure what it is about",
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// One entry per thread: the CPU that it is pinned to.
-fn threads(
-    machine: &MachineArgs,
-    target: IpAddr,
-    connections: u64,
-) -> Result<Vec<Option<usize>>, Failure> {
-    let usable: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if let Some(list) = &machine.cpus {
-        if let Some(cpu) = list.0.iter().find(|cpu| !usable.contains(cpu)) {
-            return Err(Failure::usage(
-                format!("cannot run on CPU {cpu}"),
-                format!("this process may use the CPUs {usable:?}"),
-                "choose --cpus among them",
-            ));
-        }
-        let threads = machine.threads.unwrap_or(list.0.len() as u64);
-        if threads != list.0.len() as u64 {
-            return Err(Failure::usage(
-                format!("{threads} threads do not fit on {} CPUs", list.0.len()),
-                "each thread is pinned to a CPU of its own",
-                "give as many --cpus as --threads, or only one of the two",
-            ));
-        }
-        return Ok(list.0.iter().copied().map(Some).collect());
-    }
-    // A server on this machine needs CPUs, too.
-    let all = usable.len().max(1);
-    let default = if target.is_loopback() { all.div_ceil(2) } else { all };
-    let wanted = machine.threads.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let most = usize::try_from(connections).unwrap_or(usize::MAX).min(4096);
-    let threads = wanted.min(most);
-    let pinned = threads <= usable.len();
-    // Servers pin their threads from the first CPU on; we take the last.
-    Ok((0..threads)
-        .map(|n| if pinned { usable.get(usable.len() - threads + n).copied() } else { None })
-        .collect())
-}
-
-/// Files that so many connections and threads open, and some to spare.
-const fn files(connections: u64, threads: usize) -> u64 {
-    connections + 8 * threads as u64 + 64
-}
-
-/// Most bytes of messages that may be on their way at once, all connections together.
-const IN_FLIGHT_MAX: u64 = 8 << 30;
-
-/// Refuses what would not fit into memory.
-fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), Failure> {
-    let message = scenario.payload() as u64 + 16;
-    let bytes = message.saturating_mul(scenario.at_once()).saturating_mul(connections);
-    if bytes <= IN_FLIGHT_MAX {
-        return Ok(());
-    }
-    Err(Failure::preflight(
-        format!("cannot keep {bytes} bytes of messages in flight"),
-        format!("{IN_FLIGHT_MAX} is the most that one process is given for them"),
-        "use fewer connections, a smaller --payload, or a smaller --depth or --burst",
-    ))
-}
-
-/// Says how many files may be open.
-fn check_files(connections: u64, threads: usize) -> Result<u64, Failure> {
-    let limit = ringbolt::raise_file_limit();
-    let needed = files(connections, threads);
-    if needed <= limit {
-        return Ok(limit);
-    }
-    Err(Failure::preflight(
-        format!("cannot open {connections} connections"),
-        format!("this process may have {limit} files open and needs {needed}"),
-        "raise the limit with `ulimit -n 1048576` (as root, or LimitNOFILE= in a unit), or use \
-         fewer connections",
-    ))
 }

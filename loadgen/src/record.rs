@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
+use ringbolt::CloseReason;
 
+use crate::delivery::Spreads;
 use crate::pace::Nanos;
+use crate::slow::Fates;
+use crate::trace::Traced;
 
 /// The longest time that is told apart; longer ones are counted as saturated.
 pub(crate) const LONGEST: Nanos = 60_000_000_000;
@@ -17,6 +21,12 @@ pub(crate) const DIGITS: u8 = 3;
 pub(crate) struct Times {
     histogram: Histogram<u64>,
     saturated: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Times {
@@ -91,6 +101,8 @@ pub(crate) enum Class {
     Connect,
     /// The opening handshake failed.
     Handshake,
+    /// No TCP connection, or no answer to the opening handshake, came in time.
+    TimedOut,
     /// The server broke a rule of the protocol.
     Protocol,
     /// A message came back changed, or one that nobody had sent.
@@ -113,6 +125,7 @@ impl Class {
         match self {
             Self::Connect => "connect",
             Self::Handshake => "handshake",
+            Self::TimedOut => "time_out",
             Self::Protocol => "protocol",
             Self::WrongPayload => "wrong_payload",
             Self::Closed => "closed",
@@ -124,31 +137,76 @@ impl Class {
     }
 }
 
-/// Errors by class, each with its first example.
+/// Errors by class.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(BTreeMap<Class, (u64, String)>);
+pub(crate) struct Errors(BTreeMap<Class, Failed>);
+
+/// What went wrong in one way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) count: u64,
+    /// The first few.
+    pub(crate) examples: Vec<String>,
+    /// How many there were for each reason, where reasons are told apart: the status of a refused
+    /// upgrade, the code of a Close, the kernel's error.
+    pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+/// Examples that are kept of each class.
+const EXAMPLES: usize = 3;
+/// Reasons that are told apart in each class; the rest is counted under [`OTHER`].
+const REASONS: usize = 16;
+const OTHER: &str = "another reason";
+
+impl Failed {
+    /// The first example.
+    pub(crate) fn first(&self) -> &str {
+        self.examples.first().map_or("", String::as_str)
+    }
+
+    fn reason(&mut self, why: &str, count: u64) {
+        let known = self.reasons.len() < REASONS || self.reasons.contains_key(why);
+        *self.reasons.entry(if known { why } else { OTHER }.to_owned()).or_default() += count;
+    }
+}
 
 impl Errors {
     #[cold]
     pub(crate) fn add(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
         if count > 0 {
-            self.0.entry(class).or_insert_with(|| (0, example())).0 += count;
+            let failed = self.0.entry(class).or_default();
+            failed.count += count;
+            if failed.examples.len() < EXAMPLES {
+                failed.examples.push(example());
+            }
         }
+    }
+
+    /// One more, for this reason.
+    #[cold]
+    pub(crate) fn because(&mut self, class: Class, why: &str, example: impl FnOnce() -> String) {
+        self.add(class, 1, example);
+        self.0.entry(class).or_default().reason(why, 1);
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        for (class, (count, example)) in other.0 {
-            self.add(class, count, || example);
+        for (class, failed) in other.0 {
+            let merged = self.0.entry(class).or_default();
+            merged.count += failed.count;
+            let room = EXAMPLES - merged.examples.len();
+            merged.examples.extend(failed.examples.into_iter().take(room));
+            for (why, count) in failed.reasons {
+                merged.reason(&why, count);
+            }
         }
     }
 
-    /// Class, count and first example.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, u64, &str)> {
-        self.0.iter().map(|(class, (count, example))| (*class, *count, example.as_str()))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, &Failed)> {
+        self.0.iter().map(|(class, failed)| (*class, failed))
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.0.values().map(|(count, _)| count).sum()
+        self.0.values().map(|failed| failed.count).sum()
     }
 }
 
@@ -171,23 +229,49 @@ pub(crate) struct Record {
     pub(crate) latency: Times,
     /// From the actual send to the reply.
     pub(crate) service: Times,
-    /// From when a message was due to its actual send.
+    /// From when a message was due to when the generator came to it: its own lateness, not a wait for
+    /// room on the connection.
     pub(crate) lag: Times,
     /// The latency of messages due in the warm-up.
     pub(crate) warmup: Times,
     /// From connect to the end of the opening handshake.
     pub(crate) handshake: Times,
-    /// From when a publication was due to its last delivery; of closed loops.
+    /// Its part until TCP stood.
+    pub(crate) tcp: Times,
+    /// Its part from then on: request and answer.
+    pub(crate) upgrade: Times,
+    /// Of a storm: from our Close to the end of the closing handshake.
+    pub(crate) closing: Times,
+    /// Of broadcasts: from when a publication was due to its first delivery.
+    pub(crate) first: Times,
+    /// To its median delivery.
+    pub(crate) median: Times,
+    /// To its last one.
     pub(crate) completion: Times,
+    /// Publications that did not arrive everywhere, and are in none of the three.
+    pub(crate) incomplete: u64,
+    /// What was due in each stage of the plan, where it has stages.
+    pub(crate) stages: Vec<StageRecord>,
     /// Messages due in the window that were sent.
     pub(crate) sent: u64,
+    /// Those due in the window that found no room on their connection, and left later.
+    pub(crate) queued: u64,
     /// Right replies that came in the window.
     pub(crate) received: u64,
     /// Connections established.
     pub(crate) opened: u64,
+    /// Codes of the closing handshakes that ended connections, the server's side of them; 1005 where
+    /// there was none (RFC 6455 section 7.1.5), as always in draft-02.
+    pub(crate) close_codes: BTreeMap<u16, u64>,
+    /// Pings of the server, each of which was answered.
+    pub(crate) pings_answered: u64,
+    /// What became of connections that stopped to read.
+    pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
     pub(crate) errors: Errors,
+    /// The messages themselves, where that was asked for.
+    pub(crate) traced: Vec<Traced>,
     /// CPU time of the worker's thread in the window.
     pub(crate) cpu: Vec<Nanos>,
     /// How long the thread was ready to run in the window but had no CPU.
@@ -196,6 +280,15 @@ pub(crate) struct Record {
     pub(crate) driver: Option<ringbolt::Taken>,
     /// The driver's counters.
     pub(crate) ring: ringbolt::metrics::RingCounters,
+}
+
+/// What was due in one stage.
+#[derive(Debug, Clone)]
+pub(crate) struct StageRecord {
+    /// When it ends.
+    pub(crate) end: Nanos,
+    pub(crate) sent: u64,
+    pub(crate) latency: Times,
 }
 
 impl Record {
@@ -207,12 +300,24 @@ impl Record {
             lag: Times::new(),
             warmup: Times::new(),
             handshake: Times::new(),
+            tcp: Times::new(),
+            upgrade: Times::new(),
+            closing: Times::new(),
+            first: Times::new(),
+            median: Times::new(),
             completion: Times::new(),
+            incomplete: 0,
+            stages: Vec::new(),
             sent: 0,
+            queued: 0,
             received: 0,
             opened: 0,
+            close_codes: BTreeMap::new(),
+            pings_answered: 0,
+            slow: Fates::default(),
             unclean: 0,
             errors: Errors::default(),
+            traced: Vec::new(),
             cpu: Vec::new(),
             waited: Vec::new(),
             driver: None,
@@ -226,12 +331,22 @@ impl Record {
         self.lag.merge(&other.lag);
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
-        self.completion.merge(&other.completion);
+        self.tcp.merge(&other.tcp);
+        self.upgrade.merge(&other.upgrade);
+        self.closing.merge(&other.closing);
+        for (code, count) in other.close_codes {
+            *self.close_codes.entry(code).or_default() += count;
+        }
+        self.merge_stages(other.stages);
         self.sent += other.sent;
+        self.queued += other.queued;
         self.received += other.received;
         self.opened += other.opened;
+        self.pings_answered += other.pings_answered;
+        self.slow.merge(other.slow);
         self.unclean += other.unclean;
         self.errors.merge(other.errors);
+        self.traced.extend(other.traced);
         self.cpu.extend(other.cpu);
         self.waited.extend(other.waited);
         self.driver = self.driver.take().or_else(|| other.driver.clone());
@@ -239,14 +354,66 @@ impl Record {
         self.ring.completions += other.ring.completions;
     }
 
+    /// The window begins at `start` and has stages of these lengths.
+    pub(crate) fn set_stages(&mut self, start: Nanos, lengths: impl Iterator<Item = Nanos>) {
+        let mut end = start;
+        self.stages = lengths
+            .map(|length| {
+                end += length;
+                StageRecord { end, sent: 0, latency: Times::new() }
+            })
+            .collect();
+    }
+
+    /// All workers have the same stages; one that never began has none.
+    fn merge_stages(&mut self, others: Vec<StageRecord>) {
+        if self.stages.is_empty() {
+            self.stages = others;
+            return;
+        }
+        for (stage, other) in self.stages.iter_mut().zip(others) {
+            stage.sent += other.sent;
+            stage.latency.merge(&other.latency);
+        }
+    }
+
+    /// The stage that a time of the window lies in.
+    fn stage(&mut self, due: Nanos) -> Option<&mut StageRecord> {
+        let index = self.stages.partition_point(|stage| stage.end <= due);
+        self.stages.get_mut(index)
+    }
+
     /// A message was sent that was due in the window.
     #[inline]
     pub(crate) fn sent(&mut self, sent: Sent, window: &Range<Nanos>) {
         if window.contains(&sent.due) {
             self.sent += 1;
-            if self.tells != Tells::Latency {
-                self.lag.record(sent.at.saturating_sub(sent.due));
+            if let Some(stage) = self.stage(sent.due) {
+                stage.sent += 1;
             }
+        }
+    }
+
+    /// What came of the publications, as all workers together know it.
+    pub(crate) fn set_spreads(&mut self, spreads: Spreads) {
+        self.first = spreads.first;
+        self.median = spreads.median;
+        self.completion = spreads.last;
+        self.incomplete = spreads.incomplete;
+    }
+
+    /// A closing handshake has ended a connection.
+    pub(crate) fn closed(&mut self, reason: CloseReason) {
+        if let CloseReason::Clean(code) = reason {
+            *self.close_codes.entry(code.get()).or_default() += 1;
+        }
+    }
+
+    /// The generator came to a message that was due, and tried to send it.
+    #[inline]
+    pub(crate) fn tried(&mut self, due: Nanos, now: Nanos, window: &Range<Nanos>) {
+        if self.tells != Tells::Latency && window.contains(&due) {
+            self.lag.record(now.saturating_sub(due));
         }
     }
 
@@ -256,6 +423,9 @@ impl Record {
         let latency = now.saturating_sub(sent.due);
         if window.contains(&sent.due) {
             self.latency.record(latency);
+            if let Some(stage) = self.stage(sent.due) {
+                stage.latency.record(latency);
+            }
             if self.tells == Tells::Service {
                 self.service.record(now.saturating_sub(sent.at));
             }
@@ -292,6 +462,7 @@ mod tests {
             let at = due.max(free);
             let sent = Sent { due, at };
             free = if (100 * MS..300 * MS).contains(&at) { 300 * MS } else { at + MS };
+            record.tried(due, due + MS, &window);
             record.sent(sent, &window);
             record.answered(sent, free, &window);
         }
@@ -305,7 +476,7 @@ mod tests {
         // The n-th behind it is due 10 n ms later and waits n ms for those before: 200 - 9 n. Ten
         // of a hundred are above the 90th percentile, and that is n = 10.
         assert!(near(record.latency.percentile(90.0), 110), "{}", record.latency.percentile(90.0));
-        assert!(near(record.lag.max(), 190));
+        assert!(near(record.lag.max(), 1), "the server's stall is no lag of the generator");
     }
 
     #[test]
@@ -320,6 +491,27 @@ mod tests {
         assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
         assert_eq!(record.received, 2, "replies of the window are those that came in it");
         assert!(record.service.is_empty() && record.lag.is_empty(), "a closed loop has none");
+    }
+
+    #[test]
+    fn a_stage_has_what_was_due_in_it() {
+        let window = 100..300;
+        let record = |dues: &[u64]| {
+            let mut record = Record::new(Tells::Service);
+            record.set_stages(window.start, [50, 150].into_iter());
+            for due in dues {
+                let sent = Sent { due: *due, at: *due };
+                record.sent(sent, &window);
+                record.answered(sent, due + 10, &window);
+            }
+            record
+        };
+        let mut merged = Record::new(Tells::Service);
+        merged.merge(record(&[99, 100, 149, 150]));
+        merged.merge(record(&[150, 299, 300]));
+        let stages: Vec<_> =
+            merged.stages.iter().map(|one| (one.sent, one.latency.len())).collect();
+        assert_eq!(stages, [(2, 2), (3, 3)]);
     }
 
     #[test]
@@ -338,16 +530,29 @@ mod tests {
     }
 
     #[test]
-    fn errors_keep_their_first_example() {
+    fn errors_keep_their_first_examples_and_their_reasons() {
         let mut errors = Errors::default();
-        errors.add(Class::Closed, 2, || "first".to_owned());
         errors.add(Class::Lost, 0, || unreachable!("nothing happened"));
         let mut others = Errors::default();
-        others.add(Class::Closed, 3, || "second".to_owned());
-        others.add(Class::Connect, 1, || "third".to_owned());
+        for number in 0..5 {
+            errors.add(Class::Unanswered, 2, || format!("message {number}"));
+            errors.because(Class::Closed, "code 1001", || format!("connection {number}"));
+            others.because(Class::Closed, &format!("code {number}"), || format!("other {number}"));
+        }
         errors.merge(others);
+        assert_eq!(errors.total(), 20);
         let all: Vec<_> = errors.iter().collect();
-        assert_eq!(all, [(Class::Connect, 1, "third"), (Class::Closed, 5, "first")]);
-        assert_eq!(errors.total(), 6);
+        assert_eq!(all.len(), 2);
+        let (class, closed) = all[0];
+        assert_eq!((class, closed.count, closed.first()), (Class::Closed, 10, "connection 0"));
+        assert_eq!(closed.examples, ["connection 0", "connection 1", "connection 2"]);
+        assert_eq!(closed.reasons.len(), 6);
+        assert_eq!(closed.reasons["code 1001"], 5);
+        assert_eq!((all[1].1.count, all[1].1.reasons.len()), (10, 0));
+        for number in 0..100 {
+            errors.because(Class::Connect, &number.to_string(), String::new);
+        }
+        let connect = &errors.iter().next().expect("some").1.reasons;
+        assert_eq!((connect.len(), connect["another reason"]), (17, 84), "bounded");
     }
 }

@@ -30,6 +30,11 @@ impl Sources {
         }
     }
 
+    /// Nothing to choose from: unix sockets have no addresses.
+    pub(crate) const fn none() -> Self {
+        Self { first: None, count: 1 }
+    }
+
     /// An address, or a block of them such as 10.0.0.8/29.
     pub(crate) fn parse(cidr: &str, target: IpAddr) -> Result<Self, Failure> {
         let wrong = |why: &str| {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::outcome::{self, Outcome};
+use crate::arrivals::{Arrivals, Process};
+use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
-use crate::record::Times;
+use crate::record::{Record, Times};
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =
@@ -25,6 +26,8 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     writeln!(out)?;
     if outcome.is_void() {
         writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
+    } else if outcome.elapsed == 0 {
+        writeln!(out, "No result: the run ended before the measurement began.")?;
     } else {
         write_figures(out, plan, outcome)?;
     }
@@ -33,7 +36,8 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         writeln!(out, "\nNote: {verdict}.")?;
     }
     if outcome.interrupted {
-        writeln!(out, "\nInterrupted: this is what was measured until then.")?;
+        let what = if outcome.elapsed == 0 { "nothing had been" } else { "this is what was" };
+        writeln!(out, "\nInterrupted: {what} measured until then.")?;
     }
     Ok(())
 }
@@ -49,12 +53,23 @@ pub(crate) fn headline(plan: &Plan) -> String {
             fan.subscribers,
             fan.burst
         ),
-        Scenario::Storm { rate: None } => "storm, closed loop".to_owned(),
-        Scenario::Storm { rate: Some(rate) } => format!("storm, open loop at {}/s", count(*rate)),
+        Scenario::Idle { pings: None } => "idle".to_owned(),
+        Scenario::Idle { pings: Some(pings) } => {
+            format!("idle, {} pings/s", count(pings.profile.peak()))
+        }
+        Scenario::Churn { lifetime } => format!("churn, lifetimes {lifetime}"),
+        Scenario::Slow(traffic, stalls) => format!(
+            "echo of {}; {} connections read nothing and send {}/s each",
+            describe(traffic),
+            stalls.connections,
+            count(stalls.rate)
+        ),
+        Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
+        Scenario::Storm { arrivals: Some(arrivals) } => format!("storm, {}", schedule(arrivals)),
     };
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
-        Length::Messages(n) if matches!(plan.scenario, Scenario::Storm { .. }) => {
+        Length::Messages(n) if plan.is_passing() => {
             format!("{n} connections")
         }
         Length::Messages(n) => format!("{n} messages"),
@@ -68,24 +83,34 @@ pub(crate) fn headline(plan: &Plan) -> String {
         n => format!("{n} threads"),
     };
     let cpus = pinned(&plan.threads);
-    let connections = plan.connections;
+    let connections = match plan.connections {
+        1 => "1 connection".to_owned(),
+        n => format!("{n} connections"),
+    };
     let (url, dialect) = (&plan.url, plan.request.dialect());
-    format!(
-        "{url} ({dialect}): {what}\n{connections} connections, {threads}{cpus}, {length} {warmup}"
-    )
+    format!("{url} ({dialect}): {what}\n{connections}, {threads}{cpus}, {length} {warmup}")
 }
 
 fn describe(traffic: &Traffic) -> String {
-    let pace = match traffic.pace {
+    let pace = match &traffic.pace {
         Pace::Closed { depth: 1 } => "closed loop".to_owned(),
         Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
-        Pace::Open { rate, depth: None } => format!("open loop at {}/s", count(rate)),
-        Pace::Open { rate, depth: Some(depth) } => {
-            format!("open loop at {}/s, at most {depth} in flight each", count(rate))
+        Pace::Open { arrivals, depth: None } => schedule(arrivals),
+        Pace::Open { arrivals, depth: Some(depth) } => {
+            format!("{}, at most {depth} in flight each", schedule(arrivals))
         }
     };
     let kind = if traffic.text { "text" } else { "binary" };
     format!("{} {kind}, {pace}", bytes(traffic.payload))
+}
+
+fn schedule(arrivals: &Arrivals) -> String {
+    let process = match arrivals.process {
+        Process::Constant => String::new(),
+        Process::Poisson => format!(", Poisson of seed {}", arrivals.seed),
+    };
+    let up_to = if arrivals.profile.is_constant() { "at" } else { "in stages up to" };
+    format!("open loop {up_to} {}/s{process}", count(arrivals.profile.peak()))
 }
 
 fn pinned(threads: &[Option<usize>]) -> String {
@@ -97,11 +122,30 @@ fn pinned(threads: &[Option<usize>]) -> String {
 fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
     let (one, unit) = outcome::unit(&plan.scenario);
-    writeln!(out, "  {:<12} {} {unit}/s", "rate", count(outcome.rate()))?;
+    let rate = count(outcome.rate());
+    if outcome.held > 0 && plan.arrivals().is_none() {
+        return write_held(out, plan, outcome);
+    }
+    match outcome.limiter(plan) {
+        Some(Limiter::Generator) if plan.arrivals().is_none() => writeln!(
+            out,
+            "  {:<12} none: the generator was the limit; the server takes at least {rate} {unit}/s",
+            "rate"
+        )?,
+        Some(Limiter::Generator) => {
+            writeln!(
+                out,
+                "  {:<12} none: the generator was the limit, at {rate} {unit}/s",
+                "rate"
+            )?;
+        }
+        _ => writeln!(out, "  {:<12} {rate} {unit}/s", "rate")?,
+    }
     write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
-    if !matches!(plan.scenario, Scenario::Storm { .. }) {
+    if !plan.is_passing() {
         let dialling = time(outcome.dialling);
-        write!(out, ", {} connections opened in {dialling}", record.opened)?;
+        let many = if record.opened == 1 { "connection" } else { "connections" };
+        write!(out, ", {} {many} opened in {dialling}", record.opened)?;
     }
     writeln!(out)?;
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
@@ -118,6 +162,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
             record.sent
         )?;
     }
+    write_connections(out, plan, outcome)?;
     if let (Some(cost), Some(nanos)) = (outcome.server, outcome.server_nanos()) {
         write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
         write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
@@ -132,6 +177,75 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load = load.join(", ");
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
+    write_latencies(out, plan, record)
+}
+
+/// The figures of a run in which nothing was sent.
+#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+fn write_held(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let seconds = outcome.elapsed as f64 / 1e9;
+    let dialling = time(outcome.dialling);
+    let held = outcome.held;
+    writeln!(out, "  {:<12} {held} connections for {seconds:.3} s, opened in {dialling}", "held")?;
+    write_connections(out, plan, outcome)?;
+    if let Some(cost) = outcome.server {
+        let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
+        writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
+    }
+    write_latencies(out, plan, &outcome.record)
+}
+
+/// What became of the connections themselves.
+fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    if let (Scenario::Churn { .. }, Some(open)) = (&plan.scenario, outcome.open_range) {
+        writeln!(out, "  {:<12} {} to {} connections at once", "open", open.least, open.most)?;
+    }
+    if let Some(memory) = outcome.memory {
+        let [before, opened, closed] =
+            [memory.before, memory.opened, memory.closed].map(|moment| mebibytes(moment.bytes()));
+        write!(
+            out,
+            "  {:<12} {before} MiB before, {opened} when the measurement began, ",
+            "memory"
+        )?;
+        write!(out, "{closed} at its end")?;
+        let each = memory.per_connection(record.opened).filter(|_| !plan.is_passing());
+        if let Some(each) = each {
+            write!(out, ": {} B per connection", count(each.max(0.0)))?;
+        }
+        writeln!(out, " ({})", if memory.before.pss.is_some() { "PSS" } else { "RSS" })?;
+    }
+    if record.pings_answered > 0 {
+        writeln!(
+            out,
+            "  {:<12} {} pings of the server answered",
+            "keep-alive", record.pings_answered
+        )?;
+    }
+    let slow = &record.slow;
+    if slow.connections > 0 {
+        write!(out, "  {:<12} {} connections sent {} ", "slow", slow.connections, slow.sent)?;
+        writeln!(
+            out,
+            "messages, {} MiB; {} found no room",
+            mebibytes(slow.sent_bytes),
+            slow.refused
+        )?;
+        for (end, count) in &slow.ends {
+            writeln!(out, "  {:<12} {count} {end}", "")?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
+    let churn = matches!(plan.scenario, Scenario::Churn { .. });
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
@@ -139,10 +253,23 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     }
     writeln!(out, "{:>10}{:>10}", "max", "mean")?;
     write_times(out, outcome::latency_name(&plan.scenario), &record.latency)?;
-    write_times(out, "last", &record.completion)?;
+    for (number, stage) in record.stages.iter().enumerate() {
+        write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
+    }
+    write_times(out, "  first", &record.first)?;
+    write_times(out, "  median", &record.median)?;
+    write_times(out, "  last", &record.completion)?;
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
-    write_times(out, "handshake", &record.handshake)
+    write_times(out, "warm-up", &record.warmup)?;
+    write_times(out, "cut after", &record.slow.cut)?;
+    // Of a churn it is the latency.
+    if !churn {
+        write_times(out, "handshake", &record.handshake)?;
+    }
+    write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  upgrade", &record.upgrade)?;
+    write_times(out, "close", &record.closing)
 }
 
 fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
@@ -166,8 +293,17 @@ fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let record = &outcome.record;
     if record.errors.total() > 0 {
         writeln!(out, "\nErrors:")?;
-        for (class, count, example) in record.errors.iter() {
-            writeln!(out, "  {count} {}, the first: {example}", class.name().replace('_', " "))?;
+        for (class, failed) in record.errors.iter() {
+            let class = class.name().replace('_', " ");
+            writeln!(out, "  {} {class}, the first: {}", failed.count, failed.first())?;
+            for example in failed.examples.iter().skip(1) {
+                writeln!(out, "    another: {example}")?;
+            }
+            if failed.reasons.len() > 1 {
+                for (why, count) in &failed.reasons {
+                    writeln!(out, "    {count} times: {why}")?;
+                }
+            }
         }
     }
     if record.unclean > 0 {

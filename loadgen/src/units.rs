@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::arrivals::Stage;
+
 /// A count with an optional decimal suffix: `5000`, `5k`, `1.5m`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no count; write it like 5000, 5k or 1.5m");
@@ -36,6 +38,19 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         _ if rate > 0.0 => Ok(rate),
         _ => Err(format!("`{text}` must be above 0")),
     }
+}
+
+/// A stage of a run: `30s:10k` at one rate, `10s:1k..10k` from one to another.
+pub(crate) fn stage(text: &str) -> Result<Stage, String> {
+    let wrong = || format!("`{text}` is no stage; write it like 30s:10k or 10s:1k..10k");
+    let (length, rates) = text.split_once(':').ok_or_else(wrong)?;
+    let length = span(length)?;
+    let any = |text: &str| if text == "0" { Ok(0.0) } else { rate(text) };
+    let (from, to) = match rates.split_once("..") {
+        Some((from, to)) => (any(from)?, any(to)?),
+        None => (any(rates)?, any(rates)?),
+    };
+    Ok(Stage { length, from, to })
 }
 
 /// Far beyond what one process reaches; more would only pile up.
@@ -157,7 +172,7 @@ fn whole(number: &str, scale: f64) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{CpuList, count, cpus, duration, percent, positive, rate, size};
+    use super::{CpuList, Stage, count, cpus, duration, percent, positive, rate, size, stage};
 
     #[test]
     fn units_mean_what_they_say() {
@@ -174,6 +189,9 @@ mod tests {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1.5ms"), Ok(Duration::from_micros(1500)));
+        let of = |from, to| Stage { length: Duration::from_secs(30), from, to };
+        assert_eq!(stage("30s:10k"), Ok(of(1e4, 1e4)));
+        assert_eq!(stage("30s:0..1.5k/s"), Ok(of(0.0, 1500.0)));
         assert_eq!((percent("5%"), percent("0.5")), (Ok(0.05), Ok(0.005)));
         assert_eq!(cpus("0-2,7"), Ok(CpuList(vec![0, 1, 2, 7])));
     }
@@ -191,6 +209,9 @@ mod tests {
         }
         for text in ["", "0", "5/m", "-5", "k/s"] {
             assert!(rate(text).is_err(), "{text:?}");
+        }
+        for text in ["", "30s", "30s:", "0:5", ":5", "5:30s", "1s:1..", "1s:..5", "1s:1..2..3"] {
+            assert!(stage(text).is_err(), "{text:?}");
         }
         for text in ["", "a", "3-1", "1,,2", "1-"] {
             assert!(cpus(text).is_err(), "{text:?}");

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
+use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, Compression, Config, Fleet, Message, StartError, WebSocket};
 
-use crate::client::{Dialler, classify};
+use crate::client::Dialler;
 use crate::control::{Control, NEVER};
 use crate::desk::{Desk, Interval, SECOND, nanos};
 use crate::pace::Nanos;
@@ -42,8 +43,30 @@ pub(crate) trait Scenario {
         message: Message<'_>,
     );
 
+    /// A pong came.
+    fn pong(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Self::Lane>>,
+        payload: &[u8],
+    ) {
+        let _ = (desk, ws, payload);
+    }
+
     /// A connection that refused a message takes some again.
     fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Self::Lane>>);
+
+    /// The server closes a connection, and says why.
+    fn closing(&mut self, lane: &mut Self::Lane, code: CloseCode) {
+        let _ = (lane, code);
+    }
+
+    /// A connection has ended in the middle of the run; says whether that was to be expected, and is
+    /// no error.
+    fn expected(&mut self, desk: &mut Desk, lane: &mut Self::Lane, reason: CloseReason) -> bool {
+        let _ = (desk, lane, reason);
+        false
+    }
 
     /// A connection is gone; says how many replies went with it.
     fn lost(&mut self, desk: &mut Desk, lane: Self::Lane) -> u64;
@@ -52,12 +75,12 @@ pub(crate) trait Scenario {
     fn in_flight(&self) -> u64;
 
     /// Nothing is sent any more; called until nothing is in flight.
-    fn settle(&mut self, desk: &mut Desk) {
-        let _ = desk;
+    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>) {
+        let _ = (desk, fleet);
     }
 
     /// What is in flight now will not be answered.
-    fn give_up(&mut self, desk: &mut Desk);
+    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>);
 }
 
 /// A connection's data.
@@ -65,6 +88,8 @@ pub(crate) trait Scenario {
 pub(crate) struct Member<L> {
     place: usize,
     dialled: Nanos,
+    /// When TCP stood; 0 before.
+    connected: Nanos,
     established: bool,
     pub(crate) lane: L,
 }
@@ -124,12 +149,13 @@ pub(crate) fn spawn<R: Report>(
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
         sleep_precisely();
-        let clients = Clients::new(config(&plan));
+        let clients = Clients::new(config(&plan, index));
         let handler = handler(Desk::new(plan, control, index, intervals));
         let (handler, snapshot) = clients.run(handler)?;
         let mut record = handler.into_record();
         record.driver = snapshot.driver;
         record.ring = snapshot.ring;
+        record.pings_answered = snapshot.counters.pings_in;
         Ok(record)
     })
 }
@@ -145,7 +171,7 @@ fn sleep_precisely() {
 
 /// The engine's settings for a generator: no keep-alive of its own, and room for the largest
 /// message as often as it is in flight.
-fn config(plan: &Plan) -> Config {
+fn config(plan: &Plan, worker: usize) -> Config {
     let payload = plan.scenario.payload();
     let at_once = usize::try_from(plan.scenario.at_once()).unwrap_or(usize::MAX);
     Config::new().with(|config| {
@@ -160,7 +186,12 @@ fn config(plan: &Plan) -> Config {
         config.max_connections =
             usize::try_from(plan.connections).unwrap_or(usize::MAX).max(config.max_connections);
         config.max_outbound_bytes = config.max_outbound_bytes.max(waiting);
+        // A generator reads whatever waits to be sent: else it and a server that does not read before its
+        // replies are taken would wait for each other. Only pongs can go beyond the messages.
+        config.pause_reading_bytes = config.max_outbound_bytes + PONGS;
         config.handshake_timeout = plan.timeout;
+        // Each worker has keys of its own.
+        config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
@@ -170,6 +201,8 @@ fn config(plan: &Plan) -> Config {
     })
 }
 
+/// Bytes of pongs that may wait to be sent before nothing more is read.
+const PONGS: usize = 1 << 20;
 /// How often to look whether everything has been answered, or closed.
 pub(crate) const SETTLING: Nanos = 1_000_000;
 /// Longest wait for the answer to a Close, and for the server's end of TCP after it.
@@ -221,6 +254,7 @@ impl<S: Scenario> Worker<S> {
         let member = |place, dialled| Member {
             place,
             dialled,
+            connected: 0,
             established: false,
             lane: scenario.lane(place),
         };
@@ -247,11 +281,11 @@ impl<S: Scenario> Worker<S> {
         now: Nanos,
         until: Nanos,
     ) -> Option<Nanos> {
-        self.scenario.settle(&mut self.desk);
+        self.scenario.settle(&mut self.desk, fleet);
         if self.scenario.in_flight() > 0 && now < until && self.desk.live > 0 {
             return Some(until.min(now + SETTLING));
         }
-        self.scenario.give_up(&mut self.desk);
+        self.scenario.give_up(&mut self.desk, fleet);
         self.close(fleet, now)
     }
 
@@ -282,11 +316,22 @@ impl<S: Scenario> Handler for Worker<S> {
         next.map(|at| self.desk.clock.clock().instant(at))
     }
 
+    fn on_connected(&mut self, member: &mut Self::Data) {
+        member.connected = self.desk.clock.stamp();
+        self.desk.record.tcp.record(member.connected.saturating_sub(member.dialled));
+    }
+
+    fn on_refused(&mut self, _: &mut Self::Data, status: u16, phrase: &str) {
+        self.desk.refusal = Some((status, phrase.to_owned()));
+    }
+
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, _: &UpgradeResponse<'_>) {
         let now = self.desk.clock.stamp();
         let member = ws.data_mut();
         member.established = true;
-        self.desk.record.handshake.record(now.saturating_sub(member.dialled));
+        let (dialled, connected) = (member.dialled, member.connected);
+        self.desk.record.handshake.record(now.saturating_sub(dialled));
+        self.desk.record.upgrade.record(now.saturating_sub(connected));
         self.desk.record.opened += 1;
         self.desk.live += 1;
         self.dialler.settle();
@@ -302,26 +347,36 @@ impl<S: Scenario> Handler for Worker<S> {
         self.scenario.drained(&mut self.desk, ws);
     }
 
+    fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
+        self.scenario.pong(&mut self.desk, ws, payload);
+    }
+
+    fn on_closing(&mut self, member: &mut Self::Data, code: CloseCode, _: &str) {
+        self.scenario.closing(&mut member.lane, code);
+    }
+
     fn on_close(&mut self, member: Self::Data, reason: CloseReason) {
-        let Member { place, established, lane, .. } = member;
+        let Member { place, established, mut lane, .. } = member;
         let closing = matches!(self.stage, Stage::Closing(_));
         let number = self.dialler.number(place);
         if !established {
             self.dialler.settle();
             if !closing {
                 self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
-                let (class, why) = classify(reason, false);
-                self.desk.error(class, 1, || format!("connection {number}: {why}"));
+                self.desk.ended(number, reason, false);
             }
             return;
         }
         self.desk.live -= 1;
         if closing {
             self.desk.record.unclean += u64::from(!reason.is_clean());
+            self.desk.record.closed(reason);
             return;
         }
-        let (class, why) = classify(reason, true);
-        self.desk.error(class, 1, || format!("connection {number}: {why}"));
+        if self.scenario.expected(&mut self.desk, &mut lane, reason) {
+            return;
+        }
+        self.desk.ended(number, reason, true);
         let lost = self.scenario.lost(&mut self.desk, lane);
         self.desk.error(Class::Unanswered, lost, || {
             format!("connection {number} ended before the reply came")

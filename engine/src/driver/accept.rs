@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::error::StartError;
+use crate::shard::machine::Endpoint;
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
@@ -66,16 +67,23 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket that will connect, bound to an address of ours if one is given.
+/// A socket that will connect, bound to an address of ours if one is given, and where to.
 pub(super) fn outgoing(
     from: Option<std::net::IpAddr>,
-    to: SocketAddr,
-) -> io::Result<std::os::fd::OwnedFd> {
+    to: &Endpoint,
+) -> io::Result<(OwnedFd, SockAddr)> {
+    let to = match to {
+        Endpoint::Tcp(to) => *to,
+        Endpoint::Unix(path) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            return Ok((socket.into(), SockAddr::unix(path)?));
+        }
+    };
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(from) = from {
         crate::sys::socket::bind_address_no_port(socket.as_raw_fd())?;
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
-    Ok(socket.into())
+    Ok((socket.into(), to.into()))
 }

@@ -20,20 +20,20 @@ mod socket;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketFlags};
+use rustix::net::{RecvFlags, SocketAddrUnix, SocketFlags};
 
 use super::accept::{self, Listener};
 use crate::config::RingConfig;
 use crate::error::StartError;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Machine, Want};
+use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::sys::socket::raise_file_limit;
@@ -389,7 +389,11 @@ impl<M: Machine> Epoll<M> {
     fn act(&mut self, now: Instant) -> io::Result<()> {
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Connect { id, from, to } => self.connect(id, from, to, now)?,
+                Action::Connect { id, from, to } => self.connect(id, from, &to, now)?,
+                Action::Receive(id) => {
+                    let want = self.machine.want(id);
+                    self.wants(id, want);
+                }
                 Action::Shutdown(id) => {
                     if let Some(socket) = self.sockets.find(id) {
                         self.counters.enters += 1;
@@ -477,15 +481,15 @@ impl<M: Machine> Epoll<M> {
         &mut self,
         id: ConnectionId,
         from: Option<IpAddr>,
-        to: SocketAddr,
+        to: &Endpoint,
         now: Instant,
     ) -> io::Result<()> {
         self.counters.enters += 2;
-        let outcome = accept::outgoing(from, to).and_then(|fd| {
+        let outcome = accept::outgoing(from, to).and_then(|(fd, _)| {
             rustix::io::ioctl_fionbio(&fd, true)?;
             // Before the connect, so that no edge is missed.
             self.watch(id, fd, Phase::Connecting)?;
-            match self.sockets.find(id).map(|socket| rustix::net::connect(&socket.fd, &to)) {
+            match self.sockets.find(id).map(|socket| connect(&socket.fd, to)) {
                 None | Some(Ok(()) | Err(Errno::INPROGRESS | Errno::INTR)) => Ok(()),
                 Some(Err(e)) => Err(e.into()),
             }
@@ -514,6 +518,13 @@ impl<M: Machine> Epoll<M> {
         socket.readable = readable;
         self.machine.connected(id, &mut self.turn, now);
         self.wants(id, Want::Small);
+    }
+}
+
+fn connect(fd: &OwnedFd, to: &Endpoint) -> Result<(), Errno> {
+    match to {
+        Endpoint::Tcp(address) => rustix::net::connect(fd, address),
+        Endpoint::Unix(path) => rustix::net::connect(fd, &SocketAddrUnix::new(&**path)?),
     }
 }
 

@@ -45,7 +45,7 @@ use crate::shard::machine::Machine;
 use crate::sys::socket::raise_file_limit;
 use crate::sys::spin::Spin;
 use buffers::Buffers;
-use core::{Core, Start};
+use core::{Attempt, Core, Start};
 
 /// Accepts in flight: each takes one connection and a turn of the loop.
 const ACCEPTS: usize = 8;
@@ -223,8 +223,11 @@ async fn task<M: Machine>(core: &RefCell<Core<M>>, start: Start) {
             connection::serve(core, &connection).await;
             core.borrow_mut().gone(connection);
         }
-        Start::Connect(connection, socket, to) => {
-            let outcome = socket.connect(to).await;
+        Start::Connect(connection, socket, attempt) => {
+            let outcome = match attempt {
+                Attempt::To(to) => socket.connect(to).await,
+                Attempt::Made(outcome) => outcome,
+            };
             // The other handle does not keep the connection open.
             drop(socket);
             let stands = core.borrow_mut().connected(&connection, outcome);

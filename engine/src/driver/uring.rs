@@ -22,7 +22,7 @@ use super::accept::{self, Listener};
 use super::connection::{Armed, Connection, Phase};
 use crate::config::RingConfig;
 use crate::error::StartError;
-use crate::shard::machine::{Action, Machine, Want};
+use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::sys::operation::{Completion, Operation, Socket};
@@ -261,7 +261,11 @@ impl<M: Machine> Uring<M> {
     fn act(&mut self, now: Instant) -> io::Result<()> {
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Connect { id, from, to } => self.connect(id, from, to, now)?,
+                Action::Connect { id, from, to } => self.connect(id, from, &to, now)?,
+                Action::Receive(id) => {
+                    let want = self.machine.want(id);
+                    self.reconcile(id, want)?;
+                }
                 Action::Shutdown(id) => {
                     if self.find(id).is_some_and(|one| one.phase == Phase::Open) {
                         self.shut_down(id, Shutdown::Write)?;
@@ -352,14 +356,14 @@ impl<M: Machine> Uring<M> {
         &mut self,
         id: ConnectionId,
         from: Option<IpAddr>,
-        to: SocketAddr,
+        to: &Endpoint,
         now: Instant,
     ) -> io::Result<()> {
         match accept::outgoing(from, to) {
-            Ok(socket) => {
+            Ok((socket, to)) => {
                 let fd = socket.into_raw_fd();
                 self.occupy(id, Socket::Descriptor(fd), Phase::Connecting);
-                self.ring.connect(fd, id, to.into())
+                self.ring.connect(fd, id, to)
             }
             Err(e) => {
                 let error = e.raw_os_error().unwrap_or(libc::EIO);

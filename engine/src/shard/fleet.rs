@@ -1,11 +1,11 @@
 //! What a client application steers: the connections it opens.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::machine::Action;
+use super::machine::{Action, Endpoint};
 use super::opening::Opening;
 use super::slot::Slot;
 use super::socket::WebSocket;
@@ -79,8 +79,9 @@ impl Dials {
 
 impl<D> Fleet<'_, D> {
     /// Opens a connection: TCP, then the opening handshake. `on_open` tells when it is
-    /// established, `on_close` when that failed. Under [`crate::Config::connect_in_turn`] it waits
-    /// until no other connection to the address is under way.
+    /// established, `on_close` when that failed. A wss URL is reached by TLS, as `Config::client_tls`
+    /// says. Under [`crate::Config::connect_in_turn`] it waits until no other connection to the
+    /// address is under way; unix sockets know no such turns.
     ///
     /// # Errors
     ///
@@ -89,12 +90,14 @@ impl<D> Fleet<'_, D> {
         &mut self,
         request: Arc<ClientRequest>,
         from: Option<IpAddr>,
-        to: SocketAddr,
+        to: impl Into<Endpoint>,
         data: D,
     ) -> Result<ConnectionId, Full> {
-        let ticket = self.dials.enter(to.ip());
+        let to = to.into();
+        let ticket = to.ip().and_then(|host| self.dials.enter(host));
         let mut slot = Slot::new(Role::Client, self.tick);
         slot.data = Some(data);
+        slot.secure = request.url().secure();
         slot.opening = Some(Opening::dial(request, ticket));
         let Ok(id) = self.table.insert(slot) else {
             self.dials.leave(ticket);

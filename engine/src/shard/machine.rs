@@ -4,13 +4,22 @@
 //! what the bytes mean and does no I/O. [`super::Shard`] is the machine that speaks WebSocket; a
 //! bench may bring another, to measure a driver alone.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::send::Transmit;
 use super::table::ConnectionId;
 use super::turn::{Loan, Turn};
 use crate::conn::Assembly;
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
+#[cfg(feature = "tls")]
+use crate::error::TlsError;
+#[cfg(feature = "tls")]
+use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
 
 /// How a connection wants to receive.
@@ -29,19 +38,57 @@ pub enum Want {
     Direct,
 }
 
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A unix socket in the file system.
+    Unix(Arc<Path>),
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl Endpoint {
+    /// The address, where it is one.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// What a machine asks a driver to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// Open a connection, from an address of ours if one is given.
     Connect {
         /// The connection's id, already in the machine's table.
         id: ConnectionId,
-        /// The source address; any if `None`.
+        /// The source address; any if `None`. A unix socket has none.
         from: Option<IpAddr>,
         /// Where to.
-        to: SocketAddr,
+        to: Endpoint,
     },
+    /// Ask again how the connection wants to receive: it does so otherwise now.
+    Receive(ConnectionId),
     /// Tell the peer that nothing more will be sent; go on receiving.
     Shutdown(ConnectionId),
     /// End the connection; [`Machine::released`] follows when the kernel has nothing left of it.
@@ -145,4 +192,30 @@ pub trait Machine {
 
     /// Takes note of the driver's own counters.
     fn note_ring(&mut self, counters: &crate::metrics::RingCounters);
+}
+
+/// What a layer between a driver and a shard, which turns the peer's bytes into plain ones and back,
+/// asks of the shard and tells it.
+#[cfg(feature = "tls")]
+pub(crate) trait Secured: Machine {
+    /// Plain bytes arrived in memory that is nobody's but the layer's: output is copied from it.
+    fn received_plain(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Want;
+
+    /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it.
+    fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;
+
+    /// The layer's handshake succeeded.
+    fn secured(&mut self, id: ConnectionId, security: Security);
+
+    /// The layer gives a connection up; what it queued to say so leaves first.
+    fn insecure(&mut self, id: ConnectionId, error: TlsError);
+
+    /// Whether something of the connection waits that must leave before it is ended.
+    fn must_wait(&mut self, id: ConnectionId) -> bool;
 }

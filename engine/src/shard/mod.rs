@@ -29,6 +29,8 @@ pub(crate) use application::{Application, Serve};
 use codec::Codec;
 use fleet::Dials;
 pub use fleet::Fleet;
+#[cfg(feature = "tls")]
+use machine::Secured;
 use machine::{Action, Machine, Next, Want};
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
@@ -40,7 +42,12 @@ use wheel::{Tick, Wheel};
 
 use crate::config::Config;
 use crate::conn::{Assembly, Event, Limits, Role, State};
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
+use crate::error::TlsError;
 use crate::handler::CloseReason;
+#[cfg(feature = "tls")]
+use crate::handshake::ClientRequest;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::{CloseCode, Dialect, ProtocolError};
@@ -67,6 +74,8 @@ pub(crate) struct World {
     pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
     pub(crate) attention: Vec<ConnectionId>,
+    /// Connections that a callback stopped reading from, or goes on reading from.
+    pub(crate) held: Vec<ConnectionId>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
     /// The code in the Close frame of the connection being read.
@@ -75,6 +84,7 @@ pub(crate) struct World {
     closed: Tally<{ CloseReason::NAMES.len() }>,
     protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     request_errors: Tally<{ crate::handshake::RequestError::ALL.len() }>,
+    tls_errors: Tally<{ TlsError::NAMES.len() }>,
     /// The client application has had enough.
     pub(crate) stop: bool,
 }
@@ -99,6 +109,8 @@ pub(crate) struct Shard<A: Application> {
     index: usize,
     limits: Limits,
     rng: fastrand::Rng,
+    /// Which listeners are TLS.
+    secure: Arc<[bool]>,
     /// Connections to be made.
     dials: Dials,
     /// Asked for during this turn; they come due when its sends are settled.
@@ -126,6 +138,7 @@ impl<A: Application> Shard<A> {
         let part_bytes = app.part_bytes().map_or(0, NonZeroU32::get);
         let limits = Limits { part_bytes, ..settings.limits };
         let dials = Dials::new(settings.connect_in_turn);
+        let seed = settings.handshake_seed;
         Self {
             app,
             table: Table::new(settings.max_connections),
@@ -138,12 +151,14 @@ impl<A: Application> Shard<A> {
                 leaving: Vec::new(),
                 packed: Vec::new(),
                 attention: Vec::new(),
+                held: Vec::new(),
                 failed: None,
                 said: CloseCode::NO_STATUS,
                 opened: Tally::default(),
                 closed: Tally::default(),
                 protocol_errors: Tally::default(),
                 request_errors: Tally::default(),
+                tls_errors: Tally::default(),
                 stop: false,
             },
             wheel: Wheel::new(now),
@@ -152,7 +167,8 @@ impl<A: Application> Shard<A> {
             hub,
             index,
             limits,
-            rng: fastrand::Rng::new(),
+            rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            secure: Arc::default(),
             dials,
             requested: Vec::new(),
             due: VecDeque::new(),
@@ -176,6 +192,12 @@ impl<A: Application> Shard<A> {
         self
     }
 
+    /// The same with listeners that are TLS, by their place.
+    pub(crate) fn with_secure(mut self, secure: Arc<[bool]>) -> Self {
+        self.secure = secure;
+        self
+    }
+
     pub(crate) fn into_app(self) -> A {
         self.app
     }
@@ -192,6 +214,7 @@ impl<A: Application> Shard<A> {
             closed: self.world.closed,
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
+            tls_errors: self.world.tls_errors,
             cpu_nanos: (self.cpu_clock)(),
             driver: None,
         }
@@ -272,8 +295,9 @@ impl<A: Application> Machine for Shard<A> {
         self.tick = self.wheel.tick(now);
     }
 
-    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
-        let slot = Slot::new(Role::Server, self.tick);
+    fn accepted(&mut self, listener: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+        let mut slot = Slot::new(Role::Server, self.tick);
+        slot.secure = self.secure.get(listener).is_some_and(|secure| *secure);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
         let Some(id) = inserted else {
             self.world.counters.refused += 1;
@@ -297,12 +321,7 @@ impl<A: Application> Machine for Shard<A> {
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.last_heard = self.tick;
-        if slot.state() == State::Opening {
-            return self.received_opening(id, input, turn);
-        }
-        self.deliver(id, input, input.len(), Some(loan), turn)
+        self.read(id, input, Some(loan), turn)
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
@@ -398,9 +417,7 @@ impl<A: Application> Machine for Shard<A> {
     fn poll_action(&mut self) -> Option<Action> {
         while let Some(action) = self.due.pop_front() {
             if let Action::Shutdown(id) | Action::Close(id) = action
-                && let Some(slot) = self.table.find(id)
-                && slot.ending != Ending::Now
-                && slot.side.send.waiting() > 0
+                && self.has_to_leave(id)
             {
                 // What a slow reader has not taken yet goes first; `drained` asks again.
                 continue;
@@ -430,7 +447,63 @@ impl<A: Application> Machine for Shard<A> {
     }
 }
 
+#[cfg(feature = "tls")]
+impl<A: Application> Secured for Shard<A> {
+    #[inline]
+    fn received_plain(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        turn: &mut Turn,
+        _: Instant,
+    ) -> Want {
+        self.read(id, input, None, turn)
+    }
+
+    fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
+        let slot = self.table.find(id).filter(|slot| slot.secure)?;
+        let request = slot.opening.as_ref()?.request().cloned();
+        if let Some(data) = &mut slot.data {
+            self.app.on_connected(data);
+        }
+        request
+    }
+
+    fn secured(&mut self, id: ConnectionId, security: Security) {
+        self.world.counters.tls_handshakes += 1;
+        self.world.counters.tls_resumed += u64::from(security.resumed);
+        // A server's connection has no data yet.
+        if let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut()) {
+            self.app.on_secured(data, security);
+        }
+    }
+
+    fn insecure(&mut self, id: ConnectionId, error: TlsError) {
+        self.give_up(id, error);
+    }
+
+    fn must_wait(&mut self, id: ConnectionId) -> bool {
+        self.has_to_leave(id)
+    }
+}
+
 impl<A: Application> Shard<A> {
+    #[inline]
+    fn read(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        loan: Option<Loan>,
+        turn: &mut Turn,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        slot.last_heard = self.tick;
+        if slot.state() == State::Opening {
+            return self.received_opening(id, input, turn);
+        }
+        self.deliver(id, input, input.len(), loan, turn)
+    }
+
     fn read_mail(&mut self, turn: &mut Turn, now: Instant) {
         // No more than what was there when we looked: a busy sender cannot keep us here.
         for _ in 0..self.world.settings.mailbox_entries {

@@ -8,9 +8,10 @@ use super::socket::WebSocket;
 use super::table::ConnectionId;
 use super::turn::Turn;
 use super::{Application, Shard, World};
+use crate::error::TlsError;
 use crate::handler::{CloseReason, Reject};
 use crate::handshake::{
-    self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Ticket,
+    self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Terms, Ticket,
     UpgradeResponse,
 };
 use crate::wire::{Dialect, ProtocolError};
@@ -39,6 +40,15 @@ impl Opening {
         Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket })
     }
 
+    /// What a client will ask for, until TCP stands.
+    #[cfg(feature = "tls")]
+    pub(super) const fn request(&self) -> Option<&Arc<ClientRequest>> {
+        match &self.reader {
+            Reader::Dialling(request) => Some(request),
+            _ => None,
+        }
+    }
+
     pub(super) const fn ticket(&self) -> Option<Ticket> {
         self.ticket
     }
@@ -56,12 +66,21 @@ impl<A: Application> Shard<A> {
     /// TCP stands: the client speaks first (HS-C-06 to HS-C-30).
     pub(super) fn start_client(&mut self, id: ConnectionId, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
+        if slot.secure && !self.world.settings.has_client_tls() {
+            // What is meant to be secret is never sent in the clear.
+            return self.give_up(id, TlsError::NotConfigured);
+        }
         let Some(opening) = &mut slot.opening else { return };
         let Reader::Dialling(request) = &opening.reader else { return };
         self.scratch.clear();
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
         slot.side.send.push(id, turn, &self.scratch);
+        if !slot.secure
+            && let Some(data) = &mut slot.data
+        {
+            self.app.on_connected(data);
+        }
     }
 
     /// Reads during the opening handshake; bytes behind it are frames already (HS-C-50, AMB-10).
@@ -139,12 +158,14 @@ impl<A: Application> Shard<A> {
             .compression
             .and_then(|compression| request.deflate(compression.terms))
             .and_then(|agreed| self.agree(id, agreed));
+        let secure = self.table.find(id).is_some_and(|slot| slot.secure);
+        let terms = Terms { deflate, secure };
         let written = handshake::accept_with(
             &request,
             &settings.policy,
             subprotocol,
             &accept.fields,
-            deflate,
+            terms,
             &mut self.scratch,
         );
         if written.is_err() {
@@ -189,7 +210,15 @@ impl<A: Application> Shard<A> {
                 self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
             }
-            Err(error) => Opened::Refused(CloseReason::Response(error)),
+            Err(error) => {
+                if let Some((status, phrase)) = status_of(received)
+                    && status != 101
+                    && let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut())
+                {
+                    self.app.on_refused(data, status, phrase);
+                }
+                Opened::Refused(CloseReason::Response(error))
+            }
         }
     }
 
@@ -251,4 +280,14 @@ impl<A: Application> Shard<A> {
             slot.side.send.push(id, turn, &self.scratch);
         }
     }
+}
+
+/// Status and reason phrase of an HTTP answer (RFC 9112 section 4), if it begins with them.
+fn status_of(received: &[u8]) -> Option<(u16, &str)> {
+    let line = received.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = str::from_utf8(line).ok()?;
+    let (_, rest) = line.strip_prefix("HTTP/")?.split_once(' ')?;
+    let (status, phrase) = rest.split_once(' ').unwrap_or((rest, ""));
+    let three = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
+    Some((three.then(|| status.parse().ok())??, phrase))
 }

@@ -35,6 +35,8 @@ pub(crate) struct Side {
     pub(crate) subscriptions: Subscriptions,
     /// The application wants it gone without a closing handshake.
     pub(crate) ended: bool,
+    /// The application wants nothing read from it.
+    pub(crate) held: bool,
 }
 
 /// One connection.
@@ -54,10 +56,12 @@ pub(crate) struct Slot<D> {
     /// When its entry in the wheel comes up; `Tick::MAX` when it has none.
     pub(crate) scheduled: Tick,
     pub(crate) ending: Ending,
-    /// Nothing is read from it because too much waits to be sent.
+    /// Nothing is read from it because too much waits to be sent, or the application says so.
     pub(crate) paused: bool,
     /// The peer has closed its end of TCP.
     pub(crate) half_closed: bool,
+    /// It is a TLS connection, or will be.
+    pub(crate) secure: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers.
@@ -77,6 +81,7 @@ impl<D> Slot<D> {
                 send: SendSide::new(),
                 subscriptions: Subscriptions::new(),
                 ended: false,
+                held: false,
             },
             data: None,
             opening: None,
@@ -86,6 +91,7 @@ impl<D> Slot<D> {
             ending: Ending::No,
             paused: false,
             half_closed: false,
+            secure: false,
             closing: false,
             large: 0,
             direct: false,
@@ -160,13 +166,12 @@ impl<D> Slot<D> {
         }
     }
 
-    /// Whether so much waits to be sent that nothing more should be read. Not while the connection
-    /// ends: then its last bytes are awaited and dropped.
+    /// Whether nothing more should be read: so much waits to be sent, or the application says so. Not
+    /// while the connection ends: then its last bytes are awaited and dropped.
     #[inline]
     pub(crate) fn is_paused(&self, pause: usize) -> bool {
-        self.side.send.is_blocked()
-            && self.side.send.waiting() > pause
-            && matches!(self.ending, Ending::No)
+        let full = self.side.send.is_blocked() && self.side.send.waiting() > pause;
+        (full || self.side.held) && matches!(self.ending, Ending::No)
     }
 }
 

@@ -219,6 +219,18 @@ impl<D> WebSocket<'_, D> {
         self.world.attention.push(self.id);
     }
 
+    /// Reads nothing more from the connection, or reads again. What has been read already is still
+    /// delivered; then the peer's messages fill the kernel's buffers, and the peer has to wait.
+    /// Nothing is heard of the peer meanwhile: not its pings, its Close nor its end, and under
+    /// [`crate::Config::idle_timeout`] the connection counts as silent.
+    pub fn hold_reading(&mut self, held: bool) {
+        if self.side.held != held {
+            self.side.held = held;
+            self.world.held.push(self.id);
+            self.world.attention.push(self.id);
+        }
+    }
+
     /// Ends the connection without a closing handshake.
     pub fn end(&mut self) {
         self.side.ended = true;

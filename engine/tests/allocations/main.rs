@@ -4,6 +4,8 @@
 
 mod compression;
 mod counting;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

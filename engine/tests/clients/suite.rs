@@ -1,29 +1,34 @@
 //! Clients over real sockets.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
 use ringbolt::handshake::{self, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy};
 use ringbolt::wire::CloseCode;
-use ringbolt::{Clients, CloseReason, Config, Fleet, Message, WebSocket};
+use ringbolt::{Clients, CloseReason, Config, ConnectionId, Endpoint, Fleet, Message, WebSocket};
 
 /// Opens some connections and leaves when all of them have ended.
 struct Dialler {
-    to: SocketAddr,
+    to: Endpoint,
     wanted: usize,
+    connected: usize,
     opened: usize,
+    refused: Vec<(u16, String)>,
     reasons: Vec<CloseReason>,
     give_up: Instant,
 }
 
 impl Dialler {
-    fn new(to: SocketAddr, wanted: usize) -> Self {
+    fn new(to: impl Into<Endpoint>, wanted: usize) -> Self {
         let give_up = Instant::now() + Duration::from_secs(30);
-        Self { to, wanted, opened: 0, reasons: Vec::new(), give_up }
+        let (to, refused, reasons) = (to.into(), Vec::new(), Vec::new());
+        Self { to, wanted, connected: 0, opened: 0, refused, reasons, give_up }
     }
 
     fn run(self, config: Config) -> Self {
@@ -35,17 +40,23 @@ impl Handler for Dialler {
     type Data = ();
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, ()>, now: Instant) -> Option<Instant> {
-        let url = Url::parse(&format!("ws://{}/", self.to)).expect("a URL");
-        let request = ClientRequest::builder(url, "http://localhost").build().expect("a request");
-        let request = Arc::new(request);
+        let request = request();
         while self.wanted > 0 {
-            fleet.connect(Arc::clone(&request), None, self.to, ()).expect("room");
+            fleet.connect(Arc::clone(&request), None, self.to.clone(), ()).expect("room");
             self.wanted -= 1;
         }
         if fleet.is_empty() || now > self.give_up {
             fleet.stop();
         }
         Some(now + Duration::from_millis(10))
+    }
+
+    fn on_connected(&mut self, (): &mut ()) {
+        self.connected += 1;
+    }
+
+    fn on_refused(&mut self, (): &mut (), status: u16, phrase: &str) {
+        self.refused.push((status, phrase.to_owned()));
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, ()>, _: &handshake::UpgradeResponse<'_>) {
@@ -60,9 +71,22 @@ impl Handler for Dialler {
     }
 }
 
+fn request() -> Arc<ClientRequest> {
+    let url = Url::parse("ws://localhost/").expect("a URL");
+    Arc::new(ClientRequest::builder(url, "http://localhost").build().expect("a request"))
+}
+
 /// Reads a request, answers it, answers the Close behind it, and closes.
-fn serve(mut stream: TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+fn serve(mut stream: impl Read + Write) {
+    upgrade(&mut stream);
+    let mut close = [0; 2];
+    stream.read_exact(&mut close).expect("a Close");
+    assert_eq!(close, [1, 0]);
+    stream.write_all(&close).expect("room for the Close");
+}
+
+/// Reads a request and answers it.
+fn upgrade(stream: &mut (impl Read + Write)) {
     let (mut received, mut reader) = (Vec::new(), ServerHandshake::new());
     let mut out = Vec::new();
     loop {
@@ -78,10 +102,6 @@ fn serve(mut stream: TcpStream) {
         }
     }
     stream.write_all(&out).expect("room for the answer");
-    let mut close = [0; 2];
-    stream.read_exact(&mut close).expect("a Close");
-    assert_eq!(close, [1, 0]);
-    stream.write_all(&close).expect("room for the Close");
 }
 
 #[test]
@@ -99,6 +119,7 @@ fn connections_to_one_address_are_made_in_turn() {
             assert_eq!(second, Err(ErrorKind::WouldBlock), "a second connection was begun");
             listener.set_nonblocking(false).expect("a mode");
             first.set_nonblocking(false).expect("a mode");
+            first.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             serve(first);
         }
     });
@@ -149,9 +170,112 @@ fn a_wrong_answer_fails_the_connection() {
     });
     let done = Dialler::new(to, 1).run(config());
     server.join().expect("the server's checks hold");
-    assert_eq!(done.opened, 0);
+    assert_eq!((done.connected, done.opened), (1, 0));
+    assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
     assert!(matches!(done.reasons[..], [CloseReason::Response(_)]), "{:?}", done.reasons);
 }
+
+#[test]
+fn unix_sockets_are_connected_to() {
+    let path =
+        std::env::temp_dir().join(format!("ringbolt-{}-{}", crate::DRIVER, std::process::id()));
+    let listener = UnixListener::bind(&path).expect("a listener");
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        serve(stream);
+    });
+    let to = Endpoint::Unix(path.as_path().into());
+    assert_eq!(to.to_string(), format!("unix:{}", path.display()));
+    let done = Dialler::new(to.clone(), 1).run(config());
+    server.join().expect("the server's checks hold");
+    assert_eq!((done.connected, done.opened), (1, 1));
+    assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
+    std::fs::remove_file(&path).expect("removed");
+    let done = Dialler::new(to, 1).run(config());
+    assert_eq!(done.reasons, [CloseReason::Transport(2)], "nothing is there");
+    let long = Endpoint::Unix(std::path::Path::new(&"x".repeat(200)).into());
+    let done = Dialler::new(long, 1).run(config());
+    assert!(matches!(done.reasons[..], [CloseReason::Transport(_)]), "{:?}", done.reasons);
+}
+
+/// Holds its reading once it is open, lets the server send then, and reads again when it has been
+/// told that the server did.
+struct Holder {
+    to: SocketAddr,
+    id: Option<ConnectionId>,
+    /// Turns since the connection was open, and since the server has sent.
+    turns: [u32; 2],
+    sent: Arc<AtomicBool>,
+    released: bool,
+    /// Whether the reading was still held when the message came.
+    got: Option<bool>,
+    reasons: Vec<CloseReason>,
+}
+
+impl Handler for Holder {
+    type Data = ();
+
+    fn on_turn(&mut self, fleet: &mut Fleet<'_, ()>, now: Instant) -> Option<Instant> {
+        let id = *self
+            .id
+            .get_or_insert_with(|| fleet.connect(request(), None, self.to, ()).expect("room"));
+        if fleet.is_empty() {
+            fleet.stop();
+        } else if let Some(mut ws) = fleet.socket(id).filter(WebSocket::is_open) {
+            self.turns[0] += 1;
+            self.turns[1] += u32::from(self.sent.load(Ordering::Acquire));
+            if self.turns[0] == 1 {
+                ws.hold_reading(true);
+            } else if self.turns[0] == 10 {
+                ws.send("go").expect("room");
+            } else if self.turns[1] == 10 {
+                self.released = true;
+                ws.hold_reading(false);
+            }
+        }
+        Some(now + Duration::from_millis(2))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, _: Message<'_>) {
+        self.got = Some(!self.released);
+        ws.close();
+    }
+
+    fn on_close(&mut self, (): (), reason: CloseReason) {
+        self.reasons.push(reason);
+    }
+}
+
+#[test]
+fn nothing_is_read_while_the_application_holds_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let sent = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&sent);
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        upgrade(&mut stream);
+        let mut go = [0; 4];
+        stream.read_exact(&mut go).expect("a message");
+        assert_eq!(go, *b"\x04\x02go");
+        stream.write_all(b"\x04\x01x").expect("room");
+        told.store(true, Ordering::Release);
+        let mut close = [0; 2];
+        stream.read_exact(&mut close).expect("a Close");
+        stream.write_all(&close).expect("room for the Close");
+    });
+    let (turns, reasons) = ([0; 2], Vec::new());
+    let holder = Holder { to, id: None, turns, sent, released: false, got: None, reasons };
+    let done = Clients::new(config()).run(holder).expect("clients run").0;
+    server.join().expect("the server's checks hold");
+    assert_eq!(done.got, Some(false), "the message waited");
+    assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
+}
+
+/// How long a server of these tests waits for its client.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn config() -> Config {
     Config::new().with(|config| config.driver = crate::DRIVER)

@@ -3,9 +3,11 @@
 
 mod fingerprint;
 mod metric;
+mod page;
 mod table;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::CompareArgs;
@@ -22,6 +24,7 @@ pub(crate) use metric::{DEFAULT, Metric, parse as parse_metric};
 pub(crate) enum Format {
     Text,
     Markdown,
+    Html,
     Json,
 }
 
@@ -75,6 +78,14 @@ pub(crate) enum Change {
 
 /// Compares, prints, and gives the exit code.
 pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let option = |path: &&PathBuf| path.to_string_lossy().starts_with("--") && !path.exists();
+    if let Some(option) = args.new.iter().find(option) {
+        return Err(Failure::usage(
+            format!("`{}` stands after `--`", option.display()),
+            "only files of the new side stand there",
+            "put the options before the first file",
+        ));
+    }
     let (base, new) = (read_all(&args.base)?, read_all(&args.new)?);
     each_once(&base, &new)?;
     for name in &args.allow_diff {
@@ -90,6 +101,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let text = match args.format {
         Format::Text => table::text(&comparison),
         Format::Markdown => table::markdown(&comparison),
+        Format::Html => page::html(&comparison),
         Format::Json => format!("{:#}\n", table::json(&comparison)),
     };
     match &args.output {

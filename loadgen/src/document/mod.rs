@@ -14,6 +14,7 @@ use crate::goal;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::seconds::Second;
+use crate::slow::Fates;
 
 use histogram::figures;
 pub(crate) use run::{Run, read_all};
@@ -60,6 +61,9 @@ const fn scenario(scenario: &Scenario) -> &'static str {
         Scenario::Echo(_) => "echo",
         Scenario::Broadcast(_) => "broadcast",
         Scenario::Storm { .. } => "storm",
+        Scenario::Idle { .. } => "idle",
+        Scenario::Churn { .. } => "churn",
+        Scenario::Slow(..) => "slow",
     }
 }
 
@@ -82,6 +86,13 @@ fn workload(plan: &Plan) -> Value {
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
+        "arrival": plan.arrivals().map(|arrivals| arrivals.process.name()),
+        "seed": plan.seed,
+        "stages": plan.window.stages.iter().map(|stage| json!({
+            "duration_ns": nanos(stage.length),
+            "rate_from_per_s": stage.from,
+            "rate_to_per_s": stage.to,
+        })).collect::<Vec<_>>(),
         "traffic": plan.scenario.traffic().map(traffic),
         "fan": match &plan.scenario {
             Scenario::Broadcast(fan) => json!({
@@ -89,7 +100,22 @@ fn workload(plan: &Plan) -> Value {
                 "subscribers": fan.subscribers,
                 "burst": fan.burst,
             }),
-            Scenario::Echo(_) | Scenario::Storm { .. } => Value::Null,
+            _ => Value::Null,
+        },
+        "lifetime": match &plan.scenario {
+            Scenario::Churn { lifetime } => json!(lifetime.to_string()),
+            _ => Value::Null,
+        },
+        "lifetime_mean_ns": match &plan.scenario {
+            Scenario::Churn { lifetime } => Some(nanos(lifetime.mean())),
+            _ => None,
+        },
+        "stalls": match &plan.scenario {
+            Scenario::Slow(_, stalls) => json!({
+                "connections": stalls.connections,
+                "rate_per_s": stalls.rate,
+            }),
+            _ => Value::Null,
         },
         "warmup_ns": nanos(plan.window.warmup),
         "duration_ns": duration,
@@ -106,9 +132,9 @@ fn workload(plan: &Plan) -> Value {
 }
 
 fn traffic(traffic: &Traffic) -> Value {
-    let (name, depth) = match traffic.pace {
-        Pace::Open { depth, .. } => ("open", depth),
-        Pace::Closed { depth } => ("closed", Some(depth)),
+    let (name, depth) = match &traffic.pace {
+        Pace::Open { depth, .. } => ("open", *depth),
+        Pace::Closed { depth } => ("closed", Some(*depth)),
     };
     json!({
         "loop": name,
@@ -124,12 +150,18 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
     let errors: Map<String, Value> = record
         .errors
         .iter()
-        .map(|(class, count, example)| {
-            (class.name().to_owned(), json!({ "count": count, "examples": [example] }))
+        .map(|(class, failed)| {
+            let value = json!({
+                "count": failed.count,
+                "examples": failed.examples,
+                "reasons": failed.reasons,
+            });
+            (class.name().to_owned(), value)
         })
         .collect();
     json!({
         "good": outcome.is_good(),
+        "headline": outcome.has_headline(plan),
         "void": outcome.is_void(),
         "unit": outcome::unit(&plan.scenario).0,
         "interrupted": outcome.interrupted,
@@ -138,6 +170,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "connections_opened": record.opened,
         "connections_ended_unclean": record.unclean,
         "sent": record.sent,
+        "waited_for_room": record.queued,
         "received": record.received,
         "received_payload_bytes": payload_bytes(plan, outcome),
         "answered": record.latency.len(),
@@ -153,10 +186,43 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "errors": errors,
         "latency_of": outcome::latency_name(&plan.scenario),
         "latency": figures(&record.latency),
+        "first_delivery": figures(&record.first),
+        "median_delivery": figures(&record.median),
         "completion": figures(&record.completion),
+        "publications_incomplete": record.incomplete,
         "service": figures(&record.service),
         "warmup_latency": figures(&record.warmup),
         "handshake": figures(&record.handshake),
+        "handshake_tcp": figures(&record.tcp),
+        "handshake_upgrade": figures(&record.upgrade),
+        "closing": figures(&record.closing),
+        "close_codes": record.close_codes,
+        "server_pings_answered": record.pings_answered,
+        "connections_at_once": outcome.open_range.map(|open| json!({
+            "least": open.least,
+            "most": open.most,
+        })),
+        "slow": slow(&plan.scenario, &record.slow),
+        "stages": record.stages.iter().map(|stage| json!({
+            "sent": stage.sent,
+            "latency": figures(&stage.latency),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// What became of connections that stopped to read.
+fn slow(scenario: &Scenario, fates: &Fates) -> Value {
+    if !matches!(scenario, Scenario::Slow(..)) {
+        return Value::Null;
+    }
+    json!({
+        "connections": fates.connections,
+        "sent": fates.sent,
+        "sent_payload_bytes": fates.sent_bytes,
+        "refused": fates.refused,
+        "received": fates.received,
+        "ends": fates.ends,
+        "cut_after": figures(&fates.cut),
     })
 }
 
@@ -200,6 +266,13 @@ fn cost(outcome: &Outcome) -> Value {
         "generator_system_calls": ring.enters,
         "generator_completions": ring.completions,
         "generator_peak_memory_bytes": peak_memory(),
+        "server_memory": outcome.memory.map(|memory| json!({
+            "of": if memory.before.pss.is_some() { "pss" } else { "rss" },
+            "before_bytes": memory.before.bytes(),
+            "opened_bytes": memory.opened.bytes(),
+            "closed_bytes": memory.closed.bytes(),
+            "per_connection_bytes": memory.per_connection(outcome.record.opened),
+        })),
     })
 }
 
@@ -214,6 +287,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
         "lag": figures(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
+        "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
         "notes": outcome.verdicts(plan),
     })
 }

@@ -90,6 +90,11 @@ impl Run {
     fn read_times(&self, group: &str, key: &str) -> Result<Option<Times>, String> {
         histogram::read(&self.document[group][key])
     }
+
+    /// The rows of its time series.
+    pub(crate) fn intervals(&self) -> &[Value] {
+        self.document["intervals"].as_array().map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Where documents have histograms.

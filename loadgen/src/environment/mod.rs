@@ -48,7 +48,7 @@ mod tests {
             kernel::value(files),
             cpu::value(files),
             machine::value(files, &busy, &busy),
-            network::value(files, target),
+            network::value(files, Some(target)),
             limits::value(files, 7),
         ]
     }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::files::Files;
 
-pub(super) fn value(files: &Files, target: IpAddr) -> Value {
-    let device = device(files, target);
+/// `target` is `None` for a unix socket.
+pub(super) fn value(files: &Files, target: Option<IpAddr>) -> Value {
+    let device = target.and_then(|target| device(files, target));
     let of_device = |file: &str| {
         let device = device.as_deref()?;
         files.line(&format!("sys/class/net/{device}/{file}"))
@@ -18,7 +19,7 @@ pub(super) fn value(files: &Files, target: IpAddr) -> Value {
     });
     let steered = |file: &str| of_device(&format!("queues/{file}"));
     json!({
-        "target": if target.is_loopback() { "loopback" } else { "remote" },
+        "target": target.map_or("unix", |ip| if ip.is_loopback() { "loopback" } else { "remote" }),
         "device": device,
         "driver": of_device("device/uevent").and_then(|text| driver(&text)),
         "mtu": of_device("mtu").and_then(|mtu| mtu.parse::<u64>().ok()),

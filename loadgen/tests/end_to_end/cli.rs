@@ -33,7 +33,7 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_is_explained_and_ends_with_2() {
     let url = "ws://127.0.0.1:1/";
-    let cases: [(&[&str], &str); 25] = [
+    let cases: [(&[&str], &str); 33] = [
         (&[], "Usage"),
         (&["echo"], "<URL>"),
         (&["echo", url, "--nonsense"], "--nonsense"),
@@ -53,6 +53,14 @@ fn wrong_usage_is_explained_and_ends_with_2() {
         (&["echo", url, "-d", "0"], "above 0"),
         (&["echo", url, "--source", "10.0.0.0/40"], "prefix"),
         (&["broadcast", url, "-p", "31"], "larger --payload"),
+        (&["echo", url, "-H", "no colon"], "X-Token: abc"),
+        (&["echo", url, "-H", "Host: elsewhere"], "--header"),
+        (&["echo", "unix:"], "path of a unix socket"),
+        (&["echo", "unix:/x", "--source", "127.0.0.1"], "leave --source out"),
+        (&["echo", url, "--stage", "5s"], "write it like 30s:10k"),
+        (&["echo", url, "--stage", "5s:1", "-r", "1"], "cannot be used with"),
+        (&["echo", url, "--stage", "5s:1", "-d", "1s"], "cannot be used with"),
+        (&["storm", url, "--arrival", "uniform"], "poisson"),
         (&["echo", url, "--json", "--csv"], "cannot be used with"),
         (&["echo", url, "--fail-if", "p99"], "p50 to p99.999"),
         (&["echo", url, "--fail-if", "speed<5ms"], "there is no metric `speed`"),
@@ -110,7 +118,7 @@ fn a_refused_upgrade_ends_with_69_and_the_reason() {
     let server = Running::refusing();
     for scenario in ["echo", "storm"] {
         let text = stderr_of(&[scenario, &server.url, "-c", "3"], 69);
-        assert!(text.contains("draft-02"), "{text}");
+        assert!(text.contains("draft-02") && text.contains("status 403 Forbidden"), "{text}");
     }
 }
 
@@ -127,6 +135,8 @@ fn the_opening_handshake_says_what_it_is_told_to() {
         loadgen(&[&arguments[..], fields.as_flattened()].concat()).status.code()
     };
     assert_eq!(run(&fields), Some(0));
+    let header = [["-H", "Cookie: session=1; role=x"], fields[0], fields[2]];
+    assert_eq!(run(&header), Some(0), "any field can be given");
     for missing in 0..fields.len() {
         let mut rest = fields.to_vec();
         rest.remove(missing);

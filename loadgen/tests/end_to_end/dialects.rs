@@ -1,5 +1,10 @@
 //! The same scenarios in either dialect, against a server that takes both.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
 use ringbolt::wire::Dialect;
 
 use crate::document;
@@ -62,4 +67,84 @@ fn every_scenario_in_every_dialect() {
         ]);
         assert_eq!(code, 0, "{document:#}");
     }
+}
+
+/// Lets connections to a unix socket through to a server's port.
+fn behind_a_unix_socket(path: &Path, port: SocketAddr) {
+    let listener = UnixListener::bind(path).expect("a path of our own");
+    let copy = |mut from: Box<dyn Read + Send>, mut to: Box<dyn Write + Send>| {
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut part) {
+                if to.write_all(&part[..n]).is_err() {
+                    break;
+                }
+            }
+        })
+    };
+    std::thread::spawn(move || {
+        while let Ok((near, _)) = listener.accept() {
+            let far = TcpStream::connect(port).expect("the server");
+            let (near_in, far_out) =
+                (near.try_clone().expect("a handle"), far.try_clone().expect("a handle"));
+            std::thread::spawn(move || {
+                let up = copy(Box::new(near_in), Box::new(far_out));
+                let (near_out, far_in) =
+                    (near.try_clone().expect("a handle"), far.try_clone().expect("a handle"));
+                let down = copy(Box::new(far_in), Box::new(near_out));
+                // The server ends TCP first.
+                down.join().expect("copied");
+                drop(near.shutdown(Shutdown::Both));
+                up.join().expect("copied");
+                drop(far.shutdown(Shutdown::Both));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_behind_a_unix_socket() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let address = server.url.trim_start_matches("ws://").trim_end_matches("/room");
+    let path = std::env::temp_dir().join(format!("loadgen-unix-{}", std::process::id()));
+    behind_a_unix_socket(&path, address.parse().expect("an address"));
+    let url = format!("unix:{}:/room", path.display());
+    for (driver, scenario) in [("uring", "echo"), ("epoll", "echo"), ("epoll", "storm")] {
+        let arguments =
+            [scenario, &url, "-c", "5", "-n", "50", "--warmup", "0", "--driver", driver];
+        let (code, document) = document(&arguments);
+        assert_eq!(code, 0, "{driver}: {document:#}");
+        assert_eq!(document["outcome"]["received"], 50);
+        assert_eq!(document["workload"]["address"], format!("unix:{}", path.display()));
+    }
+    std::fs::remove_file(&path).expect("removed");
+}
+
+#[test]
+fn a_server_that_goes_away_says_so() {
+    let server = Running::echo(|seen, _| if seen >= 30 { Answer::GoAway } else { Answer::Send });
+    let (code, document) = document(&[
+        "echo",
+        &server.url,
+        "-c",
+        "4",
+        "-d",
+        "60s",
+        "--warmup",
+        "0",
+        "--ws-version",
+        "rfc6455",
+    ]);
+    assert_eq!(code, 1, "{document:#}");
+    let closed = &document["outcome"]["errors"]["closed"];
+    assert_eq!(
+        (&closed["count"], closed["examples"].as_array().map(Vec::len)),
+        (&4.into(), Some(3))
+    );
+    let reasons = closed["reasons"].as_object().expect("an object");
+    assert_eq!(reasons.len(), 1, "{closed}");
+    assert!(
+        reasons.iter().all(|(why, count)| why.contains("code 1001") && *count == 4),
+        "{closed}"
+    );
 }

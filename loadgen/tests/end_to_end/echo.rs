@@ -1,5 +1,6 @@
 //! The echo scenario, against right and wrong servers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::servers::{Answer, Running};
@@ -119,7 +120,9 @@ fn a_stall_shows_in_the_latency_and_not_in_the_service_time() {
     assert!(number(&outcome["service"]["p90_ns"]) < 200e6, "{document:#}");
     assert!(number(&outcome["service"]["max_ns"]) >= 490e6, "{document:#}");
     let notes = document["trust"]["notes"].to_string();
-    assert!(notes.contains("left late"), "{notes}");
+    assert!(notes.contains("no room for them"), "{notes}");
+    // Due in the stall, behind the one in flight.
+    assert!(number(&outcome["waited_for_room"]) >= 95.0, "{document:#}");
 }
 
 #[test]
@@ -214,4 +217,37 @@ fn a_signal_ends_the_run_and_the_result_is_written() {
     assert_eq!(document["outcome"]["interrupted"], true);
     assert_eq!(document["outcome"]["errors_total"], 0, "{document:#}");
     assert!(number(&document["outcome"]["received"]) > 0.0);
+}
+
+#[test]
+fn an_interrupted_warm_up_has_no_result_and_says_so() {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    let server = Running::echo(|seen, _| {
+        SEEN.fetch_or(seen > 10, Ordering::Relaxed);
+        Answer::Send
+    });
+    for json in [true, false] {
+        SEEN.store(false, Ordering::Relaxed);
+        let mut command = command(&["echo", &server.url, "--warmup", "60s"]);
+        command.args(json.then_some("--json")).stdout(std::process::Stdio::piped());
+        let child = command.spawn().expect("runs");
+        let begin = std::time::Instant::now();
+        while !SEEN.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let kill =
+            std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.expect("a kill command").success());
+        let output = child.wait_with_output().expect("ended");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(130), "{text}");
+        if json {
+            let document: serde_json::Value = serde_json::from_str(&text).expect("a document");
+            assert_eq!(document["outcome"]["headline"], false, "{text}");
+            assert_eq!(document["outcome"]["elapsed_ns"], 0, "{text}");
+        } else {
+            assert!(text.contains("1 connection, ") && text.contains("nothing had been measured"));
+            assert!(!text.contains("messages/s"), "{text}");
+        }
+    }
 }

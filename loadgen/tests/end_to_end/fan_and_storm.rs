@@ -32,11 +32,16 @@ fn a_broadcast_reaches_everybody() {
         assert_eq!(outcome["reach"]["received"], 120 * 12);
         assert_eq!(outcome["received"], 120 * 12);
         assert_eq!(outcome["latency"]["count"], 120 * 12);
-        assert!(number(&outcome["completion"]["count"]) >= 30.0, "{document:#}");
-        assert!(
-            number(&outcome["completion"]["max_ns"]) >= number(&outcome["latency"]["max_ns"]),
-            "{document:#}"
-        );
+        for spread in ["first_delivery", "median_delivery", "completion"] {
+            assert_eq!(outcome[spread]["count"], 120, "{spread}: {document:#}");
+        }
+        assert_eq!(outcome["publications_incomplete"], 0);
+        // The first delivery of all is some publication's first, the last some one's last.
+        assert_eq!(outcome["first_delivery"]["min_ns"], outcome["latency"]["min_ns"]);
+        assert_eq!(outcome["completion"]["max_ns"], outcome["latency"]["max_ns"]);
+        let mean = |spread: &str| number(&outcome[spread]["mean_ns"]);
+        assert!(mean("first_delivery") <= mean("median_delivery"), "{document:#}");
+        assert!(mean("median_delivery") <= mean("completion"), "{document:#}");
     }
 }
 
@@ -87,6 +92,8 @@ fn lost_publications_show_in_the_reach() {
     assert_eq!(outcome["reach"]["expected"], 800);
     assert_eq!(outcome["reach"]["received"], 720);
     assert_eq!(outcome["errors"]["lost"]["count"], 80, "{document:#}");
+    assert_eq!(outcome["publications_incomplete"], 20, "{document:#}");
+    assert_eq!(outcome["completion"]["count"], 180, "{document:#}");
 }
 
 #[test]
@@ -148,4 +155,34 @@ fn a_storm_on_a_schedule_keeps_it() {
     assert_eq!(outcome["offered"], 200);
     assert_eq!(outcome["sent"], 200);
     assert_eq!(outcome["latency"]["count"], 200);
+}
+
+#[test]
+fn a_storm_tells_its_phases_and_the_codes() {
+    let server = Running::echo(|_, _| Answer::Send);
+    for (version, code) in [("hybi-02", "1005"), ("rfc6455", "1000")] {
+        let (exit, document) = document(&[
+            "storm",
+            &server.url,
+            "-c",
+            "5",
+            "-n",
+            "60",
+            "--warmup",
+            "0",
+            "--ws-version",
+            version,
+        ]);
+        let outcome = &document["outcome"];
+        assert_eq!(exit, 0, "{document:#}");
+        for phase in ["handshake", "handshake_tcp", "handshake_upgrade", "closing"] {
+            assert_eq!(outcome[phase]["count"], 60, "{phase}: {document:#}");
+        }
+        // A phase takes no longer than the whole.
+        let longest = |of: &str| number(&outcome[of]["max_ns"]);
+        assert!(longest("handshake_tcp") <= longest("handshake"));
+        assert!(longest("handshake_upgrade") <= longest("handshake"));
+        assert!(longest("closing") <= longest("latency"));
+        assert_eq!(outcome["close_codes"][code], 60, "{document:#}");
+    }
 }

@@ -3,12 +3,15 @@
 
 mod cli;
 mod comparisons;
+mod connections;
 mod dialects;
 mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod reports;
 mod servers;
+mod timing;
 
 use std::process::{Command, Output, Stdio};
 

@@ -4,11 +4,12 @@
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use socket2::Socket;
+use socket2::{SockAddr, SockRef, Socket};
 use tokio_uring::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::buffers::{Buffer, Buffers, Class};
@@ -17,7 +18,7 @@ use super::send::{self, Job, Part};
 use crate::conn::Assembly;
 use crate::driver::accept;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Machine, Next};
+use crate::shard::machine::{Action, Endpoint, Machine, Next};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
@@ -36,7 +37,15 @@ pub(super) enum Start {
     /// Serves a connection that stands.
     Serve(Rc<Connection>),
     /// Makes a connection; the other handle of its socket is the one that can do so.
-    Connect(Rc<Connection>, UdpSocket, SocketAddr),
+    Connect(Rc<Connection>, UdpSocket, Attempt),
+}
+
+/// How far an attempt to connect is.
+pub(super) enum Attempt {
+    /// To be made.
+    To(SocketAddr),
+    /// Made: on a unix socket, where nothing has to be waited for.
+    Made(io::Result<()>),
 }
 
 /// A connection that is closed while it sends.
@@ -336,19 +345,25 @@ impl<M: Machine> Core<M> {
         connection
     }
 
-    fn connect(&mut self, id: ConnectionId, from: Option<IpAddr>, to: SocketAddr) {
+    fn connect(&mut self, id: ConnectionId, from: Option<IpAddr>, to: &Endpoint) {
         // The runtime's TCP stream connects only sockets that it makes itself, which could neither
         // be bound nor given up; its other kind of socket connects any.
-        let sockets = accept::outgoing(from, to).and_then(|fd| Ok((fd.try_clone()?, fd)));
+        let sockets = accept::outgoing(from, to).and_then(|(fd, address)| {
+            let attempt = match to {
+                Endpoint::Tcp(to) => Attempt::To(*to),
+                Endpoint::Unix(_) => Attempt::Made(connect_at_once(&fd, &address)),
+            };
+            Ok((fd.try_clone()?, fd, attempt))
+        });
         self.counters.enters += 3;
         match sockets {
-            Ok((other, fd)) => {
+            Ok((other, fd, attempt)) => {
                 let stream = TcpStream::from_std(std::net::TcpStream::from(fd));
                 let other = UdpSocket::from_std(std::net::UdpSocket::from(other));
                 let connection = self.occupy(id, stream, true);
                 connection.armed.set(true);
                 self.counters.operations_in_flight += 1;
-                self.newcomers.push(Start::Connect(connection, other, to));
+                self.newcomers.push(Start::Connect(connection, other, attempt));
             }
             Err(e) => {
                 let error = e.raw_os_error().unwrap_or(libc::EIO);
@@ -384,7 +399,12 @@ impl<M: Machine> Core<M> {
     pub(super) fn act(&mut self) {
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Connect { id, from, to } => self.connect(id, from, to),
+                Action::Connect { id, from, to } => self.connect(id, from, &to),
+                Action::Receive(id) => {
+                    let Some(connection) = self.find(id).map(Rc::clone) else { continue };
+                    connection.want.set(self.machine.want(id));
+                    connection.wake();
+                }
                 Action::Shutdown(id) => {
                     let Some(connection) = self.find(id).map(Rc::clone) else { continue };
                     self.shut_down(&connection, Shutdown::Write);
@@ -488,4 +508,13 @@ impl<M: Machine> Core<M> {
             self.machine.released(id);
         }
     }
+}
+
+/// Connects to a unix socket; fails where its backlog is full.
+fn connect_at_once(fd: &OwnedFd, to: &SockAddr) -> io::Result<()> {
+    let socket = SockRef::from(fd);
+    socket.set_nonblocking(true)?;
+    let outcome = socket.connect(to);
+    socket.set_nonblocking(false)?;
+    outcome
 }

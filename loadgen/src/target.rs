@@ -1,0 +1,129 @@
+//! Whom to talk to: URLs, unix sockets, and what the opening handshake says.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use ringbolt::handshake::{ClientRequest, Url};
+use ringbolt::wire::Dialect;
+
+use crate::args::TargetArgs;
+use crate::failure::Failure;
+
+/// Reads a target: `ws://HOST/RESOURCE`, or `unix:PATH:/RESOURCE` for a unix socket, whose path comes
+/// first then.
+pub(crate) fn parse(text: &str) -> Result<(Option<Arc<Path>>, Url), Failure> {
+    let wrong = |why: String| {
+        Failure::usage(
+            format!("`{text}` is no address of a WebSocket server"),
+            why,
+            "write it like ws://127.0.0.1:9000/chat or unix:/run/server.sock:/chat",
+        )
+    };
+    let socket = ["unix:", "ws+unix:"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let Some(rest) = socket else {
+        return Ok((None, Url::parse(text).map_err(|e| wrong(e.to_string()))?));
+    };
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, resource) = match rest.rfind(":/") {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, "/"),
+    };
+    if path.is_empty() || path.len() > UNIX_PATH_MAX {
+        return Err(wrong(format!("the path of a unix socket has 1 to {UNIX_PATH_MAX} bytes")));
+    }
+    let url = Url::parse(&format!("ws://localhost{resource}")).map_err(|e| wrong(e.to_string()))?;
+    Ok((Some(Path::new(path).into()), url))
+}
+
+/// The longest path that an address of a unix socket has room for (unix(7)), with its end.
+const UNIX_PATH_MAX: usize = 107;
+
+/// Reads a field such as `X-Token: abc`.
+fn header(line: &str) -> Result<(&str, &str), Failure> {
+    line.split_once(':').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| {
+        Failure::usage(
+            format!("`{line}` is no header"),
+            "it has no colon",
+            "write it like --header 'X-Token: abc'",
+        )
+    })
+}
+
+/// The address of a URL's host.
+pub(crate) fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
+    if let Some(ip) = url.address() {
+        return Ok(SocketAddr::new(ip, url.port()));
+    }
+    let unknown = |why: String| {
+        Failure::unreachable(
+            format!("cannot find the host `{}`", url.host()),
+            why,
+            "check the name, or write the address itself",
+        )
+    };
+    let found: Vec<_> =
+        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
+    // Servers listen on IPv4 more often than not.
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
+    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
+}
+
+/// The opening handshake that is asked for.
+pub(crate) fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
+    if target.compress && target.dialect == Dialect::Hybi02 {
+        return Err(Failure::usage(
+            "cannot compress in draft-02",
+            "the draft has no extensions",
+            "add --ws-version rfc6455, or leave --compress out",
+        ));
+    }
+    let origin = match (&target.origin, target.dialect) {
+        (Some(origin), _) => origin.clone(),
+        (None, Dialect::Hybi02) => format!("http://{}", url.host_port()),
+        // Only browsers have one.
+        (None, _) => String::new(),
+    };
+    let headers = target.header.iter().map(|line| header(line)).collect::<Result<Vec<_>, _>>()?;
+    let cookies = target.cookie.iter().map(|cookie| ("Cookie", &**cookie));
+    ClientRequest::builder(url, origin)
+        .dialect(target.dialect)
+        .compress(target.compress)
+        .protocols(target.protocol.iter().cloned())
+        .cookies(cookies.chain(headers))
+        .build()
+        .map_err(|e| {
+            Failure::usage(
+                "cannot make the opening handshake",
+                e.to_string(),
+                "check --origin, --protocol, --cookie and --header",
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::parse;
+
+    #[test]
+    fn unix_sockets_have_a_path_and_a_resource() {
+        for (text, path, resource) in [
+            ("unix:/run/a.sock", "/run/a.sock", "/"),
+            ("unix:/run/a.sock:/chat?x=1", "/run/a.sock", "/chat?x=1"),
+            ("ws+unix:relative.sock:/", "relative.sock", "/"),
+            ("ws+unix:///run/a:b.sock:/a/b", "/run/a:b.sock", "/a/b"),
+        ] {
+            let (socket, url) = parse(text).expect("a target");
+            assert_eq!(socket.as_deref(), Some(Path::new(path)), "{text}");
+            assert_eq!((url.resource_name(), url.host()), (resource, "localhost"), "{text}");
+        }
+        let (socket, url) = parse("ws://127.0.0.1:9/x").expect("a target");
+        assert_eq!((socket, url.port()), (None, 9));
+        let long = format!("unix:/{}", "x".repeat(107));
+        for text in ["unix:", "unix::/x", &long, "http://127.0.0.1/", "unix:/a:/b c#d"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
