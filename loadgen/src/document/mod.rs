@@ -83,6 +83,10 @@ fn workload(plan: &Plan) -> Value {
         },
         "origin": plan.request.origin(),
         "compression_offered": plan.request.compresses(),
+        "compression_takeover": plan.request.deflate_terms().map(|terms| json!({
+            "sent": terms.takeover,
+            "received": terms.peer_takeover,
+        })),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
