@@ -2,6 +2,9 @@
 //! the table that says which test holds which rule of the protocol.
 
 #[expect(dead_code, reason = "the cases are listed here and run elsewhere")]
+#[path = "../rfc6455_clients/cases.rs"]
+mod client_cases;
+#[expect(dead_code, reason = "the cases are listed here and run elsewhere")]
 #[path = "../rfc6455/codec.rs"]
 mod codec;
 mod conformance;
