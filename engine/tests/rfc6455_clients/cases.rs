@@ -5,7 +5,6 @@
 #[path = "codec.rs"]
 pub(crate) mod codec;
 #[path = "../rfc6455/table.rs"]
-#[expect(clippy::duplicate_mod, reason = "here its frames are a server's")]
 mod table;
 
 use codec::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, TEXT, close, frame, masked};
