@@ -1,6 +1,7 @@
 //! The command line, as it was typed; [`crate::plan`] makes a run of it.
 
 mod help;
+mod results;
 mod scenarios;
 
 use std::path::PathBuf;
@@ -11,10 +12,10 @@ use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
-use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
 
+pub(crate) use results::{CompareArgs, MergeArgs, ReportArgs};
 pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
@@ -30,57 +31,15 @@ pub(crate) enum Command {
     #[command(flatten)]
     Measure(Box<Measure>),
     /// Tell whether new runs are better or worse than base ones, or no different
-    #[command(after_help = COMPARE_EXAMPLES)]
+    #[command(after_help = results::COMPARE_EXAMPLES)]
     Compare(CompareArgs),
     /// Show runs as one HTML page: percentiles, time series, errors, environment
-    #[command(after_help = REPORT_EXAMPLES)]
+    #[command(after_help = results::REPORT_EXAMPLES)]
     Report(ReportArgs),
-}
-
-/// Runs to look at.
-#[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// Results, as -o or --out has written them
-    #[arg(value_name = "RUN", required = true, num_args = 1..)]
-    pub(crate) runs: Vec<PathBuf>,
-    /// The page's title
-    #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
-    pub(crate) title: String,
-    /// Write the page to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// Two sets of runs.
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// Results of the base, as -o or --out has written them
-    #[arg(value_name = "BASE", required = true, num_args = 1..)]
-    pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`; options stand before it
-    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
-    pub(crate) new: Vec<PathBuf>,
-    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
-    /// workload; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow_diff: Vec<String>,
-    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
-    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
-    /// rate, p50, p90, p99, p99.9, server-cpu]
-    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
-    pub(crate) metric: Vec<Metric>,
-    /// Exit with 1 if a metric is worse by more than this
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
-    pub(crate) threshold: f64,
-    /// Show no difference that may be smaller than this
-    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
-    pub(crate) noise: f64,
-    /// How to show it
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(crate) format: Format,
-    /// Write it to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    /// Make one result of runs that drove one server at the same time, from several processes or
+    /// hosts
+    #[command(after_help = results::MERGE_EXAMPLES)]
+    Merge(MergeArgs),
 }
 
 /// The scenarios.
@@ -197,7 +156,7 @@ pub(crate) enum Takeover {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
+    /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
@@ -237,10 +196,39 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
+}
+
+/// What a wss:// target is trusted by, and what it is shown.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// Trust the authorities of this PEM file instead of the system's
+    #[arg(long, env = "LOADGEN_CACERT", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Take whoever answers for the server, whatever its certificate; the result says so
+    #[arg(
+        short = 'k',
+        long,
+        env = "LOADGEN_INSECURE",
+        conflicts_with = "cacert",
+        help_heading = "TLS"
+    )]
+    pub(crate) insecure: bool,
+    /// Show this certificate chain, in PEM, to a server that asks for one
+    #[arg(long, env = "LOADGEN_CERT", value_name = "FILE", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM, without a passphrase
+    #[arg(long, env = "LOADGEN_KEY", value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Resume sessions where the server allows it; else each connection makes a whole handshake, as
+    /// each new user does
+    #[arg(long, env = "LOADGEN_RESUME", help_heading = "TLS")]
+    pub(crate) resume: bool,
 }
 
 /// How long to measure, or how much.
@@ -401,6 +389,7 @@ Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000
   loadgen storm ws://127.0.0.1:9000/ -c 100
+  loadgen echo wss://localhost:9443/ --cacert authority.pem -c 1000
 
 `loadgen --help` explains what the numbers mean.";
 
@@ -448,34 +437,6 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
-
-const REPORT_EXAMPLES: &str = "\
-The page is one file: it loads nothing, runs no script, follows the reader's light or dark setting,
-and can be printed. Several runs lie over each other in every plot.
-
-Exit codes:
-  0 good, 2 wrong usage or a file that cannot be read, 3 the page cannot be written
-
-Examples:
-  loadgen report run.json -o run.html
-  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
-
-const COMPARE_EXAMPLES: &str = "\
-A run is one sample. Each side shows the median of its runs and an interval that holds the true
-one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
-adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
-shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
-same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
-new in turn, at least five times each.
-
-Exit codes:
-  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
-  3 not comparable: the runs differ, or are fewer than five a side
-
-Examples:
-  loadgen compare base-*.json -- new-*.json
-  loadgen compare --metric rate --metric p99 --threshold 2% base-*.json -- new-*.json
-  loadgen compare --format html -o compare.html old/* -- new/*";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

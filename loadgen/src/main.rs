@@ -27,6 +27,7 @@ mod hlog;
 mod idle;
 mod lifetime;
 mod memory;
+mod merge;
 mod outcome;
 mod pace;
 mod payload;
@@ -43,6 +44,7 @@ mod storm;
 mod target;
 mod tell;
 mod text;
+mod tls;
 mod trace;
 mod units;
 mod worker;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());

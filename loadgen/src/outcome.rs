@@ -105,8 +105,7 @@ impl Outcome {
 
     /// Whether so much went wrong that rates and percentiles mean nothing.
     pub(crate) fn is_void(&self) -> bool {
-        let errors = self.record.errors.total();
-        errors > 0 && errors * 100 > self.messages() + self.held + errors
+        is_void(self.record.errors.total(), self.messages() + self.held)
     }
 
     /// Whether there is a rate to quote: something was measured, little went wrong, and it was not
@@ -194,6 +193,12 @@ impl Outcome {
                  or because the server did not read: their latency holds the wait"
             ));
         }
+        if plan.tls.as_ref().is_some_and(|tls| !tls.verified) {
+            verdicts.push(
+                "whoever answered was taken for the server: --insecure verifies no certificate"
+                    .to_owned(),
+            );
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
@@ -240,6 +245,11 @@ impl Limiter {
             Self::Server => "server",
         }
     }
+}
+
+/// Whether more than one in a hundred of what was attempted went wrong.
+pub(crate) const fn is_void(errors: u64, good: u64) -> bool {
+    errors > 0 && errors.saturating_mul(100) > good.saturating_add(errors)
 }
 
 /// What is counted, one and many.

@@ -98,8 +98,13 @@ impl Run {
 }
 
 /// Where documents have histograms.
-pub(crate) const HISTOGRAMS: [(&str, &str); 6] = [
+const HISTOGRAMS: [(&str, &str); 11] = [
     ("outcome", "latency"),
+    ("outcome", "first_delivery"),
+    ("outcome", "median_delivery"),
+    ("outcome", "handshake_tcp"),
+    ("outcome", "handshake_upgrade"),
+    ("outcome", "closing"),
     ("outcome", "completion"),
     ("outcome", "service"),
     ("outcome", "warmup_latency"),

@@ -14,6 +14,7 @@ mod fan_and_storm;
 mod foreign;
 mod hostile;
 mod reports;
+mod secure;
 mod servers;
 mod timing;
 
