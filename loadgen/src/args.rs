@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
@@ -202,6 +202,19 @@ pub(crate) struct StormArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// In which directions messages may refer to earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Takeover {
+    /// Neither
+    None,
+    /// Those that are sent
+    Sent,
+    /// Those that are received
+    Received,
+    /// Both
+    Both,
+}
+
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
@@ -226,6 +239,11 @@ pub(crate) struct TargetArgs {
     /// server agrees
     #[arg(long, env = "LOADGEN_COMPRESS", help_heading = "Target")]
     pub(crate) compress: bool,
+    /// With --compress, which messages may refer to earlier ones of their connection ("context
+    /// takeover"); costs up to 420 KiB a connection
+    #[arg(long, env = "LOADGEN_COMPRESS_TAKEOVER", value_name = "WHICH", default_value = "none")]
+    #[arg(requires = "compress", help_heading = "Target")]
+    pub(crate) compress_takeover: Takeover,
     /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,

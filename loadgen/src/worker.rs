@@ -211,7 +211,9 @@ fn config(plan: &Plan, worker: usize) -> Config {
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
-        config.compression = plan.request.compresses().then(Compression::default);
+        // The budget is against strangers; here the flags say how many connections there are.
+        let compression = Compression::default().with_budget_bytes(usize::MAX / 2);
+        config.compression = plan.request.compresses().then_some(compression);
         config.client_tls = plan.tls.as_ref().map(|tls| tls.client.clone());
         config.driver = plan.driver;
         config.ring.spin = plan.spin;

@@ -86,6 +86,10 @@ fn workload(plan: &Plan) -> Value {
         "tls": plan.tls.as_ref().map(Tls::value),
         "origin": plan.request.origin(),
         "compression_offered": plan.request.compresses(),
+        "compression_takeover": plan.request.deflate_terms().map(|terms| json!({
+            "sent": terms.takeover,
+            "received": terms.peer_takeover,
+        })),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
         "connections": plan.connections,
         "rate_per_s": plan.rate(),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
+use ringbolt::handshake::{DeflateTerms, ServerPolicy, UpgradeRequest};
 use ringbolt::wire::CloseCode;
-use ringbolt::{Accept, CloseReason, Config, Handler, Message, Reject, Server, Topic, WebSocket};
+use ringbolt::{
+    Accept, CloseReason, Compression, Config, Handler, Message, Reject, Server, Topic, WebSocket,
+};
 
 /// A server on a free port, ended when dropped.
 pub(crate) struct Running {
@@ -37,6 +39,21 @@ impl Running {
     pub(crate) fn echo(change: fn(u64, &mut Vec<u8>) -> Answer) -> Self {
         let seen = Arc::new(AtomicU64::new(0));
         Self::start(move || Echo { change, seen: Arc::clone(&seen) })
+    }
+
+    /// An echo that compresses, with takeover both ways.
+    pub(crate) fn compressing() -> Self {
+        let terms = DeflateTerms::default().with_takeover(true, true);
+        let compression = Compression::default().with_terms(terms);
+        let config = Config::new().with(|config| config.compression = Some(compression));
+        let echo = || Echo { change: |_, _| Answer::Send, seen: Arc::default() };
+        Self::start_with(config, echo)
+    }
+
+    /// Opening handshakes that agreed on compression, and those of them on takeover.
+    pub(crate) fn compressed(&self) -> (u64, u64) {
+        let counters = self.server.as_ref().map(|server| server.snapshot().counters);
+        counters.map_or((0, 0), |all| (all.opened_compressed, all.opened_takeover))
     }
 
     /// Opening handshakes that have succeeded.
