@@ -42,6 +42,24 @@ impl StartError {
         self.kind
     }
 
+    /// What was wanted, as its message begins.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// What to do, as an order.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+
     pub(crate) fn new(
         kind: StartErrorKind,
         what: impl Into<String>,

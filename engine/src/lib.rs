@@ -81,6 +81,8 @@
 //!   [`Handler::on_drain`] tells when there is room; a connection whose peer does not read is not read
 //!   from; a slow subscriber is closed or misses messages, and every miss is counted
 //!   ([`SlowConsumer`]).
+//! - **wss** beside ws ([`Builder::bind_tls`], [`Config::client_tls`]): TLS 1.2 and 1.3, certificates by
+//!   name, client certificates, and files that are read again while the server runs.
 //! - **Limits** on everything that a peer can make grow ([`Config`]): messages, frames, fragments,
 //!   control frames, heads, connections, topics, queues; and timeouts for the opening handshake,
 //!   silence and the closing handshake, with keep-alive pings.
@@ -91,8 +93,8 @@
 //!
 //! # What it is not
 //!
-//! It speaks no TLS, and of extensions only permessage-deflate, without anything kept between messages
-//! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells on which driver, and why
+//! Of extensions it speaks only permessage-deflate ([`Compression`]). It runs on Linux only;
+//! [`Server::driver`] tells on which driver, and why
 //! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
 //! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in

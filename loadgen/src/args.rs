@@ -1,20 +1,25 @@
 //! The command line, as it was typed; [`crate::plan`] makes a run of it.
 
 mod help;
+mod results;
 mod scenarios;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
-use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
+use crate::search::{self, Rate};
+use crate::shape::{self, Shape};
 use crate::units::{self, CpuList};
 
+pub(crate) use results::{CompareArgs, MergeArgs, ReportArgs};
 pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
@@ -30,61 +35,64 @@ pub(crate) enum Command {
     #[command(flatten)]
     Measure(Box<Measure>),
     /// Tell whether new runs are better or worse than base ones, or no different
-    #[command(after_help = COMPARE_EXAMPLES)]
+    #[command(after_help = results::COMPARE_EXAMPLES)]
     Compare(CompareArgs),
     /// Show runs as one HTML page: percentiles, time series, errors, environment
-    #[command(after_help = REPORT_EXAMPLES)]
+    #[command(after_help = results::REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Make one result of runs that drove one server at the same time, from several processes or
+    /// hosts
+    #[command(after_help = results::MERGE_EXAMPLES)]
+    Merge(MergeArgs),
+    /// Run what a plan file says
+    #[command(after_help = help::PLAN)]
+    Run(RunArgs),
+    /// Measure the tool's own floor against a built-in server that does nothing
+    #[command(after_help = help::CALIBRATE)]
+    Calibrate(CalibrateArgs),
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
-/// Runs to look at.
+/// What the floor is measured with.
 #[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// Results, as -o or --out has written them
-    #[arg(value_name = "RUN", required = true, num_args = 1..)]
-    pub(crate) runs: Vec<PathBuf>,
-    /// The page's title
-    #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
-    pub(crate) title: String,
-    /// Write the page to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+pub(crate) struct CalibrateArgs {
+    /// How long each of the three runs is
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::span)]
+    pub(crate) duration: Duration,
+    /// The driver of the generator, as of the runs that it is to stand beside
+    #[arg(long, env = "LOADGEN_DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub(crate) driver: Driver,
+    /// The same of spinning
+    #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
+          value_parser = units::duration)]
+    pub(crate) spin: Duration,
+    /// Print the floor as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-/// Two sets of runs.
+/// A plan that is kept in a file.
 #[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// Results of the base, as -o or --out has written them
-    #[arg(value_name = "BASE", required = true, num_args = 1..)]
-    pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`; options stand before it
-    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
-    pub(crate) new: Vec<PathBuf>,
-    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
-    /// workload; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow_diff: Vec<String>,
-    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
-    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
-    /// rate, p50, p90, p99, p99.9, server-cpu]
-    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
-    pub(crate) metric: Vec<Metric>,
-    /// Exit with 1 if a metric is worse by more than this
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
-    pub(crate) threshold: f64,
-    /// Show no difference that may be smaller than this
-    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
-    pub(crate) noise: f64,
-    /// How to show it
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(crate) format: Format,
-    /// Write it to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+pub(crate) struct RunArgs {
+    /// The file: TOML whose keys are `scenario`, `url` and the long options of the scenario
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options of the scenario, before which the file's stand back
+    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) options: Vec<OsString>,
 }
 
 /// The scenarios.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
@@ -106,7 +114,20 @@ pub(crate) enum Measure {
     Slow(SlowArgs),
 }
 
-#[derive(Debug, Args)]
+impl Measure {
+    /// The rate that was asked for, where the scenario has one.
+    pub(crate) const fn rate(&mut self) -> Option<&mut Rate> {
+        match self {
+            Self::Echo(args) => args.load.when.rate.as_mut(),
+            Self::Broadcast(args) => args.load.when.rate.as_mut(),
+            Self::Slow(args) => args.load.when.rate.as_mut(),
+            Self::Storm(args) => args.when.rate.as_mut(),
+            Self::Idle(_) | Self::Churn(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EchoArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -132,7 +153,7 @@ pub(crate) struct EchoArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BroadcastArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -160,7 +181,7 @@ pub(crate) struct BroadcastArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -181,12 +202,29 @@ pub(crate) struct StormArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// In which directions messages may refer to earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Takeover {
+    /// Neither
+    None,
+    /// Those that are sent
+    Sent,
+    /// Those that are received
+    Received,
+    /// Both
+    Both,
+}
+
 /// Whom to talk to, and how to introduce oneself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
+    /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
+    /// Take what is not given here from this file: TOML, with the long options as keys
+    #[arg(long, env = "LOADGEN_PLAN", value_name = "FILE", help_heading = "Target",
+          long_help = help::PLAN)]
+    pub(crate) plan: Option<PathBuf>,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
         long = "ws-version",
@@ -201,6 +239,11 @@ pub(crate) struct TargetArgs {
     /// server agrees
     #[arg(long, env = "LOADGEN_COMPRESS", help_heading = "Target")]
     pub(crate) compress: bool,
+    /// With --compress, which messages may refer to earlier ones of their connection ("context
+    /// takeover"); costs up to 420 KiB a connection
+    #[arg(long, env = "LOADGEN_COMPRESS_TAKEOVER", value_name = "WHICH", default_value = "none")]
+    #[arg(requires = "compress", help_heading = "Target")]
+    pub(crate) compress_takeover: Takeover,
     /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
@@ -219,14 +262,43 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
 }
 
+/// What a wss:// target is trusted by, and what it is shown.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// Trust the authorities of this PEM file instead of the system's
+    #[arg(long, env = "LOADGEN_CACERT", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Take whoever answers for the server, whatever its certificate; the result says so
+    #[arg(
+        short = 'k',
+        long,
+        env = "LOADGEN_INSECURE",
+        conflicts_with = "cacert",
+        help_heading = "TLS"
+    )]
+    pub(crate) insecure: bool,
+    /// Show this certificate chain, in PEM, to a server that asks for one
+    #[arg(long, env = "LOADGEN_CERT", value_name = "FILE", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM, without a passphrase
+    #[arg(long, env = "LOADGEN_KEY", value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Resume sessions where the server allows it; else each connection makes a whole handshake, as
+    /// each new user does
+    #[arg(long, env = "LOADGEN_RESUME", help_heading = "TLS")]
+    pub(crate) resume: bool,
+}
+
 /// How long to measure, or how much.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct WindowArgs {
     #[command(flatten)]
     pub(crate) span: SpanArgs,
@@ -237,7 +309,7 @@ pub(crate) struct WindowArgs {
 }
 
 /// How long to measure.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SpanArgs {
     /// How long to measure, warm-up not included [units: ms, s, m, h]
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
@@ -247,17 +319,30 @@ pub(crate) struct SpanArgs {
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
     pub(crate) warmup: Duration,
+    /// Begin the load at this time, such as 2026-01-31T12:00:00Z, or seconds since 1970: several
+    /// processes, or hosts whose clocks agree, then begin together. Connections are opened before
+    #[arg(long, env = "LOADGEN_START_AT", value_name = "TIME", value_parser = units::moment,
+          help_heading = "Load")]
+    pub(crate) start_at: Option<u64>,
 }
 
 /// What to send, and when.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
-    /// Bytes per message, such as 64, 16KiB or 1MiB
-    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
-          value_parser = units::size, help_heading = "Load")]
-    pub(crate) payload: usize,
+    /// Bytes per message, such as 64, 16KiB or 1MiB; sizes drawn from uniform:64..4KiB,
+    /// normal:1KiB,256 (mean, deviation), lognormal:1KiB,0.5 (median, sigma) or
+    /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for what is in it; or a text such as
+    /// 'tmpl:{"n":{seq},"c":{conn},"t":{time}}': the message's number on its connection, the
+    /// connection's in the run, and when it was due, in nanoseconds since 1970
+    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "PAYLOAD", default_value = "64",
+          value_parser = shape::parse, help_heading = "Load")]
+    pub(crate) payload: Shape,
+    /// Send each message in so many frames
+    #[arg(long, env = "LOADGEN_FRAGMENTS", value_name = "N", value_parser = units::at_once,
+          conflicts_with = "compress", help_heading = "Load")]
+    pub(crate) fragments: Option<u64>,
     /// Send text messages
     #[arg(long, env = "LOADGEN_TEXT", help_heading = "Load")]
     pub(crate) text: bool,
@@ -267,12 +352,13 @@ pub(crate) struct LoadArgs {
 }
 
 /// When to send, on a schedule that is fixed before the run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ArrivalArgs {
-    /// Open loop: so many per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+    /// Open loop: so many per second, all connections together, such as 50k/s; or the highest that
+    /// keeps a goal, such as '@p99<5ms', found in at most 16 runs of --duration each
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = search::parse,
           help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    pub(crate) rate: Option<Rate>,
     /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
     /// the other; may be repeated, and takes the place of --rate and --duration
     #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
@@ -296,7 +382,7 @@ pub(crate) struct ArrivalArgs {
 }
 
 /// How to open the connections.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
     /// Open so many connections per second
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "RATE", value_parser = units::rate,
@@ -312,7 +398,7 @@ pub(crate) struct DialArgs {
 }
 
 /// What of this machine to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
     /// Threads; half of the CPUs if the target is this machine, else all of them
     #[arg(short, long, env = "LOADGEN_THREADS", value_name = "N", value_parser = units::positive,
@@ -342,7 +428,7 @@ pub(crate) struct MachineArgs {
 }
 
 /// What to tell, and where.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
@@ -383,6 +469,7 @@ Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000
   loadgen storm ws://127.0.0.1:9000/ -c 100
+  loadgen echo wss://localhost:9443/ --cacert authority.pem -c 1000
 
 `loadgen --help` explains what the numbers mean.";
 
@@ -394,6 +481,7 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  '-r @p99<5ms' finds the highest rate that keeps a goal, in runs of --duration each.
   --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
@@ -404,7 +492,8 @@ What to trust:
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  69 server unreachable, 78 wrong plan file, 99 a --fail-if holds or no rate keeps the goal,
+  130 interrupted (the result is still written);
   of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
@@ -430,34 +519,6 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
-
-const REPORT_EXAMPLES: &str = "\
-The page is one file: it loads nothing, runs no script, follows the reader's light or dark setting,
-and can be printed. Several runs lie over each other in every plot.
-
-Exit codes:
-  0 good, 2 wrong usage or a file that cannot be read, 3 the page cannot be written
-
-Examples:
-  loadgen report run.json -o run.html
-  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
-
-const COMPARE_EXAMPLES: &str = "\
-A run is one sample. Each side shows the median of its runs and an interval that holds the true
-one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
-adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
-shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
-same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
-new in turn, at least five times each.
-
-Exit codes:
-  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
-  3 not comparable: the runs differ, or are fewer than five a side
-
-Examples:
-  loadgen compare base-*.json -- new-*.json
-  loadgen compare --metric rate --metric p99 --threshold 2% base-*.json -- new-*.json
-  loadgen compare --format html -o compare.html old/* -- new/*";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

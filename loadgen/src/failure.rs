@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use ringbolt::StartError;
+
 /// The run did not happen.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -18,6 +20,7 @@ enum Kind {
     Preflight,
     NotComparable,
     Unreachable,
+    Config,
 }
 
 impl Failure {
@@ -28,6 +31,16 @@ impl Failure {
         remedy: &'static str,
     ) -> Self {
         Self { kind: Kind::Usage, what: what.into(), why: why.into(), remedy }
+    }
+
+    /// A file cannot be used; the engine has said all about it.
+    pub(crate) fn start(error: &StartError) -> Self {
+        Self {
+            kind: Kind::Usage,
+            what: error.what().to_owned(),
+            why: error.why().to_owned(),
+            remedy: error.remedy(),
+        }
     }
 
     /// This machine cannot do it.
@@ -57,12 +70,22 @@ impl Failure {
         Self { kind: Kind::Unreachable, what: what.into(), why: why.into(), remedy }
     }
 
+    /// A file of settings is wrong.
+    pub(crate) fn config(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Config, what: what.into(), why: why.into(), remedy }
+    }
+
     /// The process's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Usage => 2,
             Kind::Preflight | Kind::NotComparable => 3,
             Kind::Unreachable => 69,
+            Kind::Config => 78,
         })
     }
 }

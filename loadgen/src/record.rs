@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
-use ringbolt::CloseReason;
+use ringbolt::{CloseReason, Security};
 
 use crate::delivery::Spreads;
 use crate::pace::Nanos;
@@ -99,6 +99,8 @@ impl Times {
 pub(crate) enum Class {
     /// No TCP connection came about.
     Connect,
+    /// TLS was not established.
+    Tls,
     /// The opening handshake failed.
     Handshake,
     /// No TCP connection, or no answer to the opening handshake, came in time.
@@ -124,6 +126,7 @@ impl Class {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Handshake => "handshake",
             Self::TimedOut => "time_out",
             Self::Protocol => "protocol",
@@ -238,7 +241,9 @@ pub(crate) struct Record {
     pub(crate) handshake: Times,
     /// Its part until TCP stood.
     pub(crate) tcp: Times,
-    /// Its part from then on: request and answer.
+    /// Of wss, its part from then on until TLS stood.
+    pub(crate) tls: Times,
+    /// Its last part: request and answer.
     pub(crate) upgrade: Times,
     /// Of a storm: from our Close to the end of the closing handshake.
     pub(crate) closing: Times,
@@ -258,6 +263,9 @@ pub(crate) struct Record {
     pub(crate) queued: u64,
     /// Right replies that came in the window.
     pub(crate) received: u64,
+    /// Bytes of payload in them, and in the replies to messages due in the window.
+    pub(crate) received_bytes: u64,
+    pub(crate) answered_bytes: u64,
     /// Connections established.
     pub(crate) opened: u64,
     /// Codes of the closing handshakes that ended connections, the server's side of them; 1005 where
@@ -269,6 +277,10 @@ pub(crate) struct Record {
     pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
+    /// TLS sessions by version and cipher suite.
+    pub(crate) sessions: BTreeMap<String, u64>,
+    /// Those of them that resumed an earlier one.
+    pub(crate) resumed: u64,
     pub(crate) errors: Errors,
     /// The messages themselves, where that was asked for.
     pub(crate) traced: Vec<Traced>,
@@ -301,6 +313,7 @@ impl Record {
             warmup: Times::new(),
             handshake: Times::new(),
             tcp: Times::new(),
+            tls: Times::new(),
             upgrade: Times::new(),
             closing: Times::new(),
             first: Times::new(),
@@ -311,11 +324,15 @@ impl Record {
             sent: 0,
             queued: 0,
             received: 0,
+            received_bytes: 0,
+            answered_bytes: 0,
             opened: 0,
             close_codes: BTreeMap::new(),
             pings_answered: 0,
             slow: Fates::default(),
             unclean: 0,
+            sessions: BTreeMap::new(),
+            resumed: 0,
             errors: Errors::default(),
             traced: Vec::new(),
             cpu: Vec::new(),
@@ -325,6 +342,13 @@ impl Record {
         }
     }
 
+    /// TLS stands on a connection.
+    pub(crate) fn secured(&mut self, security: Security) {
+        let kind = format!("{} {}", security.version, security.cipher_suite);
+        *self.sessions.entry(kind).or_default() += 1;
+        self.resumed += u64::from(security.resumed);
+    }
+
     pub(crate) fn merge(&mut self, other: Self) {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
@@ -332,7 +356,12 @@ impl Record {
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
         self.tcp.merge(&other.tcp);
+        self.tls.merge(&other.tls);
         self.upgrade.merge(&other.upgrade);
+        for (kind, count) in other.sessions {
+            *self.sessions.entry(kind).or_default() += count;
+        }
+        self.resumed += other.resumed;
         self.closing.merge(&other.closing);
         for (code, count) in other.close_codes {
             *self.close_codes.entry(code).or_default() += count;
@@ -341,6 +370,8 @@ impl Record {
         self.sent += other.sent;
         self.queued += other.queued;
         self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.answered_bytes += other.answered_bytes;
         self.opened += other.opened;
         self.pings_answered += other.pings_answered;
         self.slow.merge(other.slow);
@@ -417,12 +448,13 @@ impl Record {
         }
     }
 
-    /// Its reply came.
+    /// Its reply came, of so many bytes.
     #[inline]
-    pub(crate) fn answered(&mut self, sent: Sent, now: Nanos, window: &Range<Nanos>) {
+    pub(crate) fn answered(&mut self, sent: Sent, now: Nanos, bytes: u64, window: &Range<Nanos>) {
         let latency = now.saturating_sub(sent.due);
         if window.contains(&sent.due) {
             self.latency.record(latency);
+            self.answered_bytes += bytes;
             if let Some(stage) = self.stage(sent.due) {
                 stage.latency.record(latency);
             }
@@ -434,6 +466,7 @@ impl Record {
         }
         if window.contains(&now) {
             self.received += 1;
+            self.received_bytes += bytes;
         }
     }
 }
@@ -464,7 +497,7 @@ mod tests {
             free = if (100 * MS..300 * MS).contains(&at) { 300 * MS } else { at + MS };
             record.tried(due, due + MS, &window);
             record.sent(sent, &window);
-            record.answered(sent, free, &window);
+            record.answered(sent, free, 0, &window);
         }
         assert_eq!((record.sent, record.received, record.latency.len()), (100, 100, 100));
         // The message at 100 ms took 200 ms; the 19 behind it and the catching up are late.
@@ -486,7 +519,7 @@ mod tests {
         for (due, now) in [(50, 60), (90, 110), (150, 160), (190, 260), (210, 220)] {
             let sent = Sent { due, at: due };
             record.sent(sent, &window);
-            record.answered(sent, now, &window);
+            record.answered(sent, now, 0, &window);
         }
         assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
         assert_eq!(record.received, 2, "replies of the window are those that came in it");
@@ -502,7 +535,7 @@ mod tests {
             for due in dues {
                 let sent = Sent { due: *due, at: *due };
                 record.sent(sent, &window);
-                record.answered(sent, due + 10, &window);
+                record.answered(sent, due + 10, 0, &window);
             }
             record
         };

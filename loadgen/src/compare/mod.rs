@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::stats::{self, ALPHA, CONFIDENCE, Interval};
 use crate::tell;
 
+pub(crate) use fingerprint::unlike;
 use fingerprint::{Difference, Standing};
 pub(crate) use metric::{DEFAULT, Metric, parse as parse_metric};
 
@@ -264,6 +265,15 @@ fn warnings(base: &[Run], new: &[Run]) -> Vec<String> {
         let noted =
             |run: &&Run| run.value("trust.notes").as_array().is_some_and(|notes| !notes.is_empty());
         let noted = runs.iter().filter(noted).count();
+        let limited = runs.iter().filter(|run| run.text("trust.limited_by") == Some("generator"));
+        let limited = limited.count();
+        if limited > 0 {
+            warnings.push(format!(
+                "the generator limited {limited} of the {} runs of {side}: what is compared is its \
+                 own speed",
+                runs.len()
+            ));
+        }
         if noted > 0 {
             warnings.push(format!(
                 "{noted} of the {} runs of {side} have notes about how far they can be trusted",

@@ -98,8 +98,14 @@ impl Run {
 }
 
 /// Where documents have histograms.
-pub(crate) const HISTOGRAMS: [(&str, &str); 6] = [
+const HISTOGRAMS: [(&str, &str); 12] = [
     ("outcome", "latency"),
+    ("outcome", "first_delivery"),
+    ("outcome", "median_delivery"),
+    ("outcome", "handshake_tcp"),
+    ("outcome", "handshake_tls"),
+    ("outcome", "handshake_upgrade"),
+    ("outcome", "closing"),
     ("outcome", "completion"),
     ("outcome", "service"),
     ("outcome", "warmup_latency"),

@@ -51,7 +51,12 @@ pub(super) fn results(runs: &[Named<'_>]) -> String {
 /// Without a result there is no figure to quote.
 fn figure(metric: &Metric, named: &Named<'_>) -> Cell {
     let value = metric.of(named.run).filter(|_| !is_void(named));
-    Cell::Number(value.map_or_else(|| "–".to_owned(), |value| metric.show(value)))
+    // What the generator could do, a server can, too; how much more it can is not known.
+    let limited = named.run.text("trust.limited_by") == Some("generator");
+    let more = if limited && metric.name == "rate" { "≥ " } else { "" };
+    Cell::Number(
+        value.map_or_else(|| "–".to_owned(), |value| format!("{more}{}", metric.show(value))),
+    )
 }
 
 fn is_void(named: &Named<'_>) -> bool {
