@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::Config;
+use crate::config::{Config, Taken};
 use crate::conn::{Message, Part};
 use crate::driver::Loop;
 use crate::error::StartError;
@@ -14,8 +14,11 @@ use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::hub::{Hub, Mailbox};
 use crate::metrics::Snapshot;
+use crate::shard::machine::Machine;
 use crate::shard::{self, Application, Fleet, World};
 use crate::sys::clock::thread_cpu_nanos;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::wire::CloseCode;
 
 /// A client application: it opens connections and is told what becomes of them.
@@ -111,14 +114,28 @@ impl Clients {
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);
-        let (driver, taken) = Loop::new(shard, Vec::new(), &self.config)?;
-        let shard = driver
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.config.client_tls {
+            let (ended, taken) = self.drive(Tls::new(shard, [], Some(tls.clone())))?;
+            return Ok(outcome(ended.into_inner(), taken));
+        }
+        let (ended, taken) = self.drive(shard)?;
+        Ok(outcome(ended, taken))
+    }
+
+    fn drive<M: Machine>(&self, machine: M) -> Result<(M, Taken), StartError> {
+        let (driver, taken) = Loop::new(machine, Vec::new(), &self.config)?;
+        let ended = driver
             .run(|| {})
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
-        let mut snapshot = shard.snapshot();
-        snapshot.driver = Some(taken);
-        Ok((shard.into_app().0, snapshot))
+        Ok((ended, taken))
     }
+}
+
+fn outcome<H: Handler>(ended: shard::Shard<Dial<H>>, taken: Taken) -> (H, Snapshot) {
+    let mut snapshot = ended.snapshot();
+    snapshot.driver = Some(taken);
+    (ended.into_app().0, snapshot)
 }
 
 /// A client's handler, as the shard sees it.

@@ -58,6 +58,10 @@ pub struct Config {
     /// Compression of messages (RFC 7692), where RFC 6455's clients offer it. Default none: it costs
     /// far more CPU time than a message itself.
     pub compression: Option<Compression>,
+    /// How clients reach wss URLs. Default none: a connection to one fails with
+    /// [`TlsError::NotConfigured`](crate::TlsError::NotConfigured).
+    #[cfg(feature = "tls")]
+    pub client_tls: Option<crate::credentials::ClientTls>,
     /// How the kernel is talked to. Default [`Driver::Auto`].
     pub driver: Driver,
     /// The kernel interface's settings.
@@ -83,6 +87,8 @@ impl Default for Config {
             connect_in_turn: true,
             handshake_seed: None,
             compression: None,
+            #[cfg(feature = "tls")]
+            client_tls: None,
             driver: Driver::Auto,
             ring: RingConfig::default(),
         }
@@ -94,6 +100,19 @@ impl Config {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        self.client_tls.is_some()
+    }
+
+    /// Whether clients can reach wss URLs.
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "the same with the feature has to look")]
+    pub(crate) const fn has_client_tls(&self) -> bool {
+        false
     }
 
     /// Changes the settings in place: `Config::new().with(|c| c.max_topics = 10)`.

@@ -1,9 +1,13 @@
 //! Why a server or client cannot start: what was wanted, why it failed, what to do.
 
+mod tls;
+
 use std::fmt;
 use std::io;
 
 use crate::config::{Absent, Driver, FeatureSet};
+
+pub use tls::TlsError;
 
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub enum StartErrorKind {
     Address,
     /// A CPU that was asked for cannot be used.
     Cpu,
+    /// A certificate, a key or another file for TLS cannot be used.
+    Tls,
     /// Another kernel object could not be made, or the ring became unusable.
     Kernel,
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use crate::conn::{Message, Part};
+use crate::error::TlsError;
 use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
 pub use crate::shard::socket::WebSocket;
 use crate::wire::{CloseCode, ProtocolError};
@@ -153,6 +154,8 @@ pub enum CloseReason {
     Request(RequestError),
     /// The server's answer to our opening handshake was not acceptable.
     Response(ResponseError),
+    /// TLS was not established, or broke.
+    Tls(TlsError),
     /// The kernel reported this error number, such as `ECONNRESET`.
     Transport(i32),
     /// The opening handshake, or the answer to our Close, did not come in time.
@@ -167,7 +170,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every kind, in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "clean",
         "hung_up",
         "protocol",
@@ -178,6 +181,7 @@ impl CloseReason {
         "idle",
         "slow_consumer",
         "ended",
+        "tls",
     ];
 
     /// The position of this kind in [`CloseReason::NAMES`].
@@ -194,6 +198,7 @@ impl CloseReason {
             Self::Idle => 7,
             Self::SlowConsumer => 8,
             Self::Ended => 9,
+            Self::Tls(_) => 10,
         }
     }
 

@@ -103,6 +103,8 @@ pub mod bench;
 pub mod client;
 pub mod config;
 pub mod conn;
+#[cfg(feature = "tls")]
+mod credentials;
 mod driver;
 mod error;
 mod handler;
@@ -113,6 +115,8 @@ mod server;
 mod shard;
 #[expect(unsafe_code, reason = "the one module that may hold it; its promises are listed there")]
 mod sys;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod wire;
 
 pub use client::Clients;
@@ -120,11 +124,15 @@ pub use config::{
     Absent, Compression, Config, Driver, FeatureSet, RingFeature, RingFeatures, SlowConsumer, Taken,
 };
 pub use conn::{Message, Part};
+#[cfg(feature = "tls")]
+pub use credentials::{
+    ClientAuth, ClientTls, ClientTlsBuilder, Pem, ServerTls, ServerTlsBuilder, TlsVersion,
+};
 pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, RungReport, diagnose};
-pub use error::{StartError, StartErrorKind};
+pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};
-pub use server::{Builder, Server, Shard};
+pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
 pub use shard::machine::Endpoint;
 pub use shard::table::ConnectionId;

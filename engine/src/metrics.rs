@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::config::{Driver, Taken};
+use crate::error::TlsError;
 use crate::handler::CloseReason;
 use crate::handshake::RequestError;
 use crate::wire::{Dialect, ProtocolError};
@@ -39,6 +40,10 @@ counters! {
         opened,
         /// Those of them that agreed on compression.
         opened_compressed,
+        /// TLS handshakes that succeeded.
+        tls_handshakes,
+        /// Those of them that resumed an earlier session.
+        tls_resumed,
         /// Messages received whole.
         messages_in,
         /// Bytes of payload in them.
@@ -160,6 +165,8 @@ pub struct Snapshot {
     pub protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     /// Unacceptable requests by [`RequestError::ALL`].
     pub request_errors: Tally<{ RequestError::ALL.len() }>,
+    /// TLS connections given up, by [`TlsError::NAMES`].
+    pub tls_errors: Tally<{ TlsError::NAMES.len() }>,
     /// CPU time of the shard's thread, in nanoseconds; 0 if unknown.
     pub cpu_nanos: u64,
     /// The driver that runs, and why not a better one; `None` while it is not known.
@@ -177,6 +184,7 @@ impl Snapshot {
         self.closed.add(&other.closed);
         self.protocol_errors.add(&other.protocol_errors);
         self.request_errors.add(&other.request_errors);
+        self.tls_errors.add(&other.tls_errors);
         self.cpu_nanos += other.cpu_nanos;
         if self.driver.is_none() {
             self.driver.clone_from(&other.driver);
@@ -193,6 +201,7 @@ impl Snapshot {
         let closed = CloseReason::NAMES.into_iter().zip(self.closed.0);
         let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors.0);
         let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors.0);
+        let tls = TlsError::NAMES.into_iter().zip(self.tls_errors.0);
         [("open".to_owned(), self.open), ("topics".to_owned(), self.topics)]
             .into_iter()
             .chain(self.counters.iter().map(plain("")))
@@ -200,6 +209,7 @@ impl Snapshot {
             .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
             .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))
             .chain(request.filter(|(_, n)| *n > 0).map(plain("request_error_")))
+            .chain(tls.filter(|(_, n)| *n > 0).map(plain("tls_error_")))
             .chain(self.ring.iter().map(plain("ring_")))
             .chain(std::iter::once(("cpu_nanos".to_owned(), self.cpu_nanos)))
     }

@@ -9,23 +9,45 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Taken};
+#[cfg(feature = "tls")]
+use crate::credentials::ServerTls;
 use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
 use crate::hub::{Hub, Mail, Mailbox, Publisher};
 use crate::metrics::Snapshot;
+use crate::shard::machine::Machine;
 use crate::shard::topics::Topic;
 use crate::shard::{self, Serve};
 use crate::sys::clock::thread_cpu_nanos;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// A server that accepts connections, each shard on its own pinned thread.
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    address: SocketAddr,
+    endpoints: Vec<Listening>,
     cpus: Vec<Option<usize>>,
     taken: Taken,
     threads: Vec<JoinHandle<io::Result<Snapshot>>>,
+}
+
+/// Where a server listens; shown as a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listening {
+    /// The address, with the port that was taken.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS: its URLs are wss ones.
+    pub secure: bool,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}", self.address)
+    }
 }
 
 /// What a handler's factory may ask of its shard.
@@ -59,16 +81,54 @@ impl Shard<'_> {
 /// How a server is to be started.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    address: SocketAddr,
+    binds: Vec<Bind>,
     cpus: Vec<Option<usize>>,
     config: Config,
 }
 
+/// Where to listen, and with what.
+#[derive(Debug, Clone)]
+struct Bind {
+    address: SocketAddr,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+}
+
+impl Bind {
+    const fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    const fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "the same with the feature has to look")]
+    const fn is_secure(&self) -> bool {
+        false
+    }
+}
+
 impl Builder {
-    /// Listens here. Port 0, the default, takes a free port of 127.0.0.1.
+    /// Listens here, beside wherever else it does. Port 0 takes a free port. A server that is told
+    /// nothing takes a free port of 127.0.0.1.
     #[must_use]
-    pub const fn bind(mut self, address: SocketAddr) -> Self {
-        self.address = address;
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.binds.push(Bind::plain(address));
+        self
+    }
+
+    /// Listens here for TLS: what is spoken inside, and by the same handlers, is the same as without.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn bind_tls(mut self, address: SocketAddr, tls: ServerTls) -> Self {
+        self.binds.push(Bind { address, tls: Some(tls) });
         self
     }
 
@@ -117,8 +177,11 @@ impl Builder {
             self
         };
         let settings = Arc::new(this.config);
-        let listeners = Listener::bind(this.address, this.cpus.len())?;
-        let address = listeners.first().and_then(Listener::address).unwrap_or(this.address);
+        let binds: Arc<[Bind]> = match this.binds {
+            none if none.is_empty() => Arc::new([Bind::plain((Ipv4Addr::LOCALHOST, 0).into())]),
+            binds => binds.into(),
+        };
+        let (listeners, endpoints) = listen(&binds, this.cpus.len())?;
         let mailboxes: io::Result<Vec<_>> = this
             .cpus
             .iter()
@@ -128,15 +191,15 @@ impl Builder {
         let hub = Arc::new(Hub { mailboxes });
         let taken = Taken::new(settings.driver, None);
         let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
-        let mut server = Server { hub: shared, address, cpus, taken, threads: Vec::new() };
+        let mut server = Server { hub: shared, endpoints, cpus, taken, threads: Vec::new() };
         let (started, outcomes) = mpsc::channel();
-        for (index, (listener, cpu)) in listeners.into_iter().zip(this.cpus).enumerate() {
+        for (index, (listeners, cpu)) in listeners.into_iter().zip(this.cpus).enumerate() {
             let (hub, settings) = (Arc::clone(&hub), Arc::clone(&settings));
             let (factory, started) = (factory.clone(), started.clone());
-            let place = Place { index, cpu, hub, settings };
+            let place = Place { index, cpu, hub, settings, binds: Arc::clone(&binds), listeners };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || run_shard(place, listener, &factory, &started))
+                .spawn(move || run_shard(place, &factory, &started))
                 .map_err(|e| StartError::kernel("a thread", &e))?;
             server.threads.push(thread);
         }
@@ -170,6 +233,26 @@ struct Place {
     cpu: Option<usize>,
     hub: Arc<Hub>,
     settings: Arc<Config>,
+    binds: Arc<[Bind]>,
+    listeners: Vec<Listener>,
+}
+
+/// Binds everything, for each shard a socket of its own: the listeners of each shard.
+fn listen(
+    binds: &[Bind],
+    shards: usize,
+) -> Result<(Vec<Vec<Listener>>, Vec<Listening>), StartError> {
+    let mut listeners: Vec<_> = std::iter::repeat_with(Vec::new).take(shards).collect();
+    let mut endpoints = Vec::new();
+    for bind in binds {
+        let sockets = Listener::bind(bind.address, shards)?;
+        let address = sockets.first().and_then(Listener::address).unwrap_or(bind.address);
+        endpoints.push(Listening { address, secure: bind.is_secure() });
+        for (shard, socket) in listeners.iter_mut().zip(sockets) {
+            shard.push(socket);
+        }
+    }
+    Ok((listeners, endpoints))
 }
 
 /// Ends the process when a handler panics: the shard's state may be torn, its connections would
@@ -197,7 +280,6 @@ fn pin(id: usize) -> bool {
 
 fn run_shard<H: Handler>(
     place: Place,
-    listener: Listener,
     factory: &impl Fn(&mut Shard<'_>) -> H,
     started: &mpsc::Sender<Result<Taken, StartError>>,
 ) -> io::Result<Snapshot> {
@@ -217,18 +299,34 @@ fn run_shard<H: Handler>(
     let settings = Arc::clone(&place.settings);
     let mut topics = shard::topics::Topics::new(place.settings.max_topics);
     let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
-    let machine =
+    let secure = place.binds.iter().map(Bind::is_secure).collect();
+    let shard =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)
+            .with_secure(secure)
             .with_cpu_clock(thread_cpu_nanos);
-    match Loop::new(machine, vec![listener], &settings) {
-        Ok((driver, taken)) => {
-            let machine = driver.run(|| report(Ok(taken)))?;
-            Ok(machine.snapshot())
-        }
+    #[cfg(feature = "tls")]
+    if place.binds.iter().any(Bind::is_secure) {
+        let tls = Tls::new(shard, place.binds.iter().map(|bind| bind.tls.clone()), None);
+        let ended = drive(tls, place.listeners, &settings, report)?;
+        return Ok(ended.map(|tls| tls.into_inner().snapshot()).unwrap_or_default());
+    }
+    let ended = drive(shard, place.listeners, &settings, report)?;
+    Ok(ended.map(|shard| shard.snapshot()).unwrap_or_default())
+}
+
+/// Runs a machine until it has ended; `None` if it never began, which has been reported then.
+fn drive<M: Machine>(
+    machine: M,
+    listeners: Vec<Listener>,
+    settings: &Config,
+    report: impl Fn(Result<Taken, StartError>),
+) -> io::Result<Option<M>> {
+    match Loop::new(machine, listeners, settings) {
+        Ok((driver, taken)) => driver.run(|| report(Ok(taken))).map(Some),
         Err(error) => {
             report(Err(error));
-            Ok(Snapshot::default())
+            Ok(None)
         }
     }
 }
@@ -237,17 +335,20 @@ impl Server {
     /// A server to be configured: one shard per CPU, any free port of 127.0.0.1, safe limits.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            cpus: Vec::new(),
-            config: Config::default(),
-        }
+        Builder { binds: Vec::new(), cpus: Vec::new(), config: Config::default() }
     }
 
-    /// Where it listens.
+    /// Where it listens: the first of [`Server::listening`].
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> SocketAddr {
+        let first = self.endpoints.first();
+        first.map_or_else(|| (Ipv4Addr::LOCALHOST, 0).into(), |endpoint| endpoint.address)
+    }
+
+    /// Everywhere it listens, in the order in which it was told to.
+    #[must_use]
+    pub fn listening(&self) -> &[Listening] {
+        &self.endpoints
     }
 
     /// The driver that the shards run on, and why not a better one.
@@ -331,6 +432,6 @@ impl Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} shards on {}", self.cpus.len(), self.address)
+        write!(f, "{} shards on {}", self.cpus.len(), self.address())
     }
 }

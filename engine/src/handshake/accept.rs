@@ -24,11 +24,21 @@ pub fn accept(
     extra: &[(impl AsRef<str>, impl AsRef<str>)],
     out: &mut Vec<u8>,
 ) -> Result<(), AcceptError> {
-    accept_with(request, policy, subprotocol, extra, None, out)
+    accept_with(request, policy, subprotocol, extra, Terms::default(), out)
 }
 
-/// The same, and agrees on compression: one of the client's offers, as [`UpgradeRequest::deflate`]
-/// chose it.
+/// What is agreed besides the subprotocol.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Terms {
+    /// Compression: one of the client's offers, as [`UpgradeRequest::deflate`] chose it.
+    pub deflate: Option<Deflate>,
+    /// This connection is TLS, whatever the policy says of the server: draft-02's location is a wss
+    /// URL then.
+    pub secure: bool,
+}
+
+/// The same, with terms.
 ///
 /// # Errors
 ///
@@ -39,7 +49,7 @@ pub fn accept_with(
     policy: &ServerPolicy,
     subprotocol: Option<&str>,
     extra: &[(impl AsRef<str>, impl AsRef<str>)],
-    deflate: Option<Deflate>,
+    terms: Terms,
     out: &mut Vec<u8>,
 ) -> Result<(), AcceptError> {
     if subprotocol.is_some_and(|wanted| !request.subprotocols().any(|name| name == wanted)) {
@@ -50,14 +60,14 @@ pub fn accept_with(
     }
     let answer = request.answer();
     match request.dialect() {
-        Dialect::Hybi02 => hybi02_head(request, policy, out),
+        Dialect::Hybi02 => hybi02_head(request, terms.secure || policy.is_secure(), out),
         Dialect::Rfc6455 => {
             out.reserve(256);
             out.extend_from_slice(RFC6455_HEAD);
             out.extend_from_slice(answer.as_bytes());
         }
     }
-    if let Some(agreed) = deflate {
+    if let Some(agreed) = terms.deflate {
         out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
         agreed.write_answer(out);
     }
@@ -75,13 +85,12 @@ pub fn accept_with(
 }
 
 /// Everything up to the location, without the end of its line.
-fn hybi02_head(request: &UpgradeRequest<'_>, policy: &ServerPolicy, out: &mut Vec<u8>) {
+fn hybi02_head(request: &UpgradeRequest<'_>, secure: bool, out: &mut Vec<u8>) {
     let resource_name = request.resource_name();
     out.reserve(256 + request.host().len() + resource_name.len());
     out.extend_from_slice(HYBI02_HEAD);
     lowercase(request.origin().unwrap_or_default(), out);
     out.extend_from_slice(b"\r\nSec-WebSocket-Location: ");
-    let secure = policy.is_secure();
     out.extend_from_slice(if secure { b"wss://" } else { b"ws://" });
     let target = request.host_port();
     lowercase(target.host, out);

@@ -28,7 +28,7 @@ pub mod rfc6455;
 pub mod scan;
 pub mod url;
 
-pub use accept::{AcceptError, accept, accept_with, refuse};
+pub use accept::{AcceptError, Terms, accept, accept_with, refuse};
 pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
 pub use error::{RequestError, ResponseError};
 pub use extension::Deflate;

@@ -8,6 +8,7 @@ use super::table::ConnectionId;
 use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
+use crate::error::TlsError;
 use crate::handler::CloseReason;
 use crate::wire::{CloseCode, FrameHeader, Opcode};
 
@@ -111,6 +112,20 @@ impl<A: Application> Shard<A> {
                 self.app.on_close(&mut self.world, data, reason);
             }
         }
+    }
+
+    /// Ends a connection that is not secured, or no longer.
+    pub(super) fn give_up(&mut self, id: ConnectionId, error: TlsError) {
+        self.world.tls_errors.count(error.index());
+        // Ours is shut down first: closing it with bytes unread would reset it, and take from the
+        // peer what it was told.
+        self.finish(id, CloseReason::Tls(error), Ending::Fin);
+    }
+
+    /// Whether something of the connection waits that must leave before it is ended.
+    pub(super) fn has_to_leave(&mut self, id: ConnectionId) -> bool {
+        let slot = self.table.find(id);
+        slot.is_some_and(|slot| slot.ending != Ending::Now && slot.side.send.waiting() > 0)
     }
 
     /// Starts the closing handshake of a connection, or gives up its opening one.

@@ -79,8 +79,9 @@ impl Dials {
 
 impl<D> Fleet<'_, D> {
     /// Opens a connection: TCP, then the opening handshake. `on_open` tells when it is
-    /// established, `on_close` when that failed. Under [`crate::Config::connect_in_turn`] it waits
-    /// until no other connection to the address is under way; unix sockets know no such turns.
+    /// established, `on_close` when that failed. A wss URL is reached by TLS, as `Config::client_tls`
+    /// says. Under [`crate::Config::connect_in_turn`] it waits until no other connection to the
+    /// address is under way; unix sockets know no such turns.
     ///
     /// # Errors
     ///
@@ -96,6 +97,7 @@ impl<D> Fleet<'_, D> {
         let ticket = to.ip().and_then(|host| self.dials.enter(host));
         let mut slot = Slot::new(Role::Client, self.tick);
         slot.data = Some(data);
+        slot.secure = request.url().secure();
         slot.opening = Some(Opening::dial(request, ticket));
         let Ok(id) = self.table.insert(slot) else {
             self.dials.leave(ticket);

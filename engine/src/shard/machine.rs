@@ -14,6 +14,10 @@ use super::send::Transmit;
 use super::table::ConnectionId;
 use super::turn::{Loan, Turn};
 use crate::conn::Assembly;
+#[cfg(feature = "tls")]
+use crate::error::TlsError;
+#[cfg(feature = "tls")]
+use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
 
 /// How a connection wants to receive.
@@ -186,4 +190,30 @@ pub trait Machine {
 
     /// Takes note of the driver's own counters.
     fn note_ring(&mut self, counters: &crate::metrics::RingCounters);
+}
+
+/// What a layer between a driver and a shard, which turns the peer's bytes into plain ones and back,
+/// asks of the shard and tells it.
+#[cfg(feature = "tls")]
+pub(crate) trait Secured: Machine {
+    /// Plain bytes arrived in memory that is nobody's but the layer's: output is copied from it.
+    fn received_plain(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Want;
+
+    /// What a connection of ours whose TCP stands will ask for, if the layer must secure it.
+    fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;
+
+    /// The layer's handshake succeeded, perhaps with what was kept of an earlier one.
+    fn secured(&mut self, resumed: bool);
+
+    /// The layer gives a connection up; what it queued to say so leaves first.
+    fn insecure(&mut self, id: ConnectionId, error: TlsError);
+
+    /// Whether something of the connection waits that must leave before it is ended.
+    fn must_wait(&mut self, id: ConnectionId) -> bool;
 }

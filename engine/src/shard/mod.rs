@@ -27,6 +27,8 @@ use std::time::Instant;
 pub(crate) use application::{Application, Serve};
 use fleet::Dials;
 pub use fleet::Fleet;
+#[cfg(feature = "tls")]
+use machine::Secured;
 use machine::{Action, Machine, Next, Want};
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
@@ -38,7 +40,10 @@ use wheel::{Tick, Wheel};
 
 use crate::config::Config;
 use crate::conn::{Assembly, Event, Limits, Role, State};
+use crate::error::TlsError;
 use crate::handler::CloseReason;
+#[cfg(feature = "tls")]
+use crate::handshake::ClientRequest;
 use crate::hub::{Hub, Mail, Mailbox};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::{CloseCode, Dialect, ProtocolError};
@@ -73,6 +78,7 @@ pub(crate) struct World {
     closed: Tally<{ CloseReason::NAMES.len() }>,
     protocol_errors: Tally<{ ProtocolError::ALL.len() }>,
     request_errors: Tally<{ crate::handshake::RequestError::ALL.len() }>,
+    tls_errors: Tally<{ TlsError::NAMES.len() }>,
     /// The client application has had enough.
     pub(crate) stop: bool,
 }
@@ -97,6 +103,8 @@ pub(crate) struct Shard<A: Application> {
     index: usize,
     limits: Limits,
     rng: fastrand::Rng,
+    /// Which listeners are TLS.
+    secure: Arc<[bool]>,
     /// Connections to be made.
     dials: Dials,
     /// Asked for during this turn; they come due when its sends are settled.
@@ -143,6 +151,7 @@ impl<A: Application> Shard<A> {
                 closed: Tally::default(),
                 protocol_errors: Tally::default(),
                 request_errors: Tally::default(),
+                tls_errors: Tally::default(),
                 stop: false,
             },
             wheel: Wheel::new(now),
@@ -152,6 +161,7 @@ impl<A: Application> Shard<A> {
             index,
             limits,
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            secure: Arc::default(),
             dials,
             requested: Vec::new(),
             due: VecDeque::new(),
@@ -175,6 +185,12 @@ impl<A: Application> Shard<A> {
         self
     }
 
+    /// The same with listeners that are TLS, by their place.
+    pub(crate) fn with_secure(mut self, secure: Arc<[bool]>) -> Self {
+        self.secure = secure;
+        self
+    }
+
     pub(crate) fn into_app(self) -> A {
         self.app
     }
@@ -190,6 +206,7 @@ impl<A: Application> Shard<A> {
             closed: self.world.closed,
             protocol_errors: self.world.protocol_errors,
             request_errors: self.world.request_errors,
+            tls_errors: self.world.tls_errors,
             cpu_nanos: (self.cpu_clock)(),
             driver: None,
         }
@@ -269,8 +286,9 @@ impl<A: Application> Machine for Shard<A> {
         self.tick = self.wheel.tick(now);
     }
 
-    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
-        let slot = Slot::new(Role::Server, self.tick);
+    fn accepted(&mut self, listener: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+        let mut slot = Slot::new(Role::Server, self.tick);
+        slot.secure = self.secure.get(listener).is_some_and(|secure| *secure);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
         let Some(id) = inserted else {
             self.world.counters.refused += 1;
@@ -294,12 +312,7 @@ impl<A: Application> Machine for Shard<A> {
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.last_heard = self.tick;
-        if slot.state() == State::Opening {
-            return self.received_opening(id, input, turn);
-        }
-        self.deliver(id, input, input.len(), Some(loan), turn)
+        self.read(id, input, Some(loan), turn)
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
@@ -395,9 +408,7 @@ impl<A: Application> Machine for Shard<A> {
     fn poll_action(&mut self) -> Option<Action> {
         while let Some(action) = self.due.pop_front() {
             if let Action::Shutdown(id) | Action::Close(id) = action
-                && let Some(slot) = self.table.find(id)
-                && slot.ending != Ending::Now
-                && slot.side.send.waiting() > 0
+                && self.has_to_leave(id)
             {
                 // What a slow reader has not taken yet goes first; `drained` asks again.
                 continue;
@@ -424,7 +435,55 @@ impl<A: Application> Machine for Shard<A> {
     }
 }
 
+#[cfg(feature = "tls")]
+impl<A: Application> Secured for Shard<A> {
+    #[inline]
+    fn received_plain(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        turn: &mut Turn,
+        _: Instant,
+    ) -> Want {
+        self.read(id, input, None, turn)
+    }
+
+    fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
+        let slot = self.table.find(id).filter(|slot| slot.secure)?;
+        slot.opening.as_ref()?.request().cloned()
+    }
+
+    fn secured(&mut self, resumed: bool) {
+        self.world.counters.tls_handshakes += 1;
+        self.world.counters.tls_resumed += u64::from(resumed);
+    }
+
+    fn insecure(&mut self, id: ConnectionId, error: TlsError) {
+        self.give_up(id, error);
+    }
+
+    fn must_wait(&mut self, id: ConnectionId) -> bool {
+        self.has_to_leave(id)
+    }
+}
+
 impl<A: Application> Shard<A> {
+    #[inline]
+    fn read(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        loan: Option<Loan>,
+        turn: &mut Turn,
+    ) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        slot.last_heard = self.tick;
+        if slot.state() == State::Opening {
+            return self.received_opening(id, input, turn);
+        }
+        self.deliver(id, input, input.len(), loan, turn)
+    }
+
     fn read_mail(&mut self, turn: &mut Turn, now: Instant) {
         // No more than what was there when we looked: a busy sender cannot keep us here.
         for _ in 0..self.world.settings.mailbox_entries {

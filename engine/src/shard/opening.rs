@@ -8,9 +8,11 @@ use super::socket::WebSocket;
 use super::table::ConnectionId;
 use super::turn::Turn;
 use super::{Application, Shard};
+use crate::error::TlsError;
 use crate::handler::{CloseReason, Reject};
 use crate::handshake::{
-    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, Ticket, UpgradeResponse,
+    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, Terms, Ticket,
+    UpgradeResponse,
 };
 use crate::wire::Dialect;
 
@@ -38,6 +40,15 @@ impl Opening {
         Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket })
     }
 
+    /// What a client will ask for, until TCP stands.
+    #[cfg(feature = "tls")]
+    pub(super) const fn request(&self) -> Option<&Arc<ClientRequest>> {
+        match &self.reader {
+            Reader::Dialling(request) => Some(request),
+            _ => None,
+        }
+    }
+
     pub(super) const fn ticket(&self) -> Option<Ticket> {
         self.ticket
     }
@@ -55,6 +66,10 @@ impl<A: Application> Shard<A> {
     /// TCP stands: the client speaks first (HS-C-06 to HS-C-30).
     pub(super) fn start_client(&mut self, id: ConnectionId, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
+        if slot.secure && !self.world.settings.has_client_tls() {
+            // What is meant to be secret is never sent in the clear.
+            return self.give_up(id, TlsError::NotConfigured);
+        }
         let Some(opening) = &mut slot.opening else { return };
         let Reader::Dialling(request) = &opening.reader else { return };
         self.scratch.clear();
@@ -137,13 +152,16 @@ impl<A: Application> Shard<A> {
             None => settings.policy.choose_subprotocol(&request),
         };
         self.scratch.clear();
-        let deflate = settings.compression.and_then(|_| request.deflate());
+        let terms = Terms {
+            deflate: settings.compression.and_then(|_| request.deflate()),
+            secure: self.table.find(id).is_some_and(|slot| slot.secure),
+        };
         let written = handshake::accept_with(
             &request,
             &settings.policy,
             subprotocol,
             &accept.fields,
-            deflate,
+            terms,
             &mut self.scratch,
         );
         if written.is_err() {
@@ -156,7 +174,7 @@ impl<A: Application> Shard<A> {
         if let Some(slot) = self.table.find(id) {
             slot.side.send.push(id, turn, &self.scratch);
             slot.data = Some(accept.data);
-            if let Some(agreed) = deflate {
+            if let Some(agreed) = terms.deflate {
                 slot.deflate(agreed);
                 self.world.counters.opened_compressed += 1;
             }

@@ -58,6 +58,8 @@ pub(crate) struct Slot<D> {
     pub(crate) paused: bool,
     /// The peer has closed its end of TCP.
     pub(crate) half_closed: bool,
+    /// It is a TLS connection, or will be.
+    pub(crate) secure: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers.
@@ -87,6 +89,7 @@ impl<D> Slot<D> {
             ending: Ending::No,
             paused: false,
             half_closed: false,
+            secure: false,
             closing: false,
             large: 0,
             direct: false,

@@ -16,6 +16,9 @@ use crate::wire::Mask;
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
 const BLOCK: usize = 64 << 10;
+/// Most bytes that [`Turn::append`] adds at once.
+#[cfg(feature = "tls")]
+pub(crate) const ROOM_MAX: usize = BLOCK;
 /// Most ranges that leave in one send.
 const SEGMENTS_MAX: u32 = 1024;
 /// No segment follows.
@@ -169,6 +172,61 @@ impl Default for Turn {
             keys: MaskingKeys::default(),
             codec: Codec::default(),
         }
+    }
+}
+
+/// What a layer needs that puts other bytes into entries before they are sent.
+#[cfg(feature = "tls")]
+impl Turn {
+    /// Takes out of an entry what it holds: it is empty then, and what it held can be read until the
+    /// turn is cleared.
+    pub(crate) fn empty_entry(&mut self, index: usize) -> Option<Entry> {
+        let entry = self.entries.get_mut(index)?;
+        let held = *entry;
+        *entry = Entry { first: END, last: END, segments: 0, bytes: 0, ..held };
+        self.bytes -= held.bytes as usize;
+        Some(held)
+    }
+
+    /// Adds an empty entry for a connection that has none, and says where.
+    pub(crate) fn add_entry(&mut self, id: ConnectionId) -> usize {
+        self.entries.push(Entry { id, first: END, last: END, segments: 0, bytes: 0 });
+        self.entries.len() - 1
+    }
+
+    /// Adds bytes to an entry, written into `len` bytes of the arena, at most [`ROOM_MAX`]; `write`
+    /// says how many it wrote.
+    pub(crate) fn append<E>(
+        &mut self,
+        index: usize,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        debug_assert!(len <= ROOM_MAX, "a block is all that there is");
+        if self.blocks.is_empty() || self.used + len > BLOCK {
+            self.next_block();
+        }
+        let start = self.used;
+        let written = write(&mut self.blocks[self.block][start..start + len])?;
+        self.used += written;
+        #[expect(clippy::cast_possible_truncation, reason = "a turn holds far fewer blocks")]
+        let source = Source::Arena(self.block as u32);
+        let Some(entry) = self.entries.get_mut(index).filter(|_| written > 0) else {
+            return Ok(());
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a turn is cut off far below 4 GiB")]
+        let (place, first, len) = (index as u32, self.segments.len() as u32, written as u32);
+        if entry.segments > 0 {
+            let mut ticket = Ticket { epoch: self.epoch, entry: place };
+            let id = entry.id;
+            self.push(id, &mut ticket, source, start, written);
+        } else {
+            (entry.first, entry.last, entry.segments, entry.bytes) = (first, first, 1, len);
+            #[expect(clippy::cast_possible_truncation, reason = "an offset in a block")]
+            self.segments.push(Segment { source, start: start as u32, len, next: END });
+            self.bytes += written;
+        }
+        Ok(())
     }
 }
 

@@ -79,8 +79,8 @@ pub(crate) struct Frame {
 
 /// One connection of a test.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     received: Vec<u8>,
     at: usize,
 }
@@ -96,7 +96,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, received: Vec::new(), at: 0 }
+        Self::over(stream)
     }
 
     /// An established connection.
@@ -105,6 +105,22 @@ impl Client {
         client.send(&request(resource));
         client.finish_opening();
         client
+    }
+
+    /// Whether anything comes before the stream's read timeout.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.at < self.received.len() || self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
+    }
+
+    pub(crate) fn hang_up(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("an open socket");
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A connection over this stream.
+    pub(crate) const fn over(stream: S) -> Self {
+        Self { stream, received: Vec::new(), at: 0 }
     }
 
     /// Reads the answer to the opening handshake.
@@ -149,7 +165,7 @@ impl Client {
                 Ok(len) => self.received.extend(&buffer[..len]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    panic!("nothing came for {:?}", self.stream.read_timeout())
+                    panic!("nothing came until the read timeout")
                 }
                 Err(_) => return None,
             }
@@ -157,11 +173,6 @@ impl Client {
         let bytes = self.received[self.at..self.at + n].to_vec();
         self.at += n;
         Some(bytes)
-    }
-
-    /// Whether anything comes before the stream's read timeout.
-    pub(crate) fn is_readable(&self) -> bool {
-        self.at < self.received.len() || self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
     }
 
     /// The next frame, or `None` at the end of the stream.
@@ -215,10 +226,6 @@ impl Client {
             }
         }
         panic!("no answer to the Close");
-    }
-
-    pub(crate) fn hang_up(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("an open socket");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,6 +18,7 @@ Examples:
   engine broadcast --listen [::]:9002             rooms: one per resource name
   engine broadcast --slow-consumer drop --max-outbound 256KiB
   engine doctor                                   what this machine gives, and why not more
+  engine echo --listen-tls 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   engine echo --allow-origin http://example.com --allow-host example.com:9002
 
 Units:
@@ -31,10 +33,13 @@ Environment:
 Signals:
   SIGTERM, SIGINT  stop accepting, close every connection, end within --drain; the second ends at once
   SIGUSR1          one line of counters on stderr
+  SIGHUP           with --listen-tls: certificates, keys and authorities are read again; new
+                   connections get them, and files that cannot be used change nothing
 
 Exit codes:
   0    ended after a drain
-  1    cannot start (port in use, no right to it, no memory), or broke while running
+  1    cannot start (port in use, no right to it, unusable certificate, no memory), or broke while
+       running
   2    wrong flags, or flags that contradict each other
   69   this kernel or sandbox gives no driver that was asked for
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
@@ -42,8 +47,8 @@ Exit codes:
 /// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core,
 /// on io_uring or epoll.
 ///
-/// Prints `listening on ADDRESS` on stdout as soon as it accepts connections; everything else goes
-/// to stderr.
+/// Prints `listening on ADDRESS` on stdout for each plain listener and `listening on wss://ADDRESS` for
+/// each one of TLS, in this order, as soon as it accepts connections; everything else goes to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "engine", version, max_term_width = 100, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -100,10 +105,11 @@ pub(crate) struct EchoArgs {
 pub(crate) struct ServeArgs {
     // As a doc comment the address would be a link.
     #[arg(
-        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:9002; port 0 takes a free one"
+        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:9002; port 0 takes a free \
+                one; repeatable [default: 127.0.0.1:0, unless there is --listen-tls]"
     )]
-    #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    pub(crate) listen: String,
+    #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
 
     /// Shards, each a thread with its own ring [default: one per CPU]
     #[arg(long, env = "ENGINE_SHARDS", value_name = "N", conflicts_with = "cpus")]
@@ -114,6 +120,8 @@ pub(crate) struct ServeArgs {
     pub(crate) cpus: Option<Cpus>,
 
     #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) compress: CompressArgs,
@@ -123,6 +131,38 @@ pub(crate) struct ServeArgs {
     pub(crate) timeouts: TimeoutArgs,
     #[command(flatten)]
     pub(crate) ring: RingArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct TlsArgs {
+    /// Address to listen on for wss, beside --listen; repeatable
+    #[arg(long, env = "ENGINE_LISTEN_TLS", value_name = "ADDRESS", value_delimiter = ',')]
+    pub(crate) listen_tls: Vec<String>,
+
+    /// Certificate chain in PEM, the server's own first; repeatable, each with its --tls-key
+    ///
+    /// A client is shown the first one that is for the name it asks for, and the first of all if none
+    /// is.
+    #[arg(long, env = "ENGINE_TLS_CERT", value_name = "FILE", value_delimiter = ',')]
+    pub(crate) tls_cert: Vec<PathBuf>,
+
+    /// Private key of the --tls-cert in the same place, in PEM, without a passphrase
+    #[arg(long, env = "ENGINE_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub(crate) tls_key: Vec<PathBuf>,
+
+    /// Ask clients for a certificate that an authority of this PEM file has issued
+    #[arg(long, env = "ENGINE_TLS_CLIENT_CA", value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+
+    /// Clients without a certificate: refuse them (required), or take them (optional) [default:
+    /// required]
+    #[arg(long, env = "ENGINE_TLS_CLIENT_AUTH", value_name = "POLICY", requires = "tls_client_ca")]
+    pub(crate) tls_client_auth: Option<Auth>,
+
+    /// Oldest version of TLS to speak: 1.2 or 1.3 [default: 1.2]
+    #[arg(long, env = "ENGINE_TLS_MIN", value_name = "VERSION")]
+    pub(crate) tls_min: Option<Version>,
 }
 
 #[derive(Debug, Args)]
@@ -330,6 +370,22 @@ pub(crate) struct RingArgs {
     /// Accept into the process's file table instead of the ring's own: --ring-features=-direct
     #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
     pub(crate) no_direct_descriptors: bool,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Auth {
+    Required,
+    Optional,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Version {
+    #[value(name = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    Tls13,
 }
 
 /// A draft beside the second.

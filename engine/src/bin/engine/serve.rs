@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use ringbolt::{Builder, RingFeature, Server, StartError, StartErrorKind, raise_file_limit};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use ringbolt::{
+    Builder, Listening, RingFeature, Server, ServerTls, ServerTlsBuilder, StartError,
+    StartErrorKind, raise_file_limit,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::args::Mode;
@@ -27,13 +31,18 @@ const LOOK_DRAINING: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(settings: &Settings) -> ExitCode {
     // Before anything can be interrupted: a signal at any moment has its meaning.
-    let signals = match Signals::new([SIGTERM, SIGINT, SIGUSR1]) {
+    let mut wanted = vec![SIGTERM, SIGINT, SIGUSR1];
+    if settings.tls.is_some() {
+        // Without anything to read again, a terminal that hangs up ends us, as it ends others.
+        wanted.push(SIGHUP);
+    }
+    let signals = match Signals::new(wanted) {
         Ok(signals) => signals,
         Err(e) => return fail(format_args!("cannot receive signals: {e}"), FAILED),
     };
     let open_files = raise_file_limit();
-    let server = match start(settings) {
-        Ok(server) => server,
+    let (server, tls) = match start(settings) {
+        Ok(started) => started,
         Err(e) => {
             let unavailable = e.kind() == StartErrorKind::Ring;
             return fail(format_args!("{e}"), if unavailable { UNAVAILABLE } else { FAILED });
@@ -47,7 +56,7 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
     if let Err(e) = listening {
         return fail(format_args!("cannot start the thread that receives signals: {e}"), FAILED);
     }
-    supervise(server, &inbox, settings.drain)
+    supervise(server, tls.as_ref(), &inbox, settings.drain)
 }
 
 pub(crate) fn fail(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
@@ -55,22 +64,28 @@ pub(crate) fn fail(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn start(settings: &Settings) -> Result<Server, StartError> {
-    let mut refused = None;
-    for address in &settings.addresses {
-        let builder = Server::builder().bind(*address).config(settings.config.clone());
-        let builder = match &settings.place {
-            Place::Everywhere => builder,
-            Place::Shards(shards) => builder.shards(*shards),
-            Place::Cpus(cpus) => builder.cpus(cpus.iter().copied()),
-        };
-        match start_mode(settings.mode, builder) {
-            // A name may have addresses of a family that this machine does not have.
-            Err(e) if e.kind() == StartErrorKind::Address => drop(refused.get_or_insert(e)),
-            other => return other,
-        }
+fn start(settings: &Settings) -> Result<(Server, Option<ServerTls>), StartError> {
+    let tls = settings.tls.clone().map(ServerTlsBuilder::build).transpose()?;
+    let plain = settings.plain.iter().filter_map(|addresses| bindable(addresses));
+    let mut builder = plain.fold(Server::builder(), Builder::bind);
+    if let Some(tls) = &tls {
+        let secure = settings.secure.iter().filter_map(|addresses| bindable(addresses));
+        builder = secure.fold(builder, |builder, at| builder.bind_tls(at, tls.clone()));
     }
-    Err(refused.expect("a resolved name has an address"))
+    let builder = builder.config(settings.config.clone());
+    let builder = match &settings.place {
+        Place::Everywhere => builder,
+        Place::Shards(shards) => builder.shards(*shards),
+        Place::Cpus(cpus) => builder.cpus(cpus.iter().copied()),
+    };
+    Ok((start_mode(settings.mode, builder)?, tls))
+}
+
+/// The first that can be listened on, or the first of all: a name may have addresses of a family that
+/// this machine does not have.
+fn bindable(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let free = |address: &&SocketAddr| TcpListener::bind(address).is_ok();
+    addresses.iter().find(free).or_else(|| addresses.first()).copied()
 }
 
 fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
@@ -84,7 +99,9 @@ fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
 fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let mut stdout = io::stdout();
     // Whoever started us may not care to read it.
-    drop(writeln!(stdout, "listening on {}", server.address()).and_then(|()| stdout.flush()));
+    let lines: String =
+        server.listening().iter().map(|at| format!("listening on {}\n", shown(at))).collect();
+    drop(stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()));
     let Settings { mode, dialects, config, .. } = settings;
     let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -103,7 +120,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
         dialects.join(","),
-        server.address(),
+        server.listening().iter().map(shown).collect::<Vec<_>>().join(","),
         server.cpus().len(),
         Cpus(server.cpus()),
         taken.driver,
@@ -122,6 +139,11 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     ));
 }
 
+/// An address; a URL where TLS is spoken.
+fn shown(at: &Listening) -> String {
+    if at.secure { at.to_string() } else { at.address.to_string() }
+}
+
 /// How many connections the limits allow: a ring's own file table is as large as the process's may
 /// be, and each shard has one.
 fn possible_connections(settings: &Settings, shards: usize, open_files: u64, direct: bool) -> u64 {
@@ -130,8 +152,9 @@ fn possible_connections(settings: &Settings, shards: usize, open_files: u64, dir
     let files = if direct {
         open_files.min(1 << 20) * shards
     } else {
-        // Standard streams, and a ring, a listener and a doorbell per shard.
-        open_files.saturating_sub(8 + 3 * shards)
+        // Standard streams, and a ring, a doorbell and the listeners per shard.
+        let listeners = (settings.plain.len() + settings.secure.len()) as u64;
+        open_files.saturating_sub(8 + (2 + listeners) * shards)
     };
     configured.min(files)
 }
@@ -155,7 +178,8 @@ impl fmt::Display for Cpus<'_> {
 fn listen(mut signals: Signals, heard: &mpsc::Sender<i32>) {
     let mut ending = false;
     for signal in signals.forever() {
-        if signal != SIGUSR1 && std::mem::replace(&mut ending, true) {
+        let orders_end = signal == SIGTERM || signal == SIGINT;
+        if orders_end && std::mem::replace(&mut ending, true) {
             log::line(format_args!("end at once: a second signal came"));
             std::process::exit(128 + signal);
         }
@@ -179,14 +203,31 @@ fn tell_of_copies(server: &Server) -> bool {
     true
 }
 
+/// Reads certificates, keys and authorities again.
+fn reload(tls: Option<&ServerTls>) {
+    match tls.map(ServerTls::reload) {
+        Some(Err(e)) => log::line(format_args!("tls reload=failed the old files stay in use: {e}")),
+        Some(Ok(())) => {
+            log::line(format_args!("tls reload=done new connections get what was read"))
+        }
+        None => {}
+    }
+}
+
 /// Serves until it is told to end, or a shard breaks.
-fn supervise(server: Server, inbox: &mpsc::Receiver<i32>, patience: Duration) -> ExitCode {
+fn supervise(
+    server: Server,
+    tls: Option<&ServerTls>,
+    inbox: &mpsc::Receiver<i32>,
+    patience: Duration,
+) -> ExitCode {
     let mut draining = false;
     // Only where it may happen is it worth asking.
     let mut watches_copies = server.driver().features.contains(RingFeature::ZeroCopySend);
     while !server.is_finished() {
         match inbox.recv_timeout(if draining { LOOK_DRAINING } else { LOOK }) {
             Ok(SIGUSR1) => log::line(format_args!("counters {}", server.snapshot())),
+            Ok(SIGHUP) => reload(tls),
             Ok(signal) => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                 log::line(format_args!("drain signal={name} deadline={patience:?}"));

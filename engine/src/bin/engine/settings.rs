@@ -8,9 +8,15 @@ use ringbolt::config::RingConfig;
 use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
-use ringbolt::{Compression, Config, Driver, RingFeature, RingFeatures, SlowConsumer};
+use ringbolt::{
+    ClientAuth, Compression, Config, Driver, RingFeature, RingFeatures, ServerTls,
+    ServerTlsBuilder, SlowConsumer, TlsVersion,
+};
 
-use crate::args::{InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow};
+use crate::args::{
+    Auth, InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow, TlsArgs,
+    Version,
+};
 use crate::units::Bytes;
 
 /// A server as it is to be started.
@@ -19,8 +25,12 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// Those that clients may choose from.
     pub(crate) dialects: Vec<Dialect>,
-    /// Where `--listen` leads; the first that can be bound is taken.
-    pub(crate) addresses: Vec<SocketAddr>,
+    /// Where each `--listen` leads; the first that can be bound is taken.
+    pub(crate) plain: Vec<Vec<SocketAddr>>,
+    /// The same of each `--listen-tls`.
+    pub(crate) secure: Vec<Vec<SocketAddr>>,
+    /// What is shown there.
+    pub(crate) tls: Option<ServerTlsBuilder>,
     pub(crate) place: Place,
     pub(crate) config: Config,
     pub(crate) drain: Duration,
@@ -47,7 +57,8 @@ impl fmt::Display for Contradiction {
 
 impl Settings {
     pub(crate) fn new(mode: Mode, args: ServeArgs) -> Result<Self, Contradiction> {
-        let addresses = resolve(&args.listen)?;
+        let (plain, secure) = listeners(args.listen, &args.tls)?;
+        let tls = tls(args.tls)?;
         let place = match (args.shards, args.cpus) {
             (_, Some(cpus)) => Place::Cpus(cpus.0),
             (Some(shards), None) => Place::Shards(shard_count(shards.0)?),
@@ -111,7 +122,7 @@ impl Settings {
             config.driver = driver;
             config.ring = ring;
         });
-        Ok(Self { mode, dialects, addresses, place, config, drain: times.drain.0 })
+        Ok(Self { mode, dialects, plain, secure, tls, place, config, drain: times.drain.0 })
     }
 }
 
@@ -119,15 +130,72 @@ fn contradiction<T>(text: impl Into<String>) -> Result<T, Contradiction> {
     Err(Contradiction(text.into()))
 }
 
-fn resolve(listen: &str) -> Result<Vec<SocketAddr>, Contradiction> {
+/// Where to listen, plain and for TLS.
+#[expect(clippy::type_complexity, reason = "for each listener the addresses of its name")]
+fn listeners(
+    mut listen: Vec<String>,
+    tls: &TlsArgs,
+) -> Result<(Vec<Vec<SocketAddr>>, Vec<Vec<SocketAddr>>), Contradiction> {
+    if listen.is_empty() && tls.listen_tls.is_empty() {
+        listen.push("127.0.0.1:0".to_owned());
+    }
+    let all = |flag: &'static str, names: &[String]| {
+        names.iter().map(|name| resolve(flag, name)).collect::<Result<_, _>>()
+    };
+    Ok((all("--listen", &listen)?, all("--listen-tls", &tls.listen_tls)?))
+}
+
+fn resolve(flag: &str, listen: &str) -> Result<Vec<SocketAddr>, Contradiction> {
     let found = listen.to_socket_addrs().map(Vec::from_iter);
     match found {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-        Ok(_) => contradiction(format!("--listen {listen}: the name has no address")),
+        Ok(_) => contradiction(format!("{flag} {listen}: the name has no address")),
         Err(e) => contradiction(format!(
-            "--listen {listen}: {e}; write 127.0.0.1:9002, [::1]:9002 or name:9002"
+            "{flag} {listen}: {e}; write 127.0.0.1:9002, [::1]:9002 or name:9002"
         )),
     }
+}
+
+/// What TLS listeners show and ask for. The files are read when the server starts.
+fn tls(args: TlsArgs) -> Result<Option<ServerTlsBuilder>, Contradiction> {
+    if args.listen_tls.is_empty() {
+        let idle = [
+            ("--tls-cert", !args.tls_cert.is_empty()),
+            ("--tls-key", !args.tls_key.is_empty()),
+            ("--tls-client-ca", args.tls_client_ca.is_some()),
+            ("--tls-min", args.tls_min.is_some()),
+        ];
+        return match idle.into_iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((flag, _)) => contradiction(format!(
+                "{flag} has no effect without --listen-tls, which says where to listen for wss"
+            )),
+        };
+    }
+    let (certificates, keys) = (args.tls_cert.len(), args.tls_key.len());
+    if certificates == 0 {
+        return contradiction(
+            "--listen-tls needs a certificate and its key: --tls-cert FILE --tls-key FILE",
+        );
+    }
+    if certificates != keys {
+        return contradiction(format!(
+            "--tls-cert is given {certificates} times and --tls-key {keys} times: each certificate \
+             needs its key, in the same order"
+        ));
+    }
+    let pairs = args.tls_cert.into_iter().zip(args.tls_key);
+    let mut tls = pairs.fold(ServerTls::builder(), |tls, (chain, key)| tls.certificate(chain, key));
+    if let Some(authorities) = args.tls_client_ca {
+        tls = tls.client_ca(authorities).client_auth(match args.tls_client_auth {
+            None | Some(Auth::Required) => ClientAuth::Required,
+            Some(Auth::Optional) => ClientAuth::Optional,
+        });
+    }
+    Ok(Some(tls.min_version(match args.tls_min {
+        None | Some(Version::Tls12) => TlsVersion::Tls12,
+        Some(Version::Tls13) => TlsVersion::Tls13,
+    })))
 }
 
 fn shard_count(shards: u64) -> Result<usize, Contradiction> {
@@ -286,16 +354,25 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_configuration() {
-        let line = "--listen 127.0.0.1:1 --cpus 1,3 --max-message 2m --max-frame 1500kB \
+        let line = "--listen 127.0.0.1:1 --listen-tls 127.0.0.1:2 --tls-cert a.pem,b.pem \
+                    --tls-key a.key --tls-key b.key --tls-client-ca ca.pem \
+                    --tls-client-auth optional --tls-min 1.3 --cpus 1,3 --max-message 2m --max-frame 1500kB \
                     --max-fragments 7 --max-control 125 --invalid-utf8 replace \
                     --max-connections 9k --max-handshake 4k --max-line 1k --max-fields 9 \
                     --max-outbound 3m --pause-reading 1m --slow-consumer drop --max-topics 8 \
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
-                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
-        let Settings { addresses, place, config, drain, .. } = settings(line).expect("they agree");
-        assert_eq!(addresses, ["127.0.0.1:1".parse().expect("an address")]);
+                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring \
+                    --zc-min 64k";
+        let Settings { plain, secure, tls, place, config, drain, .. } =
+            settings(line).expect("they agree");
+        assert_eq!(plain, [["127.0.0.1:1".parse().expect("an address")]]);
+        assert_eq!(secure, [["127.0.0.1:2".parse().expect("an address")]]);
+        let tls = format!("{tls:?}");
+        for part in ["(a.pem, a.key), (b.pem, b.key)", "ca.pem", "Optional", "Tls13"] {
+            assert!(tls.contains(part), "{part} not in {tls}");
+        }
         assert_eq!(place, Place::Cpus(vec![1, 3]));
         assert_eq!(drain, Duration::from_secs(5));
         assert_eq!(config.limits.max_message_bytes, 2 << 20);
@@ -331,6 +408,15 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_tls_alone_listens_nowhere_else() {
+        let tls = "--listen-tls 127.0.0.1:2 --tls-cert a.pem --tls-key a.key";
+        assert_eq!(settings(tls).expect("it agrees").plain.len(), 0);
+        let more = format!("--listen 127.0.0.1:0,127.0.0.1:1 {tls}");
+        assert_eq!(settings(&more).expect("it agrees").plain.len(), 2);
+        assert_eq!(settings("").expect("it agrees").plain.len(), 1);
+    }
+
+    #[test]
     fn contradictions_name_the_flags() {
         let rows = [
             ("--max-frame 2m", "--max-frame 2MiB"),
@@ -349,6 +435,11 @@ mod tests {
             ("--driver epoll --ring-features +direct", "requires direct"),
             ("--driver tokio-uring --ring-features +direct", "requires direct"),
             ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
+            ("--listen-tls nonsense", "--listen-tls nonsense"),
+            ("--tls-cert a.pem --tls-key a.key", "--listen-tls"),
+            ("--tls-min 1.3", "--tls-min has no effect"),
+            ("--listen-tls 127.0.0.1:0", "--tls-cert FILE"),
+            ("--listen-tls 127.0.0.1:0 --tls-cert a,b --tls-key a", "2 times"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();

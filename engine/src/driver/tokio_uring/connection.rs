@@ -192,8 +192,9 @@ async fn read_once<M: Machine>(
     connection.armed.set(true);
     let (outcome, buffer) = buffer.read(&connection.stream).await;
     connection.armed.set(false);
+    core.borrow_mut().read_completed();
+    let outcome = held_back(connection, outcome).await;
     let mut core = core.borrow_mut();
-    core.read_completed();
     match outcome {
         Ok(n) if n > 0 && !connection.ending.get() => {
             connection.note_read(n);
@@ -207,6 +208,16 @@ async fn read_once<M: Machine>(
     }
 }
 
+/// What a read brought, once it is wanted: the read may have been under way when reading was paused,
+/// and cannot be taken back. What ends the stream is told at once.
+async fn held_back(connection: &Connection, outcome: io::Result<usize>) -> io::Result<usize> {
+    if matches!(outcome, Ok(n) if n > 0) {
+        // `None` when the connection is to be closed: whoever asked looks for that.
+        let _ = connection.wanted().await;
+    }
+    outcome
+}
+
 /// One read into a message's own memory; `false` if it was the last.
 async fn read_direct<M: Machine>(
     core: &RefCell<Core<M>>,
@@ -217,8 +228,9 @@ async fn read_direct<M: Machine>(
     core.borrow_mut().read_begun();
     let (outcome, filling) = connection.stream.read(filling).await;
     connection.armed.set(false);
+    core.borrow_mut().read_completed();
+    let outcome = held_back(connection, outcome).await;
     let mut core = core.borrow_mut();
-    core.read_completed();
     if connection.ending.get() {
         return false;
     }

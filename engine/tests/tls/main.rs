@@ -1,0 +1,28 @@
+//! wss over real sockets: each test runs on every driver.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "what these tests send is short, and a cut length would fail them"
+)]
+
+use ringbolt::Driver;
+
+mod authority;
+mod echo;
+mod peer;
+#[cfg(feature = "cli")]
+mod process;
+#[expect(dead_code, reason = "shared with the tests of plain servers, which use the rest")]
+#[path = "../server/support.rs"]
+mod support;
+
+/// The drivers that every test runs on.
+const DRIVERS: &[Driver] = &[
+    Driver::Uring,
+    #[cfg(feature = "tokio-uring")]
+    Driver::TokioUring,
+    Driver::Epoll,
+];
+
+/// For what is shared with tests of one driver.
+const DRIVER: Driver = Driver::Auto;
