@@ -72,7 +72,8 @@ impl RingFeature {
             Self::MsgRing => "5.18",
             Self::MultishotAccept | Self::BufferRing | Self::CoopTaskrun => "5.19",
             Self::MultishotReceive => "6.0",
-            Self::DeferTaskrun | Self::ZeroCopySend => "6.1",
+            Self::DeferTaskrun => "6.1",
+            Self::ZeroCopySend => "6.2",
             Self::NoSqarray => "6.6",
             Self::Direct => "6.13",
         }

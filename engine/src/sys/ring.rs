@@ -410,7 +410,7 @@ fn to_key(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 operations are in flight")
 }
 
-fn empty_header() -> libc::msghdr {
+const fn empty_header() -> libc::msghdr {
     // SAFETY: a message header is plain data for which all zeros means "nothing".
     unsafe { std::mem::zeroed() }
 }
