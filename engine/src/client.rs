@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use crate::config::{Config, Taken};
 use crate::conn::{Message, Part};
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
 use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
@@ -33,9 +35,16 @@ pub trait Handler {
     /// at the latest; `None` if only an event is a reason.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
 
-    /// TCP stands, or the unix socket is connected; the opening handshake is sent now.
+    /// TCP stands, or the unix socket is connected; the opening handshake is sent now, or that of TLS
+    /// before it.
     fn on_connected(&mut self, data: &mut Self::Data) {
         let _ = data;
+    }
+
+    /// TLS stands, of a wss URL: the opening handshake is sent now.
+    #[cfg(feature = "tls")]
+    fn on_secured(&mut self, data: &mut Self::Data, security: Security) {
+        let _ = (data, security);
     }
 
     /// The server answered the opening handshake with another HTTP status than 101, and this reason
@@ -151,6 +160,11 @@ impl<H: Handler> Application for Dial<H> {
 
     fn on_connected(&mut self, data: &mut H::Data) {
         self.0.on_connected(data);
+    }
+
+    #[cfg(feature = "tls")]
+    fn on_secured(&mut self, data: &mut H::Data, security: Security) {
+        self.0.on_secured(data, security);
     }
 
     fn on_refused(&mut self, data: &mut H::Data, status: u16, phrase: &str) {

@@ -5,9 +5,9 @@ mod tls;
 use std::fmt;
 use std::io;
 
-use crate::config::{Absent, Driver, FeatureSet};
-
 pub use tls::TlsError;
+
+use crate::config::{Absent, Driver, FeatureSet};
 
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,24 @@ impl StartError {
     #[must_use]
     pub const fn kind(&self) -> StartErrorKind {
         self.kind
+    }
+
+    /// What was wanted, as its message begins.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// What to do, as an order.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        self.remedy
     }
 
     pub(crate) fn new(

@@ -1,5 +1,9 @@
 //! The command line, as it was typed; [`crate::plan`] makes a run of it.
 
+mod help;
+mod results;
+mod scenarios;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,9 +12,11 @@ use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
-use crate::compare::{self, Format, Metric};
 use crate::goal::{self, Goal};
 use crate::units::{self, CpuList};
+
+pub(crate) use results::{CompareArgs, MergeArgs, ReportArgs};
+pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
 #[derive(Debug, Parser)]
@@ -25,40 +31,15 @@ pub(crate) enum Command {
     #[command(flatten)]
     Measure(Box<Measure>),
     /// Tell whether new runs are better or worse than base ones, or no different
-    #[command(after_help = COMPARE_EXAMPLES)]
+    #[command(after_help = results::COMPARE_EXAMPLES)]
     Compare(CompareArgs),
-}
-
-/// Two sets of runs.
-#[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
-    /// Results of the base, as -o or --out has written them
-    #[arg(value_name = "BASE", required = true, num_args = 1..)]
-    pub(crate) base: Vec<PathBuf>,
-    /// Results to compare with them, after `--`
-    #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
-    pub(crate) new: Vec<PathBuf>,
-    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
-    /// workload; may be repeated
-    #[arg(long, value_name = "NAME")]
-    pub(crate) allow_diff: Vec<String>,
-    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
-    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
-    /// rate, p50, p90, p99, p99.9, server-cpu]
-    #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
-    pub(crate) metric: Vec<Metric>,
-    /// Exit with 1 if a metric is worse by more than this
-    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = units::percent)]
-    pub(crate) threshold: f64,
-    /// Show no difference that may be smaller than this
-    #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
-    pub(crate) noise: f64,
-    /// How to show it
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub(crate) format: Format,
-    /// Write it to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    /// Show runs as one HTML page: percentiles, time series, errors, environment
+    #[command(after_help = results::REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Make one result of runs that drove one server at the same time, from several processes or
+    /// hosts
+    #[command(after_help = results::MERGE_EXAMPLES)]
+    Merge(MergeArgs),
 }
 
 /// The scenarios.
@@ -73,6 +54,15 @@ pub(crate) enum Measure {
     /// Connect, upgrade, close, again and again, and measure handshakes
     #[command(after_help = STORM_EXAMPLES)]
     Storm(StormArgs),
+    /// Open connections and hold them: memory per connection, keep-alive, round trips of pings
+    #[command(after_help = scenarios::IDLE_EXAMPLES)]
+    Idle(IdleArgs),
+    /// Keep a number of connections open of which each lives for a drawn time
+    #[command(after_help = scenarios::CHURN_EXAMPLES)]
+    Churn(ChurnArgs),
+    /// Let some connections stop to read: what the server does, and what the others notice
+    #[command(after_help = scenarios::SLOW_EXAMPLES)]
+    Slow(SlowArgs),
 }
 
 #[derive(Debug, Args)]
@@ -85,10 +75,8 @@ pub(crate) struct EchoArgs {
     pub(crate) connections: u64,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
-    /// Most messages in flight per connection: 1 if not given, with --rate any number. Messages
-    /// that are due beyond it wait, and their latency counts from when they were due
     #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
-          help_heading = "Load")]
+          help_heading = "Load", help = help::DEPTH)]
     pub(crate) depth: Option<u64>,
     #[command(flatten)]
     pub(crate) load: LoadArgs,
@@ -96,10 +84,8 @@ pub(crate) struct EchoArgs {
     pub(crate) dial: DialArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Also write every message due in the measurement to this file, as CSV: its connection and number,
-    /// when it was due, sent and answered, on the kernel's monotonic clock. Takes 32 bytes of memory
-    /// per message
-    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output")]
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output",
+          help = help::TRACE)]
     pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -145,8 +131,8 @@ pub(crate) struct StormArgs {
     pub(crate) when: ArrivalArgs,
     #[command(flatten)]
     pub(crate) window: WindowArgs,
-    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
-    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
     pub(crate) source: Option<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
@@ -157,7 +143,7 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
+    /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
@@ -192,23 +178,59 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
 }
 
-/// How long to measure.
+/// What a wss:// target is trusted by, and what it is shown.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// Trust the authorities of this PEM file instead of the system's
+    #[arg(long, env = "LOADGEN_CACERT", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Take whoever answers for the server, whatever its certificate; the result says so
+    #[arg(
+        short = 'k',
+        long,
+        env = "LOADGEN_INSECURE",
+        conflicts_with = "cacert",
+        help_heading = "TLS"
+    )]
+    pub(crate) insecure: bool,
+    /// Show this certificate chain, in PEM, to a server that asks for one
+    #[arg(long, env = "LOADGEN_CERT", value_name = "FILE", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM, without a passphrase
+    #[arg(long, env = "LOADGEN_KEY", value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Resume sessions where the server allows it; else each connection makes a whole handshake, as
+    /// each new user does
+    #[arg(long, env = "LOADGEN_RESUME", help_heading = "TLS")]
+    pub(crate) resume: bool,
+}
+
+/// How long to measure, or how much.
 #[derive(Debug, Args)]
 pub(crate) struct WindowArgs {
-    /// How long to measure, warm-up not included [units: ms, s, m, h]
-    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
-          value_parser = units::span, help_heading = "Load")]
-    pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) span: SpanArgs,
     /// Measure so many messages (publications, connections) instead of a duration
     #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",
           value_parser = units::positive, conflicts_with = "duration", help_heading = "Load")]
     pub(crate) messages: Option<u64>,
+}
+
+/// How long to measure.
+#[derive(Debug, Args)]
+pub(crate) struct SpanArgs {
+    /// How long to measure, warm-up not included [units: ms, s, m, h]
+    #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
+          value_parser = units::span, help_heading = "Load")]
+    pub(crate) duration: Duration,
     /// Run the same load for so long before measuring; recorded apart
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
@@ -256,14 +278,8 @@ pub(crate) struct ArrivalArgs {
         help_heading = "Load"
     )]
     pub(crate) arrival: Process,
-    /// What random times, payloads and the keys of opening handshakes are made from
-    #[arg(
-        long,
-        env = "LOADGEN_SEED",
-        value_name = "N",
-        default_value = "1",
-        help_heading = "Load"
-    )]
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1", help_heading = "Load",
+          help = help::SEED)]
     pub(crate) seed: u64,
 }
 
@@ -278,8 +294,8 @@ pub(crate) struct DialArgs {
     #[arg(long, env = "LOADGEN_RAMP", value_name = "TIME", value_parser = units::duration,
           help_heading = "Connecting")]
     pub(crate) ramp: Option<Duration>,
-    /// Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback
-    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting")]
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
     pub(crate) source: Option<String>,
 }
 
@@ -355,6 +371,7 @@ Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000
   loadgen storm ws://127.0.0.1:9000/ -c 100
+  loadgen echo wss://localhost:9443/ --cacert authority.pem -c 1000
 
 `loadgen --help` explains what the numbers mean.";
 
@@ -402,23 +419,6 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
-
-const COMPARE_EXAMPLES: &str = "\
-A run is one sample. Each side shows the median of its runs and an interval that holds the true
-one, whatever the distribution. A change is shown if the rank-sum test of Mann and Whitney (exact,
-adjusted by Holm's method for the number of metrics) gives it p < 0.05; `~` stands where nothing is
-shown. The interval of a change comes from resampling the runs. Runs of both sides must have the
-same machine, settings and workload; kernels, ring features and commits may differ. Measure base and
-new in turn, at least five times each.
-
-Exit codes:
-  0 no regression, 1 a metric is worse by more than --threshold, 2 wrong usage,
-  3 not comparable: the runs differ, or are fewer than five a side
-
-Examples:
-  loadgen compare base-*.json -- new-*.json
-  loadgen compare base-*.json -- new-*.json --metric rate --metric p99 --threshold 2%
-  loadgen compare old/* -- new/* --format html -o compare.html";
 
 const STORM_EXAMPLES: &str = "\
 Each connection is opened, upgraded and closed in order, and makes room for the next.

@@ -315,11 +315,11 @@ impl Scenario for Broadcast {
         missing + owed as u64
     }
 
-    fn settle(&mut self, _: &mut Desk) {
+    fn settle(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
         self.flush();
     }
 
-    fn give_up(&mut self, desk: &mut Desk) {
+    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
         let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
         desk.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
         // The tally is everybody's: one tells.

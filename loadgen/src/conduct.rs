@@ -15,6 +15,8 @@ use crate::cost::{Process, Reading};
 use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
+use crate::idle::Idle;
+use crate::memory::{Growth, Memory};
 use crate::outcome::{Outcome, Reach, When};
 use crate::pace::Nanos;
 use crate::plan::{Length, Plan, Scenario};
@@ -31,9 +33,10 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let process = plan.pid.map(Process::new).transpose()?;
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
+    let before = plan.pid.and_then(Memory::of);
     let tally = Tally::new(match &plan.scenario {
         Scenario::Broadcast(fan) => fan.publishers,
-        Scenario::Echo(_) | Scenario::Storm { .. } => 0,
+        _ => 0,
     });
     for index in 0..plan.threads.len() {
         let thread = start(plan, control, index, sender.clone(), &tally).map_err(|e| {
@@ -52,7 +55,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         intervals,
         seconds: Seconds::default(),
     };
-    let edges = conductor.conduct(&threads);
+    let edges = conductor.conduct(&threads, before);
     conductor.progress.finish();
     conductor.collect(threads, &edges)
 }
@@ -65,9 +68,14 @@ fn start(
     tally: &Arc<Tally>,
 ) -> std::io::Result<Thread> {
     match plan.scenario.clone() {
-        Scenario::Echo(traffic) => worker::spawn(plan, control, index, intervals, move |desk| {
-            let echo = Echo::new(&traffic, &desk);
-            Worker::new(desk, echo)
+        Scenario::Echo(traffic) | Scenario::Slow(traffic, _) => {
+            worker::spawn(plan, control, index, intervals, move |desk| {
+                let echo = Echo::new(&traffic, &desk);
+                Worker::new(desk, echo)
+            })
+        }
+        Scenario::Idle { .. } => worker::spawn(plan, control, index, intervals, |desk| {
+            Worker::new(desk, Idle::default())
         }),
         Scenario::Broadcast(fan) => {
             let tally = Arc::clone(tally);
@@ -76,7 +84,9 @@ fn start(
                 Worker::new(desk, broadcast)
             })
         }
-        Scenario::Storm { .. } => worker::spawn(plan, control, index, intervals, Storm::new),
+        Scenario::Storm { .. } | Scenario::Churn { .. } => {
+            worker::spawn(plan, control, index, intervals, Storm::new)
+        }
     }
 }
 
@@ -87,6 +97,7 @@ struct Edges {
     begin: Nanos,
     when: When,
     readings: Option<(Reading, Reading)>,
+    memory: Option<Growth>,
 }
 
 struct Conductor {
@@ -106,7 +117,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 impl Conductor {
     /// Everything until the window has closed.
-    fn conduct(&mut self, threads: &[Thread]) -> Edges {
+    fn conduct(&mut self, threads: &[Thread], before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
         let dialled = control.clock.now();
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
@@ -138,6 +149,7 @@ impl Conductor {
         edges.when.opened = edges.when.began.saturating_add(open - begin);
         self.wait(threads, |control| control.window().start);
         let first = self.process.as_ref().and_then(Process::read);
+        let opened = self.plan.pid.and_then(Memory::of);
         self.wait(threads, |control| match control.done() {
             Some(at) => {
                 control.close_at(at);
@@ -147,6 +159,8 @@ impl Conductor {
         });
         let last = self.process.as_ref().and_then(Process::read);
         edges.readings = first.zip(last);
+        let closed = self.plan.pid.and_then(Memory::of);
+        edges.memory = (|| Some(Growth { before: before?, opened: opened?, closed: closed? }))();
         edges
     }
 
@@ -159,8 +173,9 @@ impl Conductor {
             if left == 0 || control.is_stopped() {
                 return;
             }
-            let storm = matches!(self.plan.scenario, Scenario::Storm { .. });
-            if !storm && control.sum(|g| &g.live) == 0 && now > control.begin().saturating_add(LEAD)
+            if !self.plan.is_passing()
+                && control.sum(|g| &g.live) == 0
+                && now > control.begin().saturating_add(LEAD)
             {
                 // Every connection is gone: there is nothing more to measure.
                 control.close_at(now);
@@ -211,10 +226,14 @@ impl Conductor {
         }
         let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
             .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
+        let held = matches!(self.plan.scenario, Scenario::Idle { .. });
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
             server: server.map(|(process, (first, last))| process.cost(first, last)),
             reach,
+            memory: edges.memory,
+            open_range: self.seconds.open_range(),
+            held: if held { merged.opened } else { 0 },
             record: merged,
             elapsed,
             offered,
@@ -254,6 +273,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         None => "no answer".to_owned(),
     };
     let remedy = match first {
+        Some((Class::Tls, _)) => {
+            "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
+        }
         Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \

@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 
-use ringbolt::{Fleet, Message, WebSocket};
+use ringbolt::wire::CloseCode;
+use ringbolt::{CloseReason, Fleet, Message, WebSocket};
 
 use crate::arrivals::Schedule;
 use crate::desk::Desk;
 use crate::pace::Nanos;
 use crate::payload::Payload;
-use crate::plan::{Pace, Traffic};
+use crate::plan::{Pace, Scenario as Planned, Traffic};
 use crate::record::{Class, Sent};
+use crate::slow::{Slow, Stalled};
 use crate::trace::Traced;
 use crate::worker::{Member, Scenario};
 
@@ -27,6 +29,8 @@ pub(crate) struct Echo {
     in_flight: u64,
     worker: usize,
     workers: usize,
+    /// Connections that stop to read, if there are to be some.
+    pub(crate) slow: Option<Slow>,
 }
 
 /// One connection's messages in flight.
@@ -39,6 +43,8 @@ pub(crate) struct Lane {
     sent: VecDeque<Sent>,
     /// When messages were due that found no room; they leave as soon as there is.
     waiting: VecDeque<Nanos>,
+    /// Set for one that stops to read.
+    pub(crate) stalled: Option<Box<Stalled>>,
 }
 
 impl Echo {
@@ -47,7 +53,12 @@ impl Echo {
             Pace::Closed { depth } | Pace::Open { depth: Some(depth), .. } => depth,
             Pace::Open { depth: None, .. } => u64::MAX,
         };
+        let slow = match &desk.plan.scenario {
+            Planned::Slow(_, stalls) => Some(Slow::new(*stalls, desk)),
+            _ => None,
+        };
         Self {
+            slow,
             depth: usize::try_from(depth).unwrap_or(usize::MAX),
             payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
             pace: traffic.pace.clone(),
@@ -62,66 +73,17 @@ impl Echo {
     /// Sends a message that is due, and says whether there was room.
     #[inline]
     fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, sent: Sent) -> bool {
-        let lane = &ws.data().lane;
-        let message = self.payload.write([lane.next, lane.number]);
-        if ws.send(message).is_err() {
+        if self.send_on(ws, sent.due).is_none() {
             return false;
         }
-        let lane = &mut ws.data_mut().lane;
-        lane.next = lane.next.wrapping_add(1);
-        lane.sent.push_back(sent);
+        ws.data_mut().lane.sent.push_back(sent);
         self.in_flight += 1;
         desk.record.sent(sent, &desk.window);
         true
     }
 
-    /// Sends the next message of a closed loop.
-    #[inline]
-    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, now: Nanos) {
-        if desk.may_send(now) && !self.send(desk, ws, Sent { due: now, at: now }) {
-            // There is room for what is in flight: the server is closing the connection.
-            desk.error(Class::NotSent, 1, || NO_ROOM.to_owned());
-        }
-    }
-}
-
-/// Most messages that are sent in one turn of the loop.
-const TURN_MAX: usize = 65_536;
-/// Most messages of a worker that wait for their turn or their reply; what is due beyond them is
-/// an error, so that a rate out of reach ends in a sentence and not in a lack of memory.
-const OVERDUE_MAX: u64 = 4_000_000;
-const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reach";
-
-const NO_ROOM: &str = "the connection takes no message: it is closing";
-
-impl Scenario for Echo {
-    type Lane = Lane;
-
-    fn lane(&mut self, place: usize) -> Lane {
-        let number = u32::try_from(place * self.workers + self.worker).unwrap_or(u32::MAX);
-        let sent = VecDeque::new();
-        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new() }
-    }
-
-    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        match &self.pace {
-            Pace::Open { arrivals, .. } => {
-                let turns = desk.plan.turns(desk.plan.connections, self.worker);
-                self.schedule = Some(Schedule::new(begin, arrivals, turns));
-            }
-            Pace::Closed { .. } => {
-                for place in 0..desk.ids.len() {
-                    let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
-                    for _ in 0..self.depth {
-                        let now = desk.clock.stamp();
-                        self.send_next(desk, &mut ws, now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    /// Sends what is due on the schedule of an open loop; says when the next is.
+    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
         let mut schedule = self.schedule.take()?;
         // No more in one turn: replies, and whoever wants to stop the run, have their turn, too.
         for _ in 0..TURN_MAX {
@@ -153,6 +115,82 @@ impl Scenario for Echo {
         next
     }
 
+    /// Sends the connection's next message; says how long it was, `None` if there was no room.
+    #[inline]
+    pub(crate) fn send_on(
+        &mut self,
+        ws: &mut WebSocket<'_, Member<Lane>>,
+        due: Nanos,
+    ) -> Option<usize> {
+        let lane = &ws.data().lane;
+        let message = self.payload.write([lane.next, lane.number]);
+        let bytes = message.payload().len();
+        ws.send(message).ok()?;
+        let lane = &mut ws.data_mut().lane;
+        lane.next = lane.next.wrapping_add(1);
+        let _ = due;
+        Some(bytes)
+    }
+
+    /// Sends the next message of a closed loop.
+    #[inline]
+    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, now: Nanos) {
+        if desk.may_send(now) && !self.send(desk, ws, Sent { due: now, at: now }) {
+            // There is room for what is in flight: the server is closing the connection.
+            desk.error(Class::NotSent, 1, || NO_ROOM.to_owned());
+        }
+    }
+}
+
+/// Most messages that are sent in one turn of the loop.
+const TURN_MAX: usize = 65_536;
+/// Most messages of a worker that wait for their turn or their reply; what is due beyond them is
+/// an error, so that a rate out of reach ends in a sentence and not in a lack of memory.
+const OVERDUE_MAX: u64 = 4_000_000;
+const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reach";
+
+const NO_ROOM: &str = "the connection takes no message: it is closing";
+
+impl Scenario for Echo {
+    type Lane = Lane;
+
+    fn lane(&mut self, place: usize) -> Lane {
+        let number = u32::try_from(place * self.workers + self.worker).unwrap_or(u32::MAX);
+        let sent = VecDeque::new();
+        let stalled = self.slow.as_ref().and_then(|slow| slow.lane(place));
+        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new(), stalled }
+    }
+
+    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        if let Some(slow) = &mut self.slow {
+            slow.begin(desk, fleet, begin);
+        }
+        match &self.pace {
+            Pace::Open { arrivals, .. } => {
+                let turns = desk.plan.turns(desk.plan.senders(), self.worker);
+                self.schedule = Some(Schedule::new(begin, arrivals, turns));
+            }
+            Pace::Closed { .. } => {
+                for place in 0..desk.ids.len() {
+                    let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
+                    if ws.data().lane.stalled.is_some() {
+                        continue;
+                    }
+                    for _ in 0..self.depth {
+                        let now = desk.clock.stamp();
+                        self.send_next(desk, &mut ws, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+        let slow = self.turn_slow(desk, fleet);
+        let next = self.turn_open(desk, fleet);
+        [slow, next].into_iter().flatten().min()
+    }
+
     #[inline]
     fn message(
         &mut self,
@@ -162,6 +200,9 @@ impl Scenario for Echo {
     ) {
         let now = desk.clock.stamp();
         let lane = &mut ws.data_mut().lane;
+        if let (Some(slow), Some(stalled)) = (&mut self.slow, &mut lane.stalled) {
+            return slow.received(desk, stalled);
+        }
         let Some(sent) = lane.sent.pop_front() else {
             let number = lane.number;
             desk.error(Class::WrongPayload, 1, || {
@@ -205,6 +246,18 @@ impl Scenario for Echo {
         }
     }
 
+    fn closing(&mut self, lane: &mut Lane, code: CloseCode) {
+        if let Some(stalled) = &mut lane.stalled {
+            stalled.closing(code);
+        }
+    }
+
+    fn expected(&mut self, desk: &mut Desk, lane: &mut Lane, reason: CloseReason) -> bool {
+        let (Some(slow), Some(stalled)) = (&mut self.slow, &mut lane.stalled) else { return false };
+        slow.ended(desk, stalled, reason);
+        true
+    }
+
     fn lost(&mut self, desk: &mut Desk, lane: Lane) -> u64 {
         let (lost, waiting) = (lane.sent.len() as u64, lane.waiting.len() as u64);
         desk.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
@@ -213,10 +266,19 @@ impl Scenario for Echo {
     }
 
     fn in_flight(&self) -> u64 {
-        self.in_flight
+        self.in_flight + self.slow.as_ref().map_or(0, Slow::awaited)
     }
 
-    fn give_up(&mut self, desk: &mut Desk) {
+    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+        if let Some(slow) = &mut self.slow {
+            slow.release(desk, fleet);
+        }
+    }
+
+    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+        if let Some(slow) = &self.slow {
+            slow.judge(desk, fleet);
+        }
         let waited = desk.plan.timeout;
         desk.error(Class::Unanswered, self.in_flight, || {
             format!("no reply within {waited:?} of the end of the run")

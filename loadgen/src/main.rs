@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
 //! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`) send on them when `arrivals` says so, or a `storm`. What they write
+//! scenario (`echo`, `broadcast`, `idle`) send on them when `arrivals` says so, or a `storm`. What they write
 //! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
 //! or `hlog`.
 
@@ -24,19 +24,27 @@ mod failure;
 mod goal;
 mod hgrm;
 mod hlog;
+mod idle;
+mod lifetime;
+mod memory;
+mod merge;
 mod outcome;
 mod pace;
 mod payload;
 mod plan;
+mod preflight;
 mod progress;
 mod record;
+mod report;
 mod seconds;
+mod slow;
 mod source;
 mod stats;
 mod storm;
 mod target;
 mod tell;
 mod text;
+mod tls;
 mod trace;
 mod units;
 mod worker;
@@ -59,6 +67,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(&args),
     };
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());

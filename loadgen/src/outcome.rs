@@ -1,10 +1,11 @@
 //! What came out of a run, and how far it can be trusted.
 
 use crate::cost::Cost;
+use crate::memory::Growth;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
-use crate::seconds::Second;
+use crate::seconds::{OpenRange, Second};
 
 /// A run's results.
 #[derive(Debug)]
@@ -19,6 +20,12 @@ pub(crate) struct Outcome {
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
     pub(crate) server: Option<Cost>,
+    /// Of the server, if its number was given.
+    pub(crate) memory: Option<Growth>,
+    /// Connections open at once in the window.
+    pub(crate) open_range: Option<OpenRange>,
+    /// Connections that were to be held, where that is what is measured.
+    pub(crate) held: u64,
     pub(crate) intervals: Vec<Second>,
     /// By a signal.
     pub(crate) interrupted: bool,
@@ -98,14 +105,13 @@ impl Outcome {
 
     /// Whether so much went wrong that rates and percentiles mean nothing.
     pub(crate) fn is_void(&self) -> bool {
-        let errors = self.record.errors.total();
-        errors > 0 && errors * 100 > self.messages() + errors
+        is_void(self.record.errors.total(), self.messages() + self.held)
     }
 
     /// Whether there is a rate to quote: something was measured, little went wrong, and it was not
     /// the generator that limited it.
     pub(crate) fn has_headline(&self, plan: &Plan) -> bool {
-        self.messages() > 0
+        self.messages() + self.held > 0
             && self.elapsed > 0
             && !self.is_void()
             && self.limiter(plan) != Some(Limiter::Generator)
@@ -187,6 +193,12 @@ impl Outcome {
                  or because the server did not read: their latency holds the wait"
             ));
         }
+        if plan.tls.as_ref().is_some_and(|tls| !tls.verified) {
+            verdicts.push(
+                "whoever answered was taken for the server: --insecure verifies no certificate"
+                    .to_owned(),
+            );
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
@@ -235,19 +247,27 @@ impl Limiter {
     }
 }
 
+/// Whether more than one in a hundred of what was attempted went wrong.
+pub(crate) const fn is_void(errors: u64, good: u64) -> bool {
+    errors > 0 && errors.saturating_mul(100) > good.saturating_add(errors)
+}
+
 /// What is counted, one and many.
 pub(crate) const fn unit(scenario: &Scenario) -> (&'static str, &'static str) {
     match scenario {
-        Scenario::Echo(_) => ("message", "messages"),
+        Scenario::Echo(_) | Scenario::Slow(..) => ("message", "messages"),
+        Scenario::Idle { .. } => ("ping", "pings"),
         Scenario::Broadcast(_) => ("delivery", "deliveries"),
-        Scenario::Storm { .. } => ("connection", "connections"),
+        Scenario::Storm { .. } | Scenario::Churn { .. } => ("connection", "connections"),
     }
 }
 
 /// What the main latency is called.
 pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
     match scenario {
-        Scenario::Echo(_) => "latency",
+        Scenario::Echo(_) | Scenario::Slow(..) => "latency",
+        Scenario::Idle { .. } => "ping",
+        Scenario::Churn { .. } => "opening",
         Scenario::Broadcast(_) => "delivery",
         Scenario::Storm { .. } => "cycle",
     }
@@ -305,6 +325,9 @@ mod tests {
             reach: None,
             dialling: 0,
             server: None,
+            memory: None,
+            open_range: None,
+            held: 0,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),

@@ -9,17 +9,19 @@ use ringbolt::handshake::ClientRequest;
 use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
-    ArrivalArgs, BroadcastArgs, DialArgs, EchoArgs, LoadArgs, MachineArgs, Measure, OutputArgs,
-    StormArgs, TargetArgs, WindowArgs,
+    ArrivalArgs, BroadcastArgs, ChurnArgs, DialArgs, EchoArgs, IdleArgs, LoadArgs, MachineArgs,
+    Measure, OutputArgs, SlowArgs, SpanArgs, StormArgs, TargetArgs, WindowArgs,
 };
-use crate::arrivals::{self, Arrivals, Profile, Stage, Turns};
+use crate::arrivals::{self, Arrivals, Process, Profile, Stage, Turns};
 use crate::broadcast;
 use crate::failure::Failure;
 use crate::goal::Goal;
+use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
-use crate::target;
+use crate::tls::Tls;
+use crate::{preflight, target};
 
 /// A run.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) url: String,
     pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
+    /// Of a wss target.
+    pub(crate) tls: Option<Tls>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
     pub(crate) scenario: Scenario,
@@ -53,6 +57,24 @@ pub(crate) enum Scenario {
     Storm {
         arrivals: Option<Arrivals>,
     },
+    /// Connections that are held, and pinged on a schedule if there is one.
+    Idle {
+        pings: Option<Arrivals>,
+    },
+    /// Connections of which each is replaced when it has lived.
+    Churn {
+        lifetime: Lifetime,
+    },
+    /// An echo in which some connections stop to read.
+    Slow(Traffic, Stalls),
+}
+
+/// Which connections stop to read, and what they send all the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Stalls {
+    pub(crate) connections: u64,
+    /// Messages per second of each of them.
+    pub(crate) rate: f64,
 }
 
 /// Who publishes what to whom.
@@ -123,13 +145,16 @@ impl Plan {
             Measure::Echo(args) => Self::echo(args),
             Measure::Broadcast(args) => Self::broadcast(args),
             Measure::Storm(args) => Self::storm(args),
+            Measure::Idle(args) => Self::idle(args),
+            Measure::Churn(args) => Self::churn(args),
+            Measure::Slow(args) => Self::slow(args),
         }
     }
 
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
         let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
             args;
-        let window = Window::new(&window, &load.when);
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
         let traffic = Traffic::new(&load, depth, window.warmup);
         let seed = load.when.seed;
         let parts = Parts { target, connections, window, seed, dial, machine, output };
@@ -147,7 +172,7 @@ impl Plan {
                 "give a larger --payload",
             ));
         }
-        let window = Window::new(&window, &load.when);
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
         let traffic = Traffic::new(&load, None, window.warmup);
         let fan = Fan { traffic, publishers, subscribers, burst };
         let parts = Parts {
@@ -164,12 +189,68 @@ impl Plan {
 
     fn storm(args: StormArgs) -> Result<Self, Failure> {
         let StormArgs { target, connections, when, window, source, machine, output } = args;
-        let window = Window::new(&window, &when);
+        let window = Window::new(&window, &when.stage, when.rate);
         let arrivals = when.arrivals(window.warmup);
         let dial = DialArgs { connect_rate: None, ramp: None, source };
         let seed = when.seed;
         let parts = Parts { target, connections, window, seed, dial, machine, output };
         parts.plan(Scenario::Storm { arrivals }, STORM_ROTATION)
+    }
+
+    fn idle(args: IdleArgs) -> Result<Self, Failure> {
+        let IdleArgs { target, connections, ping_interval, span, seed, dial, machine, output } =
+            args;
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+        let pings = ping_interval.map(|every| Arrivals {
+            profile: Profile::constant(connections as f64 / every.as_secs_f64()),
+            process: Process::Constant,
+            seed,
+        });
+        let window = Window::of(&span);
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Idle { pings }, 0)
+    }
+
+    fn churn(args: ChurnArgs) -> Result<Self, Failure> {
+        let ChurnArgs { target, connections, lifetime, window, seed, source, machine, output } =
+            args;
+        let dial = DialArgs { connect_rate: None, ramp: None, source };
+        let window = Window::new(&window, &[], None);
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        parts.plan(Scenario::Churn { lifetime }, STORM_ROTATION)
+    }
+
+    fn slow(args: SlowArgs) -> Result<Self, Failure> {
+        let SlowArgs { target, connections, slow, slow_rate, window, depth, load, .. } = args;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
+        let stalled = ((connections as f64 * slow).round() as u64).max(1);
+        if stalled >= connections {
+            return Err(Failure::usage(
+                format!("{stalled} of {connections} connections cannot be slow"),
+                "the latency of the others is what is measured",
+                "give more --connections, or a smaller --slow",
+            ));
+        }
+        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let stalls = Stalls { connections: stalled, rate: slow_rate };
+        let parts = Parts {
+            target,
+            connections,
+            window,
+            seed: load.when.seed,
+            dial: args.dial,
+            machine: args.machine,
+            output: args.output,
+        };
+        let mut plan = parts.plan(Scenario::Slow(traffic, stalls), 0)?;
+        plan.output.trace = args.trace;
+        Ok(plan)
     }
 
     /// How many connections worker `index` has: every `threads`-th.
@@ -181,29 +262,40 @@ impl Plan {
     /// How many of `total` messages worker `index` sends in the window: those that have a
     /// connection that sends share them.
     pub(crate) fn quota(&self, total: u64, index: usize) -> u64 {
-        let senders = match &self.scenario {
-            Scenario::Broadcast(fan) => fan.publishers,
-            _ => self.connections,
-        };
-        let (sharing, index) = (senders.min(self.threads.len() as u64), index as u64);
+        let (sharing, index) = (self.senders().min(self.threads.len() as u64), index as u64);
         if index < sharing { (total + sharing - 1 - index) / sharing } else { 0 }
+    }
+
+    /// How many connections send what is measured: the first ones.
+    pub(crate) const fn senders(&self) -> u64 {
+        match &self.scenario {
+            Scenario::Broadcast(fan) => fan.publishers,
+            Scenario::Slow(_, stalls) => self.connections - stalls.connections,
+            _ => self.connections,
+        }
+    }
+
+    /// Whether connections come and go all the time.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self.scenario, Scenario::Storm { .. } | Scenario::Churn { .. })
     }
 
     /// Files that the run has open at once.
     pub(crate) const fn files(&self) -> u64 {
-        files(self.connections, self.threads.len())
+        preflight::files(self.connections, self.threads.len())
     }
 
     /// The schedule of an open loop: of messages, publications or connections.
     pub(crate) const fn arrivals(&self) -> Option<&Arrivals> {
         match &self.scenario {
-            Scenario::Storm { arrivals } => arrivals.as_ref(),
-            Scenario::Echo(traffic) | Scenario::Broadcast(Fan { traffic, .. }) => {
-                match &traffic.pace {
-                    Pace::Open { arrivals, .. } => Some(arrivals),
-                    Pace::Closed { .. } => None,
-                }
-            }
+            Scenario::Storm { arrivals } | Scenario::Idle { pings: arrivals } => arrivals.as_ref(),
+            Scenario::Churn { .. } => None,
+            Scenario::Echo(traffic)
+            | Scenario::Slow(traffic, _)
+            | Scenario::Broadcast(Fan { traffic, .. }) => match &traffic.pace {
+                Pace::Open { arrivals, .. } => Some(arrivals),
+                Pace::Closed { .. } => None,
+            },
         }
     }
 
@@ -245,7 +337,7 @@ impl Plan {
             Scenario::Broadcast(fan) => {
                 due(&fan.bursts(arrivals), fan.publishers) * fan.burst * audience
             }
-            _ => due(arrivals, self.connections),
+            _ => due(arrivals, self.senders()),
         })
     }
 }
@@ -254,9 +346,9 @@ impl Scenario {
     /// What is sent, where anything is.
     pub(crate) const fn traffic(&self) -> Option<&Traffic> {
         match self {
-            Self::Echo(traffic) => Some(traffic),
+            Self::Echo(traffic) | Self::Slow(traffic, _) => Some(traffic),
             Self::Broadcast(fan) => Some(&fan.traffic),
-            Self::Storm { .. } => None,
+            Self::Storm { .. } | Self::Idle { .. } | Self::Churn { .. } => None,
         }
     }
 
@@ -268,7 +360,8 @@ impl Scenario {
     /// Messages that may wait on one connection without anything being wrong.
     pub(crate) const fn at_once(&self) -> u64 {
         match self {
-            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. }) => *depth,
+            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. })
+            | Self::Slow(Traffic { pace: Pace::Closed { depth }, .. }, _) => *depth,
             Self::Broadcast(fan) => fan.burst,
             _ => 1,
         }
@@ -311,12 +404,14 @@ impl ArrivalArgs {
 }
 
 impl Window {
-    fn new(args: &WindowArgs, when: &ArrivalArgs) -> Self {
-        let length = match (args.messages, when.rate) {
-            _ if !when.stage.is_empty() => {
-                Length::Time(when.stage.iter().map(|stage| stage.length).sum())
-            }
-            (None, _) => Length::Time(args.duration),
+    fn of(args: &SpanArgs) -> Self {
+        Self { warmup: args.warmup, length: Length::Time(args.duration), stages: Vec::new() }
+    }
+
+    fn new(args: &WindowArgs, stages: &[Stage], rate: Option<f64>) -> Self {
+        let length = match (args.messages, rate) {
+            _ if !stages.is_empty() => Length::Time(stages.iter().map(|stage| stage.length).sum()),
+            (None, _) => Length::Time(args.span.duration),
             // On a schedule a number of messages is a duration.
             #[expect(clippy::cast_precision_loss, reason = "a run sends fewer than 2^53")]
             (Some(n), Some(rate)) => {
@@ -324,7 +419,7 @@ impl Window {
             }
             (Some(n), None) => Length::Messages(n),
         };
-        Self { warmup: args.warmup, length, stages: when.stage.clone() }
+        Self { length, stages: stages.to_vec(), ..Self::of(&args.span) }
     }
 }
 
@@ -349,20 +444,14 @@ impl Parts {
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
         let Self { target, connections, window, seed, dial, machine, output } = self;
         let (socket, url) = target::parse(&target.url)?;
-        if url.secure() {
-            return Err(Failure::usage(
-                format!("cannot connect to `{}`", target.url),
-                "TLS comes with a later version",
-                "use a ws:// address of the server",
-            ));
-        }
+        let tls = Tls::new(target.tls.clone(), url.secure())?;
         let address = match socket {
             Some(path) => Endpoint::Unix(path),
             None => Endpoint::Tcp(target::resolve(&url)?),
         };
         let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
         let request = Arc::new(target::request(&target, url)?);
-        let sources = sources(&dial, &address, connections, rotation)?;
+        let sources = preflight::sources(&dial, &address, connections, rotation)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
             (None, Some(ramp)) if !ramp.is_zero() =>
             {
@@ -371,13 +460,14 @@ impl Parts {
             }
             (rate, _) => rate,
         };
-        let threads = threads(&machine, is_local, connections)?;
-        let file_limit = check_files(connections, threads.len())?;
-        check_memory(&scenario, connections)?;
+        let threads = preflight::threads(&machine, is_local, connections)?;
+        let file_limit = preflight::check_files(connections, threads.len())?;
+        preflight::check_memory(&scenario, connections)?;
         let plan = Plan {
             url: target.url,
             address,
             request,
+            tls,
             sources,
             connections,
             scenario,
@@ -403,122 +493,7 @@ impl Parts {
                 quiet: output.quiet,
             },
         };
-        check_goals(&plan)?;
+        preflight::check_goals(&plan)?;
         Ok(plan)
     }
-}
-
-/// Where to connect from, checked for having ports enough.
-fn sources(
-    dial: &DialArgs,
-    address: &Endpoint,
-    connections: u64,
-    rotation: u64,
-) -> Result<Sources, Failure> {
-    let Some(ip) = address.ip() else {
-        return match dial.source {
-            None => Ok(Sources::none()),
-            Some(_) => Err(Failure::usage(
-                "a unix socket cannot be connected to from an address",
-                "it has neither addresses nor ports",
-                "leave --source out",
-            )),
-        };
-    };
-    let sources = match &dial.source {
-        Some(cidr) => Sources::parse(cidr, ip)?,
-        None => Sources::automatic(ip, connections.max(rotation)),
-    };
-    sources.check(connections)?;
-    Ok(sources)
-}
-
-/// Refuses goals that this run could not tell of.
-fn check_goals(plan: &Plan) -> Result<(), Failure> {
-    for goal in &plan.output.goals {
-        goal.check(plan).map_err(|why| {
-            Failure::usage(
-                format!("`--fail-if {goal}` cannot be told of this run"),
-                why,
-                "leave it out, or measure what it is about",
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// One entry per thread: the CPU that it is pinned to.
-fn threads(
-    machine: &MachineArgs,
-    is_local: bool,
-    connections: u64,
-) -> Result<Vec<Option<usize>>, Failure> {
-    let usable: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    if let Some(list) = &machine.cpus {
-        if let Some(cpu) = list.0.iter().find(|cpu| !usable.contains(cpu)) {
-            return Err(Failure::usage(
-                format!("cannot run on CPU {cpu}"),
-                format!("this process may use the CPUs {usable:?}"),
-                "choose --cpus among them",
-            ));
-        }
-        let threads = machine.threads.unwrap_or(list.0.len() as u64);
-        if threads != list.0.len() as u64 {
-            return Err(Failure::usage(
-                format!("{threads} threads do not fit on {} CPUs", list.0.len()),
-                "each thread is pinned to a CPU of its own",
-                "give as many --cpus as --threads, or only one of the two",
-            ));
-        }
-        return Ok(list.0.iter().copied().map(Some).collect());
-    }
-    // A server on this machine needs CPUs, too.
-    let all = usable.len().max(1);
-    let default = if is_local { all.div_ceil(2) } else { all };
-    let wanted = machine.threads.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let most = usize::try_from(connections).unwrap_or(usize::MAX).min(4096);
-    let threads = wanted.min(most);
-    let pinned = threads <= usable.len();
-    // Servers pin their threads from the first CPU on; we take the last.
-    Ok((0..threads)
-        .map(|n| if pinned { usable.get(usable.len() - threads + n).copied() } else { None })
-        .collect())
-}
-
-/// Files that so many connections and threads open, and some to spare.
-const fn files(connections: u64, threads: usize) -> u64 {
-    connections + 8 * threads as u64 + 64
-}
-
-/// Most bytes of messages that may be on their way at once, all connections together.
-const IN_FLIGHT_MAX: u64 = 8 << 30;
-
-/// Refuses what would not fit into memory.
-fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), Failure> {
-    let message = scenario.payload() as u64 + 16;
-    let bytes = message.saturating_mul(scenario.at_once()).saturating_mul(connections);
-    if bytes <= IN_FLIGHT_MAX {
-        return Ok(());
-    }
-    Err(Failure::preflight(
-        format!("cannot keep {bytes} bytes of messages in flight"),
-        format!("{IN_FLIGHT_MAX} is the most that one process is given for them"),
-        "use fewer connections, a smaller --payload, or a smaller --depth or --burst",
-    ))
-}
-
-/// Says how many files may be open.
-fn check_files(connections: u64, threads: usize) -> Result<u64, Failure> {
-    let limit = ringbolt::raise_file_limit();
-    let needed = files(connections, threads);
-    if needed <= limit {
-        return Ok(limit);
-    }
-    Err(Failure::preflight(
-        format!("cannot open {connections} connections"),
-        format!("this process may have {limit} files open and needs {needed}"),
-        "raise the limit with `ulimit -n 1048576` (as root, or LimitNOFILE= in a unit), or use \
-         fewer connections",
-    ))
 }

@@ -36,6 +36,14 @@ pub(crate) struct Seconds {
     open: BTreeMap<u64, Times>,
     packed: BTreeMap<u64, Second>,
     marks: BTreeMap<u64, Mark>,
+    open_range: Option<OpenRange>,
+}
+
+/// How many connections were open at once in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenRange {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
 }
 
 /// The gauges at the end of a second.
@@ -73,6 +81,14 @@ impl Seconds {
             connections: control.sum(|gauge| &gauge.live),
         };
         self.marks.insert(now / SECOND, mark);
+        let open = mark.connections;
+        let range = self.open_range.get_or_insert(OpenRange { least: open, most: open });
+        *range = OpenRange { least: range.least.min(open), most: range.most.max(open) };
+    }
+
+    /// How many connections were open at once, as far as anybody looked.
+    pub(crate) const fn open_range(&self) -> Option<OpenRange> {
+        self.open_range
     }
 
     /// The 99th percentile of the last second that is known.

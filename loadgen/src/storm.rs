@@ -1,17 +1,21 @@
-//! The storm: connections that are opened and closed again, as many at once as the plan says.
+//! The storm: connections that are opened and closed again, as many at once as the plan says. In a
+//! churn they live for a while between the two, and those that are open are the slots in use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ringbolt::client::Handler;
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{CloseReason, Fleet, Message, WebSocket};
+use ringbolt::{CloseReason, ConnectionId, Fleet, Message, Security, WebSocket};
 
 use crate::arrivals::Schedule;
 use crate::control::NEVER;
 use crate::desk::{Desk, nanos};
+use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
+use crate::plan::Scenario;
 use crate::record::{Class, Record, Sent};
 use crate::worker::{Report, SETTLING};
 
@@ -34,6 +38,18 @@ pub(crate) struct Storm {
     room_since: Nanos,
     /// After a failure nothing is started until then.
     pause_until: Nanos,
+    lives: Option<Lives>,
+}
+
+/// The lives of a churn's connections.
+#[derive(Debug)]
+struct Lives {
+    lifetime: Lifetime,
+    rng: fastrand::Rng,
+    /// When which connection is to be closed; the number tells apart what falls together.
+    ends: BTreeMap<(Nanos, u64), ConnectionId>,
+    /// Opening handshakes under way.
+    opening: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +63,25 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     sent: Sent,
-    /// When TCP stood, and when the opening handshake had ended; 0 before.
+    /// When TCP stood, TLS in it, and when the opening handshake had ended; 0 before.
     connected: Nanos,
+    secured: Nanos,
     opened: Nanos,
+    /// When we began to close it; 0 before.
+    closed: Nanos,
     established: bool,
     number: u64,
+    /// In a churn, when it is to be closed; 0 before that is known.
+    ends: Nanos,
 }
 
 /// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
 const PAUSE: Nanos = 10_000_000;
 /// Sockets per slot that may wait for the server's end of TCP.
 const LINGERING: u64 = 3;
+/// Opening handshakes that a worker of a churn has under way at once: below the backlog of any sane
+/// server.
+const OPENING: u64 = 256;
 /// Failures without a single success after which there is no point in going on.
 const HOPELESS: u64 = 8;
 
@@ -66,7 +90,16 @@ impl Storm {
         let slots = desk.plan.share(desk.plan.connections, desk.worker);
         let threads = desk.plan.threads.len() as u64;
         let spare = desk.plan.file_limit.saturating_sub(desk.plan.files());
+        let lives = match desk.plan.scenario {
+            Scenario::Churn { lifetime } => {
+                let seed = desk.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let rng = fastrand::Rng::with_seed(seed ^ desk.worker as u64);
+                Some(Lives { lifetime, rng, ends: BTreeMap::new(), opening: 0 })
+            }
+            _ => None,
+        };
         Self {
+            lives,
             desk,
             slots,
             sockets: slots + (slots * LINGERING).min(spare / threads),
@@ -91,7 +124,11 @@ impl Storm {
 
     /// Waits for what is under way, and starts what was due in the window and found no room.
     fn end(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos, until: Nanos) -> Nanos {
-        self.start(fleet);
+        if self.lives.is_some() {
+            self.close_all(fleet);
+        } else {
+            self.start(fleet);
+        }
         if (fleet.is_empty() && !self.is_behind()) || now >= until {
             let missing = self.active;
             self.desk.error(Class::Unanswered, missing, || {
@@ -120,7 +157,10 @@ impl Storm {
             return now;
         }
         if begin == NEVER || now < begin {
-            return begin.min(now + 1_000_000);
+            let next = begin.min(now + 1_000_000);
+            // A churn is at its number of connections before the load begins.
+            let due = self.lives.is_some().then(|| self.turn(fleet, now)).flatten();
+            return due.map_or(next, |due| due.min(next));
         }
         self.stage = Stage::Running;
         self.desk.begin(now);
@@ -133,7 +173,7 @@ impl Storm {
     fn run(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
         let over = self.desk.turn(now);
         // Also when the window is over: what was due in it and is late is started all the same.
-        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
+        let due = self.turn(fleet, now);
         if over {
             let until = now + 2 * nanos(self.desk.plan.timeout);
             self.stage = Stage::Ending(until);
@@ -143,9 +183,47 @@ impl Storm {
         self.desk.next(now, due)
     }
 
+    /// Closes what has lived, and starts what is due; says when to come again.
+    fn turn(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Option<Nanos> {
+        let ends = self.close_old(fleet, now);
+        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
+        [ends, due].into_iter().flatten().min()
+    }
+
+    /// Closes the connections whose time has come; says when the next one's does.
+    fn close_old(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Option<Nanos> {
+        let lives = self.lives.as_mut()?;
+        while let Some(entry) = lives.ends.first_entry() {
+            if entry.key().0 > now {
+                return Some(entry.key().0);
+            }
+            if let Some(mut ws) = fleet.socket(entry.remove()) {
+                ws.data_mut().closed = now;
+                ws.close();
+            }
+        }
+        None
+    }
+
+    /// Closes every connection of a churn: the run is over.
+    fn close_all(&mut self, fleet: &mut Fleet<'_, Attempt>) {
+        let now = self.desk.clock.stamp();
+        let Some(lives) = &mut self.lives else { return };
+        for (_, id) in std::mem::take(&mut lives.ends) {
+            if let Some(mut ws) = fleet.socket(id) {
+                ws.data_mut().closed = now;
+                ws.close();
+            }
+        }
+    }
+
     /// Starts what is due and has room; says when to come again.
     fn start(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Option<Nanos> {
         while self.active < self.slots {
+            if self.lives.as_ref().is_some_and(|lives| lives.opening >= OPENING) {
+                // The end of one of them is an event.
+                return None;
+            }
             if fleet.len() as u64 >= self.sockets {
                 return Some(self.desk.clock.stamp() + SETTLING);
             }
@@ -166,7 +244,7 @@ impl Storm {
             let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
-            let attempt = Attempt { sent, connected: 0, opened: 0, established: false, number };
+            let attempt = Attempt::new(sent, number);
             if fleet
                 .connect(Arc::clone(&plan.request), from, plan.address.clone(), attempt)
                 .is_err()
@@ -176,6 +254,9 @@ impl Storm {
             }
             self.started += 1;
             self.active += 1;
+            if let Some(lives) = &mut self.lives {
+                lives.opening += 1;
+            }
             self.desk.record.tried(due.max(self.room_since), at, &self.desk.window);
             self.desk.record.sent(sent, &self.desk.window);
         }
@@ -185,10 +266,29 @@ impl Storm {
     fn fail(&mut self, attempt: Attempt, reason: CloseReason) {
         self.desk.ended(attempt.number, reason, attempt.established);
         self.failures += 1;
+        self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
         let now = self.desk.clock.stamp();
         self.pause_until = now + PAUSE;
         if self.failures >= HOPELESS && self.desk.record.opened == 0 {
             self.desk.control.close_at(now);
+            // Nor is there one in waiting for the others.
+            let rest = self.desk.plan.connections;
+            self.desk.control.gauge(self.desk.worker).failed.fetch_add(rest, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Attempt {
+    const fn new(sent: Sent, number: u64) -> Self {
+        Self {
+            sent,
+            connected: 0,
+            secured: 0,
+            opened: 0,
+            closed: 0,
+            established: false,
+            number,
+            ends: 0,
         }
     }
 }
@@ -213,6 +313,11 @@ impl Handler for Storm {
         attempt.connected = self.desk.clock.stamp();
     }
 
+    fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
+        attempt.secured = self.desk.clock.stamp();
+        self.desk.record.secured(security);
+    }
+
     fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
         self.desk.refusal = Some((status, phrase.to_owned()));
     }
@@ -222,16 +327,33 @@ impl Handler for Storm {
         let attempt = ws.data_mut();
         attempt.established = true;
         attempt.opened = now;
-        let Attempt { sent, connected, .. } = *attempt;
+        let Attempt { sent, connected, secured, number, .. } = *attempt;
         self.desk.record.opened += 1;
         self.desk.live += 1;
         if self.desk.window.contains(&sent.due) {
             self.desk.record.handshake.record(now.saturating_sub(sent.at));
             self.desk.record.tcp.record(connected.saturating_sub(sent.at));
-            self.desk.record.upgrade.record(now.saturating_sub(connected));
+            if secured > 0 {
+                self.desk.record.tls.record(secured.saturating_sub(connected));
+            }
+            self.desk.record.upgrade.record(now.saturating_sub(connected.max(secured)));
         }
         self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
-        ws.close();
+        let Some(lives) = &mut self.lives else {
+            ws.data_mut().closed = now;
+            return ws.close();
+        };
+        lives.opening -= 1;
+        // The first ones are met in the middle of their lives.
+        let first = number < self.desk.plan.connections;
+        let life = match first {
+            true => lives.lifetime.draw_rest(&mut lives.rng),
+            false => lives.lifetime.draw(&mut lives.rng),
+        };
+        let ends = now.saturating_add(life);
+        ws.data_mut().ends = ends;
+        lives.ends.insert((ends, number), ws.id());
+        self.desk.reply(sent, now);
     }
 
     fn on_message(&mut self, _: &mut WebSocket<'_, Attempt>, _: Message<'_>) {
@@ -246,14 +368,20 @@ impl Handler for Storm {
         if attempt.established {
             self.desk.live -= 1;
         }
-        if !(attempt.established && reason.is_clean()) {
+        if let Some(lives) = &mut self.lives {
+            lives.opening -= u64::from(!attempt.established);
+            lives.ends.remove(&(attempt.ends, attempt.number));
+        }
+        if !(attempt.closed > 0 && reason.is_clean()) {
             return self.fail(attempt, reason);
         }
         let now = self.desk.clock.stamp();
         self.desk.record.closed(reason);
-        if self.desk.window.contains(&attempt.sent.due) {
-            self.desk.record.closing.record(now.saturating_sub(attempt.opened));
+        if self.desk.window.contains(&attempt.closed) {
+            self.desk.record.closing.record(now.saturating_sub(attempt.closed));
         }
-        self.desk.reply(attempt.sent, now);
+        if self.lives.is_none() {
+            self.desk.reply(attempt.sent, now);
+        }
     }
 }

@@ -53,12 +53,23 @@ pub(crate) fn headline(plan: &Plan) -> String {
             fan.subscribers,
             fan.burst
         ),
+        Scenario::Idle { pings: None } => "idle".to_owned(),
+        Scenario::Idle { pings: Some(pings) } => {
+            format!("idle, {} pings/s", count(pings.profile.peak()))
+        }
+        Scenario::Churn { lifetime } => format!("churn, lifetimes {lifetime}"),
+        Scenario::Slow(traffic, stalls) => format!(
+            "echo of {}; {} connections read nothing and send {}/s each",
+            describe(traffic),
+            stalls.connections,
+            count(stalls.rate)
+        ),
         Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
         Scenario::Storm { arrivals: Some(arrivals) } => format!("storm, {}", schedule(arrivals)),
     };
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
-        Length::Messages(n) if matches!(plan.scenario, Scenario::Storm { .. }) => {
+        Length::Messages(n) if plan.is_passing() => {
             format!("{n} connections")
         }
         Length::Messages(n) => format!("{n} messages"),
@@ -112,6 +123,9 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     let record = &outcome.record;
     let (one, unit) = outcome::unit(&plan.scenario);
     let rate = count(outcome.rate());
+    if outcome.held > 0 && plan.arrivals().is_none() {
+        return write_held(out, plan, outcome);
+    }
     match outcome.limiter(plan) {
         Some(Limiter::Generator) if plan.arrivals().is_none() => writeln!(
             out,
@@ -128,7 +142,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         _ => writeln!(out, "  {:<12} {rate} {unit}/s", "rate")?,
     }
     write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
-    if !matches!(plan.scenario, Scenario::Storm { .. }) {
+    if !plan.is_passing() {
         let dialling = time(outcome.dialling);
         let many = if record.opened == 1 { "connection" } else { "connections" };
         write!(out, ", {} {many} opened in {dialling}", record.opened)?;
@@ -148,6 +162,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
             record.sent
         )?;
     }
+    write_connections(out, plan, outcome)?;
     if let (Some(cost), Some(nanos)) = (outcome.server, outcome.server_nanos()) {
         write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
         write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
@@ -165,7 +180,72 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     write_latencies(out, plan, record)
 }
 
+/// The figures of a run in which nothing was sent.
+#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+fn write_held(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let seconds = outcome.elapsed as f64 / 1e9;
+    let dialling = time(outcome.dialling);
+    let held = outcome.held;
+    writeln!(out, "  {:<12} {held} connections for {seconds:.3} s, opened in {dialling}", "held")?;
+    write_connections(out, plan, outcome)?;
+    if let Some(cost) = outcome.server {
+        let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
+        writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
+    }
+    write_latencies(out, plan, &outcome.record)
+}
+
+/// What became of the connections themselves.
+fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    if let (Scenario::Churn { .. }, Some(open)) = (&plan.scenario, outcome.open_range) {
+        writeln!(out, "  {:<12} {} to {} connections at once", "open", open.least, open.most)?;
+    }
+    if let Some(memory) = outcome.memory {
+        let [before, opened, closed] =
+            [memory.before, memory.opened, memory.closed].map(|moment| mebibytes(moment.bytes()));
+        write!(
+            out,
+            "  {:<12} {before} MiB before, {opened} when the measurement began, ",
+            "memory"
+        )?;
+        write!(out, "{closed} at its end")?;
+        let each = memory.per_connection(record.opened).filter(|_| !plan.is_passing());
+        if let Some(each) = each {
+            write!(out, ": {} B per connection", count(each.max(0.0)))?;
+        }
+        writeln!(out, " ({})", if memory.before.pss.is_some() { "PSS" } else { "RSS" })?;
+    }
+    if record.pings_answered > 0 {
+        writeln!(
+            out,
+            "  {:<12} {} pings of the server answered",
+            "keep-alive", record.pings_answered
+        )?;
+    }
+    let slow = &record.slow;
+    if slow.connections > 0 {
+        write!(out, "  {:<12} {} connections sent {} ", "slow", slow.connections, slow.sent)?;
+        writeln!(
+            out,
+            "messages, {} MiB; {} found no room",
+            mebibytes(slow.sent_bytes),
+            slow.refused
+        )?;
+        for (end, count) in &slow.ends {
+            writeln!(out, "  {:<12} {count} {end}", "")?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
 fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
+    let churn = matches!(plan.scenario, Scenario::Churn { .. });
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
@@ -182,8 +262,13 @@ fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
     write_times(out, "warm-up", &record.warmup)?;
-    write_times(out, "handshake", &record.handshake)?;
+    write_times(out, "cut after", &record.slow.cut)?;
+    // Of a churn it is the latency.
+    if !churn {
+        write_times(out, "handshake", &record.handshake)?;
+    }
     write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  tls", &record.tls)?;
     write_times(out, "  upgrade", &record.upgrade)?;
     write_times(out, "close", &record.closing)
 }

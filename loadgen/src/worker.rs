@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{CloseReason, Compression, Config, Fleet, Message, StartError, WebSocket};
+use ringbolt::wire::CloseCode;
+use ringbolt::{CloseReason, Compression, Config, Fleet, Message, Security, StartError, WebSocket};
 
 use crate::client::Dialler;
 use crate::control::{Control, NEVER};
@@ -42,8 +43,30 @@ pub(crate) trait Scenario {
         message: Message<'_>,
     );
 
+    /// A pong came.
+    fn pong(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Self::Lane>>,
+        payload: &[u8],
+    ) {
+        let _ = (desk, ws, payload);
+    }
+
     /// A connection that refused a message takes some again.
     fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Self::Lane>>);
+
+    /// The server closes a connection, and says why.
+    fn closing(&mut self, lane: &mut Self::Lane, code: CloseCode) {
+        let _ = (lane, code);
+    }
+
+    /// A connection has ended in the middle of the run; says whether that was to be expected, and is
+    /// no error.
+    fn expected(&mut self, desk: &mut Desk, lane: &mut Self::Lane, reason: CloseReason) -> bool {
+        let _ = (desk, lane, reason);
+        false
+    }
 
     /// A connection is gone; says how many replies went with it.
     fn lost(&mut self, desk: &mut Desk, lane: Self::Lane) -> u64;
@@ -52,12 +75,12 @@ pub(crate) trait Scenario {
     fn in_flight(&self) -> u64;
 
     /// Nothing is sent any more; called until nothing is in flight.
-    fn settle(&mut self, desk: &mut Desk) {
-        let _ = desk;
+    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>) {
+        let _ = (desk, fleet);
     }
 
     /// What is in flight now will not be answered.
-    fn give_up(&mut self, desk: &mut Desk);
+    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>);
 }
 
 /// A connection's data.
@@ -67,6 +90,8 @@ pub(crate) struct Member<L> {
     dialled: Nanos,
     /// When TCP stood; 0 before.
     connected: Nanos,
+    /// When TLS stood in it; 0 before, and without.
+    secured: Nanos,
     established: bool,
     pub(crate) lane: L,
 }
@@ -132,6 +157,7 @@ pub(crate) fn spawn<R: Report>(
         let mut record = handler.into_record();
         record.driver = snapshot.driver;
         record.ring = snapshot.ring;
+        record.pings_answered = snapshot.counters.pings_in;
         Ok(record)
     })
 }
@@ -162,6 +188,9 @@ fn config(plan: &Plan, worker: usize) -> Config {
         config.max_connections =
             usize::try_from(plan.connections).unwrap_or(usize::MAX).max(config.max_connections);
         config.max_outbound_bytes = config.max_outbound_bytes.max(waiting);
+        // A generator reads whatever waits to be sent: else it and a server that does not read before its
+        // replies are taken would wait for each other. Only pongs can go beyond the messages.
+        config.pause_reading_bytes = config.max_outbound_bytes + PONGS;
         config.handshake_timeout = plan.timeout;
         // Each worker has keys of its own.
         config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
@@ -169,11 +198,14 @@ fn config(plan: &Plan, worker: usize) -> Config {
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
         config.compression = plan.request.compresses().then(Compression::default);
+        config.client_tls = plan.tls.as_ref().map(|tls| tls.client.clone());
         config.driver = plan.driver;
         config.ring.spin = plan.spin;
     })
 }
 
+/// Bytes of pongs that may wait to be sent before nothing more is read.
+const PONGS: usize = 1 << 20;
 /// How often to look whether everything has been answered, or closed.
 pub(crate) const SETTLING: Nanos = 1_000_000;
 /// Longest wait for the answer to a Close, and for the server's end of TCP after it.
@@ -226,6 +258,7 @@ impl<S: Scenario> Worker<S> {
             place,
             dialled,
             connected: 0,
+            secured: 0,
             established: false,
             lane: scenario.lane(place),
         };
@@ -252,11 +285,11 @@ impl<S: Scenario> Worker<S> {
         now: Nanos,
         until: Nanos,
     ) -> Option<Nanos> {
-        self.scenario.settle(&mut self.desk);
+        self.scenario.settle(&mut self.desk, fleet);
         if self.scenario.in_flight() > 0 && now < until && self.desk.live > 0 {
             return Some(until.min(now + SETTLING));
         }
-        self.scenario.give_up(&mut self.desk);
+        self.scenario.give_up(&mut self.desk, fleet);
         self.close(fleet, now)
     }
 
@@ -292,6 +325,12 @@ impl<S: Scenario> Handler for Worker<S> {
         self.desk.record.tcp.record(member.connected.saturating_sub(member.dialled));
     }
 
+    fn on_secured(&mut self, member: &mut Self::Data, security: Security) {
+        member.secured = self.desk.clock.stamp();
+        self.desk.record.tls.record(member.secured.saturating_sub(member.connected));
+        self.desk.record.secured(security);
+    }
+
     fn on_refused(&mut self, _: &mut Self::Data, status: u16, phrase: &str) {
         self.desk.refusal = Some((status, phrase.to_owned()));
     }
@@ -300,7 +339,7 @@ impl<S: Scenario> Handler for Worker<S> {
         let now = self.desk.clock.stamp();
         let member = ws.data_mut();
         member.established = true;
-        let (dialled, connected) = (member.dialled, member.connected);
+        let (dialled, connected) = (member.dialled, member.connected.max(member.secured));
         self.desk.record.handshake.record(now.saturating_sub(dialled));
         self.desk.record.upgrade.record(now.saturating_sub(connected));
         self.desk.record.opened += 1;
@@ -318,8 +357,16 @@ impl<S: Scenario> Handler for Worker<S> {
         self.scenario.drained(&mut self.desk, ws);
     }
 
+    fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
+        self.scenario.pong(&mut self.desk, ws, payload);
+    }
+
+    fn on_closing(&mut self, member: &mut Self::Data, code: CloseCode, _: &str) {
+        self.scenario.closing(&mut member.lane, code);
+    }
+
     fn on_close(&mut self, member: Self::Data, reason: CloseReason) {
-        let Member { place, established, lane, .. } = member;
+        let Member { place, established, mut lane, .. } = member;
         let closing = matches!(self.stage, Stage::Closing(_));
         let number = self.dialler.number(place);
         if !established {
@@ -334,6 +381,9 @@ impl<S: Scenario> Handler for Worker<S> {
         if closing {
             self.desk.record.unclean += u64::from(!reason.is_clean());
             self.desk.record.closed(reason);
+            return;
+        }
+        if self.scenario.expected(&mut self.desk, &mut lane, reason) {
             return;
         }
         self.desk.ended(number, reason, true);

@@ -35,7 +35,7 @@ pub enum ClientAuth {
     Optional,
 }
 
-/// The oldest version of TLS that a server speaks. Older ones than 1.2 are broken, and not spoken.
+/// A version of TLS. Older ones than 1.2 are broken, and not spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TlsVersion {
@@ -44,6 +44,27 @@ pub enum TlsVersion {
     Tls12,
     /// TLS 1.3 (RFC 8446).
     Tls13,
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        })
+    }
+}
+
+/// What a TLS handshake has agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Security {
+    /// The version of TLS.
+    pub version: TlsVersion,
+    /// The cipher suite, by the name that IANA has for it.
+    pub cipher_suite: &'static str,
+    /// Whether an earlier session was resumed: no certificate was shown then.
+    pub resumed: bool,
 }
 
 /// What a server's TLS listeners show and ask for. A clone is the same configuration.

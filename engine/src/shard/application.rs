@@ -6,6 +6,8 @@ use std::time::Instant;
 use super::socket::WebSocket;
 use super::{Fleet, World};
 use crate::conn::{Message, Part};
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
 use crate::handler::{Accept, CloseReason, Handler, Reject};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::wire::CloseCode;
@@ -18,6 +20,11 @@ pub(crate) trait Application {
     /// TCP stands; the client's opening handshake follows.
     fn on_connected(&mut self, data: &mut Self::Data) {
         let _ = data;
+    }
+    /// TLS stands inside it.
+    #[cfg(feature = "tls")]
+    fn on_secured(&mut self, data: &mut Self::Data, security: Security) {
+        let _ = (data, security);
     }
     /// The server's answer to the opening handshake has another status than 101.
     fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {

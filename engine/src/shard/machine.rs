@@ -15,6 +15,8 @@ use super::table::ConnectionId;
 use super::turn::{Loan, Turn};
 use crate::conn::Assembly;
 #[cfg(feature = "tls")]
+use crate::credentials::Security;
+#[cfg(feature = "tls")]
 use crate::error::TlsError;
 #[cfg(feature = "tls")]
 use crate::handshake::ClientRequest;
@@ -205,11 +207,11 @@ pub(crate) trait Secured: Machine {
         now: Instant,
     ) -> Want;
 
-    /// What a connection of ours whose TCP stands will ask for, if the layer must secure it.
+    /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it.
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;
 
-    /// The layer's handshake succeeded, perhaps with what was kept of an earlier one.
-    fn secured(&mut self, resumed: bool);
+    /// The layer's handshake succeeded.
+    fn secured(&mut self, id: ConnectionId, security: Security);
 
     /// The layer gives a connection up; what it queued to say so leaves first.
     fn insecure(&mut self, id: ConnectionId, error: TlsError);

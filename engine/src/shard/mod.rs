@@ -40,6 +40,8 @@ use wheel::{Tick, Wheel};
 
 use crate::config::Config;
 use crate::conn::{Assembly, Event, Limits, Role, State};
+#[cfg(feature = "tls")]
+use crate::credentials::Security;
 use crate::error::TlsError;
 use crate::handler::CloseReason;
 #[cfg(feature = "tls")]
@@ -450,12 +452,20 @@ impl<A: Application> Secured for Shard<A> {
 
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
         let slot = self.table.find(id).filter(|slot| slot.secure)?;
-        slot.opening.as_ref()?.request().cloned()
+        let request = slot.opening.as_ref()?.request().cloned();
+        if let Some(data) = &mut slot.data {
+            self.app.on_connected(data);
+        }
+        request
     }
 
-    fn secured(&mut self, resumed: bool) {
+    fn secured(&mut self, id: ConnectionId, security: Security) {
         self.world.counters.tls_handshakes += 1;
-        self.world.counters.tls_resumed += u64::from(resumed);
+        self.world.counters.tls_resumed += u64::from(security.resumed);
+        // A server's connection has no data yet.
+        if let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut()) {
+            self.app.on_secured(data, security);
+        }
     }
 
     fn insecure(&mut self, id: ConnectionId, error: TlsError) {

@@ -76,7 +76,9 @@ impl<A: Application> Shard<A> {
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
         slot.side.send.push(id, turn, &self.scratch);
-        if let Some(data) = &mut slot.data {
+        if !slot.secure
+            && let Some(data) = &mut slot.data
+        {
             self.app.on_connected(data);
         }
     }

@@ -21,6 +21,8 @@ const BLOCK: usize = 64 << 10;
 pub(crate) const ROOM_MAX: usize = BLOCK;
 /// Most ranges that leave in one send.
 const SEGMENTS_MAX: u32 = 1024;
+/// Blocks kept for the next turns: more than most of them need.
+const BLOCKS_KEPT: usize = 128;
 /// No segment follows.
 const END: u32 = u32::MAX;
 
@@ -518,6 +520,7 @@ impl Turn {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.entries.clear();
         self.segments.clear();
+        self.blocks.truncate(BLOCKS_KEPT);
         self.block = 0;
         self.used = 0;
         self.bytes = 0;

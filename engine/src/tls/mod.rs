@@ -171,10 +171,10 @@ impl<M: Secured> Tls<M> {
         let outcome = session.receive(input, &mut plain);
         let opened = session.open && !open;
         let closed = session.deaf && !deaf;
-        let (resumed, client) = (session.is_resumed(), session.is_client());
+        let (security, client) = (session.security(), session.is_client());
         self.list(id);
-        if opened {
-            self.inner.secured(resumed);
+        if opened && let Some(security) = security {
+            self.inner.secured(id, security);
             if client {
                 self.inner.connected(id, turn, now);
             }

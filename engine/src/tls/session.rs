@@ -3,8 +3,11 @@
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CertificateError, Error, HandshakeKind, InvalidMessage};
+use rustls::{
+    CertificateError, CipherSuite, Error, HandshakeKind, InvalidMessage, ProtocolVersion,
+};
 
+use crate::credentials::{Security, TlsVersion};
 use crate::error::TlsError;
 use crate::shard::machine::Want;
 
@@ -108,12 +111,24 @@ impl Session {
         matches!(self.side, Side::Client(_))
     }
 
-    pub(super) fn is_resumed(&self) -> bool {
-        let kind = match &self.side {
-            Side::Server(side) => side.handshake_kind(),
-            Side::Client(side) => side.handshake_kind(),
+    /// What the handshake has agreed on.
+    pub(super) fn security(&self) -> Option<Security> {
+        let (version, suite, kind) = match &self.side {
+            Side::Server(side) => {
+                (side.protocol_version(), side.negotiated_cipher_suite(), side.handshake_kind())
+            }
+            Side::Client(side) => {
+                (side.protocol_version(), side.negotiated_cipher_suite(), side.handshake_kind())
+            }
         };
-        kind == Some(HandshakeKind::Resumed)
+        Some(Security {
+            version: match version? {
+                ProtocolVersion::TLSv1_2 => TlsVersion::Tls12,
+                _ => TlsVersion::Tls13,
+            },
+            cipher_suite: name(suite?.suite()),
+            resumed: kind == Some(HandshakeKind::Resumed),
+        })
     }
 
     /// Writes the first message of a client.
@@ -383,6 +398,16 @@ fn step<D>(
     (discard, step)
 }
 
+/// A cipher suite's name (RFC 8446 §B.4, RFC 5289 §3, RFC 7905 §2).
+fn name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
 /// What an error of rustls means to whoever reads our counters.
 pub(super) fn reason(error: &Error) -> TlsError {
     match error {
@@ -410,7 +435,7 @@ pub(super) fn reason(error: &Error) -> TlsError {
     }
 }
 
-const fn certificate(error: &CertificateError) -> TlsError {
+fn certificate(error: &CertificateError) -> TlsError {
     match error {
         CertificateError::UnknownIssuer => TlsError::Untrusted,
         CertificateError::Expired
@@ -420,6 +445,10 @@ const fn certificate(error: &CertificateError) -> TlsError {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsError::WrongName
         }
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::CaUsedAsEndEntity) => TlsError::Authority,
+            _ => TlsError::BadCertificate,
+        },
         _ => TlsError::BadCertificate,
     }
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "the sizes are small")]
 
 mod counting;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -51,6 +51,11 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// The same as the engine reads it.
+    pub(crate) fn pem_source(&self) -> Pem {
+        Pem::Text(self.pem().into())
+    }
+
     /// A certificate for these names and addresses, of a server or of a client.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
         self.issue_with(names, |_| {})

@@ -8,7 +8,13 @@
 use ringbolt::Driver;
 
 mod authority;
+mod certificates;
+mod clients;
 mod echo;
+mod endings;
+mod forger;
+mod hostile;
+mod mixed;
 mod peer;
 #[cfg(feature = "cli")]
 mod process;

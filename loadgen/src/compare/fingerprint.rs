@@ -77,6 +77,20 @@ pub(crate) fn differences(base: &[Run], new: &[Run], allowed: &[String]) -> Vec<
     names.into_iter().filter_map(one).collect()
 }
 
+/// The names of what the environments of runs have not in common.
+pub(crate) fn unlike(runs: &[Run]) -> Vec<String> {
+    let Some((first, rest)) = runs.split_first() else { return Vec::new() };
+    let is_environment = |name: &str| {
+        let group = name.split('.').next().unwrap_or(name);
+        first.document["environment"].get(group).is_some()
+    };
+    differences(std::slice::from_ref(first), rest, &[])
+        .into_iter()
+        .map(|difference| difference.name)
+        .filter(|name| is_environment(name))
+        .collect()
+}
+
 fn standing(name: &str, allowed: &[String]) -> Standing {
     if allowed.iter().any(|allowed| covers(allowed, name)) {
         Standing::Allowed

@@ -3,9 +3,11 @@
 
 mod fingerprint;
 mod metric;
+mod page;
 mod table;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::args::CompareArgs;
@@ -14,6 +16,7 @@ use crate::failure::Failure;
 use crate::stats::{self, ALPHA, CONFIDENCE, Interval};
 use crate::tell;
 
+pub(crate) use fingerprint::unlike;
 use fingerprint::{Difference, Standing};
 pub(crate) use metric::{DEFAULT, Metric, parse as parse_metric};
 
@@ -22,6 +25,7 @@ pub(crate) use metric::{DEFAULT, Metric, parse as parse_metric};
 pub(crate) enum Format {
     Text,
     Markdown,
+    Html,
     Json,
 }
 
@@ -75,6 +79,14 @@ pub(crate) enum Change {
 
 /// Compares, prints, and gives the exit code.
 pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let option = |path: &&PathBuf| path.to_string_lossy().starts_with("--") && !path.exists();
+    if let Some(option) = args.new.iter().find(option) {
+        return Err(Failure::usage(
+            format!("`{}` stands after `--`", option.display()),
+            "only files of the new side stand there",
+            "put the options before the first file",
+        ));
+    }
     let (base, new) = (read_all(&args.base)?, read_all(&args.new)?);
     each_once(&base, &new)?;
     for name in &args.allow_diff {
@@ -90,6 +102,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let text = match args.format {
         Format::Text => table::text(&comparison),
         Format::Markdown => table::markdown(&comparison),
+        Format::Html => page::html(&comparison),
         Format::Json => format!("{:#}\n", table::json(&comparison)),
     };
     match &args.output {
@@ -252,6 +265,15 @@ fn warnings(base: &[Run], new: &[Run]) -> Vec<String> {
         let noted =
             |run: &&Run| run.value("trust.notes").as_array().is_some_and(|notes| !notes.is_empty());
         let noted = runs.iter().filter(noted).count();
+        let limited = runs.iter().filter(|run| run.text("trust.limited_by") == Some("generator"));
+        let limited = limited.count();
+        if limited > 0 {
+            warnings.push(format!(
+                "the generator limited {limited} of the {} runs of {side}: what is compared is its \
+                 own speed",
+                runs.len()
+            ));
+        }
         if noted > 0 {
             warnings.push(format!(
                 "{noted} of the {} runs of {side} have notes about how far they can be trusted",

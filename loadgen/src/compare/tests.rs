@@ -38,7 +38,7 @@ fn latency(mut at: impl FnMut(f64) -> f64) -> Value {
     Value::Object(keys.into_iter().collect())
 }
 
-fn args(threshold: f64) -> CompareArgs {
+pub(crate) fn args(threshold: f64) -> CompareArgs {
     CompareArgs {
         base: Vec::new(),
         new: Vec::new(),

@@ -14,6 +14,8 @@ use crate::goal;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::seconds::Second;
+use crate::slow::Fates;
+use crate::tls::Tls;
 
 use histogram::figures;
 pub(crate) use run::{Run, read_all};
@@ -60,6 +62,9 @@ const fn scenario(scenario: &Scenario) -> &'static str {
         Scenario::Echo(_) => "echo",
         Scenario::Broadcast(_) => "broadcast",
         Scenario::Storm { .. } => "storm",
+        Scenario::Idle { .. } => "idle",
+        Scenario::Churn { .. } => "churn",
+        Scenario::Slow(..) => "slow",
     }
 }
 
@@ -77,6 +82,7 @@ fn workload(plan: &Plan) -> Value {
             Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
             _ => "RFC 6455",
         },
+        "tls": plan.tls.as_ref().map(Tls::value),
         "origin": plan.request.origin(),
         "compression_offered": plan.request.compresses(),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
@@ -96,7 +102,22 @@ fn workload(plan: &Plan) -> Value {
                 "subscribers": fan.subscribers,
                 "burst": fan.burst,
             }),
-            Scenario::Echo(_) | Scenario::Storm { .. } => Value::Null,
+            _ => Value::Null,
+        },
+        "lifetime": match &plan.scenario {
+            Scenario::Churn { lifetime } => json!(lifetime.to_string()),
+            _ => Value::Null,
+        },
+        "lifetime_mean_ns": match &plan.scenario {
+            Scenario::Churn { lifetime } => Some(nanos(lifetime.mean())),
+            _ => None,
+        },
+        "stalls": match &plan.scenario {
+            Scenario::Slow(_, stalls) => json!({
+                "connections": stalls.connections,
+                "rate_per_s": stalls.rate,
+            }),
+            _ => Value::Null,
         },
         "warmup_ns": nanos(plan.window.warmup),
         "duration_ns": duration,
@@ -140,7 +161,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
             (class.name().to_owned(), value)
         })
         .collect();
-    json!({
+    let mut value = json!({
         "good": outcome.is_good(),
         "headline": outcome.has_headline(plan),
         "void": outcome.is_void(),
@@ -178,10 +199,38 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "handshake_upgrade": figures(&record.upgrade),
         "closing": figures(&record.closing),
         "close_codes": record.close_codes,
+        "server_pings_answered": record.pings_answered,
+        "connections_at_once": outcome.open_range.map(|open| json!({
+            "least": open.least,
+            "most": open.most,
+        })),
+        "slow": slow(&plan.scenario, &record.slow),
         "stages": record.stages.iter().map(|stage| json!({
             "sent": stage.sent,
             "latency": figures(&stage.latency),
         })).collect::<Vec<_>>(),
+    });
+    value["handshake_tls"] = json!(figures(&record.tls));
+    value["tls"] = json!(plan.tls.as_ref().map(|_| json!({
+        "sessions": record.sessions,
+        "resumed": record.resumed,
+    })));
+    value
+}
+
+/// What became of connections that stopped to read.
+fn slow(scenario: &Scenario, fates: &Fates) -> Value {
+    if !matches!(scenario, Scenario::Slow(..)) {
+        return Value::Null;
+    }
+    json!({
+        "connections": fates.connections,
+        "sent": fates.sent,
+        "sent_payload_bytes": fates.sent_bytes,
+        "refused": fates.refused,
+        "received": fates.received,
+        "ends": fates.ends,
+        "cut_after": figures(&fates.cut),
     })
 }
 
@@ -225,6 +274,13 @@ fn cost(outcome: &Outcome) -> Value {
         "generator_system_calls": ring.enters,
         "generator_completions": ring.completions,
         "generator_peak_memory_bytes": peak_memory(),
+        "server_memory": outcome.memory.map(|memory| json!({
+            "of": if memory.before.pss.is_some() { "pss" } else { "rss" },
+            "before_bytes": memory.before.bytes(),
+            "opened_bytes": memory.opened.bytes(),
+            "closed_bytes": memory.closed.bytes(),
+            "per_connection_bytes": memory.per_connection(outcome.record.opened),
+        })),
     })
 }
 

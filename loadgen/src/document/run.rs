@@ -90,11 +90,21 @@ impl Run {
     fn read_times(&self, group: &str, key: &str) -> Result<Option<Times>, String> {
         histogram::read(&self.document[group][key])
     }
+
+    /// The rows of its time series.
+    pub(crate) fn intervals(&self) -> &[Value] {
+        self.document["intervals"].as_array().map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Where documents have histograms.
-pub(crate) const HISTOGRAMS: [(&str, &str); 6] = [
+const HISTOGRAMS: [(&str, &str); 11] = [
     ("outcome", "latency"),
+    ("outcome", "first_delivery"),
+    ("outcome", "median_delivery"),
+    ("outcome", "handshake_tcp"),
+    ("outcome", "handshake_upgrade"),
+    ("outcome", "closing"),
     ("outcome", "completion"),
     ("outcome", "service"),
     ("outcome", "warmup_latency"),

@@ -85,6 +85,10 @@ fn every_form_tells_the_same() {
     assert_eq!(document["regressions"], serde_json::json!(["rate"]));
     let (_, text, _) = compare(base, new, &["--format", "markdown"]);
     assert!(text.contains("| metric | base | new | change |\n|---|---:|---:|:---|"), "{text}");
+    let (code, text, _) = compare(base, new, &["--format", "html"]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("<!DOCTYPE html>") && text.contains("<polyline"), "{text}");
+    assert!(text.contains("worse (p=") && text.contains("1,002/s"), "{text}");
     let file = folder.path("table.md");
     let (code, text, _) = compare(base, new, &["--format", "markdown", "-o", &file]);
     assert_eq!((code, text), (1, String::new()));
@@ -125,6 +129,8 @@ fn wrong_sets_of_runs_end_with_2() {
     let (code, _, error) = compare(base, &base[..1], &[]);
     assert_eq!(code, 2);
     assert!(error.contains("given twice"), "{error}");
+    let (code, _, error) = compare(base, &["--format".to_owned(), "html".to_owned()], &[]);
+    assert!(code == 2 && error.contains("put the options before"), "{error}");
     let (code, _, error) = compare(base, new, &["--allow-diff", "cpu.governer"]);
     assert_eq!(code, 2);
     assert!(error.contains("allows nothing"), "{error}");

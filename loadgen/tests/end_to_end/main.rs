@@ -3,11 +3,14 @@
 
 mod cli;
 mod comparisons;
+mod connections;
 mod dialects;
 mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod reports;
+mod secure;
 mod servers;
 mod timing;
 

@@ -18,8 +18,15 @@ impl Running {
     fn start<H: Handler<Data: 'static> + 'static>(
         handler: impl Fn() -> H + Send + Clone + 'static,
     ) -> Self {
+        Self::start_with(Config::new(), handler)
+    }
+
+    fn start_with<H: Handler<Data: 'static> + 'static>(
+        config: Config,
+        handler: impl Fn() -> H + Send + Clone + 'static,
+    ) -> Self {
         let policy = ServerPolicy::new().subprotocols(["chat"]);
-        let config = Config::new().with(|config| config.policy = policy);
+        let config = config.with(|config| config.policy = policy);
         let builder = Server::builder().shards(1).config(config);
         let server = builder.start(move |_| handler()).expect("a free port");
         let url = format!("ws://{}/room", server.address());
@@ -30,6 +37,24 @@ impl Running {
     pub(crate) fn echo(change: fn(u64, &mut Vec<u8>) -> Answer) -> Self {
         let seen = Arc::new(AtomicU64::new(0));
         Self::start(move || Echo { change, seen: Arc::clone(&seen) })
+    }
+
+    /// Opening handshakes that have succeeded.
+    pub(crate) fn connections(&self) -> u64 {
+        self.server.as_ref().map_or(0, |server| server.snapshot().counters.opened)
+    }
+
+    /// Pings whoever says nothing for 100 ms.
+    pub(crate) fn pinging() -> Self {
+        let config = Config::new().with(|config| config.ping_interval = Duration::from_millis(100));
+        Self::start_with(config, || Bounded { closes: true })
+    }
+
+    /// An echo that keeps at most 64 KiB for a client: more is dropped, or `closes` the connection with
+    /// the code 1013.
+    pub(crate) fn bounded(closes: bool) -> Self {
+        let config = Config::new().with(|config| config.max_outbound_bytes = 64 << 10);
+        Self::start_with(config, move || Bounded { closes })
     }
 
     /// Every message goes to the others of its topic; of each hundred messages the last `lost`
@@ -47,6 +72,14 @@ impl Running {
     pub(crate) fn refusing() -> Self {
         Self::start(|| Refuse)
     }
+}
+
+/// A server as it is configured, that sends everything back; `origin` is the URL without the port.
+pub(crate) fn greet(builder: ringbolt::Builder, origin: &str) -> Running {
+    let echo = || Echo { change: |_, _| Answer::Send, seen: Arc::default() };
+    let server = builder.start(move |_| echo()).expect("a free port");
+    let url = format!("{origin}:{}/room", server.address().port());
+    Running { server: Some(server), url }
 }
 
 impl Drop for Running {
@@ -98,6 +131,24 @@ impl Handler for Echo {
             }
             Answer::HangUp => ws.end(),
             Answer::GoAway => ws.close_with(CloseCode::GOING_AWAY, ""),
+        }
+    }
+}
+
+struct Bounded {
+    closes: bool,
+}
+
+impl Handler for Bounded {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        if ws.send(message).is_err() && self.closes {
+            ws.close_with(CloseCode::TRY_AGAIN_LATER, "too slow");
         }
     }
 }

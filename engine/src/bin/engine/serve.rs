@@ -189,6 +189,17 @@ fn listen(mut signals: Signals, heard: &mpsc::Sender<i32>) {
     }
 }
 
+/// Reads certificates, keys and authorities again.
+fn reload(tls: Option<&ServerTls>) {
+    match tls.map(ServerTls::reload) {
+        Some(Err(e)) => log::line(format_args!("tls reload=failed the old files stay in use: {e}")),
+        Some(Ok(())) => {
+            log::line(format_args!("tls reload=done new connections get what was read"))
+        }
+        None => {}
+    }
+}
+
 /// Whether a shard has given up sending without a copy; says so.
 fn tell_of_copies(server: &Server) -> bool {
     let counters = server.snapshot().ring;
@@ -201,17 +212,6 @@ fn tell_of_copies(server: &Server) -> bool {
         counters.zero_copy_off, counters.zero_copy_sends, counters.zero_copy_copied
     ));
     true
-}
-
-/// Reads certificates, keys and authorities again.
-fn reload(tls: Option<&ServerTls>) {
-    match tls.map(ServerTls::reload) {
-        Some(Err(e)) => log::line(format_args!("tls reload=failed the old files stay in use: {e}")),
-        Some(Ok(())) => {
-            log::line(format_args!("tls reload=done new connections get what was read"))
-        }
-        None => {}
-    }
 }
 
 /// Serves until it is told to end, or a shard breaks.

@@ -363,8 +363,7 @@ mod tests {
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
-                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring \
-                    --zc-min 64k";
+                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
         let Settings { plain, secure, tls, place, config, drain, .. } =
             settings(line).expect("they agree");
         assert_eq!(plain, [["127.0.0.1:1".parse().expect("an address")]]);
@@ -432,14 +431,14 @@ mod tests {
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
-            ("--driver epoll --ring-features +direct", "requires direct"),
-            ("--driver tokio-uring --ring-features +direct", "requires direct"),
-            ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
             ("--listen-tls nonsense", "--listen-tls nonsense"),
             ("--tls-cert a.pem --tls-key a.key", "--listen-tls"),
             ("--tls-min 1.3", "--tls-min has no effect"),
             ("--listen-tls 127.0.0.1:0", "--tls-cert FILE"),
             ("--listen-tls 127.0.0.1:0 --tls-cert a,b --tls-key a", "2 times"),
+            ("--driver epoll --ring-features +direct", "requires direct"),
+            ("--driver tokio-uring --ring-features +direct", "requires direct"),
+            ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();

@@ -1,0 +1,124 @@
+//! The command lines of the scenarios that are about connections rather than messages.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{DialArgs, LoadArgs, MachineArgs, OutputArgs, SpanArgs, TargetArgs, WindowArgs, help};
+use crate::lifetime::{self, Lifetime};
+use crate::units;
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// How many connections [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1000",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) connections: u64,
+    /// Ping the server this often on each connection, the connections in turn, and measure its pongs
+    #[arg(long, env = "LOADGEN_PING_INTERVAL", value_name = "TIME", value_parser = units::span,
+          help_heading = "Load")]
+    pub(crate) ping_interval: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) span: SpanArgs,
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1", help_heading = "Load",
+          help = help::SEED)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChurnArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// How many connections are kept open [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) connections: u64,
+    /// How long connections live: 10s, all the same; exponential:10s, on average, as if each could
+    /// end at any time; or uniform:5s..15s
+    #[arg(long, env = "LOADGEN_LIFETIME", value_name = "TIME", default_value = "exponential:10s",
+          value_parser = lifetime::parse, help_heading = "Load")]
+    pub(crate) lifetime: Lifetime,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1", help_heading = "Load",
+          help = help::SEED)]
+    pub(crate) seed: u64,
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
+    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SlowArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// How many connections, the slow ones among them [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
+          value_parser = units::positive, help_heading = "Load")]
+    pub(crate) connections: u64,
+    /// The share of the connections that stop to read when the load begins, and send all the same
+    #[arg(long, env = "LOADGEN_SLOW", value_name = "PERCENT", default_value = "10%",
+          value_parser = units::percent, help_heading = "Load")]
+    pub(crate) slow: f64,
+    /// Messages per second that each slow connection sends, as long as the server takes them
+    #[arg(long, env = "LOADGEN_SLOW_RATE", value_name = "RATE", default_value = "1000",
+          value_parser = units::rate, help_heading = "Load")]
+    pub(crate) slow_rate: f64,
+    #[command(flatten)]
+    pub(crate) window: WindowArgs,
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
+          help_heading = "Load", help = help::DEPTH)]
+    pub(crate) depth: Option<u64>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    #[command(flatten)]
+    pub(crate) dial: DialArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output",
+          help = help::TRACE)]
+    pub(crate) trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+pub(super) const IDLE_EXAMPLES: &str = "\
+The connections are opened and held. With --pid the memory that the server takes for each stands in
+the result (its own, not the kernel's for its sockets), with --ping-interval its round trips. Pings of
+the server are answered and counted. A connection that the server ends is an error.
+
+Examples:
+  loadgen idle ws://127.0.0.1:9000/ -c 10k -d 1m --pid $(pidof engine)
+  loadgen idle ws://127.0.0.1:9000/ -c 1000 --ping-interval 1s";
+
+pub(super) const CHURN_EXAMPLES: &str = "\
+Connections live for a drawn time and are closed in order; each that ends is replaced at once, so that
+the number of open ones is steady. The first ones have lived for a while already, so that the rate is
+steady from the start. The latency is that of opening.
+
+Examples:
+  loadgen churn ws://127.0.0.1:9000/ -c 1000 --lifetime exponential:10s
+  loadgen churn ws://127.0.0.1:9000/ -c 1000 --lifetime uniform:1s..5s -d 30s";
+
+pub(super) const SLOW_EXAMPLES: &str = "\
+An echo in which some connections stop to read, as a client whose network stalls does. The latency is
+that of the others. What the server did with the slow ones is told: whether it closed them, with which
+code and after how long, whether it stopped to read from them, or kept everything in its memory (--pid).
+When the load is over they read again, and their replies are counted.
+
+Examples:
+  loadgen slow ws://127.0.0.1:9000/ -c 100 --slow 10% --pid $(pidof engine)
+  loadgen slow ws://127.0.0.1:9000/ -c 1000 -r 10k -p 1KiB --slow-rate 10k";

@@ -1,0 +1,194 @@
+//! `loadgen report`: runs as one page that can be passed on, looked at anywhere and printed.
+
+mod axis;
+mod facts;
+pub(crate) mod figures;
+pub(crate) mod html;
+mod plot;
+mod tables;
+
+use std::process::ExitCode;
+
+use crate::args::ReportArgs;
+use crate::document::{Run, read_all};
+use crate::failure::Failure;
+use crate::tell;
+
+use figures::Named;
+use html::escape;
+
+/// More runs than this in one plot cannot be told apart.
+const MOST: usize = plot::LOOKS;
+
+/// Reads the runs and writes the page.
+pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
+    let runs = read_all(&args.runs)?;
+    if runs.len() > MOST {
+        return Err(Failure::usage(
+            format!("cannot show {} runs in one report", runs.len()),
+            format!("more than {MOST} lines cannot be told apart"),
+            "give fewer runs, or sum them up with `loadgen compare` or `loadgen merge`",
+        ));
+    }
+    let page = page(&args.title, &runs);
+    match &args.output {
+        Some(path) => tell::write(path, &page)?,
+        None => tell::print(&page)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(title: &str, runs: &[Run]) -> String {
+    let names = names(runs);
+    let named: Vec<Named<'_>> =
+        names.iter().zip(runs).map(|(name, run)| Named { name, run }).collect();
+    let mut body = lead(runs);
+    body += "<h2>Result</h2>\n";
+    body += &tables::results(&named);
+    body += &notes(&named);
+    let times: Vec<_> = named
+        .iter()
+        .filter_map(|named| Some((named.name.to_owned(), named.run.times("outcome", "latency")?)))
+        .collect();
+    body +=
+        &section("Latency by percentile", figures::spectrum(&times), "No latency was measured.");
+    body += &section(
+        "Throughput",
+        figures::throughput(&named),
+        "The window was too short for a time series.",
+    );
+    if let [_] = named.as_slice() {
+        body += &section(
+            "Latency over time",
+            figures::latencies(&named, None),
+            "No latency was measured.",
+        );
+    } else {
+        for (name, key) in [("p50", "p50_ns"), ("p99", "p99_ns")] {
+            let title = format!("Latency over time, {name}");
+            let plot = figures::latencies(&named, Some((name, key)));
+            body += &section(&title, plot, "No latency was measured.");
+        }
+    }
+    body += "<h2>Errors</h2>\n";
+    body += &figures::errors(&named).unwrap_or_default();
+    body += &tables::errors(&named);
+    body += "<h2>Workload and environment</h2>\n";
+    body += &facts::tables(&named);
+    html::page(title, &body)
+}
+
+fn section(title: &str, plot: Option<String>, otherwise: &str) -> String {
+    let content = plot.unwrap_or_else(|| format!("<p class=\"soft\">{otherwise}</p>\n"));
+    format!("<section>\n<h2>{}</h2>\n{content}</section>\n", escape(title))
+}
+
+/// What was measured, as far as it is the same in all runs.
+fn lead(runs: &[Run]) -> String {
+    let Some(first) = runs.first() else { return String::new() };
+    let common = |path: &str| {
+        first.text(path).filter(|text| runs.iter().all(|run| run.text(path) == Some(text)))
+    };
+    let mut of = match runs.len() {
+        1 => "One run".to_owned(),
+        n => format!("{n} runs"),
+    };
+    for (before, path, after) in [
+        (" of the scenario ", "workload.scenario", ""),
+        (" against ", "workload.url", ""),
+        (" (", "workload.protocol", ")"),
+        (", ", "identity.started_utc", ""),
+    ] {
+        if let Some(text) = common(path) {
+            of += &format!("{before}{text}{after}");
+        }
+    }
+    format!("<p class=\"soft\">{}. Latency counts from the intended time.</p>\n", escape(&of))
+}
+
+/// What speaks against the numbers.
+fn notes(runs: &[Named<'_>]) -> String {
+    let flaws = [
+        ("outcome.void", "no result: more than 1 % of what was attempted went wrong"),
+        ("outcome.interrupted", "the run was interrupted"),
+    ];
+    let mut out = String::new();
+    for named in runs {
+        let flaws = flaws.iter().filter(|(path, _)| *named.run.value(path) == true);
+        let told = named.run.value("trust.notes").as_array().into_iter().flatten();
+        let told = told.filter_map(serde_json::Value::as_str);
+        for note in flaws.map(|(_, note)| *note).chain(told) {
+            let text = if runs.len() == 1 {
+                format!("{note}.")
+            } else {
+                format!("{}: {note}.", named.name)
+            };
+            out += &format!("<p class=\"note\">{}</p>\n", escape(&text));
+        }
+    }
+    out
+}
+
+/// A short name for each run: that of its file, or of its folder, as far as they differ.
+pub(crate) fn names(runs: &[Run]) -> Vec<String> {
+    let short = |run: &Run| {
+        let path = std::path::Path::new(&run.name);
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let parent = path.parent().and_then(|parent| parent.file_name());
+        match (stem.as_deref(), parent) {
+            (Some("result"), Some(folder)) => folder.to_string_lossy().into_owned(),
+            (Some(stem), _) => stem.to_owned(),
+            _ => run.name.clone(),
+        }
+    };
+    let shorts: Vec<String> = runs.iter().map(short).collect();
+    let once = |name: &String| shorts.iter().filter(|other| *other == name).count() == 1;
+    shorts
+        .iter()
+        .zip(runs)
+        .map(|(short, run)| if once(short) { short.clone() } else { run.name.clone() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{names, page};
+    use crate::compare::tests::run;
+
+    #[test]
+    fn names_are_short_where_they_differ() {
+        let named =
+            |paths: &[&str]| names(&paths.iter().map(|path| run(path, 1.0)).collect::<Vec<_>>());
+        assert_eq!(named(&["a/x.json", "b/y.json"]), ["x", "y"]);
+        assert_eq!(named(&["a/x.json", "b/x.json"]), ["a/x.json", "b/x.json"]);
+        assert_eq!(named(&["a/result.json", "b/result.json"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn hostile_texts_stay_texts() {
+        let hostile = "\"><script>alert(1)</script><img src=x onerror='alert(2)'></td></style>";
+        let mut bad = run(hostile, 10.0);
+        bad.document["workload"]["url"] = json!(hostile);
+        bad.document["workload"]["scenario"] = json!(hostile);
+        bad.document["workload"][hostile] = json!(hostile);
+        bad.document["trust"]["notes"] = json!([hostile]);
+        bad.document["outcome"]["errors"] =
+            json!({ hostile: { "count": 3, "examples": [hostile] } });
+        bad.document["outcome"]["errors_total"] = json!(3);
+        bad.document["outcome"]["void"] = json!(true);
+        bad.document["environment"]["cpu"]["model"] = json!(hostile);
+        bad.document["intervals"] = json!([
+            { "second": 0, "length_ns": 1_000_000_000, "received": 5, "errors": 3, "p50_ns": 7 },
+        ]);
+        let page = page(hostile, &[bad, run("other", 5.0)]);
+        for markup in ["<script", "<img", "onerror='", "</td></style>"] {
+            assert!(!page.contains(markup), "{markup} in {page}");
+        }
+        assert_eq!(page.matches("</style>").count(), 1);
+        assert!(page.contains("&lt;script&gt;"), "it is shown");
+        assert!(page.contains("no result: more than 1 %") && page.contains("3: no result"));
+        assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
+    }
+}
