@@ -188,8 +188,8 @@ pub struct RingFeatures {
 }
 
 impl Default for RingFeatures {
-    /// All but message rings, which measure as eventfds do, and zero-copy sends, which cost more
-    /// than they save where packets are looped back.
+    /// All but message rings, which save something only where many shards are woken at once, and
+    /// zero-copy sends, which cost more than they save where packets are looped back.
     fn default() -> Self {
         let wanted =
             FeatureSet::ALL.without(RingFeature::MsgRing).without(RingFeature::ZeroCopySend);
