@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::conn::Limits;
-use crate::handshake::{HeadLimits, ServerPolicy};
+use crate::handshake::{DeflateTerms, HeadLimits, ServerPolicy};
 
 pub use features::{FeatureSet, InvalidFeatures, RingFeature, RingFeatures};
 
@@ -123,8 +123,10 @@ impl Config {
     }
 }
 
-/// How messages are compressed (permessage-deflate, RFC 7692). Neither side refers to earlier
-/// messages, so a connection owns no window, and a publication is compressed once for all.
+/// How messages are compressed (permessage-deflate, RFC 7692).
+///
+/// On the default terms neither side refers to earlier messages: a connection owns no window then,
+/// and a publication is compressed once for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Compression {
@@ -132,11 +134,22 @@ pub struct Compression {
     pub min_bytes: usize,
     /// 1, fast, to 9, thorough. Default 3.
     pub level: u8,
+    /// What a server agrees to. What a client offers is in its request.
+    pub terms: DeflateTerms,
+    /// Most bytes of one shard for compression: inflaters of messages under way, compressors, and what
+    /// connections keep between messages, [`Inflater::BYTES`](crate::conn::Inflater::BYTES) and
+    /// [`Deflater::bytes`](crate::conn::Deflater::bytes) each. Default 64 MiB.
+    ///
+    /// What connections keep is set aside when they open, and takes at most half of it; those that
+    /// find no room open without keeping anything, and when all of it is in use, without
+    /// compression. A compressed message that finds no room for its inflater ends its connection with
+    /// code 1013, and a message that finds none for a compressor is sent as it is.
+    pub budget_bytes: usize,
 }
 
 impl Default for Compression {
     fn default() -> Self {
-        Self { min_bytes: 256, level: 3 }
+        Self { min_bytes: 256, level: 3, terms: DeflateTerms::default(), budget_bytes: 64 << 20 }
     }
 }
 
@@ -152,6 +165,20 @@ impl Compression {
     #[must_use]
     pub const fn with_level(mut self, level: u8) -> Self {
         self.level = level;
+        self
+    }
+
+    /// Sets what a server agrees to.
+    #[must_use]
+    pub const fn with_terms(mut self, terms: DeflateTerms) -> Self {
+        self.terms = terms;
+        self
+    }
+
+    /// Sets the most bytes of one shard for compression.
+    #[must_use]
+    pub const fn with_budget_bytes(mut self, bytes: usize) -> Self {
+        self.budget_bytes = bytes;
         self
     }
 }

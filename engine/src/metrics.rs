@@ -40,6 +40,14 @@ counters! {
         opened,
         /// Those of them that agreed on compression.
         opened_compressed,
+        /// Those of them in which messages may refer to earlier ones, in one direction or both.
+        opened_takeover,
+        /// Opening handshakes that went without that for want of memory in the compression budget.
+        takeover_declined,
+        /// Opening handshakes that went without compression for the same reason; of a client, failed.
+        compression_declined,
+        /// Messages sent uncompressed for the same reason.
+        compression_skipped,
         /// TLS handshakes that succeeded.
         tls_handshakes,
         /// Those of them that resumed an earlier session.
@@ -153,6 +161,8 @@ pub struct Snapshot {
     pub open: u64,
     /// Topics that have subscribers or are held open, on each shard.
     pub topics: u64,
+    /// Bytes of the compression budgets in use or set aside.
+    pub compression_bytes: u64,
     /// Connections and messages.
     pub counters: Counters,
     /// The ring.
@@ -178,6 +188,7 @@ impl Snapshot {
     pub fn add(&mut self, other: &Self) {
         self.open += other.open;
         self.topics += other.topics;
+        self.compression_bytes += other.compression_bytes;
         self.counters.add(&other.counters);
         self.ring.add(&other.ring);
         self.opened.add(&other.opened);
@@ -202,16 +213,21 @@ impl Snapshot {
         let protocol = ProtocolError::ALL.iter().map(|e| e.name()).zip(self.protocol_errors.0);
         let request = RequestError::ALL.iter().map(|e| e.name()).zip(self.request_errors.0);
         let tls = TlsError::NAMES.into_iter().zip(self.tls_errors.0);
-        [("open".to_owned(), self.open), ("topics".to_owned(), self.topics)]
-            .into_iter()
-            .chain(self.counters.iter().map(plain("")))
-            .chain(opened.filter(|(_, n)| *n > 0).map(plain("opened_")))
-            .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
-            .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))
-            .chain(request.filter(|(_, n)| *n > 0).map(plain("request_error_")))
-            .chain(tls.filter(|(_, n)| *n > 0).map(plain("tls_error_")))
-            .chain(self.ring.iter().map(plain("ring_")))
-            .chain(std::iter::once(("cpu_nanos".to_owned(), self.cpu_nanos)))
+        [
+            ("open", self.open),
+            ("topics", self.topics),
+            ("compression_bytes", self.compression_bytes),
+        ]
+        .map(|(name, n)| (name.to_owned(), n))
+        .into_iter()
+        .chain(self.counters.iter().map(plain("")))
+        .chain(opened.filter(|(_, n)| *n > 0).map(plain("opened_")))
+        .chain(closed.filter(|(_, n)| *n > 0).map(plain("closed_")))
+        .chain(protocol.filter(|(_, n)| *n > 0).map(plain("protocol_error_")))
+        .chain(request.filter(|(_, n)| *n > 0).map(plain("request_error_")))
+        .chain(tls.filter(|(_, n)| *n > 0).map(plain("tls_error_")))
+        .chain(self.ring.iter().map(plain("ring_")))
+        .chain(std::iter::once(("cpu_nanos".to_owned(), self.cpu_nanos)))
     }
 }
 

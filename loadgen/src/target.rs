@@ -4,10 +4,10 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use ringbolt::handshake::{ClientRequest, Url};
+use ringbolt::handshake::{ClientRequest, DeflateTerms, Url};
 use ringbolt::wire::Dialect;
 
-use crate::args::TargetArgs;
+use crate::args::{Takeover, TargetArgs};
 use crate::failure::Failure;
 
 /// Reads a target: `ws://HOST/RESOURCE`, or `unix:PATH:/RESOURCE` for a unix socket, whose path comes
@@ -69,6 +69,13 @@ pub(crate) fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
     first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
 }
 
+/// What is offered of compression.
+fn terms(takeover: Takeover) -> DeflateTerms {
+    let sent = matches!(takeover, Takeover::Sent | Takeover::Both);
+    let received = matches!(takeover, Takeover::Received | Takeover::Both);
+    DeflateTerms::default().with_takeover(sent, received)
+}
+
 /// The opening handshake that is asked for.
 pub(crate) fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
     if target.compress && target.dialect == Dialect::Hybi02 {
@@ -88,7 +95,7 @@ pub(crate) fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Fa
     let cookies = target.cookie.iter().map(|cookie| ("Cookie", &**cookie));
     ClientRequest::builder(url, origin)
         .dialect(target.dialect)
-        .compress(target.compress)
+        .deflate(target.compress.then(|| terms(target.compress_takeover)))
         .protocols(target.protocol.iter().cloned())
         .cookies(cookies.chain(headers))
         .build()

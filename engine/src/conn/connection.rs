@@ -13,8 +13,8 @@ use super::outbound::{Gathered, Outbound};
 use super::state::State;
 use super::{Message, Part, Role, halves};
 use crate::handshake::{
-    AcceptError, ClientHandshake, ClientRequest, RequestError, ResponseError, ServerHandshake,
-    ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
+    AcceptError, ClientHandshake, ClientRequest, Deflate, RequestError, ResponseError,
+    ServerHandshake, ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
 };
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
@@ -63,6 +63,8 @@ struct Core {
     failure: Option<Failure>,
     /// The server has ended the TCP connection, had its time to do so, or is not waited for.
     waited: bool,
+    /// What a server agreed to compress.
+    deflate: Option<Deflate>,
     /// The first bytes behind the handshake, by which another framing shows (AMB-11).
     first: [u8; 2],
     first_len: u8,
@@ -78,6 +80,9 @@ impl Connection {
 
     /// The client's side of a TCP connection to the host and port of `request`, made at `now`; its
     /// handshake is ready to transmit. The same state of `rng` gives the same keys.
+    ///
+    /// Where `request` offers permessage-deflate, what the server compresses is inflated; what is sent
+    /// here is never compressed, which RFC 7692 §6 leaves to the sender.
     #[must_use]
     pub fn client(
         config: &Arc<ConnectionConfig>,
@@ -106,6 +111,7 @@ impl Connection {
             closing_timeout: config.closing_timeout,
             failure: None,
             waited: false,
+            deflate: None,
             first: [0; 2],
             first_len: 0,
         };
@@ -326,6 +332,9 @@ impl Received<'_> {
             // The handshake was told and nothing points into it any more.
             *self.gathered = Vec::new();
             inbound.opened(self.core.outbound.dialect());
+            if let Some(agreed) = self.core.deflate.take() {
+                inbound.inflate(agreed);
+            }
             self.events = Some(inbound.receive(&self.config.limits, input));
         }
         let event =
@@ -382,6 +391,7 @@ impl Opening {
                     let response = response?;
                     let len = response.len();
                     core.opened(handshake.request().dialect());
+                    core.deflate = response.deflate();
                     (ConnectionEvent::Opened(response, Sender { core, now }), len)
                 }
                 Err(error) => (ConnectionEvent::Failed(core.fail(Failure::Response(error))), 0),

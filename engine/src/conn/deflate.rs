@@ -18,20 +18,35 @@ fn moved(before: u64, after: u64) -> usize {
     usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
 }
 
-/// Inflates messages one after the other.
+/// Inflates messages one after the other, whatever the peer's window.
 #[derive(Debug)]
-pub struct Inflater(Decompress);
+pub struct Inflater {
+    stream: Decompress,
+    /// A message has begun and not ended.
+    busy: bool,
+}
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self::new(15)
+        Self { stream: Decompress::new(false), busy: false }
     }
 }
 
 impl Inflater {
-    /// For a peer whose window has so many bits, 9 to 15.
-    pub(crate) fn new(window_bits: u8) -> Self {
-        Self(Decompress::new_with_window_bits(false, window_bits.clamp(9, 15)))
+    /// Bytes of memory that one takes, on the heap and boxed. A smaller window would not make it less:
+    /// zlib-rs always keeps room for the largest. Measured by the test `allocations`.
+    pub const BYTES: usize = 48 << 10;
+
+    pub(crate) const fn begin(&mut self) {
+        self.busy = true;
+    }
+
+    pub(crate) const fn end(&mut self) {
+        self.busy = false;
+    }
+
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Inflates the next part of a message to the end of `out`, which may grow to `limit` bytes.
@@ -50,22 +65,23 @@ impl Inflater {
             let room = limit.saturating_sub(out.len() as u64);
             // One byte more than may be: whoever fills it has too many.
             let place = out.spare(room.saturating_add(1));
-            let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
+            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
             let offered = place.len();
             let status = self
-                .0
+                .stream
                 .decompress(rest, place, FlushDecompress::Sync)
                 .map_err(|_| ProtocolError::InvalidDeflate)?;
-            let taken = moved(before_in, self.0.total_in());
-            let made = moved(before_out, self.0.total_out());
+            let taken = moved(before_in, self.stream.total_in());
+            let made = moved(before_out, self.stream.total_out());
             if made as u64 > room {
                 return Err(ProtocolError::MessageTooLarge);
             }
             out.advance(made);
             rest = rest.get(taken..).unwrap_or_default();
             if status == Status::StreamEnd {
-                // A block that says it is the last; the next starts anew (§7.2.3.4).
-                self.0.reset(false);
+                // A block that says it is the last; the next starts anew (§7.2.3.4), as it does with
+                // a sender's zlib: no common one refers to what came before it.
+                self.stream.reset(false);
             } else if taken == 0 && made == 0 && !rest.is_empty() {
                 return Err(ProtocolError::InvalidDeflate);
             }
@@ -86,32 +102,49 @@ impl Inflater {
 
     /// Forgets what came before: the next message does not refer to it (§7.1.1).
     pub(crate) fn reset(&mut self) {
-        self.0.reset(false);
+        self.stream.reset(false);
     }
 }
 
 /// Compresses messages one after the other.
 #[derive(Debug)]
-pub(crate) struct Deflater(Compress);
+pub struct Deflater {
+    stream: Compress,
+    /// What came before must not be referred to.
+    forgetful: bool,
+}
 
 impl Deflater {
     /// With a window of so many bits, 9 to 15, and a level of 1, fast, to 9, thorough.
-    pub(crate) fn new(window_bits: u8, level: u8) -> Self {
+    #[must_use]
+    pub fn new(window_bits: u8, level: u8) -> Self {
         let level = Compression::new(u32::from(level.clamp(1, 9)));
-        Self(Compress::new_with_window_bits(level, false, window_bits.clamp(9, 15)))
+        let stream = Compress::new_with_window_bits(level, false, window_bits.clamp(9, 15));
+        Self { stream, forgetful: false }
+    }
+
+    /// Bytes of memory that one takes, on the heap and boxed. Measured by the test `allocations`.
+    #[must_use]
+    pub const fn bytes(window_bits: u8) -> usize {
+        // Its tables, and four bytes per byte of the window.
+        let bits = if window_bits < 9 { 9 } else { window_bits };
+        (245 << 10) + (4 << bits)
     }
 
     /// Appends the compressed form of a whole message to `out` (§7.2.1).
     pub(crate) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.forgetful) {
+            self.stream.reset();
+        }
         let start = out.len();
         let mut rest = message;
         // What compresses worst grows by five bytes per block of 16 KiB; the tail comes on top.
         out.reserve(message.len() / 2 + 64);
         loop {
-            let before = self.0.total_in();
+            let before = self.stream.total_in();
             // Neither can fail: the stream was never ended, and a full output is no error.
-            let _ = self.0.compress_vec(rest, out, FlushCompress::Sync);
-            let taken = moved(before, self.0.total_in());
+            let _ = self.stream.compress_vec(rest, out, FlushCompress::Sync);
+            let taken = moved(before, self.stream.total_in());
             rest = rest.get(taken..).unwrap_or_default();
             // A flush is complete when it leaves room.
             if rest.is_empty() && out.len() < out.capacity() {
@@ -128,8 +161,8 @@ impl Deflater {
     }
 
     /// Forgets what came before: the next message will not refer to it (§7.1.1).
-    pub(crate) fn reset(&mut self) {
-        self.0.reset();
+    pub(crate) const fn forget(&mut self) {
+        self.forgetful = true;
     }
 }
 

@@ -6,8 +6,10 @@
 //! the stream is cut into reads, the events and the answers are the same.
 
 mod event;
+mod inflate;
 
 use event::{TextPolicy, event, failed};
+use inflate::{Agreed, inflate};
 
 use super::assembly::Assembly;
 use super::deflate::Inflater;
@@ -105,9 +107,8 @@ pub struct Inbound {
     message: Option<Box<Assembly>>,
     /// Bytes of the open message that were handed over.
     parted: u64,
-    /// Compression was agreed on (RFC 7692).
-    deflate: bool,
-    /// What inflates the message in progress, if it is compressed.
+    deflate: Agreed,
+    /// What inflates the message in progress, if it is compressed; with takeover, it stays.
     inflater: Option<Box<Inflater>>,
     /// The payload of a control frame that spans reads; apart from the message, because control
     /// frames may stand between its fragments (AMB-01).
@@ -127,7 +128,7 @@ impl Inbound {
             partial: None,
             message: None,
             parted: 0,
-            deflate: false,
+            deflate: Agreed::Nothing,
             inflater: None,
             control: None,
         }
@@ -136,11 +137,6 @@ impl Inbound {
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
     pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
         Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
-    }
-
-    /// The opening handshake has agreed on compression.
-    pub(crate) const fn inflate(&mut self) {
-        self.deflate = true;
     }
 
     /// The opening handshake has settled the dialect.
@@ -172,7 +168,7 @@ impl Inbound {
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
     pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
         // What is compressed goes elsewhere first.
-        let plain = self.inflater.is_none();
+        let plain = !self.is_inflating();
         let partial = self.partial.filter(|partial| plain && !partial.opcode.is_control())?;
         Some((self.message.take()?, partial.remaining))
     }
@@ -194,9 +190,7 @@ impl Inbound {
         self.partial = None;
         self.open = None;
         self.parted = 0;
-        if let Some(inflater) = self.inflater.take() {
-            out.recycle_inflater(inflater);
-        }
+        self.end_inflating(out);
         for assembly in [self.message.take(), self.control.take()].into_iter().flatten() {
             out.recycle(assembly);
         }
@@ -216,7 +210,8 @@ impl Inbound {
         // RSV1 has a meaning on the first frame of a message alone, if that was agreed on (RFC 6455
         // §5.2, RFC 7692 §6).
         if header.compressed
-            && !(self.deflate && matches!(header.opcode, Opcode::Text | Opcode::Binary))
+            && !(self.deflate != Agreed::Nothing
+                && matches!(header.opcode, Opcode::Text | Opcode::Binary))
         {
             return Err(ProtocolError::ReservedBit);
         }
@@ -236,7 +231,7 @@ impl Inbound {
         }
         // What does not compress grows, by an eighth with the smallest memory of a common compressor;
         // its message is judged while it inflates.
-        let compressed = header.compressed || self.inflater.is_some();
+        let compressed = header.compressed || self.is_inflating();
         let slack = if compressed { limits.max_frame_bytes / 7 + 64 } else { 0 };
         if header.payload_len > limits.max_frame_bytes.saturating_add(slack) {
             return Err(ProtocolError::FrameTooLarge);
@@ -364,7 +359,7 @@ impl<'a> Events<'a> {
         let alone = header.opcode.is_control()
             || (header.last && self.inbound.open.is_none() && !header.compressed);
         if header.compressed {
-            self.inbound.inflater = Some(out.take_inflater());
+            self.inbound.begin_inflating(out)?;
         }
         if !(whole && alone) {
             self.consumed += taken;
@@ -441,10 +436,11 @@ impl<'a> Events<'a> {
         self.input = rest;
         partial.remaining -= n as u64;
         let control = partial.opcode.is_control();
+        let inflating = self.inbound.is_inflating() && !control;
         let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
         // Even an empty payload needs a place, so that it can be lent.
         let assembly = place.get_or_insert_with(|| out.take_assembly());
-        let inflater = self.inbound.inflater.as_deref_mut().filter(|_| !control);
+        let inflater = self.inbound.inflater.as_deref_mut().filter(|_| inflating);
         let fresh = match inflater {
             Some(inflater) => inflate(inflater, &mut partial, part, assembly, self.limits)?,
             None => gather(&mut partial, part, assembly),
@@ -453,9 +449,7 @@ impl<'a> Events<'a> {
         let parted = self.inbound.parted > 0;
         let text = !control && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text;
         let in_parts = self.limits.part_bytes > 0
-            && !control
-            && self.inbound.inflater.is_none()
-            && !(text && policy == InvalidUtf8::Replace);
+            && !(control || inflating || (text && policy == InvalidUtf8::Replace));
         // What completes a message in one piece is judged with the whole of it.
         if text
             && (in_parts || Rules::of(self.inbound.dialect).strict_text)
@@ -481,9 +475,7 @@ impl<'a> Events<'a> {
         if !partial.last {
             return Ok(None);
         }
-        if let Some(inflater) = self.inbound.inflater.take() {
-            out.recycle_inflater(inflater);
-        }
+        self.inbound.end_inflating(out);
         self.lent = self.inbound.message.take();
         let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
         Ok(Some(Found::Assembled(opcode)))
@@ -521,27 +513,6 @@ fn gather(partial: &mut Partial, part: &[u8], assembly: &mut Assembly) -> usize 
         *mask = mask.after(fresh);
     }
     fresh
-}
-
-/// Unmasks the next part of a compressed message where it lies and inflates it into the assembly,
-/// which may grow to the limit of a message; says how many bytes at its end are new.
-fn inflate(
-    inflater: &mut Inflater,
-    partial: &mut Partial,
-    part: &mut [u8],
-    assembly: &mut Assembly,
-    limits: &Limits,
-) -> Result<usize, ProtocolError> {
-    let before = assembly.len();
-    if let Some(mask) = &mut partial.mask {
-        mask.apply(part);
-        *mask = mask.after(part.len());
-    }
-    inflater.inflate(part, assembly, limits.max_message_bytes)?;
-    if partial.remaining == 0 && partial.last {
-        inflater.finish(assembly, limits.max_message_bytes)?;
-    }
-    Ok(assembly.len() - before)
 }
 
 /// Reads a header in the connection's dialect.

@@ -95,8 +95,7 @@ pub use assembly::Assembly;
 pub use connection::{
     Connection, ConnectionConfig, ConnectionEvent, Failure, Received, Sender, Upgrade,
 };
-pub(crate) use deflate::Deflater;
-pub use deflate::Inflater;
+pub use deflate::{Deflater, Inflater};
 pub(crate) use inbound::Origin;
 pub use inbound::{CloseFrame, Event, Events, Inbound, Place};
 pub use limits::{InvalidUtf8, Limits};

@@ -28,8 +28,9 @@ pub trait Output {
     }
 
     /// Lends what inflates a compressed message, as new; it comes back when the message is whole.
-    fn take_inflater(&mut self) -> Box<Inflater> {
-        Box::default()
+    /// `None`, where there is no memory for it, ends the connection with code 1013.
+    fn take_inflater(&mut self) -> Option<Box<Inflater>> {
+        Some(Box::default())
     }
 
     /// Gets back what [`Output::take_inflater`] lent.
@@ -118,13 +119,22 @@ pub struct Outbound {
     state: State,
     /// Messages may be compressed, with a window of so many bits; 0 if not.
     window_bits: u8,
+    /// Compressed messages may refer to earlier ones.
+    takeover: bool,
     /// A message is being sent in parts, and its last one is still to come.
     parting: bool,
 }
 
 impl Outbound {
     pub(super) const fn new(dialect: Dialect, role: Role) -> Self {
-        Self { dialect, role, state: State::Opening, window_bits: 0, parting: false }
+        Self {
+            dialect,
+            role,
+            state: State::Opening,
+            window_bits: 0,
+            takeover: false,
+            parting: false,
+        }
     }
 
     /// Where the connection is in its life.
@@ -178,7 +188,19 @@ impl Outbound {
 
     /// The opening handshake has agreed on compression.
     pub(crate) const fn deflate(&mut self, agreed: Deflate) {
-        self.window_bits = agreed.window_bits;
+        // zlib has no raw stream with a window of 8 bits; nobody need be sent anything compressed.
+        self.window_bits = if agreed.window_bits < 9 { 0 } else { agreed.window_bits };
+        self.takeover = agreed.takeover;
+    }
+
+    /// The window of the deflater that belongs to this connection as long as it lasts, if one does.
+    pub(crate) const fn keeps_deflater(&self) -> Option<u8> {
+        if self.takeover { self.deflates() } else { None }
+    }
+
+    /// The deflater is gone: nothing more will be sent.
+    pub(crate) const fn drop_deflater(&mut self) {
+        self.takeover = false;
     }
 
     /// Encodes a header in this connection's dialect.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::accept::{is_field, is_reserved};
-use super::extension;
+use super::extension::DeflateTerms;
 use super::hybi02::{self, KEY_3_LEN};
 use super::request::Answer;
 use super::response::{self, Judge, UpgradeResponse};
@@ -24,7 +24,7 @@ pub struct ClientRequest {
     origin: String,
     protocols: Vec<String>,
     defer_cookies: bool,
-    compress: bool,
+    deflate: Option<DeflateTerms>,
     /// "GET /resource HTTP/1.1" with its CRLF.
     request_line: String,
     /// The lines of all fields but the keys, each with its CRLF.
@@ -41,7 +41,7 @@ pub struct ClientRequestBuilder {
     protocols: Vec<String>,
     cookies: Vec<(String, String)>,
     defer_cookies: bool,
-    compress: bool,
+    deflate: Option<DeflateTerms>,
 }
 
 impl ClientRequest {
@@ -55,7 +55,7 @@ impl ClientRequest {
             protocols: Vec::new(),
             cookies: Vec::new(),
             defer_cookies: false,
-            compress: false,
+            deflate: None,
         }
     }
 
@@ -96,7 +96,13 @@ impl ClientRequest {
     /// Whether permessage-deflate is offered.
     #[must_use]
     pub const fn compresses(&self) -> bool {
-        self.compress
+        self.deflate.is_some()
+    }
+
+    /// What is offered of permessage-deflate.
+    #[must_use]
+    pub const fn deflate_terms(&self) -> Option<DeflateTerms> {
+        self.deflate
     }
 
     /// Whether the application, not the client, applies the cookies of the answer (§5.1 steps 49
@@ -130,10 +136,15 @@ impl ClientRequestBuilder {
         self
     }
 
-    /// Offers permessage-deflate (RFC 7692); draft-02 has no extensions, and there it changes
-    /// nothing.
-    pub const fn compress(mut self, offered: bool) -> Self {
-        self.compress = offered;
+    /// Offers permessage-deflate (RFC 7692) on the default terms, or does not; draft-02 has no
+    /// extensions, and there it changes nothing.
+    pub fn compress(self, offered: bool) -> Self {
+        self.deflate(offered.then(DeflateTerms::default))
+    }
+
+    /// The same on other terms.
+    pub const fn deflate(mut self, terms: Option<DeflateTerms>) -> Self {
+        self.deflate = terms;
         self
     }
 
@@ -149,8 +160,8 @@ impl ClientRequestBuilder {
     ///
     /// What they or the form of a field line forbid. No connection may be made then.
     pub fn build(self) -> Result<ClientRequest, ClientRequestError> {
-        let Self { dialect, url, origin, protocols, cookies, defer_cookies, compress } = self;
-        let compress = compress && dialect == Dialect::Rfc6455;
+        let Self { dialect, url, origin, protocols, cookies, defer_cookies, deflate } = self;
+        let deflate = deflate.filter(|_| dialect == Dialect::Rfc6455);
         let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
         let needed = dialect == Dialect::Hybi02;
         if (needed && origin.is_empty())
@@ -175,8 +186,8 @@ impl ClientRequestBuilder {
             Dialect::Hybi02 => hybi02_lines(&url, &origin, &protocols),
             Dialect::Rfc6455 => rfc6455_lines(&url, &origin, &protocols),
         };
-        if compress {
-            lines.push(format!("Sec-WebSocket-Extensions: {}\r\n", extension::OFFER));
+        if let Some(terms) = deflate {
+            lines.push(format!("Sec-WebSocket-Extensions: {}\r\n", terms.offer()));
         }
         lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         if lines.len() + KEYS > FIELDS_MAX {
@@ -191,7 +202,7 @@ impl ClientRequestBuilder {
             origin,
             protocols,
             defer_cookies,
-            compress,
+            deflate,
             request_line,
             lines,
         })
@@ -341,7 +352,10 @@ impl ClientHandshake {
         judge.counts(&self.request)?;
         let asked = !self.request.protocols.is_empty();
         let Answer::Hybi02(expected) = &self.expected else {
-            return Ok(Some(UpgradeResponse::new(received, head.clone(), len, asked)));
+            return Ok(Some(
+                UpgradeResponse::new(received, head.clone(), len, asked)
+                    .offered(self.request.deflate),
+            ));
         };
         let reply = received.get(len..).unwrap_or_default();
         if reply.iter().zip(expected).any(|(is, wanted)| is != wanted) {

@@ -31,7 +31,7 @@ pub mod url;
 pub use accept::{AcceptError, Terms, accept, accept_with, refuse};
 pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
 pub use error::{RequestError, ResponseError};
-pub use extension::Deflate;
+pub use extension::{Deflate, DeflateTerms};
 pub use field::Field;
 pub use limits::HeadLimits;
 pub use policy::ServerPolicy;

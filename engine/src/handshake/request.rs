@@ -1,6 +1,6 @@
 //! The server's reader: from received bytes to an [`UpgradeRequest`].
 
-use super::extension::{self, Deflate};
+use super::extension::{self, Deflate, DeflateTerms};
 use super::hybi02::{self, KEY_3_LEN};
 use super::rfc6455::{self, is_token, list};
 use super::scan::{Head, ScanError, Strictness};
@@ -408,16 +408,17 @@ impl<'a> UpgradeRequest<'a> {
         self.asks_for_subprotocol
     }
 
-    /// The first of the client's offers of permessage-deflate that we can take (RFC 7692 §7.1).
+    /// What becomes of the first of the client's offers of permessage-deflate that a server of these
+    /// `terms` can take (RFC 7692 §7.1).
     #[must_use]
-    pub fn deflate(&self) -> Option<Deflate> {
+    pub fn deflate(&self, terms: DeflateTerms) -> Option<Deflate> {
         if self.dialect() == Dialect::Hybi02 {
             return None;
         }
         let values = (0..self.head.complete_fields())
             .filter_map(|i| field(&self.head, self.text, i))
             .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
-        extension::choose(values.map(|(_, value)| value))
+        extension::choose(values.map(|(_, value)| value), terms)
     }
 
     /// The value of the first field with this name, compared ASCII case-insensitively (HS-S-07).

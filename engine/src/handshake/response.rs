@@ -3,7 +3,7 @@
 use super::request::Answer;
 use super::rfc6455::list;
 use super::scan::{Head, ScanError};
-use super::{ClientRequest, Deflate, Field, ResponseError};
+use super::{ClientRequest, Deflate, DeflateTerms, Field, ResponseError};
 use crate::wire::Dialect;
 
 /// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44, RFC 6455 §4.1).
@@ -95,11 +95,12 @@ fn is_right_rfc6455(i: usize, value: &[u8], request: &ClientRequest, expected: &
             .is_ok_and(|value| list(value).any(|name| name.eq_ignore_ascii_case("upgrade"))),
         2 => value == expected.as_bytes(),
         3 => request.protocols().any(|name| value == name.as_bytes()),
-        _ if request.compresses() => {
-            std::str::from_utf8(value).is_ok_and(|value| Deflate::judge_answer(value).is_some())
-        }
-        // None was asked for.
-        _ => value.is_empty(),
+        _ => match (request.deflate_terms(), std::str::from_utf8(value)) {
+            // None was asked for.
+            (None, _) => value.is_empty(),
+            (Some(terms), Ok(value)) => Deflate::judge_answer(value, terms).is_some(),
+            (Some(_), Err(_)) => false,
+        },
     }
 }
 
@@ -219,6 +220,8 @@ pub struct UpgradeResponse<'a> {
     head: Head,
     len: usize,
     asked_for_subprotocol: bool,
+    /// What was offered of compression.
+    offered: Option<DeflateTerms>,
 }
 
 impl<'a> UpgradeResponse<'a> {
@@ -228,7 +231,12 @@ impl<'a> UpgradeResponse<'a> {
         len: usize,
         asked_for_subprotocol: bool,
     ) -> Self {
-        Self { received, head, len, asked_for_subprotocol }
+        Self { received, head, len, asked_for_subprotocol, offered: None }
+    }
+
+    pub(super) const fn offered(mut self, terms: Option<DeflateTerms>) -> Self {
+        self.offered = terms;
+        self
     }
 
     /// How many of the received bytes the response took, draft-02's last sixteen included. Bytes behind it
@@ -257,7 +265,7 @@ impl<'a> UpgradeResponse<'a> {
     #[must_use]
     pub fn deflate(&self) -> Option<Deflate> {
         let field = self.fields().find(|field| field.is("sec-websocket-extensions"))?;
-        Deflate::judge_answer(std::str::from_utf8(field.value).ok()?)
+        Deflate::judge_answer(std::str::from_utf8(field.value).ok()?, self.offered?)
     }
 
     /// The fields that set cookies: Set-Cookie and Set-Cookie2 (HS-C-44, HS-C-49, HS-C-51).

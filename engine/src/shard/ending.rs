@@ -81,6 +81,7 @@ impl<A: Application> Shard<A> {
         if slot.ending == Ending::Now || (!first && how != Ending::Now) {
             return;
         }
+        slot.release(id, &mut self.world.codec);
         slot.ending = how;
         slot.since = self.tick;
         if slot.state() != State::Closed {
@@ -140,7 +141,12 @@ impl<A: Application> Shard<A> {
         match slot.state() {
             State::Opening => self.finish(id, CloseReason::Ended, Ending::Now),
             State::Open => {
-                let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+                let mut out = TurnOutput {
+                    id,
+                    send: &mut slot.side.send,
+                    turn,
+                    codec: &mut self.world.codec,
+                };
                 slot.side.outbound.close(code, reason, &mut out);
                 self.attend_to(id);
             }
@@ -170,7 +176,8 @@ impl<A: Application> Shard<A> {
             side.send.push(id, turn, side.outbound.encode(header).as_bytes());
             side.send.push_shared(payload);
         } else {
-            let mut out = TurnOutput { id, send: &mut side.send, turn };
+            let mut out =
+                TurnOutput { id, send: &mut side.send, turn, codec: &mut self.world.codec };
             side.outbound.frame(header, &payload, &mut out);
         }
     }

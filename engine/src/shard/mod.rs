@@ -5,6 +5,7 @@
 //! re-enter the shard: what it publishes or ends is applied when it has returned, in order.
 
 mod application;
+mod codec;
 mod ending;
 mod fleet;
 pub(crate) mod machine;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use application::{Application, Serve};
+use codec::Codec;
 use fleet::Dials;
 pub use fleet::Fleet;
 #[cfg(feature = "tls")]
@@ -66,6 +68,8 @@ pub(crate) struct World {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Subscriptions that end when the callback has returned.
     pub(crate) leaving: Vec<(ConnectionId, u32)>,
+    /// What compresses and inflates.
+    pub(crate) codec: Codec,
     /// Where messages are compressed.
     pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
@@ -140,6 +144,7 @@ impl<A: Application> Shard<A> {
             table: Table::new(settings.max_connections),
             world: World {
                 topics: Topics::new(settings.max_topics),
+                codec: Codec::new(settings.compression),
                 settings,
                 counters: Counters::default(),
                 mailbox,
@@ -202,6 +207,7 @@ impl<A: Application> Shard<A> {
         Snapshot {
             open: self.table.len() as u64,
             topics: self.world.topics.len() as u64,
+            compression_bytes: self.world.codec.used() as u64,
             counters: self.world.counters.clone(),
             ring: self.ring.clone(),
             opened: self.world.opened,
@@ -229,7 +235,8 @@ impl<A: Application> Shard<A> {
         let limits = self.limits;
         let mut events = slot.inbound.receive(&limits, input);
         loop {
-            let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+            let mut out =
+                TurnOutput { id, send: &mut slot.side.send, turn, codec: &mut self.world.codec };
             let Some(event) = events.next_event(&mut slot.side.outbound, &mut out) else { break };
             // Without data the connection is ending: its last bytes are read and dropped.
             let Some(data) = &mut slot.data else { continue };
@@ -421,6 +428,9 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn released(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.table.find(id) {
+            slot.release(id, &mut self.world.codec);
+        }
         self.table.remove(id);
         if self.drain.is_some() && self.table.len() == 0 {
             // The last one: nothing else would wake the loop to see it.

@@ -7,14 +7,14 @@ use super::slot::Ending;
 use super::socket::WebSocket;
 use super::table::ConnectionId;
 use super::turn::Turn;
-use super::{Application, Shard};
+use super::{Application, Shard, World};
 use crate::error::TlsError;
 use crate::handler::{CloseReason, Reject};
 use crate::handshake::{
-    self, ClientHandshake, ClientRequest, RequestError, ServerHandshake, Terms, Ticket,
+    self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Terms, Ticket,
     UpgradeResponse,
 };
-use crate::wire::Dialect;
+use crate::wire::{Dialect, ProtocolError};
 
 /// An opening handshake that needs a memory: every client's, and a server's when the head arrives
 /// in pieces.
@@ -154,10 +154,12 @@ impl<A: Application> Shard<A> {
             None => settings.policy.choose_subprotocol(&request),
         };
         self.scratch.clear();
-        let terms = Terms {
-            deflate: settings.compression.and_then(|_| request.deflate()),
-            secure: self.table.find(id).is_some_and(|slot| slot.secure),
-        };
+        let deflate = settings
+            .compression
+            .and_then(|compression| request.deflate(compression.terms))
+            .and_then(|agreed| self.agree(id, agreed));
+        let secure = self.table.find(id).is_some_and(|slot| slot.secure);
+        let terms = Terms { deflate, secure };
         let written = handshake::accept_with(
             &request,
             &settings.policy,
@@ -176,11 +178,8 @@ impl<A: Application> Shard<A> {
         if let Some(slot) = self.table.find(id) {
             slot.side.send.push(id, turn, &self.scratch);
             slot.data = Some(accept.data);
-            if let Some(agreed) = terms.deflate {
-                slot.deflate(agreed);
-                self.world.counters.opened_compressed += 1;
-            }
         }
+        self.count_compressed(deflate);
         self.open(id, dialect, None, turn);
         Opened::Done(taken)
     }
@@ -196,9 +195,17 @@ impl<A: Application> Shard<A> {
         match reader.read(&settings.head, received) {
             Ok(None) => Opened::NotYet,
             Ok(Some(response)) => {
-                if let (Some(agreed), Some(slot)) = (response.deflate(), self.table.find(id)) {
-                    slot.deflate(agreed);
-                    self.world.counters.opened_compressed += 1;
+                if let Some(agreed) = response.deflate() {
+                    let World { codec, counters, .. } = &mut self.world;
+                    let Some(followed) = codec.follow(agreed, counters) else {
+                        let error = ProtocolError::CompressionBudget;
+                        self.world.protocol_errors.count(error.index());
+                        return Opened::Refused(CloseReason::Protocol(error));
+                    };
+                    if let Some(slot) = self.table.find(id) {
+                        slot.deflate(followed);
+                    }
+                    self.count_compressed(Some(followed));
                 }
                 self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
@@ -212,6 +219,23 @@ impl<A: Application> Shard<A> {
                 }
                 Opened::Refused(CloseReason::Response(error))
             }
+        }
+    }
+
+    /// What a server can do of what it would agree to; what the connection keeps is its own from now
+    /// on, and is given back when it ends, also if it never opens.
+    fn agree(&mut self, id: ConnectionId, agreed: Deflate) -> Option<Deflate> {
+        let slot = self.table.find(id)?;
+        let agreed = self.world.codec.agree(agreed, &mut self.world.counters)?;
+        slot.deflate(agreed);
+        Some(agreed)
+    }
+
+    const fn count_compressed(&mut self, agreed: Option<Deflate>) {
+        let Some(agreed) = agreed else { return };
+        self.world.counters.opened_compressed += 1;
+        if agreed.takeover || agreed.peer_takeover {
+            self.world.counters.opened_takeover += 1;
         }
     }
 

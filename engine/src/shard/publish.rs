@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::codec::Codec;
 use super::send::TurnOutput;
 use super::slot::{Ending, Side};
 use super::table::ConnectionId;
@@ -53,16 +54,18 @@ impl Chunks {
         bits: u8,
         settings: Compression,
         batch: &mut Batch,
+        codec: &mut Codec,
         turn: &mut Turn,
-    ) -> (u32, Bytes) {
+    ) -> Option<(u32, Bytes)> {
         if let Some((_, chunk, frames)) = self.packed.iter().find(|(of, ..)| *of == bits) {
-            return (*chunk, frames.clone());
+            return Some((*chunk, frames.clone()));
         }
-        let frames = batch
-            .packed(bits, |frames| pack(frames, turn.deflater(bits, settings.level), settings));
+        let frames = batch.packed(bits, |frames| {
+            Some(pack(frames, codec.deflater(bits, settings.level)?, settings))
+        })?;
         let chunk = turn.add_chunk(Chunk::Shared(frames.clone()));
         self.packed.push((bits, chunk, frames.clone()));
-        (chunk, frames)
+        Some((chunk, frames))
     }
 }
 
@@ -73,8 +76,8 @@ fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Bytes 
         let mut payload = payload;
         packed.clear();
         if payload.len() >= settings.min_bytes {
+            deflater.forget();
             deflater.deflate(payload, &mut packed);
-            deflater.reset();
             if packed.len() < payload.len() {
                 payload = &packed;
                 header.payload_len = packed.len() as u64;
@@ -179,8 +182,14 @@ impl<A: Application> Shard<A> {
         if let (true, Some(bits), Some(settings)) =
             (own.is_empty(), outbound.deflates(), self.world.settings.compression)
             && !outbound.masks()
+            && let Some((chunk, frames)) =
+                chunks.packed(bits, settings, batch, &mut self.world.codec, turn)
         {
-            let (chunk, frames) = chunks.packed(bits, settings, batch, turn);
+            // It refers to nothing, so it is right for a peer that keeps a window, too; but what that
+            // window holds now was never seen by the compressor of this connection.
+            if outbound.keeps_deflater().is_some() {
+                self.world.codec.forget(id);
+            }
             if send.is_blocked() {
                 send.push_shared(frames);
             } else {
@@ -193,7 +202,7 @@ impl<A: Application> Shard<A> {
         let ends = batch.authored_by(id).iter().map(|part| (part.start, part.end));
         for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
             if end > from && outbound.masks() {
-                let mut out = TurnOutput { id, send, turn };
+                let mut out = TurnOutput { id, send, turn, codec: &mut self.world.codec };
                 for (header, payload) in wire::frames(&batch.frames[from..end]) {
                     outbound.frame(header, payload, &mut out);
                 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::codec::Codec;
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Inflater, Output};
@@ -224,6 +225,7 @@ pub(crate) struct TurnOutput<'a> {
     pub(crate) id: ConnectionId,
     pub(crate) send: &'a mut SendSide,
     pub(crate) turn: &'a mut Turn,
+    pub(crate) codec: &'a mut Codec,
 }
 
 impl Output for TurnOutput<'_> {
@@ -237,12 +239,12 @@ impl Output for TurnOutput<'_> {
         self.turn.masking_key()
     }
 
-    fn take_inflater(&mut self) -> Box<Inflater> {
-        self.turn.take_inflater()
+    fn take_inflater(&mut self) -> Option<Box<Inflater>> {
+        self.codec.take_inflater()
     }
 
     fn recycle_inflater(&mut self, inflater: Box<Inflater>) {
-        self.turn.recycle_inflater(inflater);
+        self.codec.recycle_inflater(inflater);
     }
 
     fn take_assembly(&mut self) -> Box<Assembly> {

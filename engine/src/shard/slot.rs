@@ -1,12 +1,14 @@
 //! What a shard keeps per connection.
 
+use super::codec::Codec;
 use super::machine::Want;
 use super::opening::Opening;
 use super::send::SendSide;
+use super::table::ConnectionId;
 use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
-use crate::conn::{self, Inbound, Outbound, Role, State};
+use crate::conn::{self, Inbound, Inflater, Outbound, Role, State};
 use crate::handshake::Deflate;
 use crate::wire::{Dialect, FIRST};
 
@@ -104,8 +106,22 @@ impl<D> Slot<D> {
 
     /// The opening handshake has agreed on compression.
     pub(super) const fn deflate(&mut self, agreed: Deflate) {
-        self.inbound.inflate();
+        self.inbound.inflate(agreed);
         self.side.outbound.deflate(agreed);
+    }
+
+    /// Gives back what it has for compression: nothing more is read or sent.
+    pub(super) fn release(&mut self, id: ConnectionId, codec: &mut Codec) {
+        let kept = self.inbound.keeps_inflater();
+        match self.inbound.take_inflater() {
+            Some(inflater) if !kept => codec.recycle_inflater(inflater),
+            _ if kept => codec.release(Inflater::BYTES),
+            _ => {}
+        }
+        if let Some(bits) = self.side.outbound.keeps_deflater() {
+            codec.drop_deflater(id, bits);
+            self.side.outbound.drop_deflater();
+        }
     }
 
     pub(crate) const fn state(&self) -> State {

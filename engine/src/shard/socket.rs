@@ -107,7 +107,12 @@ impl<D> WebSocket<'_, D> {
         let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
         if self.side.outbound.masks() {
             // The key is another than the one it came with, so it is masked in a copy.
-            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            let mut out = TurnOutput {
+                id: self.id,
+                send: &mut self.side.send,
+                turn: self.turn,
+                codec: &mut self.world.codec,
+            };
             self.side.outbound.frame(header, payload, &mut out);
             return Ok(());
         }
@@ -136,7 +141,12 @@ impl<D> WebSocket<'_, D> {
         }
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += bytes as u64;
-        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        let mut out = TurnOutput {
+            id: self.id,
+            send: &mut self.side.send,
+            turn: self.turn,
+            codec: &mut self.world.codec,
+        };
         self.side.outbound.fragmented(message, fragment, &mut out);
         Ok(())
     }
@@ -161,7 +171,12 @@ impl<D> WebSocket<'_, D> {
         self.world.counters.messages_out += u64::from(part.is_last());
         self.world.counters.bytes_out += payload.len() as u64;
         if self.side.outbound.masks() {
-            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            let mut out = TurnOutput {
+                id: self.id,
+                send: &mut self.side.send,
+                turn: self.turn,
+                codec: &mut self.world.codec,
+            };
             self.side.outbound.frame(header, payload, &mut out);
             return Ok(());
         }
@@ -175,7 +190,12 @@ impl<D> WebSocket<'_, D> {
     /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10).
     pub fn ping(&mut self, payload: &[u8]) {
         let payload = &payload[..payload.len().min(125)];
-        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        let mut out = TurnOutput {
+            id: self.id,
+            send: &mut self.side.send,
+            turn: self.turn,
+            codec: &mut self.world.codec,
+        };
         self.side.outbound.ping(payload, &mut out);
     }
 
@@ -189,7 +209,12 @@ impl<D> WebSocket<'_, D> {
     /// longer ones are cut. A code that may not be sent (RFC 6455 §7.4) is left out, and the reason
     /// with it; in draft-02 both always are.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
-        let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+        let mut out = TurnOutput {
+            id: self.id,
+            send: &mut self.side.send,
+            turn: self.turn,
+            codec: &mut self.world.codec,
+        };
         self.side.outbound.close(code, reason, &mut out);
         self.world.attention.push(self.id);
     }
@@ -287,16 +312,32 @@ impl<D> WebSocket<'_, D> {
         if payload.len() < settings.min_bytes {
             return false;
         }
+        let codec = &mut self.world.codec;
+        let deflater = match self.side.outbound.keeps_deflater() {
+            Some(bits) => Some(codec.own_deflater(self.id, bits, settings.level)),
+            None => codec.deflater(bits, settings.level),
+        };
+        let Some(deflater) = deflater else {
+            self.world.counters.compression_skipped += 1;
+            return false;
+        };
         let mut packed = std::mem::take(&mut self.world.packed);
         packed.clear();
-        let deflater = self.turn.deflater(bits, settings.level);
         deflater.deflate(payload, &mut packed);
-        deflater.reset();
         let smaller = packed.len() < payload.len();
+        if !smaller {
+            // The peer never sees what the compressor would refer to.
+            deflater.forget();
+        }
         if smaller {
             let mut header = FrameHeader::whole(message.opcode(), packed.len() as u64);
             header.compressed = true;
-            let mut out = TurnOutput { id: self.id, send: &mut self.side.send, turn: self.turn };
+            let mut out = TurnOutput {
+                id: self.id,
+                send: &mut self.side.send,
+                turn: self.turn,
+                codec: &mut self.world.codec,
+            };
             self.side.outbound.frame(header, &packed, &mut out);
         }
         self.world.packed = packed;

@@ -85,14 +85,24 @@ impl<A: Application> Shard<A> {
             Due::TimedOut => self.finish(id, CloseReason::TimedOut, Ending::Now),
             Due::Idle => {
                 // It may live and only have been silent.
-                let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+                let mut out = TurnOutput {
+                    id,
+                    send: &mut slot.side.send,
+                    turn,
+                    codec: &mut self.world.codec,
+                };
                 slot.side.outbound.tell(CloseCode::GOING_AWAY, "silent for too long", &mut out);
                 self.finish(id, CloseReason::Idle, Ending::Now);
             }
             Due::Ping => {
                 slot.since = tick;
                 self.world.counters.pings_out += 1;
-                let mut out = TurnOutput { id, send: &mut slot.side.send, turn };
+                let mut out = TurnOutput {
+                    id,
+                    send: &mut slot.side.send,
+                    turn,
+                    codec: &mut self.world.codec,
+                };
                 slot.side.outbound.ping(&[], &mut out);
                 self.schedule(id);
             }

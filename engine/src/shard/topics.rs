@@ -58,13 +58,17 @@ impl Batch {
 
     /// The batch compressed with a window of so many bits, by `pack` for the first who needs it. Its
     /// frames lie at other places.
-    pub(crate) fn packed(&mut self, bits: u8, pack: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+    pub(crate) fn packed(
+        &mut self,
+        bits: u8,
+        pack: impl FnOnce(&[u8]) -> Option<Bytes>,
+    ) -> Option<Bytes> {
         if let Some((_, packed)) = self.packed.iter().find(|(of, _)| *of == bits) {
-            return packed.clone();
+            return Some(packed.clone());
         }
-        let packed = pack(&self.frames);
+        let packed = pack(&self.frames)?;
         self.packed.push((bits, packed.clone()));
-        packed
+        Some(packed)
     }
 
     /// The parts that `id` published, in order.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::send::{Piece, Transmit};
 use super::table::ConnectionId;
-use crate::conn::{Assembly, Deflater, Inflater, MaskingKeys};
+use crate::conn::{Assembly, MaskingKeys};
 use crate::wire::Mask;
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
@@ -138,20 +138,7 @@ pub struct Turn {
     spare_bytes: usize,
     /// For what clients send.
     keys: MaskingKeys,
-    codec: Codec,
 }
-
-/// What compresses and inflates: nothing is kept between messages, so few serve all connections.
-#[derive(Debug, Default)]
-struct Codec {
-    #[expect(clippy::vec_box, reason = "they move to connections and back")]
-    inflaters: Vec<Box<Inflater>>,
-    /// By the bits of their window.
-    deflaters: [Option<Box<Deflater>>; 16],
-}
-
-/// Inflaters kept for the next compressed messages.
-const SPARE_INFLATERS: usize = 16;
 
 /// Bytes of assemblies kept for the next messages that span reads.
 const SPARE_BYTES: usize = 8 << 20;
@@ -172,7 +159,6 @@ impl Default for Turn {
             spare: Vec::new(),
             spare_bytes: 0,
             keys: MaskingKeys::default(),
-            codec: Codec::default(),
         }
     }
 }
@@ -350,25 +336,6 @@ impl Turn {
             }
         };
         self.push(id, ticket, Source::Chunk(chunk), start, len);
-    }
-
-    /// Takes an inflater from those kept for reuse.
-    pub(crate) fn take_inflater(&mut self) -> Box<Inflater> {
-        self.codec.inflaters.pop().unwrap_or_default()
-    }
-
-    /// Gets an inflater back.
-    pub(crate) fn recycle_inflater(&mut self, mut inflater: Box<Inflater>) {
-        if self.codec.inflaters.len() < SPARE_INFLATERS {
-            inflater.reset();
-            self.codec.inflaters.push(inflater);
-        }
-    }
-
-    /// What compresses with a window of so many bits.
-    pub(crate) fn deflater(&mut self, window_bits: u8, level: u8) -> &mut Deflater {
-        self.codec.deflaters[usize::from(window_bits & 15)]
-            .get_or_insert_with(|| Box::new(Deflater::new(window_bits, level)))
     }
 
     /// Takes an assembly from those kept for reuse.

@@ -42,11 +42,13 @@ pub enum ProtocolError {
     CloseCode,
     /// A compressed message that does not inflate (RFC 7692 §7.2.2).
     InvalidDeflate,
+    /// A compressed message, and no memory left in the budget for what inflates it (RFC 7692 §9).
+    CompressionBudget,
 }
 
 impl ProtocolError {
     /// Every rule, in the order of declaration; counters are indexed by [`ProtocolError::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ReservedBit,
         Self::ReservedOpcode,
         Self::LengthTopBit,
@@ -64,6 +66,7 @@ impl ProtocolError {
         Self::ClosePayload,
         Self::CloseCode,
         Self::InvalidDeflate,
+        Self::CompressionBudget,
     ];
 
     /// The position in [`ProtocolError::ALL`].
@@ -93,6 +96,7 @@ impl ProtocolError {
             Self::ClosePayload => "close_payload",
             Self::CloseCode => "close_code",
             Self::InvalidDeflate => "invalid_deflate",
+            Self::CompressionBudget => "compression_budget",
         }
     }
 
@@ -104,6 +108,7 @@ impl ProtocolError {
             Self::FrameTooLarge | Self::MessageTooLarge | Self::TooManyFragments => {
                 CloseCode::MESSAGE_TOO_BIG
             }
+            Self::CompressionBudget => CloseCode::TRY_AGAIN_LATER,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -127,6 +132,7 @@ impl ProtocolError {
             Self::ClosePayload => "RFC 6455 §5.5.1",
             Self::CloseCode => "RFC 6455 §7.4",
             Self::InvalidDeflate => "RFC 7692 §7.2.2",
+            Self::CompressionBudget => "RFC 7692 §9",
         }
     }
 
@@ -151,6 +157,7 @@ impl ProtocolError {
             Self::ClosePayload => "a Close frame has a payload of one byte",
             Self::CloseCode => "a Close frame has a code that may not be sent",
             Self::InvalidDeflate => "a compressed message does not inflate",
+            Self::CompressionBudget => "no memory is left in the budget for compression",
         }
     }
 }

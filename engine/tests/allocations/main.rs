@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_possible_wrap, clippy::cast_precision_loss, reason = "the sizes are small")]
 
+mod compression;
 mod counting;
 #[cfg(feature = "tls")]
 mod tls;

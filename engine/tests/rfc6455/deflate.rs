@@ -50,7 +50,7 @@ fn with_servers(cases: impl Fn(std::net::SocketAddr)) {
 }
 
 /// A connection with this offer, and what was answered to it.
-fn connect(address: std::net::SocketAddr, offer: &str) -> (Peer, Option<String>) {
+pub(crate) fn connect(address: std::net::SocketAddr, offer: &str) -> (Peer, Option<String>) {
     let mut peer = Peer::raw(address);
     let field = format!("Version: 13\r\nSec-WebSocket-Extensions: {offer}\r\n");
     peer.write(REQUEST.replace("Version: 13\r\n", &field).as_bytes());

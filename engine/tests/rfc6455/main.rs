@@ -7,6 +7,8 @@ mod codec;
 mod deflate;
 mod opening;
 mod table;
+mod takeover;
+mod window;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

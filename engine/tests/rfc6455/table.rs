@@ -1,6 +1,6 @@
 //! The cases: what a client sends, and what must come back.
 
-use crate::codec::{
+use super::codec::{
     BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, PONG, RSV1, RSV2, RSV3, TEXT, close, frame,
     frame_as,
 };

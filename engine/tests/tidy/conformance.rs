@@ -209,20 +209,33 @@ fn cases(out: &mut String) {
     let all: usize = groups.iter().map(|(_, cases)| cases.len()).sum();
     write!(
         out,
-        "\n## RFC 6455\n\n{all} cases of `tests/rfc6455/table.rs` run against the engine over real \
+        "\n## RFC 6455\n\n### Servers\n\n{all} cases of `tests/rfc6455/table.rs` run against the engine over real \
          sockets; the client's side\nshares no code with it. A case begins with its section. The \
          opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`.\n"
     )
     .expect("a String takes everything");
     for (group, cases) in groups {
-        let names: Vec<_> = cases.iter().map(|case| &*case.id).collect();
-        let (count, names) = (names.len(), names.join("; "));
-        write!(
-            out,
-            "\n<details><summary>{group}: {count} cases</summary>\n\n{names}\n\n</details>\n"
-        )
-        .expect("a String takes everything");
+        list(group, &cases.into_iter().map(|case| case.id).collect::<Vec<_>>(), out);
     }
+    let groups = super::client_cases::all();
+    let all: usize = groups.iter().map(|(_, cases)| cases.len()).sum();
+    write!(
+        out,
+        "\n### Clients\n\n{all} cases of `tests/rfc6455_clients/cases.rs` run against `Clients` over \
+         real sockets on every\ndriver, those that `loadgen` can tell of against the program, too; \
+         the server's side shares no code with\nthe engine. They are the cases above with a server's \
+         frames, but for masking, and those of the opening\nhandshake and of compression (RFC 7692).\n"
+    )
+    .expect("a String takes everything");
+    for (group, cases) in groups {
+        list(group, &cases.into_iter().map(|case| case.frames.id).collect::<Vec<_>>(), out);
+    }
+}
+
+fn list(group: &str, names: &[String], out: &mut String) {
+    let (count, names) = (names.len(), names.join("; "));
+    write!(out, "\n<details><summary>{group}: {count} cases</summary>\n\n{names}\n\n</details>\n")
+        .expect("a String takes everything");
 }
 
 /// The last column: each test as its file below the workspace and its name.

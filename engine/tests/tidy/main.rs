@@ -1,6 +1,11 @@
 //! What no linter sees: budgets, where `unsafe` lives, which layer may know which, leftovers; and
 //! the table that says which test holds which rule of the protocol.
 
+#![expect(clippy::duplicate_mod, reason = "a client's cases are a server's with other frames")]
+
+#[expect(dead_code, reason = "the cases are listed here and run elsewhere")]
+#[path = "../rfc6455_clients/cases.rs"]
+mod client_cases;
 #[expect(dead_code, reason = "the cases are listed here and run elsewhere")]
 #[path = "../rfc6455/codec.rs"]
 mod codec;

@@ -69,6 +69,39 @@ fn every_scenario_in_every_dialect() {
     }
 }
 
+#[test]
+fn compressed_with_and_without_takeover() {
+    let server = Running::compressing();
+    let none = serde_json::json!({ "sent": false, "received": false });
+    let both = serde_json::json!({ "sent": true, "received": true });
+    for (n, (which, said)) in [("none", none), ("both", both)].into_iter().enumerate() {
+        let (code, document) = document(&[
+            "echo",
+            &server.url,
+            "--ws-version",
+            "rfc6455",
+            "--compress",
+            "--compress-takeover",
+            which,
+            "-c",
+            "5",
+            "-n",
+            "300",
+            "--warmup",
+            "0",
+            "-p",
+            "2000",
+            "--text",
+        ]);
+        assert_eq!(code, 0, "{document:#}");
+        assert_eq!(document["outcome"]["received"], 300);
+        assert_eq!(document["outcome"]["connections_ended_unclean"], 0);
+        assert_eq!(document["workload"]["compression_takeover"], said);
+        let runs = n as u64 + 1;
+        assert_eq!(server.compressed(), (5 * runs, 5 * n as u64), "{which}");
+    }
+}
+
 /// Lets connections to a unix socket through to a server's port.
 fn behind_a_unix_socket(path: &Path, port: SocketAddr) {
     let listener = UnixListener::bind(path).expect("a path of our own");

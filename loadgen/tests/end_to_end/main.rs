@@ -2,6 +2,9 @@
 //! no code with it.
 
 mod cli;
+#[expect(dead_code, reason = "the engine's own tests run the rest")]
+#[path = "../../../engine/tests/rfc6455_clients/cases.rs"]
+mod client_cases;
 mod comparisons;
 mod connections;
 mod dialects;
@@ -9,6 +12,9 @@ mod documents;
 mod echo;
 mod fan_and_storm;
 mod foreign;
+mod hostile;
+mod payloads;
+mod plans;
 mod reports;
 mod secure;
 mod servers;

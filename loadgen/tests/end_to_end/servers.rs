@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
+use ringbolt::handshake::{DeflateTerms, ServerPolicy, UpgradeRequest};
 use ringbolt::wire::CloseCode;
-use ringbolt::{Accept, CloseReason, Config, Handler, Message, Reject, Server, Topic, WebSocket};
+use ringbolt::{
+    Accept, CloseReason, Compression, Config, Handler, Message, Reject, Server, Topic, WebSocket,
+};
 
 /// A server on a free port, ended when dropped.
 pub(crate) struct Running {
@@ -39,6 +41,21 @@ impl Running {
         Self::start(move || Echo { change, seen: Arc::clone(&seen) })
     }
 
+    /// An echo that compresses, with takeover both ways.
+    pub(crate) fn compressing() -> Self {
+        let terms = DeflateTerms::default().with_takeover(true, true);
+        let compression = Compression::default().with_terms(terms);
+        let config = Config::new().with(|config| config.compression = Some(compression));
+        let echo = || Echo { change: |_, _| Answer::Send, seen: Arc::default() };
+        Self::start_with(config, echo)
+    }
+
+    /// Opening handshakes that agreed on compression, and those of them on takeover.
+    pub(crate) fn compressed(&self) -> (u64, u64) {
+        let counters = self.server.as_ref().map(|server| server.snapshot().counters);
+        counters.map_or((0, 0), |all| (all.opened_compressed, all.opened_takeover))
+    }
+
     /// Opening handshakes that have succeeded.
     pub(crate) fn connections(&self) -> u64 {
         self.server.as_ref().map_or(0, |server| server.snapshot().counters.opened)
@@ -50,11 +67,19 @@ impl Running {
         Self::start_with(config, || Bounded { closes: true })
     }
 
-    /// An echo that keeps at most 64 KiB for a client: more is dropped, or `closes` the connection with
+    /// An echo that keeps at most 192 KiB for a client: more is dropped, or `closes` the connection with
     /// the code 1013.
     pub(crate) fn bounded(closes: bool) -> Self {
-        let config = Config::new().with(|config| config.max_outbound_bytes = 64 << 10);
+        let config = Config::new().with(|config| config.max_outbound_bytes = 192 << 10);
         Self::start_with(config, move || Bounded { closes })
+    }
+
+    /// An echo of messages of at most so many frames.
+    pub(crate) fn of_fragments(most: u32) -> Self {
+        let config = Config::new().with(|config| {
+            config.limits = config.limits.with_max_fragments(most);
+        });
+        Self::start_with(config, || Bounded { closes: true })
     }
 
     /// Every message goes to the others of its topic; of each hundred messages the last `lost`

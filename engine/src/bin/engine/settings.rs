@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use ringbolt::config::RingConfig;
-use ringbolt::conn::{InvalidUtf8, Limits};
-use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
+use ringbolt::conn::{Deflater, Inflater, InvalidUtf8, Limits};
+use ringbolt::handshake::{DeflateTerms, HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
 use ringbolt::{
     ClientAuth, Compression, Config, Driver, RingFeature, RingFeatures, ServerTls,
@@ -14,8 +14,8 @@ use ringbolt::{
 };
 
 use crate::args::{
-    Auth, InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs, Slow, TlsArgs,
-    Version,
+    Auth, CompressArgs, InvalidText, LimitArgs, Mode, Neighbour, PolicyArgs, RingArgs, ServeArgs,
+    Slow, TlsArgs, Version,
 };
 use crate::units::Bytes;
 
@@ -97,11 +97,7 @@ impl Settings {
             typed => typed.to_vec(),
         };
         let policy = policy(args.policy, &dialects)?;
-        let compression = args.compress.compress.then(|| {
-            Compression::default()
-                .with_min_bytes(size(args.compress.compress_min.0))
-                .with_level(args.compress.compress_level)
-        });
+        let compression = compression(&args.compress)?;
         let config = Config::new().with(|config| {
             config.limits = limits;
             config.head = head;
@@ -124,6 +120,31 @@ impl Settings {
         });
         Ok(Self { mode, dialects, plain, secure, tls, place, config, drain: times.drain.0 })
     }
+}
+
+/// How is compressed, if at all.
+fn compression(args: &CompressArgs) -> Result<Option<Compression>, Contradiction> {
+    if !args.compress {
+        return Ok(None);
+    }
+    let least = Inflater::BYTES + Deflater::bytes(args.compress_window);
+    let budget = size(args.compress_budget.0);
+    if budget < least {
+        return contradiction(format!(
+            "--compress-budget of {budget} bytes has no room for one message each way, which takes \
+             {least}; raise it, or leave --compress out"
+        ));
+    }
+    let (sent, received) = args.compress_takeover.directions();
+    let terms = DeflateTerms::default()
+        .with_takeover(sent, received)
+        .with_window_bits(args.compress_window, args.compress_peer_window);
+    let compression = Compression::default()
+        .with_min_bytes(size(args.compress_min.0))
+        .with_level(args.compress_level)
+        .with_terms(terms)
+        .with_budget_bytes(budget);
+    Ok(Some(compression))
 }
 
 fn contradiction<T>(text: impl Into<String>) -> Result<T, Contradiction> {

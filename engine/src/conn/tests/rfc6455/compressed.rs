@@ -3,6 +3,7 @@
 use super::super::{Seen, Side};
 use super::{BINARY, MORE, PING, ROLES, TEXT, peer, side};
 use crate::conn::{Deflater, Role};
+use crate::handshake::Deflate;
 use crate::wire::ProtocolError;
 
 const RSV1: u8 = 0x40;
@@ -15,7 +16,7 @@ fn packed(message: &[u8]) -> Vec<u8> {
 
 fn agreed(role: Role) -> Side {
     let mut side = side(role);
-    side.inbound.inflate();
+    side.inbound.inflate(Deflate::of(15, false, false));
     side
 }
 
@@ -69,6 +70,79 @@ fn any_single_cut_and_byte_by_byte() {
         assert_eq!(side.seen, expected, "byte by byte");
         assert!(side.inbound.capacity() == 0, "nothing is kept between messages");
     }
+}
+
+/// Messages that refer to each other, plain ones and control frames between them.
+fn stream_with_takeover(role: Role) -> (Vec<u8>, Vec<Seen>) {
+    let mut deflater = Deflater::new(15, 6);
+    let mut compressed = |message: &[u8]| {
+        let mut out = Vec::new();
+        deflater.deflate(message, &mut out);
+        out
+    };
+    let line = "a line that is said again and again, ".repeat(3);
+    let once = compressed(line.as_bytes());
+    let again = compressed(line.as_bytes());
+    assert!(again.len() * 4 < once.len(), "the second one refers to the first");
+    let third = compressed(line.as_bytes());
+    let (front, back) = third.split_at(third.len() / 2);
+    let frames: [(u8, &[u8]); 8] = [
+        (TEXT | RSV1, &once),
+        (TEXT, b"plain"),
+        (TEXT | RSV1, &again),
+        ((BINARY | RSV1) & MORE, front),
+        (PING, b"between"),
+        (0x80, back),
+        (TEXT | RSV1, &compressed(b"")),
+        (BINARY | RSV1, &compressed(&line.as_bytes()[7..])),
+    ];
+    let stream =
+        (1..).zip(frames).flat_map(|(n, (first, payload))| peer(role, n, first, payload)).collect();
+    let expected = vec![
+        super::super::text(&line),
+        super::super::text("plain"),
+        super::super::text(&line),
+        Seen::Ping(b"between".to_vec()),
+        Seen::Binary(line.as_bytes().to_vec()),
+        super::super::text(""),
+        Seen::Binary(line.as_bytes()[7..].to_vec()),
+    ];
+    (stream, expected)
+}
+
+#[test]
+fn messages_that_refer_to_others_at_every_cut() {
+    for role in ROLES {
+        let (stream, expected) = stream_with_takeover(role);
+        for cut in 0..=stream.len() {
+            let mut side = side(role);
+            side.inbound.inflate(Deflate::of(15, false, true));
+            side.feed(&stream[..cut]);
+            side.feed(&stream[cut..]);
+            assert_eq!(side.seen, expected, "cut at {cut}");
+            assert!(side.inbound.keeps_inflater());
+            assert_eq!((side.inbound.capacity(), side.wire.on_loan), (0, 0));
+        }
+        // Without an agreement they refer to nothing.
+        let mut without = agreed(role);
+        without.feed(&stream);
+        assert_eq!(without.seen.last(), Some(&Seen::Failed(ProtocolError::InvalidDeflate)));
+    }
+}
+
+#[test]
+fn a_kept_inflater_does_not_make_plain_messages_go_through_it() {
+    let mut server = side(Role::Server);
+    server.inbound.inflate(Deflate::of(15, false, true));
+    server.feed(&peer(Role::Server, 1, TEXT | RSV1, &packed(b"one")));
+    // Beyond what is taken compressed, and received into its own memory.
+    let frame = peer(Role::Server, 2, BINARY, &super::pattern(9000));
+    server.feed(&frame[..5000]);
+    let (memory, left) = server.inbound.take_direct().expect("it is plain");
+    assert_eq!(left, u64::try_from(frame.len()).unwrap() - 5000);
+    server.inbound.return_direct(memory, 0);
+    server.feed(&frame[5000..]);
+    assert_eq!(server.seen, [super::super::text("one"), Seen::Binary(super::pattern(9000))]);
 }
 
 #[test]
