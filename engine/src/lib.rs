@@ -2,7 +2,7 @@
 //!
 //! Ringbolt serves, and opens, WebSocket connections as described by RFC 6455 and by
 //! draft-ietf-hybi-thewebsocketprotocol-02 of September 2010, on one port: the client's opening
-//! handshake says which. It runs on Linux; on 6.1 or later on io_uring, elsewhere on epoll or, from 5.11
+//! handshake says which. It runs on Linux; on 5.19 or later on io_uring, elsewhere on epoll or, from 5.11
 //! on, on the tokio-uring runtime (cargo feature `tokio-uring`, on by default; [`Driver`]). Each core
 //! runs one *shard*: a thread with its own ring, its own listening socket and its own connections.
 //! Shards share nothing but bounded mailboxes, so a [`Handler`] needs no lock and need not be `Send`.

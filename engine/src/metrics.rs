@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::config::{Driver, Taken};
+use crate::config::{Driver, FeatureSet, Taken};
 use crate::error::TlsError;
 use crate::handler::CloseReason;
 use crate::handshake::RequestError;
@@ -238,7 +238,9 @@ impl fmt::Display for Snapshot {
         write!(f, "driver={driver}")?;
         match &self.driver {
             Some(taken) if taken.driver == Driver::Uring => {
-                write!(f, " ring_features={}", taken.features)
+                let without = taken.without.iter();
+                let without = without.fold(FeatureSet::NONE, |all, one| all.with(one.feature));
+                write!(f, " ring_features={} ring_without={without}", taken.features)
             }
             _ => Ok(()),
         }

@@ -72,7 +72,8 @@ impl RingFeature {
             Self::MsgRing => "5.18",
             Self::MultishotAccept | Self::BufferRing | Self::CoopTaskrun => "5.19",
             Self::MultishotReceive => "6.0",
-            Self::DeferTaskrun | Self::ZeroCopySend => "6.1",
+            Self::DeferTaskrun => "6.1",
+            Self::ZeroCopySend => "6.2",
             Self::NoSqarray => "6.6",
             Self::Direct => "6.13",
         }
@@ -187,8 +188,8 @@ pub struct RingFeatures {
 }
 
 impl Default for RingFeatures {
-    /// All but message rings, which measure as eventfds do, and zero-copy sends, which cost more
-    /// than they save where packets are looped back.
+    /// All but message rings, which save something only where many shards are woken at once, and
+    /// zero-copy sends, which cost more than they save where packets are looped back.
     fn default() -> Self {
         let wanted =
             FeatureSet::ALL.without(RingFeature::MsgRing).without(RingFeature::ZeroCopySend);

@@ -15,6 +15,8 @@ mod exchange;
 mod probe;
 mod send;
 mod set_up;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::io;
@@ -75,11 +77,18 @@ impl Ring {
     /// Sets the ring up on the calling thread, which must be the one that uses it, with as much of
     /// what is wanted as the kernel gives.
     pub(crate) fn new(config: &RingConfig) -> Result<Self, StartError> {
-        let wanted = config.features.wanted();
-        let (ring, flags) = set_up::climb(wanted, |flags| {
+        Self::build(config, |flags| {
             flags.build(config.submission_entries, config.completion_entries)
         })
-        .map_err(|e| StartError::ring(&e))?;
+    }
+
+    /// The same of the rings that `build` makes, for tests of kernels that know less.
+    fn build(
+        config: &RingConfig,
+        build: impl FnMut(set_up::Flags) -> io::Result<IoUring>,
+    ) -> Result<Self, StartError> {
+        let wanted = config.features.wanted();
+        let (ring, flags) = set_up::climb(wanted, build).map_err(|e| StartError::ring(&e))?;
         let mut without = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
         let mut features =
             without.iter().fold(wanted, |features, absent| features.without(absent.feature));
@@ -410,7 +419,7 @@ fn to_key(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 operations are in flight")
 }
 
-fn empty_header() -> libc::msghdr {
+const fn empty_header() -> libc::msghdr {
     // SAFETY: a message header is plain data for which all zeros means "nothing".
     unsafe { std::mem::zeroed() }
 }

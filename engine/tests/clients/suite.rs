@@ -278,5 +278,12 @@ fn nothing_is_read_while_the_application_holds_it() {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn config() -> Config {
-    Config::new().with(|config| config.driver = crate::DRIVER)
+    Config::new().with(|config| {
+        config.driver = crate::DRIVER;
+        // As `combinations` wants it.
+        if let Ok(features) = std::env::var("RINGBOLT_TEST_RING_FEATURES") {
+            config.ring.features = features.parse().expect("a list of features");
+            config.ring.zero_copy_bytes = 1 << 10;
+        }
+    })
 }

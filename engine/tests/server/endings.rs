@@ -538,7 +538,9 @@ fn a_drain_without_patience_ends_at_once_whatever_is_under_way() {
     let begun = Instant::now();
     let end = server.end(Duration::ZERO);
     assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
-    assert_eq!((end.open, end.ring.operations_in_flight), (0, 0), "{end}");
+    // What was sent without a copy is the kernel's until the peer has it.
+    let owed = end.ring.zero_copy_sends;
+    assert!(end.open == 0 && end.ring.operations_in_flight <= owed, "{end}");
     drop(clients);
 }
 

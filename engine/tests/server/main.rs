@@ -12,6 +12,7 @@ mod chat;
 #[expect(dead_code, reason = "its `main` is not called")]
 #[path = "../../examples/chat.rs"]
 mod chat_example;
+mod combinations;
 mod echo;
 mod endings;
 mod parts;

@@ -1,5 +1,7 @@
 //! The program `engine` as its users meet it: what it prints, what signals do, how it fails.
 
+mod sandbox;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -336,92 +338,6 @@ fn broadcast_goes_by_resource_name() {
     }
     in_a[1].text("back");
     in_a[0].expect_text("back");
-}
-
-/// The program where the kernel answers `io_uring_setup` with this error.
-fn without_io_uring(errno: i32, args: &str) -> Command {
-    const SANDBOX: &str = "
-import ctypes, os, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x50000 | int(sys.argv[1])),
-        (0x06, 0, 0, 0x7FFF0000)]
-program = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *i) for i in code))
-class Prog(ctypes.Structure):
-    _fields_ = [('len', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
-prog = Prog(len(code), ctypes.addressof(program))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(prog), 0, 0) == 0, ctypes.get_errno()
-os.execv(sys.argv[2], sys.argv[2:])
-";
-    let mut command = Command::new("python3");
-    command.args(["-c", SANDBOX, &errno.to_string(), ENGINE]).args(args.split(' '));
-    command
-}
-
-/// What the kernel may answer, and how that is told.
-const REFUSALS: [(i32, &str); 4] = [
-    (libc::EPERM, "forbidden here"),
-    (libc::ENOSYS, "has no io_uring"),
-    (libc::EINVAL, "too old"),
-    (libc::ENOMEM, "locked memory"),
-];
-
-#[test]
-fn io_uring_asked_for_by_name_and_refused_is_an_error_with_its_remedy() {
-    for (errno, cause) in REFUSALS {
-        let output = without_io_uring(errno, "echo --shards 1 --driver uring")
-            .output()
-            .expect("python3 is there, as for the interop tests");
-        assert!(output.stdout.is_empty(), "it does not claim to listen");
-        let stderr = String::from_utf8(output.stderr).expect("text");
-        assert_eq!(output.status.code(), Some(69), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert!(stderr.contains(cause) && stderr.contains("To cure it"), "{stderr}");
-    }
-}
-
-#[test]
-fn where_io_uring_is_refused_epoll_is_taken_and_the_reason_told() {
-    for (errno, cause) in REFUSALS {
-        let mut engine = Program::spawn(without_io_uring(errno, "echo --shards 2"));
-        let took = engine.logged("driver took=epoll");
-        assert!(took.contains(cause), "{took}");
-        assert!(engine.logged("start mode=echo").contains("driver=epoll"));
-        Client::connect(engine.address, "/").expect_alive();
-        engine.signal("TERM");
-        assert!(engine.logged("end open=0").contains("driver=epoll"));
-        assert_eq!(engine.wait().code(), Some(0));
-    }
-}
-
-#[test]
-fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
-    let look = |command: &mut Command| {
-        let output = command.output().expect("it runs");
-        assert!(output.stderr.is_empty(), "{output:?}");
-        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
-    };
-    let (code, text) = look(Command::new(ENGINE).arg("doctor"));
-    assert_eq!(code, Some(0), "{text}");
-    for part in [
-        "--driver auto takes uring\n",
-        "taken uring, full",
-        "multishot-recv",
-        "connections per process",
-    ] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    let (code, json) = look(Command::new(ENGINE).args(["doctor", "--json"]));
-    assert_eq!(code, Some(0));
-    for part in ["\"schema\": \"ringbolt.doctor/1\"", "\"auto\": \"uring\"", "\"usable\": true"] {
-        assert!(json.contains(part), "{part} in {json}");
-    }
-    for (errno, cause) in REFUSALS {
-        let (code, text) = look(&mut without_io_uring(errno, "doctor"));
-        assert_eq!(code, Some(0), "epoll does: {text}");
-        assert!(text.contains("takes epoll") && text.contains(cause), "{text}");
-        assert!(text.contains("To cure it"), "{text}");
-    }
 }
 
 #[test]

@@ -304,6 +304,11 @@ pub(crate) fn config() -> Config {
     Config::new().with(|config| {
         config.driver = crate::DRIVER;
         config.policy = ServerPolicy::new();
+        // As `combinations` wants it.
+        if let Ok(features) = std::env::var("RINGBOLT_TEST_RING_FEATURES") {
+            config.ring.features = features.parse().expect("a list of features");
+            config.ring.zero_copy_bytes = 1 << 10;
+        }
     })
 }
 

@@ -381,9 +381,10 @@ pub(crate) struct TimeoutArgs {
 pub(crate) struct RingArgs {
     /// How to talk to the kernel: uring, tokio-uring, epoll, or auto
     ///
-    /// auto takes the first of them that can be had: uring on Linux 6.1 or later, tokio-uring, slower
-    /// and with a buffer per idle connection, from 5.11 on, and epoll where io_uring is forbidden, as
-    /// in most containers. The log says which and why. A driver asked for by name is had or an error.
+    /// auto takes the first of them that pays: uring on Linux 5.19 or later, at its best from 6.1 on;
+    /// tokio-uring, slower and with a buffer per idle connection, from 5.11 on; and epoll where io_uring
+    /// is forbidden, as in most containers. The log says which and why. A driver asked for by name is had
+    /// or an error.
     #[arg(long, env = "ENGINE_DRIVER", value_name = "DRIVER", default_value = "auto")]
     pub(crate) driver: Driver,
 

@@ -185,7 +185,7 @@ impl Ring {
 }
 
 /// Counts a try that changed nothing; an error after too many.
-fn again(tries: &mut u32) -> io::Result<()> {
+pub(super) fn again(tries: &mut u32) -> io::Result<()> {
     *tries += 1;
     if *tries > TRIES_MAX {
         return Err(io::Error::new(

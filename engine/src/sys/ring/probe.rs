@@ -8,9 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::send::REPORT_USAGE;
 use super::set_up::Flags;
 use crate::config::{Absent, FeatureSet, RingFeature};
 use crate::sys::buffer_ring::BufferRing;
@@ -51,7 +52,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>>
             RingFeature::Direct => trial.accepts_directly(),
             RingFeature::SkipSuccess => trial.skips_success(),
             RingFeature::MsgRing => trial.messages(),
-            RingFeature::ZeroCopySend => trial.knows(opcode::SendMsgZc::CODE),
+            RingFeature::ZeroCopySend => trial.sends_without_copy(),
             RingFeature::DeferTaskrun | RingFeature::CoopTaskrun | RingFeature::NoSqarray => {
                 match flags.gives(feature) {
                     Some(true) => Ok(()),
@@ -309,12 +310,34 @@ impl Trial {
         Err("it never arrives".to_owned())
     }
 
-    fn knows(&self, code: u8) -> Verdict {
-        let mut probe = Probe::new();
-        self.ring.submitter().register_probe(&mut probe).map_err(|e| because(&e))?;
-        if probe.is_supported(code) { Ok(()) } else { Err(refusal(libc::EINVAL)) }
+    /// Whether sends without a copy are known, and notifications that tell what was copied. A socket
+    /// of no network has them refused, but otherwise than what is unknown.
+    fn sends_without_copy(&mut self) -> Verdict {
+        let (ours, _theirs) = UnixStream::pair().map_err(|e| because(&e))?;
+        let send = opcode::SendMsgZc::new(Fd(ours.as_raw_fd()), &raw const NOTHING.0)
+            .ioprio(REPORT_USAGE)
+            .build();
+        self.push(&send.user_data(TRIED)).map_err(|e| because(&e))?;
+        let outcomes = self.complete(1).map_err(|e| because(&e))?;
+        let outcome = *outcomes.first().ok_or("it never completes")?;
+        if cqueue::more(outcome.flags) && outcomes.len() == 1 {
+            // The word on its memory, which comes even so.
+            self.complete(1).map_err(|e| because(&e))?;
+        }
+        match -outcome.result {
+            libc::EOPNOTSUPP => Ok(()),
+            _ => outcome.checked().map(drop),
+        }
     }
 }
+
+/// A message header of no bytes.
+struct Header(libc::msghdr);
+
+// SAFETY: it is constant, and its pointers are null.
+unsafe impl Sync for Header {}
+
+static NOTHING: Header = Header(super::empty_header());
 
 /// A listening socket of no network, at an address that the kernel makes up.
 fn listener() -> io::Result<(Socket, SockAddr)> {

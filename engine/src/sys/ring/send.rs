@@ -12,7 +12,7 @@ use crate::sys::operation::{Completion, Operation, Socket, UserData, on};
 /// The most vectors that the kernel takes in one send.
 const VECTORS_MAX: usize = 1024;
 /// `IORING_SEND_ZC_REPORT_USAGE`: a notification tells whether the bytes were copied after all.
-const REPORT_USAGE: u16 = 1 << 3;
+pub(super) const REPORT_USAGE: u16 = 1 << 3;
 /// `IORING_NOTIF_USAGE_ZC_COPIED`: they were.
 const COPIED: u32 = 1 << 31;
 /// When so many notifications in a row say "copied", zero-copy sends only cost.

@@ -1,0 +1,244 @@
+//! Rings as older kernels would give them, completions that find no room, and memory that is owed.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use io_uring::opcode;
+
+use super::exchange::again;
+use super::{Ring, Wait};
+use crate::config::{FeatureSet, RingConfig, RingFeature, RingFeatures};
+use crate::shard::send::{Piece, Transmit};
+use crate::shard::table::ConnectionId;
+use crate::shard::turn::{Chunk, Output, Turn};
+use crate::sys::operation::{Class, Completion, Operation, Socket, UserData};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(features: FeatureSet) -> RingConfig {
+    RingConfig { features: RingFeatures::want(features), ..RingConfig::default() }
+}
+
+/// What completes next; nothing if nothing does for a while.
+fn next(ring: &mut Ring, turn: &Turn, socket: Socket) -> Vec<Completion> {
+    let mut out = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while out.is_empty() && Instant::now() < deadline {
+        ring.exchange(turn, |_| Some(socket), Wait::Until(deadline), &mut out).expect("it enters");
+    }
+    out
+}
+
+/// Receives twice on this ring, sends from a turn, and closes.
+fn expect_service(mut ring: Ring, case: &str) {
+    let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+    let (id, socket) = (ConnectionId::new(3, 1), Socket::Descriptor(ours.as_raw_fd()));
+    let (mut armed, mut turn) = (false, Turn::default());
+    for text in [b"one", b"two"] {
+        if !armed {
+            ring.receive(socket, id, Class::Small, false).expect("room");
+        }
+        theirs.write_all(text).expect("room");
+        let all = next(&mut ring, &turn, socket);
+        assert_eq!(all.len(), 1, "{case}: {all:?}");
+        let loan = ring.loan(all[0], Class::Small).expect("memory came with it");
+        assert_eq!(ring.lend(loan, 3).expect("three bytes"), text, "{case}");
+        ring.end_loan(loan);
+        armed = all[0].more();
+        turn.send_copy(id, &mut Output::default(), text);
+        let mut out = Vec::new();
+        ring.exchange(&turn, |_| Some(socket), Wait::No, &mut out).expect("it enters");
+        // Silence, or a success that is reported.
+        assert!(out.iter().all(|one| one.result == 3), "{case}: {out:?}");
+        turn.clear();
+        let mut got = [0; 3];
+        theirs.read_exact(&mut got).expect("it was sent");
+        assert_eq!(&got, text, "{case}");
+    }
+    drop(theirs);
+    if !armed {
+        ring.receive(socket, id, Class::Small, false).expect("room");
+    }
+    let all = next(&mut ring, &turn, socket);
+    assert!(all.len() == 1 && all[0].result == 0 && !all[0].more(), "{case}: {all:?}");
+}
+
+#[test]
+fn whatever_set_up_flags_are_refused_the_ring_serves() {
+    let flags = [RingFeature::NoSqarray, RingFeature::DeferTaskrun, RingFeature::CoopTaskrun];
+    for features in [FeatureSet::ALL, FeatureSet::ALL.without(RingFeature::BufferRing)] {
+        for refused in 0..6 {
+            let config = config(features);
+            let mut tries = 0;
+            let ring = Ring::build(&config, |flags| {
+                tries += 1;
+                if tries <= refused {
+                    return Err(io::Error::from_raw_os_error(libc::EINVAL));
+                }
+                flags.build(config.submission_entries, config.completion_entries)
+            })
+            .expect("the rest will do");
+            let without: Vec<_> = ring.without().iter().map(|absent| absent.feature).collect();
+            let expected = match refused {
+                0 => 0,
+                1 => 1,
+                2 | 3 => 2,
+                _ => 3,
+            };
+            for (index, flag) in flags.into_iter().enumerate() {
+                assert_eq!(without.contains(&flag), index < expected, "{refused}: {without:?}");
+                assert!(!without.contains(&flag) || !ring.features().contains(flag));
+            }
+            assert_eq!(ring.is_worth_it(), refused < 4);
+            expect_service(ring, &format!("{features} after {refused} refusals"));
+        }
+    }
+}
+
+#[test]
+fn what_a_kernel_refuses_and_is_required_is_an_error() {
+    let features = RingFeatures::default().require(RingFeature::DeferTaskrun);
+    let config = RingConfig { features, ..RingConfig::default() };
+    let refused = Ring::build(&config, |flags| {
+        if flags.gives(RingFeature::DeferTaskrun) == Some(true) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        flags.build(8, 16)
+    });
+    let error = refused.err().expect("it is required").to_string();
+    assert!(error.contains("defer-taskrun") && error.contains("does not know it"), "{error}");
+}
+
+#[test]
+fn completions_that_find_no_room_are_not_lost() {
+    for defer in [true, false] {
+        let features = FeatureSet::ALL.without(RingFeature::MsgRing);
+        let features = if defer { features } else { features.without(RingFeature::DeferTaskrun) };
+        let mut small = config(features);
+        (small.submission_entries, small.completion_entries) = (8, 8);
+        let mut ring = Ring::new(&small).expect("a ring");
+        // Far more than both queues hold, and nobody looks in between.
+        for n in 0..1000 {
+            let key = UserData::key(Operation::Unknown, n);
+            ring.push(opcode::Nop::new().build(), key).expect("it is made room for");
+        }
+        let mut out = Vec::new();
+        ring.exchange(&Turn::default(), |_| None, Wait::No, &mut out).expect("it enters");
+        let keys: Vec<_> = out.iter().map(|one| one.user_data.low()).collect();
+        assert_eq!(keys, (0..1000).collect::<Vec<_>>(), "each once, in order");
+        assert_eq!(ring.counters.completions, 1000);
+    }
+}
+
+#[test]
+fn a_kernel_that_takes_nothing_is_given_up() {
+    let mut tries = 0;
+    let error = loop {
+        if let Err(error) = again(&mut tries) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    assert!(tries > 1000, "{tries}");
+}
+
+/// Two ends of a connection over the loopback interface.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let ours = TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let (theirs, _) = listener.accept().expect("it came");
+    theirs.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    (ours, theirs)
+}
+
+/// Sends all of it, and tells how that ended; notifications come when they like.
+fn send(ring: &mut Ring, socket: Socket, bytes: &Bytes) -> Result<bool, i32> {
+    let mut transmit = Transmit::default();
+    transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
+    ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+    loop {
+        let all = next(ring, &Turn::default(), socket);
+        assert!(!all.is_empty(), "the send never ends");
+        let mut outcome = None;
+        for completion in all {
+            assert_eq!(completion.user_data.operation(), Operation::SlowSend);
+            if let Some((_, end)) = ring.slow_sent(completion, |_| Some(socket)) {
+                outcome = Some(end);
+            }
+        }
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+    }
+}
+
+fn zero_copy() -> Ring {
+    let mut config = config(FeatureSet::ALL);
+    config.zero_copy_bytes = 4096;
+    Ring::new(&config).expect("this kernel has it")
+}
+
+#[test]
+fn memory_that_is_sent_without_a_copy_is_ours_when_the_kernel_says_so() {
+    let (ours, mut theirs) = pair();
+    let socket = Socket::Descriptor(ours.as_raw_fd());
+    let mut ring = zero_copy();
+    let bytes = Bytes::from(vec![7; 100_000]);
+    assert_eq!(send(&mut ring, socket, &bytes).map(drop), Ok(()));
+    assert_eq!(ring.counters.zero_copy_sends, 1);
+    let mut got = vec![0; bytes.len()];
+    theirs.read_exact(&mut got).expect("all of it");
+    assert!(got == bytes);
+    ring.finish().expect("the peer has it");
+    assert!(!ring.owes_notifications());
+    assert!(bytes.is_unique(), "nobody holds it any more");
+    // Too small to be worth it.
+    send(&mut ring, socket, &Bytes::from_static(b"small")).expect("sent");
+    assert_eq!(ring.counters.zero_copy_sends, 1);
+}
+
+#[test]
+fn memory_that_the_kernel_still_reads_outlives_the_ring() {
+    let (ours, theirs) = pair();
+    let socket = Socket::Descriptor(ours.as_raw_fd());
+    let mut ring = zero_copy();
+    // More than the peer's window: what is left in the queue is not copied yet.
+    let bytes = Bytes::from(vec![7; 64 << 20]);
+    let mut transmit = Transmit::default();
+    transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
+    ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+    let mut out = Vec::new();
+    ring.exchange(&Turn::default(), |_| Some(socket), Wait::No, &mut out).expect("it enters");
+    for completion in out {
+        assert!(ring.slow_sent(completion, |_| Some(socket)).is_none(), "the peer reads nothing");
+    }
+    let owed = ring.owes_notifications();
+    drop(ring);
+    assert!(owed && !bytes.is_unique(), "it was given to nobody else");
+    drop(theirs);
+}
+
+#[test]
+fn sends_that_are_copied_all_the_same_are_plain_again() {
+    let (ours, mut theirs) = pair();
+    let socket = Socket::Descriptor(ours.as_raw_fd());
+    let reader = std::thread::spawn(move || io::copy(&mut theirs, &mut io::sink()));
+    let mut ring = zero_copy();
+    let bytes = Bytes::from(vec![7; 8192]);
+    let mut sent = 0;
+    while ring.sends_without_copy() && sent < 10_000 {
+        send(&mut ring, socket, &bytes).expect("sent");
+        sent += 1;
+    }
+    assert_eq!(ring.counters.zero_copy_off, 1, "the loopback interface copies");
+    let counted = ring.counters.zero_copy_sends;
+    send(&mut ring, socket, &bytes).expect("sent");
+    assert_eq!(ring.counters.zero_copy_sends, counted, "no more of them");
+    drop((ring, ours));
+    let total = reader.join().expect("it ends").expect("it reads");
+    assert_eq!(total, (sent + 1) * bytes.len() as u64);
+}
