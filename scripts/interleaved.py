@@ -1,9 +1,11 @@
-"""What the comparing scripts share: servers on one CPU, the machine's state, the programs.
+"""What the comparing scripts share: servers on one CPU, windows, the machine's state, the programs.
 
-Not a program of its own: scripts/floor and scripts/drivers import it.
+Not a program of its own: scripts/floor, scripts/drivers and scripts/peers import it.
 """
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,31 +16,72 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NAME = os.path.basename(sys.argv[0])
 
 
-class Server:
-    """A running server."""
+START_LIMIT = 20.0  # seconds that a server may take to say where it listens
+
+
+class DidNotStart(SystemExit):
+    """A server that did not come up: the end, unless somebody can do without it."""
+
+
+class WindowFailed(Exception):
+    """A window that gave no figures."""
+
+
+class Process:
+    """A server's process."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def cpu_nanos(self):
+        """CPU time of all its threads so far; 0 once it is gone."""
+        total = 0
+        tasks = f"/proc/{self.pid}/task"
+        try:
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/schedstat", encoding="ascii") as stat:
+                    total += int(stat.read().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # a thread, or all of it, has just ended
+        return total
+
+    def memory(self):
+        """Bytes of its memory that are resident."""
+        with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def wait_until_quiet(self):
+        """Until it has dealt with the end of the last window's connections."""
+        before = self.cpu_nanos()
+        for _ in range(200):
+            time.sleep(0.02)
+            now = self.cpu_nanos()
+            if now - before < 200_000:
+                return
+            before = now
+
+
+class Server(Process):
+    """A server that was started here, on one CPU."""
 
     def __init__(self, name, command, cpu):
         self.name = name
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(["taskset", "-c", str(cpu), *command],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
-        line = self.process.stdout.readline()
+        super().__init__(self.process.pid)
+        ready, _, _ = select.select([self.process.stdout], [], [], START_LIMIT)
+        line = self.process.stdout.readline() if ready else ""
         if not line.startswith("listening on "):
+            self.stop()
             self.log.seek(0)
-            sys.exit(f"{NAME}: {' '.join(command)} did not start\n{self.log.read()}")
-        self.address = line.split()[-1]
-
-    def cpu_nanos(self):
-        """CPU time of all its threads so far."""
-        total = 0
-        tasks = f"/proc/{self.process.pid}/task"
-        for task in os.listdir(tasks):
-            try:
-                with open(f"{tasks}/{task}/schedstat", encoding="ascii") as stat:
-                    total += int(stat.read().split()[0])
-            except FileNotFoundError:
-                pass  # the thread has just ended
-        return total
+            why = "" if ready else f" within {START_LIMIT:g} s"
+            raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}
+{self.log.read()}")
+        # An engine says wss:// where it speaks TLS.
+        scheme = "wss" if "wss://" in line else "ws"
+        self.address = line.split()[-1].removeprefix("wss://")
+        self.url = f"{scheme}://{self.address}/"
 
     def counters(self):
         """An engine's counters, which it logs when it gets SIGUSR1."""
@@ -54,16 +97,6 @@ class Server:
             if len(now) > known:
                 return now[-1]
         sys.exit(f"{NAME}: {self.name} does not tell its counters")
-
-    def wait_until_quiet(self):
-        """Until it has dealt with the end of the last window's connections."""
-        before = self.cpu_nanos()
-        for _ in range(200):
-            time.sleep(0.02)
-            now = self.cpu_nanos()
-            if now - before < 200_000:
-                return
-            before = now
 
     def stop(self):
         """Ends it, at the latest after five seconds."""
@@ -89,6 +122,68 @@ def ticks(cpu):
     return busy, steal, busy + steal + idle + iowait
 
 
+def read_result(text):
+    """What is compared, from loadgen's JSON document: the one place that knows its form."""
+    document = json.loads(text)
+    cost, outcome = document["cost"], document["outcome"]
+    storm = outcome["unit"] == "connection"
+    times = (outcome["handshake"] if storm else outcome["latency"]) or {}
+    service = outcome.get("service") or times
+    warm = (outcome.get("warmup_latency") or {}).get("count") or 0
+    count, elapsed, server = outcome["received"], outcome["elapsed_ns"], cost["server_cpu_ns"]
+    return {"count": count, "seconds": elapsed / 1e9,
+            "ns_each": None if server is None else server / max(count, 1),
+            "per_second": count / (elapsed / 1e9),
+            "server_cpu_ns": server,
+            "server_busy": None if server is None else server / elapsed,
+            "client_busy": sum(cost["generator_cpu_ns"]) / elapsed,
+            "p50_ns": times.get("p50_ns"), "p99_ns": times.get("p99_ns"),
+            "p999_ns": times.get("p99_9_ns"),
+            "service_p50_ns": service.get("p50_ns"), "service_p99_ns": service.get("p99_ns"),
+            "warmup_count": warm}
+
+
+def load_window(server, dialect, load, options):
+    """One window of loadgen: its figures, and the share of a CPU that the hypervisor took.
+
+    Raises WindowFailed.
+    """
+    command = [options.program("loadgen"), load[0], server.url, *load[1:], "--dialect", dialect,
+               "--cpus", str(options.client_cpu), "-d", f"{round(options.seconds * 1000)}ms",
+               "--warmup", "300ms", "--json", "--quiet"]
+    if server.pid is not None:
+        command += ["--pid", str(server.pid)]
+    if server.url.startswith("wss:"):
+        command.append("--insecure")
+    before, steal = ticks(options.server_cpu), ticks(options.client_cpu)[1]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              timeout=options.seconds + 120)
+    except subprocess.TimeoutExpired:
+        raise WindowFailed("loadgen did not end in time") from None
+    after = ticks(options.server_cpu)
+    steal = max(ticks(options.client_cpu)[1] - steal, after[1] - before[1])
+    if server.pid is not None:
+        server.wait_until_quiet()
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise WindowFailed(f"loadgen: {said[0].strip() if said else 'it failed'}")
+    figures = read_result(done.stdout)
+    if figures["count"] == 0:
+        raise WindowFailed("loadgen: nothing came back")
+    return {**figures, "steal": steal / max(after[2] - before[2], 1)}
+
+
+def drivers(options):
+    """The engine's drivers that can be had here, the one that `auto` takes first."""
+    done = subprocess.run([options.program("engine"), "doctor", "--json"], capture_output=True,
+                          text=True, check=False)
+    # It also fails where something of the machine is too small; what it prints is whole.
+    document = json.loads(done.stdout)
+    names = [driver["name"] for driver in document["drivers"] if driver["usable"]]
+    return sorted(names, key=lambda name: name != document["auto"])
+
+
 def build(options):
     """Builds the programs, and says where they are."""
     if options.bin_dir is None:
@@ -106,14 +201,14 @@ def build(options):
     options.program = program
 
 
-def note_environment(options):
-    """Writes down what was measured and on what machine."""
+def note_environment(options, mode="w"):
+    """Writes down what was measured and on what machine; mode "a" adds to what is there."""
     def output(*command):
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
         return done.stdout.strip() if done.returncode == 0 else "unknown"
 
-    with open(os.path.join(options.out, "env.txt"), "w", encoding="utf-8") as file:
+    with open(os.path.join(options.out, "env.txt"), mode, encoding="utf-8") as file:
         file.write(f"utc: {time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}\n")
         file.write(f"commit: {output('git', 'describe', '--always', '--dirty')}\n")
         file.write(f"command: scripts/{NAME} {' '.join(sys.argv[1:])}\n")

@@ -1,11 +1,15 @@
 //! Every limit and timeout, with its default and its reason.
 
+mod features;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::conn::Limits;
 use crate::handshake::{HeadLimits, ServerPolicy};
+
+pub use features::{FeatureSet, InvalidFeatures, RingFeature, RingFeatures};
 
 /// The settings of a server or of a set of client connections.
 #[derive(Debug, Clone)]
@@ -158,7 +162,8 @@ impl Compression {
 pub enum Driver {
     /// The first of the others that can be had, in their order; what was taken and why is told.
     Auto,
-    /// io_uring: Linux 6.1 or later, where no sandbox forbids it.
+    /// io_uring: Linux 5.11 or later, where no sandbox forbids it; what newer kernels add is used
+    /// where it is found.
     Uring,
     /// io_uring by the async runtime of that name: Linux 5.11 or later, where no sandbox forbids it.
     /// Slower, and each idle connection pins a buffer. Needs the cargo feature `tokio-uring`; not on a
@@ -198,6 +203,23 @@ pub struct Taken {
     pub driver: Driver,
     /// Why the driver above it on the ladder could not be had; `None` if it was not tried.
     pub because: Option<String>,
+    /// The features of the ring that are in use; none for other drivers.
+    pub features: FeatureSet,
+    /// The features that were wanted and could not be had.
+    pub without: Vec<Absent>,
+}
+
+impl Taken {
+    pub(crate) const fn new(driver: Driver, because: Option<String>) -> Self {
+        Self { driver, because, features: FeatureSet::NONE, without: Vec::new() }
+    }
+
+    /// The same with what became of the ring's features.
+    pub(crate) fn with_features(mut self, features: FeatureSet, without: Vec<Absent>) -> Self {
+        self.features = features;
+        self.without = without;
+        self
+    }
 }
 
 impl fmt::Display for Taken {
@@ -207,6 +229,16 @@ impl fmt::Display for Taken {
             Some(because) => write!(f, "{} ({because})", self.driver),
         }
     }
+}
+
+/// A feature that was wanted and cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Absent {
+    /// The feature.
+    pub feature: RingFeature,
+    /// What keeps it from being used.
+    pub because: String,
 }
 
 /// No driver has this name.
@@ -263,9 +295,11 @@ pub struct RingConfig {
     /// Beyond it the shard sleeps at once until it has caught up. Default 100 when `spin` is set:
     /// a spinning shard owns its core.
     pub spin_budget_percent: u32,
-    /// Accept connections into the ring's own file table instead of the process's. Default on
-    /// where the kernel does it well (6.13 and later).
-    pub direct_descriptors: bool,
+    /// What of io_uring is used; all that pays where the kernel gives it.
+    pub features: RingFeatures,
+    /// Sends of at least so many bytes are not copied, where [`RingFeature::ZeroCopySend`] is on.
+    /// Default 32 KiB.
+    pub zero_copy_bytes: usize,
 }
 
 impl Default for RingConfig {
@@ -277,7 +311,8 @@ impl Default for RingConfig {
             large_buffers: 16,
             spin: Duration::ZERO,
             spin_budget_percent: 100,
-            direct_descriptors: true,
+            features: RingFeatures::default(),
+            zero_copy_bytes: 32 << 10,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 
 pub use tls::TlsError;
 
+use crate::config::{Absent, Driver, FeatureSet};
+
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,6 +42,24 @@ impl StartError {
         self.kind
     }
 
+    /// What was wanted, as its message begins.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// What to do, as an order.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+
     pub(crate) fn new(
         kind: StartErrorKind,
         what: impl Into<String>,
@@ -54,7 +74,7 @@ impl StartError {
         let (why, remedy) = match error.raw_os_error() {
             Some(libc::ENOSYS) => (
                 "the kernel has no io_uring, or a sandbox hides it",
-                "run on Linux 6.1 or later, or let the sandbox (gVisor, a seccomp profile) pass \
+                "run on Linux 5.11 or later, or let the sandbox (gVisor, a seccomp profile) pass \
                  io_uring_setup, io_uring_enter and io_uring_register",
             ),
             Some(libc::EPERM | libc::EACCES) => (
@@ -64,8 +84,8 @@ impl StartError {
                  seccomp profile, and check that `sysctl kernel.io_uring_disabled` is 0",
             ),
             Some(libc::EINVAL) => (
-                "the kernel does not know what the driver needs (SINGLE_ISSUER and DEFER_TASKRUN)",
-                "run on Linux 6.1 or later",
+                "the kernel's io_uring is too old for the driver",
+                "run on Linux 5.11 or later; 6.1 or later is what it was made for",
             ),
             Some(libc::ENOMEM) => (
                 "the kernel has not enough locked memory for the ring",
@@ -82,6 +102,37 @@ impl StartError {
             "cannot set up an io_uring ring",
             format!("{why} ({error})"),
             remedy,
+        )
+    }
+
+    /// A feature of the ring was asked for by name and cannot be had.
+    pub(crate) fn feature(absent: &Absent) -> Self {
+        Self::new(
+            StartErrorKind::Ring,
+            format!("cannot have the ring feature {}", absent.feature),
+            absent.because.clone(),
+            "take the feature's + away (--ring-features): what can be had is used unasked; \
+             `engine doctor` shows what that is and the kernel that has the rest",
+        )
+    }
+
+    /// Features of the ring were asked for by name, and so was a driver that has none.
+    pub(crate) fn no_features(required: FeatureSet, driver: Driver) -> Self {
+        Self::new(
+            StartErrorKind::Ring,
+            format!("cannot have the ring features {required}"),
+            format!("the driver {driver} has none"),
+            "require none, or take the driver `uring`",
+        )
+    }
+
+    /// The ring cannot be what makes it faster than epoll.
+    pub(crate) fn slow_ring() -> Self {
+        Self::new(
+            StartErrorKind::Ring,
+            "a ring does not pay here",
+            "a ring would have neither defer-taskrun nor coop-taskrun, and be slower than epoll",
+            "run on Linux 6.1 or later, allow these features, or ask for the driver by name",
         )
     }
 

@@ -81,6 +81,8 @@
 //!   [`Handler::on_drain`] tells when there is room; a connection whose peer does not read is not read
 //!   from; a slow subscriber is closed or misses messages, and every miss is counted
 //!   ([`SlowConsumer`]).
+//! - **wss** beside ws ([`Builder::bind_tls`], [`Config::client_tls`]): TLS 1.2 and 1.3, certificates by
+//!   name, client certificates, and files that are read again while the server runs.
 //! - **Limits** on everything that a peer can make grow ([`Config`]): messages, frames, fragments,
 //!   control frames, heads, connections, topics, queues; and timeouts for the opening handshake,
 //!   silence and the closing handshake, with keep-alive pings.
@@ -91,7 +93,7 @@
 //!
 //! # What it is not
 //!
-//! It speaks no TLS, and of extensions only permessage-deflate, without anything kept between messages
+//! Of extensions it speaks only permessage-deflate, without anything kept between messages
 //! ([`Compression`]). It runs on Linux only; [`Server::driver`] tells on which driver, and why
 //! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
 //!
@@ -120,13 +122,15 @@ mod tls;
 pub mod wire;
 
 pub use client::Clients;
-pub use config::{Compression, Config, Driver, SlowConsumer, Taken};
+pub use config::{
+    Absent, Compression, Config, Driver, FeatureSet, RingFeature, RingFeatures, SlowConsumer, Taken,
+};
 pub use conn::{Message, Part};
 #[cfg(feature = "tls")]
 pub use credentials::{
     ClientAuth, ClientTls, ClientTlsBuilder, Pem, Security, ServerTls, ServerTlsBuilder, TlsVersion,
 };
-pub use driver::doctor::{Diagnosis, DriverReport, RingFeature, diagnose};
+pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, RungReport, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
 pub use hub::{Publisher, Remote};

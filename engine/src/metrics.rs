@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::config::Taken;
+use crate::config::{Driver, Taken};
 use crate::error::TlsError;
 use crate::handler::CloseReason;
 use crate::handshake::RequestError;
@@ -87,6 +87,12 @@ counters! {
         blocked_sends,
         /// Sends waited for by the kernel; all of them on tokio-uring.
         slow_sends,
+        /// Slow sends that were to go without a copy.
+        zero_copy_sends,
+        /// Those of them that were copied after all.
+        zero_copy_copied,
+        /// Shards that gave up sending without a copy, because all was copied.
+        zero_copy_off,
         /// Times the buffer ring was empty when bytes arrived, or no registered buffer was left.
         buffers_exhausted,
         /// Receives armed, or reads made.
@@ -213,6 +219,12 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let driver = self.driver.as_ref().map_or("unknown", |taken| taken.driver.name());
         self.rows().try_for_each(|(name, n)| write!(f, "{name}={n} "))?;
-        write!(f, "driver={driver}")
+        write!(f, "driver={driver}")?;
+        match &self.driver {
+            Some(taken) if taken.driver == Driver::Uring => {
+                write!(f, " ring_features={}", taken.features)
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -189,7 +189,7 @@ impl Builder {
             .collect();
         let mailboxes = mailboxes.map_err(|e| StartError::kernel("a doorbell", &e))?;
         let hub = Arc::new(Hub { mailboxes });
-        let taken = Taken { driver: settings.driver, because: None };
+        let taken = Taken::new(settings.driver, None);
         let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
         let mut server = Server { hub: shared, endpoints, cpus, taken, threads: Vec::new() };
         let (started, outcomes) = mpsc::channel();

@@ -143,7 +143,7 @@ pub(crate) struct StormArgs {
 /// Whom to talk to, and how to introduce oneself.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// The server, such as ws://127.0.0.1:9000/ or unix:/run/server.sock:/chat
+    /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
@@ -178,10 +178,39 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) header: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
+}
+
+/// What a wss:// target is trusted by, and what it is shown.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// Trust the authorities of this PEM file instead of the system's
+    #[arg(long, env = "LOADGEN_CACERT", value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Take whoever answers for the server, whatever its certificate; the result says so
+    #[arg(
+        short = 'k',
+        long,
+        env = "LOADGEN_INSECURE",
+        conflicts_with = "cacert",
+        help_heading = "TLS"
+    )]
+    pub(crate) insecure: bool,
+    /// Show this certificate chain, in PEM, to a server that asks for one
+    #[arg(long, env = "LOADGEN_CERT", value_name = "FILE", requires = "key", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, in PEM, without a passphrase
+    #[arg(long, env = "LOADGEN_KEY", value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+    /// Resume sessions where the server allows it; else each connection makes a whole handshake, as
+    /// each new user does
+    #[arg(long, env = "LOADGEN_RESUME", help_heading = "TLS")]
+    pub(crate) resume: bool,
 }
 
 /// How long to measure, or how much.
@@ -342,6 +371,7 @@ Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 30s -r 50k --pid $(pidof engine)
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000
   loadgen storm ws://127.0.0.1:9000/ -c 100
+  loadgen echo wss://localhost:9443/ --cacert authority.pem -c 1000
 
 `loadgen --help` explains what the numbers mean.";
 

@@ -88,6 +88,8 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         (CloseReason::Transport(error), true) => {
             (Class::Closed, std::io::Error::from_raw_os_error(error).to_string())
         }
+        (CloseReason::Tls(error), false) => (Class::Tls, error.to_string()),
+        (CloseReason::Tls(error), true) => (Class::Closed, error.to_string()),
         (CloseReason::Response(error), _) => (Class::Handshake, error.to_string()),
         (CloseReason::HungUp, false) => {
             (Class::Handshake, "the server ended TCP during the opening handshake".to_owned())

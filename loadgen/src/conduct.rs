@@ -273,6 +273,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         None => "no answer".to_owned(),
     };
     let remedy = match first {
+        Some((Class::Tls, _)) => {
+            "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
+        }
         Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use ringbolt::StartError;
+
 /// The run did not happen.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -28,6 +30,16 @@ impl Failure {
         remedy: &'static str,
     ) -> Self {
         Self { kind: Kind::Usage, what: what.into(), why: why.into(), remedy }
+    }
+
+    /// A file cannot be used; the engine has said all about it.
+    pub(crate) fn start(error: &StartError) -> Self {
+        Self {
+            kind: Kind::Usage,
+            what: error.what().to_owned(),
+            why: error.why().to_owned(),
+            remedy: error.remedy(),
+        }
     }
 
     /// This machine cannot do it.

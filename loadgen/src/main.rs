@@ -44,6 +44,7 @@ mod storm;
 mod target;
 mod tell;
 mod text;
+mod tls;
 mod trace;
 mod units;
 mod worker;

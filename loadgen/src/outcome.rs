@@ -193,6 +193,12 @@ impl Outcome {
                  or because the server did not read: their latency holds the wait"
             ));
         }
+        if plan.tls.as_ref().is_some_and(|tls| !tls.verified) {
+            verdicts.push(
+                "whoever answered was taken for the server: --insecure verifies no certificate"
+                    .to_owned(),
+            );
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));

@@ -20,6 +20,7 @@ use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
 use crate::record::Tells;
 use crate::source::Sources;
+use crate::tls::Tls;
 use crate::{preflight, target};
 
 /// A run.
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) url: String,
     pub(crate) address: Endpoint,
     pub(crate) request: Arc<ClientRequest>,
+    /// Of a wss target.
+    pub(crate) tls: Option<Tls>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
     pub(crate) scenario: Scenario,
@@ -441,13 +444,7 @@ impl Parts {
     fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
         let Self { target, connections, window, seed, dial, machine, output } = self;
         let (socket, url) = target::parse(&target.url)?;
-        if url.secure() {
-            return Err(Failure::usage(
-                format!("cannot connect to `{}`", target.url),
-                "TLS comes with a later version",
-                "use a ws:// address of the server",
-            ));
-        }
+        let tls = Tls::new(target.tls.clone(), url.secure())?;
         let address = match socket {
             Some(path) => Endpoint::Unix(path),
             None => Endpoint::Tcp(target::resolve(&url)?),
@@ -470,6 +467,7 @@ impl Parts {
             url: target.url,
             address,
             request,
+            tls,
             sources,
             connections,
             scenario,

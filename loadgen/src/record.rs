@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hdrhistogram::Histogram;
-use ringbolt::CloseReason;
+use ringbolt::{CloseReason, Security};
 
 use crate::delivery::Spreads;
 use crate::pace::Nanos;
@@ -99,6 +99,8 @@ impl Times {
 pub(crate) enum Class {
     /// No TCP connection came about.
     Connect,
+    /// TLS was not established.
+    Tls,
     /// The opening handshake failed.
     Handshake,
     /// No TCP connection, or no answer to the opening handshake, came in time.
@@ -124,6 +126,7 @@ impl Class {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Handshake => "handshake",
             Self::TimedOut => "time_out",
             Self::Protocol => "protocol",
@@ -238,7 +241,9 @@ pub(crate) struct Record {
     pub(crate) handshake: Times,
     /// Its part until TCP stood.
     pub(crate) tcp: Times,
-    /// Its part from then on: request and answer.
+    /// Of wss, its part from then on until TLS stood.
+    pub(crate) tls: Times,
+    /// Its last part: request and answer.
     pub(crate) upgrade: Times,
     /// Of a storm: from our Close to the end of the closing handshake.
     pub(crate) closing: Times,
@@ -269,6 +274,10 @@ pub(crate) struct Record {
     pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
+    /// TLS sessions by version and cipher suite.
+    pub(crate) sessions: BTreeMap<String, u64>,
+    /// Those of them that resumed an earlier one.
+    pub(crate) resumed: u64,
     pub(crate) errors: Errors,
     /// The messages themselves, where that was asked for.
     pub(crate) traced: Vec<Traced>,
@@ -301,6 +310,7 @@ impl Record {
             warmup: Times::new(),
             handshake: Times::new(),
             tcp: Times::new(),
+            tls: Times::new(),
             upgrade: Times::new(),
             closing: Times::new(),
             first: Times::new(),
@@ -316,6 +326,8 @@ impl Record {
             pings_answered: 0,
             slow: Fates::default(),
             unclean: 0,
+            sessions: BTreeMap::new(),
+            resumed: 0,
             errors: Errors::default(),
             traced: Vec::new(),
             cpu: Vec::new(),
@@ -325,6 +337,13 @@ impl Record {
         }
     }
 
+    /// TLS stands on a connection.
+    pub(crate) fn secured(&mut self, security: Security) {
+        let kind = format!("{} {}", security.version, security.cipher_suite);
+        *self.sessions.entry(kind).or_default() += 1;
+        self.resumed += u64::from(security.resumed);
+    }
+
     pub(crate) fn merge(&mut self, other: Self) {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
@@ -332,7 +351,12 @@ impl Record {
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
         self.tcp.merge(&other.tcp);
+        self.tls.merge(&other.tls);
         self.upgrade.merge(&other.upgrade);
+        for (kind, count) in other.sessions {
+            *self.sessions.entry(kind).or_default() += count;
+        }
+        self.resumed += other.resumed;
         self.closing.merge(&other.closing);
         for (code, count) in other.close_codes {
             *self.close_codes.entry(code).or_default() += count;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ringbolt::client::Handler;
 use ringbolt::handshake::UpgradeResponse;
-use ringbolt::{CloseReason, ConnectionId, Fleet, Message, WebSocket};
+use ringbolt::{CloseReason, ConnectionId, Fleet, Message, Security, WebSocket};
 
 use crate::arrivals::Schedule;
 use crate::control::NEVER;
@@ -63,8 +63,9 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     sent: Sent,
-    /// When TCP stood, and when the opening handshake had ended; 0 before.
+    /// When TCP stood, TLS in it, and when the opening handshake had ended; 0 before.
     connected: Nanos,
+    secured: Nanos,
     opened: Nanos,
     /// When we began to close it; 0 before.
     closed: Nanos,
@@ -279,7 +280,16 @@ impl Storm {
 
 impl Attempt {
     const fn new(sent: Sent, number: u64) -> Self {
-        Self { sent, connected: 0, opened: 0, closed: 0, established: false, number, ends: 0 }
+        Self {
+            sent,
+            connected: 0,
+            secured: 0,
+            opened: 0,
+            closed: 0,
+            established: false,
+            number,
+            ends: 0,
+        }
     }
 }
 
@@ -303,6 +313,11 @@ impl Handler for Storm {
         attempt.connected = self.desk.clock.stamp();
     }
 
+    fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
+        attempt.secured = self.desk.clock.stamp();
+        self.desk.record.secured(security);
+    }
+
     fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
         self.desk.refusal = Some((status, phrase.to_owned()));
     }
@@ -312,13 +327,16 @@ impl Handler for Storm {
         let attempt = ws.data_mut();
         attempt.established = true;
         attempt.opened = now;
-        let Attempt { sent, connected, number, .. } = *attempt;
+        let Attempt { sent, connected, secured, number, .. } = *attempt;
         self.desk.record.opened += 1;
         self.desk.live += 1;
         if self.desk.window.contains(&sent.due) {
             self.desk.record.handshake.record(now.saturating_sub(sent.at));
             self.desk.record.tcp.record(connected.saturating_sub(sent.at));
-            self.desk.record.upgrade.record(now.saturating_sub(connected));
+            if secured > 0 {
+                self.desk.record.tls.record(secured.saturating_sub(connected));
+            }
+            self.desk.record.upgrade.record(now.saturating_sub(connected.max(secured)));
         }
         self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
         let Some(lives) = &mut self.lives else {

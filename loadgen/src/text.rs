@@ -268,6 +268,7 @@ fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::
         write_times(out, "handshake", &record.handshake)?;
     }
     write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  tls", &record.tls)?;
     write_times(out, "  upgrade", &record.upgrade)?;
     write_times(out, "close", &record.closing)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringbolt::client::{Clients, Handler};
 use ringbolt::handshake::UpgradeResponse;
 use ringbolt::wire::CloseCode;
-use ringbolt::{CloseReason, Compression, Config, Fleet, Message, StartError, WebSocket};
+use ringbolt::{CloseReason, Compression, Config, Fleet, Message, Security, StartError, WebSocket};
 
 use crate::client::Dialler;
 use crate::control::{Control, NEVER};
@@ -90,6 +90,8 @@ pub(crate) struct Member<L> {
     dialled: Nanos,
     /// When TCP stood; 0 before.
     connected: Nanos,
+    /// When TLS stood in it; 0 before, and without.
+    secured: Nanos,
     established: bool,
     pub(crate) lane: L,
 }
@@ -196,6 +198,7 @@ fn config(plan: &Plan, worker: usize) -> Config {
         config.idle_timeout = Duration::ZERO;
         config.ping_interval = Duration::ZERO;
         config.compression = plan.request.compresses().then(Compression::default);
+        config.client_tls = plan.tls.as_ref().map(|tls| tls.client.clone());
         config.driver = plan.driver;
         config.ring.spin = plan.spin;
     })
@@ -255,6 +258,7 @@ impl<S: Scenario> Worker<S> {
             place,
             dialled,
             connected: 0,
+            secured: 0,
             established: false,
             lane: scenario.lane(place),
         };
@@ -321,6 +325,12 @@ impl<S: Scenario> Handler for Worker<S> {
         self.desk.record.tcp.record(member.connected.saturating_sub(member.dialled));
     }
 
+    fn on_secured(&mut self, member: &mut Self::Data, security: Security) {
+        member.secured = self.desk.clock.stamp();
+        self.desk.record.tls.record(member.secured.saturating_sub(member.connected));
+        self.desk.record.secured(security);
+    }
+
     fn on_refused(&mut self, _: &mut Self::Data, status: u16, phrase: &str) {
         self.desk.refusal = Some((status, phrase.to_owned()));
     }
@@ -329,7 +339,7 @@ impl<S: Scenario> Handler for Worker<S> {
         let now = self.desk.clock.stamp();
         let member = ws.data_mut();
         member.established = true;
-        let (dialled, connected) = (member.dialled, member.connected);
+        let (dialled, connected) = (member.dialled, member.connected.max(member.secured));
         self.desk.record.handshake.record(now.saturating_sub(dialled));
         self.desk.record.upgrade.record(now.saturating_sub(connected));
         self.desk.record.opened += 1;

@@ -1,9 +1,7 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
-use io_uring::{IoUring, Probe, opcode};
-
 use super::{epoll, ladder};
-use crate::config::{Config, Driver, Taken};
+use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
 use crate::sys::ring::Ring;
 
@@ -17,95 +15,138 @@ pub struct DriverReport {
     pub refused: Option<StartError>,
 }
 
+/// A rung of the ladder that [`Driver::Auto`] walks down until one holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RungReport {
+    /// The driver.
+    pub driver: Driver,
+    /// Whether it is the ring without features that were wanted.
+    pub reduced: bool,
+    /// Why it does not hold here; `None` if it does.
+    pub why_not: Option<String>,
+}
+
 /// Something that the kernel's rings may have.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct RingFeature {
-    /// The name that reports use.
-    pub name: &'static str,
-    /// The first kernel that has it.
-    pub since: &'static str,
-    /// What it is good for.
-    pub gives: &'static str,
-    /// Whether this kernel has it; `None` if no ring can be had to ask.
+pub struct FeatureReport {
+    /// The feature.
+    pub feature: RingFeature,
+    /// Whether it works here; `None` if no ring can be had to try.
     pub here: Option<bool>,
+    /// What keeps it from working.
+    pub because: Option<String>,
+    /// Whether the ring driver would use it with these settings.
+    pub used: bool,
 }
 
 /// What [`diagnose`] found.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// Every driver, the best first.
+    /// Every driver, the best first, each as if it were asked for by name.
     pub drivers: Vec<DriverReport>,
-    /// What [`Driver::Auto`] would take; `None` if nothing runs here.
+    /// What [`Driver::Auto`] tries, in its order.
+    pub rungs: Vec<RungReport>,
+    /// What [`Driver::Auto`] would take; `None` if nothing runs here, or not with the features that
+    /// are required.
     pub auto: Option<Taken>,
-    /// What the ring driver uses, and what it would not need but the kernel may have.
-    pub features: Vec<RingFeature>,
+    /// What the ring driver can use.
+    pub features: Vec<FeatureReport>,
 }
 
-/// Tries every driver with these settings, and asks for every ring feature. Takes a moment, opens no
+/// Tries every driver with these settings, and every feature of a ring. Takes a moment, opens no
 /// port and leaves nothing behind.
 #[must_use]
 pub fn diagnose(config: &Config) -> Diagnosis {
-    let uring = Ring::new(&config.ring).err();
+    let asked_for = |driver| config.clone().with(|config| config.driver = driver);
+    let by_name = ring(&asked_for(Driver::Uring));
     let tokio_uring = ladder::probe_tokio_uring().err();
     let epoll = epoll::probe().err();
     let drivers = vec![
-        DriverReport { driver: Driver::Uring, refused: uring },
-        DriverReport { driver: Driver::TokioUring, refused: tokio_uring },
-        DriverReport { driver: Driver::Epoll, refused: epoll },
+        DriverReport { driver: Driver::Uring, refused: by_name.as_ref().err().cloned() },
+        DriverReport { driver: Driver::TokioUring, refused: tokio_uring.clone() },
+        DriverReport { driver: Driver::Epoll, refused: epoll.clone() },
     ];
-    let auto = drivers.iter().find(|row| row.refused.is_none()).map(|row| Taken {
-        driver: row.driver,
-        because: drivers[0].refused.as_ref().map(StartError::cause),
-    });
-    Diagnosis { drivers, auto, features: features() }
+    let auto = asked_for(Driver::Auto);
+    let ring = ring(&auto);
+    let rungs = rungs(&ring, tokio_uring.as_ref(), epoll.as_ref());
+    let lower = [(Driver::TokioUring, tokio_uring), (Driver::Epoll, epoll)];
+    let features = features(config, by_name.ok().as_ref());
+    Diagnosis { drivers, rungs, auto: takes(&auto, ring, lower), features }
 }
 
-fn features() -> Vec<RingFeature> {
-    let plain = IoUring::new(8).ok();
-    let mut probe = Probe::new();
-    let probed =
-        plain.as_ref().is_some_and(|ring| ring.submitter().register_probe(&mut probe).is_ok());
-    let operation = |code: u8| probed.then(|| probe.is_supported(code));
-    let set_up = |change: fn(&mut io_uring::Builder)| {
-        plain.as_ref().map(|_| {
-            let mut builder = IoUring::builder();
-            change(&mut builder);
-            builder.build(8).is_ok()
-        })
-    };
-    // Multishot is a flag of an operation, which no probe tells: an operation of the same release
-    // stands for it.
-    let since_5_19 = operation(opcode::Socket::CODE);
-    let since_6_0 = operation(opcode::SendZc::CODE);
-    let row = |name, since, gives, here| RingFeature { name, since, gives, here };
+/// What a ring would be used with, if the driver would start.
+fn ring(config: &Config) -> Result<Taken, StartError> {
+    let mut ring = ladder::ring(config)?;
+    if let Err(absent) = ring.register_files(Some(1))
+        && config.ring.features.required().contains(RingFeature::Direct)
+    {
+        return Err(StartError::feature(&absent));
+    }
+    let taken = Taken::new(Driver::Uring, None);
+    Ok(taken.with_features(ring.features(), ring.without().to_vec()))
+}
+
+/// The first rung that holds, as [`ladder::Loop::new`] would take it.
+fn takes(
+    config: &Config,
+    ring: Result<Taken, StartError>,
+    lower: [(Driver, Option<StartError>); 2],
+) -> Option<Taken> {
+    let mut refusals = ladder::Refusals::default();
+    match ring {
+        Ok(taken) => return Some(taken),
+        Err(_) if ladder::is_final(config) => return None,
+        Err(error) => refusals.add(Driver::Uring, &error),
+    }
+    for (driver, refused) in lower {
+        match refused {
+            None => return Some(Taken::new(driver, refusals.because())),
+            Some(error) => refusals.add(driver, &error),
+        }
+    }
+    None
+}
+
+fn rungs(
+    ring: &Result<Taken, StartError>,
+    tokio_uring: Option<&StartError>,
+    epoll: Option<&StartError>,
+) -> Vec<RungReport> {
+    let refused = ring.as_ref().err().map(StartError::cause);
+    let without = ring.as_ref().ok().filter(|taken| !taken.without.is_empty()).map(|taken| {
+        let names: Vec<_> = taken.without.iter().map(|absent| absent.feature.name()).collect();
+        format!("it would have to do without {}", names.join(", "))
+    });
+    let rung = |driver, reduced, why_not| RungReport { driver, reduced, why_not };
     vec![
-        row("multishot accept", "5.19", "one request accepts every connection", since_5_19),
-        row("provided buffer ring", "5.19", "an idle connection owns no buffer", since_5_19),
-        row("direct descriptors", "5.19", "accepted sockets without the file table", since_5_19),
-        row("multishot receive", "6.0", "one request receives again and again", since_6_0),
-        row(
-            "zero-copy send",
-            "6.0",
-            "not used: it copies on loopback and costs on small sends",
-            since_6_0,
-        ),
-        row(
-            "SINGLE_ISSUER, DEFER_TASKRUN",
-            "6.1",
-            "the kernel's share of the work runs when we ask; needed",
-            set_up(|builder| {
-                builder.setup_single_issuer().setup_defer_taskrun();
-            }),
-        ),
-        row(
-            "NO_SQARRAY",
-            "6.6",
-            "a little less memory to touch per request",
-            set_up(|builder| {
-                builder.setup_no_sqarray();
-            }),
-        ),
+        rung(Driver::Uring, false, refused.clone().or(without)),
+        rung(Driver::Uring, true, refused),
+        rung(Driver::TokioUring, false, tokio_uring.map(StartError::cause)),
+        rung(Driver::Epoll, false, epoll.map(StartError::cause)),
     ]
+}
+
+fn features(config: &Config, taken: Option<&Taken>) -> Vec<FeatureReport> {
+    let mut all = config.ring.clone();
+    all.features = RingFeatures::want(crate::config::FeatureSet::ALL);
+    let ring = Ring::new(&all).ok().map(|mut ring| {
+        // Told by what it has then.
+        drop(ring.register_files(Some(1)));
+        ring
+    });
+    let row = |feature| {
+        let absent = ring
+            .as_ref()
+            .and_then(|ring| ring.without().iter().find(|absent| absent.feature == feature));
+        FeatureReport {
+            feature,
+            here: ring.as_ref().map(|_| absent.is_none()),
+            because: absent.map(|absent| absent.because.clone()),
+            used: taken.is_some_and(|taken| taken.features.contains(feature)),
+        }
+    };
+    RingFeature::ALL.into_iter().map(row).collect()
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use super::Listener;
 use super::epoll::Epoll;
+#[cfg(feature = "tokio-uring")]
+use super::tokio_uring::{self, TokioUring};
 use super::uring::Uring;
 use crate::config::{Config, Driver, Taken};
 use crate::error::StartError;
@@ -14,13 +16,15 @@ use crate::sys::ring::Ring;
 pub(crate) enum Loop<M> {
     Uring(Box<Uring<M>>),
     #[cfg(feature = "tokio-uring")]
-    TokioUring(Box<super::tokio_uring::TokioUring<M>>),
+    TokioUring(Box<TokioUring<M>>),
     Epoll(Box<Epoll<M>>),
 }
 
 impl<M: Machine> Loop<M> {
-    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first
-    /// that can be had of the ring, tokio-uring and epoll; a driver asked for by name is had or an error.
+    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first rung
+    /// that holds: a ring with all that the kernel gives, unless that is too little to be faster,
+    /// then tokio-uring, then epoll. A driver asked for by name is had or an error, and so is a
+    /// feature of the ring.
     ///
     /// # Errors
     ///
@@ -30,36 +34,46 @@ impl<M: Machine> Loop<M> {
         listeners: Vec<Listener>,
         config: &Config,
     ) -> Result<(Self, Taken), StartError> {
-        let mut because = None;
-        if matches!(config.driver, Driver::Auto | Driver::Uring) {
-            match Ring::new(&config.ring) {
+        let required = config.ring.features.required();
+        if !tries(config, Driver::Uring) && !required.is_empty() {
+            return Err(StartError::no_features(required, config.driver));
+        }
+        let mut refusals = Refusals::default();
+        if tries(config, Driver::Uring) {
+            match ring(config) {
                 Ok(ring) => {
-                    let uring = Uring::new(machine, listeners, ring, &config.ring);
-                    let taken = Taken { driver: Driver::Uring, because };
+                    let uring = Uring::new(machine, listeners, ring, &config.ring)?;
+                    let taken = uring.taken();
                     return Ok((Self::Uring(Box::new(uring)), taken));
                 }
-                Err(error) if config.driver == Driver::Uring => return Err(error),
-                Err(error) => because = Some(error.cause()),
+                Err(error) if is_final(config) => return Err(error),
+                Err(error) => refusals.add(Driver::Uring, &error),
             }
         }
-        if matches!(config.driver, Driver::Auto | Driver::TokioUring) {
-            match probe_tokio_uring() {
-                #[cfg(feature = "tokio-uring")]
-                Ok(()) => {
-                    let driver =
-                        super::tokio_uring::TokioUring::new(machine, listeners, &config.ring)?;
-                    let taken = Taken { driver: Driver::TokioUring, because };
+        #[cfg(feature = "tokio-uring")]
+        if tries(config, Driver::TokioUring) {
+            match tokio_uring::set_up(&config.ring) {
+                Ok(runtime) => {
+                    let driver = TokioUring::new(machine, listeners, runtime, &config.ring)?;
+                    let taken = Taken::new(Driver::TokioUring, refusals.because());
                     return Ok((Self::TokioUring(Box::new(driver)), taken));
                 }
-                #[cfg(not(feature = "tokio-uring"))]
-                Ok(()) => {}
-                Err(error) if config.driver == Driver::TokioUring => return Err(error),
-                // What kept the ring from running keeps its runtime, too, or says more.
-                Err(error) => because = because.or_else(|| Some(error.cause())),
+                Err(error) if is_final(config) => return Err(error),
+                Err(error) => refusals.add(Driver::TokioUring, &error),
             }
         }
+        #[cfg(not(feature = "tokio-uring"))]
+        if tries(config, Driver::TokioUring)
+            && let Err(error) = probe_tokio_uring()
+        {
+            if is_final(config) {
+                return Err(error);
+            }
+            refusals.add(Driver::TokioUring, &error);
+        }
         let epoll = Epoll::new(machine, listeners, &config.ring)?;
-        Ok((Self::Epoll(Box::new(epoll)), Taken { driver: Driver::Epoll, because }))
+        let taken = Taken::new(Driver::Epoll, refusals.because());
+        Ok((Self::Epoll(Box::new(epoll)), taken))
     }
 
     /// Runs until the machine asks to leave, and gives it back.
@@ -77,6 +91,26 @@ impl<M: Machine> Loop<M> {
     }
 }
 
+/// Whether the configuration would take this driver.
+fn tries(config: &Config, driver: Driver) -> bool {
+    config.driver == Driver::Auto || config.driver == driver
+}
+
+/// Whether a refusal ends it: what was asked for by name, a driver or a feature of the ring, is not
+/// made up for by another driver.
+pub(super) fn is_final(config: &Config) -> bool {
+    config.driver != Driver::Auto || !config.ring.features.required().is_empty()
+}
+
+/// A ring, if it is one that the configured driver takes.
+pub(super) fn ring(config: &Config) -> Result<Ring, StartError> {
+    let ring = Ring::new(&config.ring)?;
+    if config.driver == Driver::Auto && !ring.is_worth_it() {
+        return Err(StartError::slow_ring());
+    }
+    Ok(ring)
+}
+
 /// Whether the tokio-uring driver can be had.
 ///
 /// # Errors
@@ -84,7 +118,7 @@ impl<M: Machine> Loop<M> {
 /// What the kernel refused, why, and what to do.
 #[cfg(feature = "tokio-uring")]
 pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
-    super::tokio_uring::probe()
+    tokio_uring::probe()
 }
 
 /// It was left out of this program.
@@ -100,4 +134,50 @@ pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
         "this program was built without it",
         "build it with the cargo feature `tokio-uring`, or take the driver `uring` or `epoll`",
     ))
+}
+
+/// Why the rungs above one do not hold.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Vec<(Driver, String)>);
+
+impl Refusals {
+    pub(super) fn add(&mut self, driver: Driver, error: &StartError) {
+        self.0.push((driver, error.cause()));
+    }
+
+    /// The one cause of all of them, or each with its driver; `None` if nothing was refused.
+    pub(super) fn because(&self) -> Option<String> {
+        let (_, first) = self.0.first()?;
+        if self.0.iter().all(|(_, cause)| cause == first) {
+            return Some(first.clone());
+        }
+        let rows: Vec<_> =
+            self.0.iter().map(|(driver, cause)| format!("{driver}: {cause}")).collect();
+        Some(rows.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusals;
+    use crate::config::Driver;
+    use crate::error::StartError;
+
+    #[test]
+    fn causes_are_told_once_or_with_their_drivers() {
+        let refused = |errno| StartError::ring(&std::io::Error::from_raw_os_error(errno));
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.because(), None);
+        refusals.add(Driver::Uring, &refused(libc::EPERM));
+        let alone = refusals.because().expect("refused");
+        assert!(!alone.contains("uring:"), "{alone}");
+        refusals.add(Driver::TokioUring, &refused(libc::EPERM));
+        assert_eq!(refusals.because(), Some(alone.clone()));
+        refusals.add(Driver::Epoll, &refused(libc::ENOSYS));
+        let all = refusals.because().expect("refused");
+        assert!(
+            all.starts_with(&format!("uring: {alone}; tokio-uring: {alone}; epoll: ")),
+            "{all}"
+        );
+    }
 }

@@ -117,28 +117,37 @@ fn try_ring() -> Result<bool, StartError> {
     Err(StartError::new(StartErrorKind::Ring, what, why, "run on Linux 5.11 or later"))
 }
 
+/// Makes the runtime on this thread, which is to run it.
+///
+/// # Errors
+///
+/// What the kernel refused, why, and what to do; or this thread already runs a runtime.
+pub(super) fn set_up(config: &RingConfig) -> Result<Runtime, StartError> {
+    let cooperative = try_ring()?;
+    let mut ring = tokio_uring::uring_builder();
+    ring.setup_clamp();
+    ring.setup_cqsize(config.completion_entries.max(config.submission_entries));
+    if cooperative {
+        ring.setup_coop_taskrun();
+    }
+    let mut builder = tokio_uring::builder();
+    builder.entries(config.submission_entries).uring_builder(&ring);
+    Runtime::new(&builder).map_err(|e| StartError::ring(&e))
+}
+
 impl<M: Machine> TokioUring<M> {
     /// Sets the driver up on this thread, which is to run it.
     ///
     /// # Errors
     ///
-    /// What the kernel refused, why, and what to do; or this thread already runs a runtime.
-    pub(crate) fn new(
+    /// The kernel has no descriptor left.
+    pub(super) fn new(
         machine: M,
         listeners: Vec<Listener>,
+        runtime: Runtime,
         config: &RingConfig,
     ) -> Result<Self, StartError> {
         raise_file_limit();
-        let cooperative = try_ring()?;
-        let mut ring = tokio_uring::uring_builder();
-        ring.setup_clamp();
-        ring.setup_cqsize(config.completion_entries.max(config.submission_entries));
-        if cooperative {
-            ring.setup_coop_taskrun();
-        }
-        let mut builder = tokio_uring::builder();
-        builder.entries(config.submission_entries).uring_builder(&ring);
-        let runtime = Runtime::new(&builder).map_err(|e| StartError::ring(&e))?;
         let wrong = |e: io::Error| StartError::kernel("a second handle of a listener", &e);
         let sockets: io::Result<Vec<_>> = listeners.into_iter().map(Listener::into_two).collect();
         let (listeners, others) = sockets.map_err(wrong)?.into_iter().unzip();

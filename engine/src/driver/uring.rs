@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::accept::{self, Listener};
 use super::connection::{Armed, Connection, Phase};
-use crate::config::RingConfig;
+use crate::config::{Driver, RingConfig, RingFeature, Taken};
 use crate::error::StartError;
 use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
@@ -39,7 +39,6 @@ pub struct Uring<M> {
     machine: M,
     ring: Ring,
     listeners: Vec<Listening>,
-    direct: bool,
     connections: Vec<Connection>,
     turn: Turn,
     batch: Vec<Completion>,
@@ -65,23 +64,31 @@ impl<M: std::fmt::Debug> std::fmt::Debug for Uring<M> {
 
 impl<M: Machine> Uring<M> {
     /// Sets the driver up on this thread, which is to run it, with a ring that was made on it.
+    ///
+    /// # Errors
+    ///
+    /// Direct descriptors are required and cannot be had.
     pub(crate) fn new(
         machine: M,
         listeners: Vec<Listener>,
-        ring: Ring,
+        mut ring: Ring,
         config: &RingConfig,
-    ) -> Self {
+    ) -> Result<Self, StartError> {
         let files = u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(1 << 20);
-        let direct =
-            config.direct_descriptors && !listeners.is_empty() && ring.register_files(files);
-        Self {
+        // Only what is accepted can be without a descriptor.
+        let absent = ring.register_files((!listeners.is_empty()).then_some(files)).err();
+        if let Some(absent) = absent
+            && config.features.required().contains(RingFeature::Direct)
+        {
+            return Err(StartError::feature(&absent));
+        }
+        Ok(Self {
             machine,
             ring,
             listeners: listeners
                 .into_iter()
                 .map(|listener| Listening { listener, accepting: false })
                 .collect(),
-            direct,
             connections: Vec::new(),
             turn: Turn::default(),
             batch: Vec::with_capacity(1024),
@@ -89,7 +96,13 @@ impl<M: Machine> Uring<M> {
             parked: VecDeque::new(),
             accept_again: None,
             exit: false,
-        }
+        })
+    }
+
+    /// What became of the ring's features.
+    pub(crate) fn taken(&self) -> Taken {
+        let (features, without) = (self.ring.features(), self.ring.without().to_vec());
+        Taken::new(Driver::Uring, None).with_features(features, without)
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -99,9 +112,7 @@ impl<M: Machine> Uring<M> {
     /// Only what makes the ring itself unusable.
     pub(crate) fn run(mut self, started: impl FnOnce()) -> io::Result<M> {
         self.accept()?;
-        if let Some(mailbox) = self.machine.mailbox() {
-            self.ring.watch(mailbox.doorbell().as_raw_fd())?;
-        }
+        self.watch()?;
         // The listeners have a backlog since they were bound: what connects from now on is accepted.
         started();
         let mut now = Instant::now();
@@ -129,6 +140,7 @@ impl<M: Machine> Uring<M> {
             self.dispatch(now)?;
             self.unpark()?;
         }
+        self.ring.finish()?;
         self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
         let Self { machine, ring, turn, .. } = self;
@@ -143,7 +155,7 @@ impl<M: Machine> Uring<M> {
     /// Sends the turn, sleeps if it may, and settles: afterwards the turn is empty.
     fn exchange(&mut self, wait: Wait) -> io::Result<()> {
         self.machine.seal(&mut self.turn);
-        self.withdraw_oversized()?;
+        self.withdraw()?;
         let from = self.batch.len();
         let mailbox = self.machine.mailbox();
         let sleeps = wait != Wait::No;
@@ -187,19 +199,23 @@ impl<M: Machine> Uring<M> {
         Ok(())
     }
 
-    #[cold]
     fn unsettled(&mut self, completion: Completion) -> io::Result<()> {
         let Some(entry) = self.turn.entries().get(completion.entry()).copied() else {
             return Ok(());
         };
-        self.ring.counters.blocked_sends += 1;
         let sent = match usize::try_from(completion.result) {
+            // Reported all the same, where the kernel cannot keep silent.
+            Ok(sent) if sent >= entry.bytes as usize => return Ok(()),
             Ok(sent) => sent,
             Err(_) if completion.result == -libc::EAGAIN => 0,
             // The receive tells what became of the connection; it is armed or will be.
-            Err(_) => return self.broken(entry.id, -completion.result),
+            Err(_) => {
+                self.ring.counters.blocked_sends += 1;
+                return self.broken(entry.id, -completion.result);
+            }
         };
-        self.send_slowly(entry.id, &entry, sent)
+        self.ring.counters.blocked_sends += 1;
+        self.send_slowly(entry.id, &entry, sent, true)
     }
 
     fn send_slowly(
@@ -207,6 +223,7 @@ impl<M: Machine> Uring<M> {
         id: ConnectionId,
         entry: &crate::shard::turn::Entry,
         sent: usize,
+        blocked: bool,
     ) -> io::Result<()> {
         let rest = self.ring.take_rest(&mut self.turn, entry, sent);
         let Some(connection) = self.find(id) else { return Ok(()) };
@@ -216,13 +233,23 @@ impl<M: Machine> Uring<M> {
         connection.sending = true;
         let socket = connection.socket;
         self.machine.blocked(id, rest.bytes());
-        self.ring.send(socket, id, rest)
+        self.ring.send(socket, id, rest, blocked)
     }
 
-    /// A chain of more ranges than one system call takes goes the slow way, which can split it.
-    fn withdraw_oversized(&mut self) -> io::Result<()> {
-        while let Some(entry) = self.turn.withdraw_oversized() {
-            self.send_slowly(entry.id, &entry, 0)?;
+    /// What the kernel cannot take at once, or is to read where it lies, goes the slow way: that
+    /// can split it, and keeps it until the kernel is done.
+    fn withdraw(&mut self) -> io::Result<()> {
+        let copies = !self.ring.sends_without_copy();
+        if copies && !self.turn.may_be_oversized() {
+            return Ok(());
+        }
+        for index in 0..self.turn.entries().len() {
+            let entry = self.turn.entries()[index];
+            let oversized = entry.is_oversized();
+            if oversized || !copies && self.ring.is_zero_copy(self.turn.largest_chunk(&entry)) {
+                self.turn.withdraw(index);
+                self.send_slowly(entry.id, &entry, 0, oversized)?;
+            }
         }
         Ok(())
     }
@@ -241,9 +268,10 @@ impl<M: Machine> Uring<M> {
                 Operation::Connect => self.connected(completion, now)?,
                 Operation::Shutdown => self.shutdown_done(completion)?,
                 Operation::Doorbell if !completion.more() => {
-                    if let Some(mailbox) = self.machine.mailbox() {
-                        self.ring.watch(mailbox.doorbell().as_raw_fd())?;
+                    if completion.result == -libc::EINVAL {
+                        self.ring.watch_once();
                     }
+                    self.watch()?;
                 }
                 _ => {}
             }
@@ -283,6 +311,14 @@ impl<M: Machine> Uring<M> {
         Ok(())
     }
 
+    /// Has the kernel wake this thread when the doorbell is rung; what was rung before is over.
+    fn watch(&mut self) -> io::Result<()> {
+        let Some(mailbox) = self.machine.mailbox() else { return Ok(()) };
+        mailbox.doorbell().silence();
+        self.ring.answer(mailbox.doorbell());
+        self.ring.watch(mailbox.doorbell().as_raw_fd())
+    }
+
     fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.slot() as usize)?;
         let alive = connection.phase != Phase::Free && connection.generation == id.generation();
@@ -294,7 +330,7 @@ impl<M: Machine> Uring<M> {
     fn accept(&mut self) -> io::Result<()> {
         for (index, listening) in self.listeners.iter_mut().enumerate() {
             if !std::mem::replace(&mut listening.accepting, true) {
-                self.ring.accept(listening.listener.as_raw_fd(), index, self.direct)?;
+                self.ring.accept(listening.listener.as_raw_fd(), index)?;
             }
         }
         Ok(())
@@ -327,7 +363,7 @@ impl<M: Machine> Uring<M> {
             }
             return Ok(());
         };
-        let socket = if self.direct {
+        let socket = if self.ring.features().contains(RingFeature::Direct) {
             Socket::Direct(number)
         } else {
             Socket::Descriptor(completion.result)
@@ -405,12 +441,14 @@ impl<M: Machine> Uring<M> {
         if connection.phase == Phase::Closing {
             return self.release(id);
         }
-        if let Err(error) = outcome {
-            return self.broken(id, error);
-        }
-        if let Some(next) = self.machine.sent(id, &mut self.turn, now) {
+        let next = match outcome {
+            Err(error) => return self.broken(id, error),
+            Ok(true) => self.machine.sent(id, &mut self.turn, now),
+            Ok(false) => self.machine.sent_at_once(id, &mut self.turn, now),
+        };
+        if let Some(next) = next {
             self.connections[id.slot() as usize].sending = true;
-            self.ring.send(socket, id, next)?;
+            self.ring.send(socket, id, next, true)?;
         }
         let want = self.machine.want(id);
         self.reconcile(id, want)
@@ -500,7 +538,7 @@ pub fn serve_machine<M: Machine>(
 ) -> Result<M, StartError> {
     let listeners = Listener::bind(address, 1)?;
     let bound = listeners.first().and_then(Listener::address).unwrap_or(address);
-    Uring::new(machine, listeners, Ring::new(config)?, config)
+    Uring::new(machine, listeners, Ring::new(config)?, config)?
         .run(|| started(bound))
         .map_err(|e| StartError::kernel("progress: the ring failed", &e))
 }

@@ -21,6 +21,9 @@ pub enum TlsError {
     Expired,
     /// The server's certificate is for other names than the one that was asked for (RFC 9525).
     WrongName,
+    /// The peer shows the certificate of an authority (RFC 5280 §4.2.1.9), which is to issue others and
+    /// not to be shown itself; `openssl req -x509` makes such ones unless it is told otherwise.
+    Authority,
     /// The peer's certificate cannot be used for another reason: its signature, its form or its
     /// purpose.
     BadCertificate,
@@ -46,7 +49,7 @@ pub enum TlsError {
 
 impl TlsError {
     /// Every kind, in the order of [`TlsError::index`].
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "not_tls",
         "incompatible",
         "no_protocol",
@@ -54,6 +57,7 @@ impl TlsError {
         "untrusted",
         "expired",
         "wrong_name",
+        "authority",
         "bad_certificate",
         "alert",
         "malformed",
@@ -76,15 +80,16 @@ impl TlsError {
             Self::Untrusted => 4,
             Self::Expired => 5,
             Self::WrongName => 6,
-            Self::BadCertificate => 7,
-            Self::Alert(_) => 8,
-            Self::Malformed => 9,
-            Self::Misbehaved => 10,
-            Self::Undecryptable => 11,
-            Self::Oversized => 12,
-            Self::Exhausted => 13,
-            Self::NotConfigured => 14,
-            Self::Other => 15,
+            Self::Authority => 7,
+            Self::BadCertificate => 8,
+            Self::Alert(_) => 9,
+            Self::Malformed => 10,
+            Self::Misbehaved => 11,
+            Self::Undecryptable => 12,
+            Self::Oversized => 13,
+            Self::Exhausted => 14,
+            Self::NotConfigured => 15,
+            Self::Other => 16,
         }
     }
 
@@ -99,7 +104,13 @@ impl TlsError {
             Self::Untrusted => "the peer's certificate was issued by nobody that is trusted",
             Self::Expired => "the peer's certificate has expired, or is not valid yet",
             Self::WrongName => "the server's certificate is for other names",
-            Self::BadCertificate => "the peer's certificate cannot be used",
+            Self::Authority => {
+                "the peer's certificate is one of an authority (CA:TRUE), which issues others; \
+                 `-addext basicConstraints=critical,CA:FALSE` makes openssl issue one of a server"
+            }
+            Self::BadCertificate => {
+                "signature, form or purpose of the peer's certificate are not right"
+            }
             Self::Alert(code) => alert(code),
             Self::Malformed => "a TLS record or message has no legal form",
             Self::Misbehaved => "the peer broke a rule of TLS",
@@ -155,6 +166,7 @@ mod tests {
             TlsError::Untrusted,
             TlsError::Expired,
             TlsError::WrongName,
+            TlsError::Authority,
             TlsError::BadCertificate,
             TlsError::Alert(48),
             TlsError::Malformed,

@@ -19,6 +19,8 @@ use crate::wire::{self, Dialect, HEADER_MAX, rfc6455};
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
 const SLICE: usize = 256;
+/// Most bytes of publications in one turn of a shard with TLS listeners, if they go to more than one.
+const SECURE_BYTES: usize = 4 << 20;
 
 /// What became of a batch for one subscriber.
 enum Delivered {
@@ -110,10 +112,14 @@ impl<A: Application> Shard<A> {
     /// Serves the next slice of the fan-outs that are due.
     pub(super) fn fan_out(&mut self, turn: &mut Turn) {
         let mut left = SLICE;
+        // Plain subscribers share the bytes; for secured ones they are encrypted one by one.
+        let mut room = if self.secure.contains(&true) { SECURE_BYTES } else { usize::MAX };
         let mut slow = Vec::new();
-        while left > 0 {
-            let Some(mut slice) = self.world.topics.next_slice(left) else { break };
-            left -= (slice.to - slice.from).clamp(1, left);
+        while left > 0 && room > 0 {
+            let Some(mut slice) = self.world.topics.next_slice(left, room) else { break };
+            let subscribers = slice.to - slice.from;
+            left -= subscribers.clamp(1, left);
+            room = room.saturating_sub(subscribers.saturating_mul(slice.batch.frames.len()));
             self.serve(&mut slice, turn, &mut slow);
             self.world.topics.finish_slice(slice);
         }

@@ -335,9 +335,10 @@ impl Topics {
         !self.queue.is_empty()
     }
 
-    /// Takes the next slice of at most `max` subscribers: their topic, the batch, and the range of
-    /// places. Publications that wait become the batch when none is under way.
-    pub(crate) fn next_slice(&mut self, max: usize) -> Option<Slice> {
+    /// Takes the next slice of at most `max` subscribers, who get at most `bytes` all together, but one
+    /// at least: their topic, the batch, and the range of places. Publications that wait become the
+    /// batch when none is under way.
+    pub(crate) fn next_slice(&mut self, max: usize, bytes: usize) -> Option<Slice> {
         let index = self.queue.pop_front()?;
         let state = &mut self.states[index as usize];
         if state.under_way.is_none() {
@@ -355,9 +356,11 @@ impl Topics {
             state.cursor = 0;
             state.end = state.subscribers.len();
         }
+        let batch = state.under_way.take()?;
         let from = state.cursor;
-        state.cursor = state.end.min(from + max);
-        Some(Slice { index, from, to: state.cursor, batch: state.under_way.take()? })
+        let most = (bytes / batch.frames.len().max(1)).max(1);
+        state.cursor = state.end.min(from + max.min(most));
+        Some(Slice { index, from, to: state.cursor, batch })
     }
 
     /// The subscriber at a place of a topic.

@@ -21,6 +21,8 @@ const BLOCK: usize = 64 << 10;
 pub(crate) const ROOM_MAX: usize = BLOCK;
 /// Most ranges that leave in one send.
 const SEGMENTS_MAX: u32 = 1024;
+/// Blocks kept for the next turns: more than most of them need.
+const BLOCKS_KEPT: usize = 128;
 /// No segment follows.
 const END: u32 = u32::MAX;
 
@@ -82,6 +84,13 @@ pub(crate) struct Entry {
     pub(crate) segments: u32,
     /// How many bytes.
     pub(crate) bytes: u32,
+}
+
+impl Entry {
+    /// Whether it has more segments than a system call takes.
+    pub(crate) const fn is_oversized(&self) -> bool {
+        self.segments > SEGMENTS_MAX
+    }
 }
 
 /// A connection's place in the current turn; stale as soon as the turn is cleared.
@@ -487,16 +496,23 @@ impl Turn {
         self.push_chunk(id, &mut output.0, chunk, range.start, range.len());
     }
 
-    /// Takes back an entry that has more segments than a system call takes; its bytes are the
-    /// caller's business then.
-    pub(crate) fn withdraw_oversized(&mut self) -> Option<Entry> {
-        if self.segments.len() <= SEGMENTS_MAX as usize {
-            return None;
+    /// Whether an entry may have more segments than a system call takes.
+    pub(crate) const fn may_be_oversized(&self) -> bool {
+        self.segments.len() > SEGMENTS_MAX as usize
+    }
+
+    /// Bytes of the largest part of an entry that is memory of its own, and could be sent without a
+    /// copy.
+    pub(crate) fn largest_chunk(&self, entry: &Entry) -> usize {
+        let chunks = self.segments(entry).filter(|one| matches!(one.source, Source::Chunk(_)));
+        chunks.map(|one| one.len as usize).max().unwrap_or(0)
+    }
+
+    /// Takes an entry back that is to be sent another way; its bytes are the caller's business then.
+    pub(crate) fn withdraw(&mut self, index: usize) {
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.segments = 0;
         }
-        let entry = self.entries.iter_mut().find(|entry| entry.segments > SEGMENTS_MAX)?;
-        let withdrawn = *entry;
-        entry.segments = 0;
-        Some(withdrawn)
     }
 
     /// Forgets everything: the sends are settled.
@@ -504,6 +520,7 @@ impl Turn {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.entries.clear();
         self.segments.clear();
+        self.blocks.truncate(BLOCKS_KEPT);
         self.block = 0;
         self.used = 0;
         self.bytes = 0;

@@ -94,7 +94,8 @@ impl BufferRing {
     /// Makes the ring known to the kernel.
     pub(crate) fn register(mut self, submitter: &Submitter<'_>) -> io::Result<Self> {
         let address = self.ring.start.as_ptr().addr() as u64;
-        // SAFETY: S1 and S8: the mapping has room for `entries` entries and outlives the ring.
+        // SAFETY: S1 and S8: the mapping has room for `entries` entries and outlives the ring, or its
+        // registration.
         unsafe { submitter.register_buf_ring_with_flags(address, self.entries, self.group, 0)? };
         self.refill();
         Ok(self)
@@ -104,10 +105,6 @@ impl BufferRing {
     pub(crate) const fn leak(&mut self) {
         self.ring.len = 0;
         self.arena.len = 0;
-    }
-
-    pub(crate) const fn group(&self) -> u16 {
-        self.group
     }
 
     /// Buffers that the kernel may fill now.

@@ -4,7 +4,7 @@
 //!
 //! | | promise | kept by |
 //! |---|---|---|
-//! | **S1 stable** | memory given to the kernel neither moves nor is freed before its final completion | [`ring::Ring`] owns it or borrows it for the length of the call |
+//! | **S1 stable** | memory given to the kernel neither moves nor is freed before its final completion | [`ring::Ring`] owns it or borrows it for the length of the call; what is sent without a copy until the kernel's notification |
 //! | **S2 exclusive** | a receive buffer is either the kernel's or lent to one `&mut [u8]` | [`buffer_ring::BufferRing::lend`] borrows the ring mutably |
 //! | **S3 one thread** | a ring is made, submitted to and drained on one thread | `Ring` is neither `Send` nor `Sync` |
 //! | **S4 final** | a slot is used again only when the kernel has nothing of it; a stale completion is counted | `UserData` carries a generation, never a pointer |
@@ -19,6 +19,7 @@ pub(crate) mod doorbell;
 pub(crate) mod operation;
 #[cfg(feature = "tokio-uring")]
 pub(crate) mod owned;
+mod receive;
 pub(crate) mod ring;
 pub(crate) mod simd;
 pub(crate) mod socket;

@@ -39,11 +39,15 @@ pub(crate) enum Operation {
     Shutdown,
     Close,
     Doorbell,
+    /// A message to another ring; its completion means trouble.
+    Bell,
+    /// A message from another ring.
+    Nudge,
     Unknown,
 }
 
 impl Operation {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Accept,
         Self::Receive,
         Self::ReceiveDirect,
@@ -54,6 +58,8 @@ impl Operation {
         Self::Shutdown,
         Self::Close,
         Self::Doorbell,
+        Self::Bell,
+        Self::Nudge,
     ];
 }
 
@@ -99,8 +105,13 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
+    /// Whether it only says that the memory of a send without a copy is ours again.
+    pub(super) fn is_notification(self) -> bool {
+        cqueue::notif(self.flags)
+    }
+
     /// The buffer that came with it: it is ours whatever the result.
-    pub(crate) fn buffer(self) -> Option<u16> {
+    pub(super) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
 

@@ -10,111 +10,159 @@
 //!   `MSG_DONTWAIT`, so the kernel executes or fails them while it takes the submission and never
 //!   parks them: when the submission queue is empty again, it is done with the turn's memory.
 
+mod bell;
+mod exchange;
+mod probe;
+mod send;
+mod set_up;
 mod turn;
 
 use std::io;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{DestinationSlot, Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use slab::Slab;
 use socket2::SockAddr;
 
-use super::buffer_ring::BufferRing;
+pub(crate) use exchange::Wait;
+
+use self::bell::Bells;
+use self::send::{OwnedSend, ZeroCopy};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
+use super::receive::ReceiveMemory;
+#[cfg(feature = "tokio-uring")]
+pub(crate) use super::receive::{LARGE_BYTES, SMALL_BYTES};
 use super::spin::Spin;
-use crate::config::RingConfig;
+use crate::config::{Absent, FeatureSet, RingConfig, RingFeature};
 use crate::conn::Assembly;
 use crate::error::StartError;
 use crate::metrics::RingCounters;
-use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
-
-/// How long an exchange may sleep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    No,
-    Until(Instant),
-    Forever,
-}
+use crate::shard::turn::Loan;
 
 /// Memory and names that the kernel uses until the operation completes.
 #[derive(Debug)]
 enum InFlight {
-    Send { id: ConnectionId, transmit: Transmit, gather: Box<Gather> },
+    Send(OwnedSend),
     Receive { id: ConnectionId, memory: Box<Assembly> },
     Connect { id: ConnectionId, to: Box<SockAddr> },
 }
-
-/// A message header with its vectors, at a fixed address.
-#[derive(Debug)]
-struct Gather {
-    vectors: Vec<libc::iovec>,
-    header: libc::msghdr,
-}
-
-/// The most vectors that the kernel takes in one send.
-const VECTORS_MAX: usize = 1024;
 
 /// See the module's text. Field order is the order of death (S8): the ring is closed before the
 /// memory it knows is freed.
 pub(crate) struct Ring {
     ring: IoUring,
     in_flight: Slab<InFlight>,
-    small: BufferRing,
-    large: BufferRing,
+    memory: ReceiveMemory,
     /// Vectors and headers of this turn's gathered inline sends.
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::msghdr>,
+    /// Completions that were taken away, to be handed out by the next exchange.
+    early: Vec<Completion>,
+    features: FeatureSet,
+    without: Vec<Absent>,
+    zero_copy: ZeroCopy,
+    bells: Bells,
+    /// Whether the kernel watches a doorbell until further notice.
+    watches_on: bool,
     pub(crate) counters: RingCounters,
     spin: Spin,
 }
 
-/// Bytes of a small receive buffer.
-pub(crate) const SMALL_BYTES: usize = 4096;
-/// Bytes of a large one.
-pub(crate) const LARGE_BYTES: usize = 64 << 10;
-/// Buffers of a class for each that is offered: those that output points into are not.
-const RESERVE: u16 = 4;
-
 impl Ring {
-    /// Sets the ring up on the calling thread, which must be the one that uses it.
+    /// Sets the ring up on the calling thread, which must be the one that uses it, with as much of
+    /// what is wanted as the kernel gives.
     pub(crate) fn new(config: &RingConfig) -> Result<Self, StartError> {
-        let ring = set_up(config)?;
-        let wrong = |e| StartError::kernel("a ring of receive buffers", &e);
-        let class = |group, size, offered: u16| {
-            BufferRing::new(group, size, offered, offered.saturating_mul(RESERVE))?
-                .register(&ring.submitter())
-        };
-        let small = class(0, SMALL_BYTES, config.small_buffers).map_err(wrong)?;
-        let large = class(1, LARGE_BYTES, config.large_buffers).map_err(wrong)?;
+        let wanted = config.features.wanted();
+        let (ring, flags) = set_up::climb(wanted, |flags| {
+            flags.build(config.submission_entries, config.completion_entries)
+        })
+        .map_err(|e| StartError::ring(&e))?;
+        let mut without = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
+        let mut features =
+            without.iter().fold(wanted, |features, absent| features.without(absent.feature));
+        if let Some(absent) =
+            without.iter().find(|a| config.features.required().contains(a.feature))
+        {
+            return Err(StartError::feature(absent));
+        }
+        if features.contains(RingFeature::DeferTaskrun) {
+            // The better one is in use instead.
+            features = features.without(RingFeature::CoopTaskrun);
+        }
+        let memory = receive_memory(&ring, config, &mut features, &mut without)?;
+        let zero_copy = features.contains(RingFeature::ZeroCopySend);
         Ok(Self {
             ring,
             in_flight: Slab::new(),
-            small,
-            large,
+            memory,
             vectors: Vec::new(),
             headers: Vec::new(),
+            early: Vec::new(),
+            features,
+            without,
+            zero_copy: ZeroCopy::new(zero_copy.then_some(config.zero_copy_bytes.max(1))),
+            bells: Bells::default(),
+            watches_on: true,
             counters: RingCounters::default(),
             spin: Spin::new(config.spin, config.spin_budget_percent),
         })
     }
 
-    /// Gives the ring a file table of its own; `false` where the kernel will not.
-    pub(crate) fn register_files(&self, files: u32) -> bool {
-        self.ring.submitter().register_files_sparse(files).is_ok()
+    /// What is in use of what was wanted.
+    pub(crate) const fn features(&self) -> FeatureSet {
+        self.features
+    }
+
+    /// What was wanted and cannot be had.
+    pub(crate) fn without(&self) -> &[Absent] {
+        &self.without
+    }
+
+    /// Whether the kernel's share of the work comes when it suits us. Where it does not, epoll is
+    /// faster.
+    pub(crate) const fn is_worth_it(&self) -> bool {
+        self.features.contains(RingFeature::DeferTaskrun)
+            || self.features.contains(RingFeature::CoopTaskrun)
+    }
+
+    /// Gives the ring a file table of its own, if it is to have one; without one, and with none
+    /// wanted, direct descriptors are none of its features any more.
+    pub(crate) fn register_files(&mut self, files: Option<u32>) -> Result<(), Absent> {
+        let feature = RingFeature::Direct;
+        if !self.features.contains(feature) {
+            return Ok(());
+        }
+        let Some(files) = files else {
+            self.features = self.features.without(feature);
+            return Ok(());
+        };
+        let Err(e) = self.ring.submitter().register_files_sparse(files) else { return Ok(()) };
+        self.features = self.features.without(feature);
+        let absent = Absent { feature, because: probe::because(&e) };
+        self.without.push(absent.clone());
+        Err(absent)
     }
 
     // ---- what can be asked of the kernel
 
-    /// Accepts from a listener, again and again; its completions carry the listener's place.
-    pub(crate) fn accept(&mut self, listener: RawFd, index: usize, direct: bool) -> io::Result<()> {
-        let accept = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(direct).build();
+    /// Accepts from a listener, again and again where the kernel can; completions carry the
+    /// listener's place. The sockets are in the ring's table if it has one.
+    pub(crate) fn accept(&mut self, listener: RawFd, index: usize) -> io::Result<()> {
+        let (listener, direct) = (Fd(listener), self.features.contains(RingFeature::Direct));
+        let accept = if self.features.contains(RingFeature::MultishotAccept) {
+            opcode::AcceptMulti::new(listener).allocate_file_index(direct).build()
+        } else {
+            opcode::Accept::new(listener, std::ptr::null_mut(), std::ptr::null_mut())
+                .file_index(direct.then(DestinationSlot::auto_target))
+                .build()
+        };
         self.push(accept, UserData::key(Operation::Accept, to_key(index)))
     }
 
+    /// Receives into shared memory, once or, where the kernel can, again and again.
     pub(crate) fn receive(
         &mut self,
         socket: Socket,
@@ -122,21 +170,30 @@ impl Ring {
         class: Class,
         once: bool,
     ) -> io::Result<()> {
-        let group = self.class(class).group();
+        let group = class as u16;
         self.counters.receives_armed += 1;
-        let entry = if once {
-            on(
+        let again = !once && self.features.contains(RingFeature::MultishotReceive);
+        let entry = match &mut self.memory {
+            ReceiveMemory::Rings(_) if again => on(
+                socket,
+                |fd| opcode::RecvMulti::new(fd, group).build(),
+                |fd| opcode::RecvMulti::new(fd, group).build(),
+            ),
+            ReceiveMemory::Rings(_) => on(
                 socket,
                 |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build(),
                 |fd| opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(group).build(),
             )
-            .flags(squeue::Flags::BUFFER_SELECT)
-        } else {
-            on(
-                socket,
-                |fd| opcode::RecvMulti::new(fd, group).build(),
-                |fd| opcode::RecvMulti::new(fd, group).build(),
-            )
+            .flags(squeue::Flags::BUFFER_SELECT),
+            ReceiveMemory::Owned(owned) => {
+                let (place, len) = owned.take(id, class);
+                let (place, len) = (place.as_ptr(), u32::try_from(len).unwrap_or(u32::MAX));
+                on(
+                    socket,
+                    |fd| opcode::Recv::new(fd, place, len).build(),
+                    |fd| opcode::Recv::new(fd, place, len).build(),
+                )
+            }
         };
         self.push(entry, UserData::connection(Operation::Receive, id))
     }
@@ -162,40 +219,6 @@ impl Ring {
         self.push(entry, UserData::key(Operation::ReceiveDirect, to_key(key)))
     }
 
-    /// Sends owned bytes; the kernel waits for room as long as it takes.
-    pub(crate) fn send(
-        &mut self,
-        socket: Socket,
-        id: ConnectionId,
-        transmit: Transmit,
-    ) -> io::Result<()> {
-        let gather = Box::new(Gather { vectors: Vec::new(), header: empty_header() });
-        let key = self.in_flight.insert(InFlight::Send { id, transmit, gather });
-        self.counters.slow_sends += 1;
-        self.submit_send(socket, key)
-    }
-
-    fn submit_send(&mut self, socket: Socket, key: usize) -> io::Result<()> {
-        let Some(InFlight::Send { transmit, gather, .. }) = self.in_flight.get_mut(key) else {
-            return Ok(());
-        };
-        gather.vectors.clear();
-        gather.vectors.extend(transmit.pieces().take(VECTORS_MAX).map(|piece| libc::iovec {
-            iov_base: piece.as_ptr().cast_mut().cast(),
-            iov_len: piece.len(),
-        }));
-        gather.header.msg_iov = gather.vectors.as_mut_ptr();
-        gather.header.msg_iovlen = gather.vectors.len();
-        let header = &raw const gather.header;
-        let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL).unsigned_abs();
-        let entry = on(
-            socket,
-            |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
-            |fd| opcode::SendMsg::new(fd, header).flags(flags).build(),
-        );
-        self.push(entry, UserData::key(Operation::SlowSend, to_key(key)))
-    }
-
     pub(crate) fn connect(
         &mut self,
         socket: RawFd,
@@ -214,16 +237,15 @@ impl Ring {
         self.counters.receives_cancelled += 1;
         let target = UserData::connection(Operation::Receive, id);
         let cancel = opcode::AsyncCancel::new(target.0).build();
-        self.push(
-            cancel.flags(squeue::Flags::SKIP_SUCCESS),
-            UserData::connection(Operation::Cancel, id),
-        )
+        let cancel = self.unreported(cancel);
+        self.push(cancel, UserData::connection(Operation::Cancel, id))
     }
 
     pub(crate) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
         let accept = UserData::key(Operation::Accept, to_key(index));
         let cancel = opcode::AsyncCancel::new(accept.0).build();
-        self.push(cancel.flags(squeue::Flags::SKIP_SUCCESS), UserData::key(Operation::Cancel, 0))
+        let cancel = self.unreported(cancel);
+        self.push(cancel, UserData::key(Operation::Cancel, 0))
     }
 
     pub(crate) fn shutdown(
@@ -249,47 +271,33 @@ impl Ring {
     pub(crate) fn close(&mut self, socket: Socket) -> io::Result<()> {
         let entry =
             on(socket, |fd| opcode::Close::new(fd).build(), |fd| opcode::Close::new(fd).build());
-        self.push(entry.flags(squeue::Flags::SKIP_SUCCESS), UserData::key(Operation::Close, 0))
+        let entry = self.unreported(entry);
+        self.push(entry, UserData::key(Operation::Close, 0))
     }
 
-    /// Completes each time the doorbell is rung.
+    /// Completes each time the doorbell is rung, or once where the kernel knows no better: its
+    /// completion tells which.
     pub(crate) fn watch(&mut self, doorbell: RawFd) -> io::Result<()> {
         let events = u32::from(libc::POLLIN.unsigned_abs());
-        let poll = opcode::PollAdd::new(Fd(doorbell), events).multi(true).build();
+        let poll = opcode::PollAdd::new(Fd(doorbell), events).multi(self.watches_on).build();
         self.push(poll, UserData::key(Operation::Doorbell, 0))
     }
 
-    // ---- what comes back
-
-    /// The connection whose slow send completed, and what is left of it. `None` when the send is
-    /// whole: then the connection alone.
-    pub(crate) fn slow_sent(
-        &mut self,
-        completion: Completion,
-        socket: impl Fn(ConnectionId) -> Option<Socket>,
-    ) -> Option<(ConnectionId, Result<(), i32>)> {
-        let key = completion.user_data.low() as usize;
-        let InFlight::Send { id, transmit, .. } = self.in_flight.get_mut(key)? else { return None };
-        let id = *id;
-        let outcome = match usize::try_from(completion.result) {
-            Ok(n) if n < transmit.bytes() && n > 0 => {
-                transmit.advance(n);
-                let Some(socket) = socket(id) else {
-                    self.in_flight.remove(key);
-                    return Some((id, Err(libc::ENOTCONN)));
-                };
-                match self.submit_send(socket, key) {
-                    Ok(()) => return None,
-                    Err(e) => Err(e.raw_os_error().unwrap_or(libc::EIO)),
-                }
-            }
-            Ok(n) if n == transmit.bytes() => Ok(()),
-            Ok(_) => Err(libc::EPIPE),
-            Err(_) => Err(-completion.result),
-        };
-        self.in_flight.remove(key);
-        Some((id, outcome))
+    /// The kernel would not watch until further notice: before 5.13 it watches once.
+    pub(crate) const fn watch_once(&mut self) {
+        self.watches_on = false;
     }
+
+    /// Success goes without saying, where the kernel can keep silent.
+    fn unreported(&self, entry: squeue::Entry) -> squeue::Entry {
+        if self.features.contains(RingFeature::SkipSuccess) {
+            entry.flags(squeue::Flags::SKIP_SUCCESS)
+        } else {
+            entry
+        }
+    }
+
+    // ---- what comes back
 
     /// The connection and memory of a direct receive that completed.
     pub(crate) fn take_received(
@@ -317,165 +325,85 @@ impl Ring {
 
     /// Notes how much is in use.
     pub(crate) fn gauge(&mut self) {
-        self.counters.buffers_held = u64::from(self.small.held()) + u64::from(self.large.held());
+        self.counters.buffers_held = self.memory.held();
         self.counters.operations_in_flight = self.in_flight.len() as u64;
     }
 
-    // ---- buffers
+    // ---- receive memory
 
-    pub(crate) const fn class(&mut self, class: Class) -> &mut BufferRing {
-        match class {
-            Class::Small => &mut self.small,
-            Class::Large => &mut self.large,
-        }
+    /// How many receives may be armed that waited for buffers.
+    pub(crate) fn room(&mut self, class: Class) -> u16 {
+        self.memory.room(class)
     }
 
+    /// The memory that came with a receive of this class: it is ours whatever the result, until
+    /// [`Ring::end_loan`].
     #[inline]
-    pub(crate) const fn loan(class: Class, buffer: u16) -> Loan {
-        Loan((class as u32) << 16 | buffer as u32)
+    pub(crate) fn loan(&mut self, completion: Completion, class: Class) -> Option<Loan> {
+        self.memory.loan(completion, class)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the loan was made by `loan`")]
-    const fn unpack(loan: Loan) -> (Class, u16) {
-        (if loan.0 >> 16 == 0 { Class::Small } else { Class::Large }, loan.0 as u16)
+    /// Lends the first `len` bytes of it.
+    #[inline]
+    pub(crate) fn lend(&mut self, loan: Loan, len: usize) -> Option<&mut [u8]> {
+        self.memory.lend(loan, len)
     }
 
-    /// Gives back a buffer that something sent pointed into.
+    /// Gives it back.
     #[inline]
     pub(crate) fn end_loan(&mut self, loan: Loan) {
-        let (class, buffer) = Self::unpack(loan);
-        self.class(class).recycle(buffer);
-    }
-
-    // ---- the system call
-
-    /// Sends what the turn holds, submits everything else, waits as told, and appends the
-    /// completions. When it returns without an error, every inline send is done, except those
-    /// whose completion was appended.
-    pub(crate) fn exchange(
-        &mut self,
-        turn: &Turn,
-        socket: impl Fn(ConnectionId) -> Option<Socket>,
-        wait: Wait,
-        out: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        self.small.refill();
-        self.large.refill();
-        self.push_turn(turn, socket)?;
-        if !self.spin.is_on() || wait == Wait::No {
-            self.enter(wait)?;
-        } else {
-            // What was found was submitted for, too: the loop below enters if anything is left.
-            let wait = self.look(wait)?;
-            if wait != Wait::No {
-                self.enter(wait)?;
-            }
-        }
-        loop {
-            self.reap(out);
-            // A failure's completion may wait behind a full queue: the verdict on inline sends
-            // counts only once that is empty, and so is the submission queue.
-            let queue = self.ring.submission();
-            let (overflow, unsubmitted) = (queue.cq_overflow(), !queue.is_empty());
-            drop(queue);
-            if !overflow && !unsubmitted {
-                return Ok(());
-            }
-            if overflow {
-                self.counters.overflows += 1;
-            }
-            self.enter(Wait::No)?;
-        }
-    }
-
-    /// Looks for completions for a while, so as not to have to be woken.
-    fn look(&mut self, wait: Wait) -> io::Result<Wait> {
-        let begin = Instant::now();
-        if !self.spin.may_begin(begin) {
-            return Ok(wait);
-        }
-        loop {
-            let queue = self.ring.submission();
-            let due = !queue.is_empty() || queue.taskrun();
-            drop(queue);
-            if due {
-                self.enter(Wait::No)?;
-            }
-            if !self.ring.completion().is_empty() {
-                return Ok(Wait::No);
-            }
-            let now = Instant::now();
-            if matches!(wait, Wait::Until(deadline) if now >= deadline) {
-                return Ok(Wait::No);
-            }
-            if self.spin.is_over(begin, now) {
-                return Ok(wait);
-            }
-        }
-    }
-
-    fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        self.counters.enters += 1;
-        let submitter = self.ring.submitter();
-        let entered = match wait {
-            Wait::No => submitter.submit_and_wait(0),
-            Wait::Forever => submitter.submit_and_wait(1),
-            Wait::Until(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let time = Timespec::from(left);
-                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
-            }
-        };
-        match entered {
-            Ok(_) => Ok(()),
-            // Interrupted, timed out, or the completion queue must be emptied first: the caller
-            // looks at both queues and comes back.
-            Err(e) => match e.raw_os_error() {
-                Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(e),
-            },
-        }
-    }
-
-    fn reap(&mut self, out: &mut Vec<Completion>) {
-        let before = out.len();
-        out.extend(self.ring.completion().map(|cqe| Completion {
-            user_data: UserData(cqe.user_data()),
-            result: cqe.result(),
-            flags: cqe.flags(),
-        }));
-        self.counters.completions += (out.len() - before) as u64;
-    }
-
-    fn push(&mut self, entry: squeue::Entry, user_data: UserData) -> io::Result<()> {
-        let entry = entry.user_data(user_data.0);
-        loop {
-            // SAFETY: S1: what the entry points to lives in `in_flight`, in a buffer ring, or in
-            // the turn that `exchange` borrows until the kernel is done; see the module's text.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return Ok(());
-            }
-            self.enter(Wait::No)?;
-        }
+        self.memory.end_loan(loan);
     }
 }
 
 impl Drop for Ring {
     /// S8: nothing may be written or read by the kernel once the memory is freed.
     fn drop(&mut self) {
+        self.answer_no_more();
         let patience = Timespec::from(Duration::from_secs(1));
         let everything = io_uring::types::CancelBuilder::any();
         let cancelled = self.ring.submitter().register_sync_cancel(Some(patience), everything);
-        // Without deferred work there is nothing that could still complete later.
-        let reaped = self.enter(Wait::No);
+        // Without deferred work there is nothing that could still complete later, but the last
+        // word on sends without a copy.
+        let reaped = self.flush();
+        let finished = self.finish();
+        // For messages that failed.
+        self.reap();
         let none = |e: &io::Error| e.raw_os_error() == Some(libc::ENOENT);
-        if reaped.is_err() || cancelled.is_err_and(|e| !none(&e)) {
+        if reaped.is_err()
+            || finished.is_err()
+            || self.owes_notifications()
+            || cancelled.is_err_and(|e| !none(&e))
+        {
             // Better lost than written to after it was freed.
-            self.small.leak();
-            self.large.leak();
+            self.memory.leak();
             Box::leak(Box::new(std::mem::take(&mut self.in_flight)));
         }
     }
+}
+
+/// Rings of buffers, if they are among the features and can be had in the size that is configured.
+fn receive_memory(
+    ring: &IoUring,
+    config: &RingConfig,
+    features: &mut FeatureSet,
+    without: &mut Vec<Absent>,
+) -> Result<ReceiveMemory, StartError> {
+    let (feature, multishot) = (RingFeature::BufferRing, RingFeature::MultishotReceive);
+    if features.contains(feature) {
+        let offered = [config.small_buffers, config.large_buffers];
+        let absent = match ReceiveMemory::rings(&ring.submitter(), offered) {
+            Ok(memory) => return Ok(memory),
+            Err(e) => Absent { feature, because: probe::because(&e) },
+        };
+        let required = config.features.required();
+        if required.contains(feature) || required.contains(multishot) {
+            return Err(StartError::feature(&absent));
+        }
+        without.push(absent);
+    }
+    *features = features.without(feature).without(multishot);
+    Ok(ReceiveMemory::owned())
 }
 
 fn to_key(index: usize) -> u32 {
@@ -485,28 +413,4 @@ fn to_key(index: usize) -> u32 {
 fn empty_header() -> libc::msghdr {
     // SAFETY: a message header is plain data for which all zeros means "nothing".
     unsafe { std::mem::zeroed() }
-}
-
-/// Tries the best flags first and leaves out what the kernel does not know.
-fn set_up(config: &RingConfig) -> Result<IoUring, StartError> {
-    let mut refused = None;
-    for no_sqarray in [true, false] {
-        let mut builder = IoUring::builder();
-        builder
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_clamp()
-            .setup_cqsize(config.completion_entries.max(config.submission_entries));
-        if no_sqarray {
-            builder.setup_no_sqarray();
-        }
-        match builder.build(config.submission_entries) {
-            Ok(ring) => return Ok(ring),
-            Err(e) => refused = Some(e),
-        }
-    }
-    let error = refused.unwrap_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
-    Err(StartError::ring(&error))
 }

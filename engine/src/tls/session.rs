@@ -435,7 +435,7 @@ pub(super) fn reason(error: &Error) -> TlsError {
     }
 }
 
-const fn certificate(error: &CertificateError) -> TlsError {
+fn certificate(error: &CertificateError) -> TlsError {
     match error {
         CertificateError::UnknownIssuer => TlsError::Untrusted,
         CertificateError::Expired
@@ -445,6 +445,10 @@ const fn certificate(error: &CertificateError) -> TlsError {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsError::WrongName
         }
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::CaUsedAsEndEntity) => TlsError::Authority,
+            _ => TlsError::BadCertificate,
+        },
         _ => TlsError::BadCertificate,
     }
 }

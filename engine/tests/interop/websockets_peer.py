@@ -3,12 +3,16 @@
     websockets_peer.py client URL            an echo server's
     websockets_peer.py compressed URL        the same, where the server agrees to compress
     websockets_peer.py broadcast URL         a broadcast server's
-    websockets_peer.py server                echoes; prints "listening on ADDRESS:PORT"
+    websockets_peer.py server [CERT KEY]     echoes, in TLS with the two files; prints
+                                             "listening on ADDRESS:PORT" or with wss:// before it
+
+Authorities for wss URLs are those that SSL_CERT_FILE names.
 """
 
 import asyncio
 import os
 import signal
+import ssl
 import sys
 
 import websockets
@@ -98,22 +102,26 @@ async def broadcasts(url):
     print("broadcast ok")
 
 
-async def server():
+async def server(*files):
     async def echo(ws):
         async for message in ws:
             await ws.send(message)
 
     stop = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
-    async with serve(echo, "127.0.0.1", 0, **OPTIONS) as running:
+    tls = None
+    if files:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*files)
+    async with serve(echo, "127.0.0.1", 0, ssl=tls, **OPTIONS) as running:
         host, port = running.sockets[0].getsockname()
-        print(f"listening on {host}:{port}", flush=True)
+        print(f"listening on {'wss://' if tls else ''}{host}:{port}", flush=True)
         await stop
 
 
 async def main(mode, *rest):
     if mode == "server":
-        await server()
+        await server(*rest)
     elif mode == "compressed":
         await compressed(*rest)
     elif mode == "broadcast":

@@ -3,13 +3,19 @@
 //     ws_peer.js client URL      an echo server's
 //     ws_peer.js compressed URL  the same, where the server agrees to compress
 //     ws_peer.js broadcast URL   a broadcast server's
-//     ws_peer.js server          echoes; prints "listening on ADDRESS:PORT"
+//     ws_peer.js server [CERT KEY]
+//                                echoes, in TLS with the two files; prints "listening on ADDRESS:PORT"
+//                                or with wss:// before it
+//
+// Authorities for wss URLs are those that NODE_EXTRA_CA_CERTS names.
 
 'use strict';
 
 const assert = require('node:assert');
 const crypto = require('node:crypto');
 const { once } = require('node:events');
+const fs = require('node:fs');
+const https = require('node:https');
 const WebSocket = require('ws');
 
 const patience = setTimeout(() => { console.error('too slow'); process.exit(1); }, 60_000);
@@ -59,13 +65,16 @@ async function broadcasts(url) {
   console.log('broadcast ok');
 }
 
-function server() {
+function server(cert, key) {
   clearTimeout(patience);
-  const running = new WebSocket.Server({ host: '127.0.0.1', port: 0, ...options });
+  const tls = cert && https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) });
+  const place = tls ? { server: tls } : { host: '127.0.0.1', port: 0 };
+  const running = new WebSocket.Server({ ...place, ...options });
   running.on('listening', () => {
     const { address, port } = running.address();
-    console.log(`listening on ${address}:${port}`);
+    console.log(`listening on ${tls ? 'wss://' : ''}${address}:${port}`);
   });
+  if (tls) tls.listen(0, '127.0.0.1');
   running.on('connection', (ws) => {
     ws.on('message', (data, isBinary) => ws.send(data, { binary: isBinary }));
     ws.on('error', () => {});
@@ -73,9 +82,9 @@ function server() {
   process.on('SIGTERM', () => process.exit(0));
 }
 
-const [mode, url] = process.argv.slice(2);
+const [mode, ...rest] = process.argv.slice(2);
 const run = { client: (to) => echoes(to), compressed, broadcast: broadcasts, server }[mode];
-Promise.resolve(run(url)).then(
+Promise.resolve(run(...rest)).then(
   () => clearTimeout(patience),
   (error) => { console.error(error); process.exit(1); },
 );

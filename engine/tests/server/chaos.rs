@@ -8,7 +8,8 @@ use std::time::Duration;
 use ringbolt::handshake::UpgradeRequest;
 use ringbolt::metrics::Snapshot;
 use ringbolt::{
-    Accept, CloseReason, Config, Handler, Message, Reject, Server, SlowConsumer, Topic, WebSocket,
+    Accept, CloseReason, Config, Handler, Message, Reject, RingFeature, Server, SlowConsumer,
+    Topic, WebSocket,
 };
 
 use crate::support::{
@@ -161,7 +162,7 @@ fn nothing_is_left_of_them_with_few_buffers_and_slow_consumers_that_miss_message
         config.ring.large_buffers = 2;
         config.ring.submission_entries = 4;
         config.ring.completion_entries = 8;
-        config.ring.direct_descriptors = false;
+        config.ring.features = config.ring.features.forbid(RingFeature::Direct);
         config.max_outbound_bytes = 1 << 20;
         config.pause_reading_bytes = 10_000;
         config.slow_consumer = SlowConsumer::Drop;

@@ -362,7 +362,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 const REFUSALS: [(i32, &str); 4] = [
     (libc::EPERM, "forbidden here"),
     (libc::ENOSYS, "has no io_uring"),
-    (libc::EINVAL, "SINGLE_ISSUER and DEFER_TASKRUN"),
+    (libc::EINVAL, "too old"),
     (libc::ENOMEM, "locked memory"),
 ];
 
@@ -403,7 +403,12 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
     };
     let (code, text) = look(Command::new(ENGINE).arg("doctor"));
     assert_eq!(code, Some(0), "{text}");
-    for part in ["--driver auto takes uring", "multishot receive", "connections per process"] {
+    for part in [
+        "--driver auto takes uring\n",
+        "taken uring, full",
+        "multishot-recv",
+        "connections per process",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let (code, json) = look(Command::new(ENGINE).args(["doctor", "--json"]));

@@ -8,7 +8,7 @@ use std::fs;
 use super::source::{Source, body_ranges, sources, workspace};
 
 /// Rules that are a must for a server or a client and yet are named by no test, with the reason.
-const EXEMPT: &[(&str, &str)] = &[("HS-C-05", "lands with wss"), ("HS-S-21", "lands with wss")];
+const EXEMPT: &[(&str, &str)] = &[];
 
 const LEVELS: &[&str] = &["must", "should", "may", "note", "open", "policy"];
 const BOUND: &[&str] = &["server", "client", "both", "intermediary", "nobody"];

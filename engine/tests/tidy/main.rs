@@ -5,6 +5,7 @@
 #[path = "../rfc6455/codec.rs"]
 mod codec;
 mod conformance;
+mod readme;
 mod source;
 #[path = "../rfc6455/table.rs"]
 mod table;

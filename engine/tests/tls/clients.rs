@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::date_time_ymd;
+use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
 use ringbolt::handshake::{ClientRequest, UpgradeResponse};
@@ -130,6 +130,23 @@ fn serve(tls: ServerTls, driver: Driver) -> Running {
 }
 
 #[test]
+fn a_client_asks_for_the_host_by_its_name() {
+    // covers: HS-C-05
+    let world = World::new();
+    let other = world.authority.issue(&["elsewhere.test"]);
+    let trust = built(trusting(&world.authority));
+    for &driver in DRIVERS {
+        // Without a name the server would show the first certificate, which is for another host.
+        let tls = ServerTls::builder()
+            .certificate(other.chain(), other.key())
+            .certificate(world.identity.chain(), world.identity.key());
+        let server = serve(tls.build().expect("usable files"), driver);
+        assert!(reason(driver, &server, &trust).is_clean());
+        crate::echo::end(server);
+    }
+}
+
+#[test]
 fn many_clients_talk_to_a_server_in_both_dialects() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
@@ -170,6 +187,9 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
     let world = World::new();
     let trust = built(trusting(&world.authority));
     let elsewhere = world.authority.issue(&["elsewhere.test"]);
+    let authority = world.authority.issue_with(&["localhost"], |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
     let expired = world.authority.issue_with(&["localhost"], |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -187,6 +207,10 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
         assert_eq!(reason(driver, &server, &trust), CloseReason::Tls(TlsError::WrongName));
         let other = built(trusting(&world.authority).server_name("elsewhere.test"));
         assert!(reason(driver, &server, &other).is_clean());
+        crate::echo::end(server);
+
+        let server = showing(&authority, driver);
+        assert_eq!(reason(driver, &server, &trust), CloseReason::Tls(TlsError::Authority));
         crate::echo::end(server);
 
         let server = showing(&expired, driver);

@@ -21,6 +21,7 @@ pub(crate) fn end(server: crate::support::Running) -> Snapshot {
 
 #[test]
 fn messages_of_every_size_come_back() {
+    // covers: HS-S-21
     let world = World::new();
     for &driver in DRIVERS {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {

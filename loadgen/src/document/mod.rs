@@ -15,6 +15,7 @@ use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::seconds::Second;
 use crate::slow::Fates;
+use crate::tls::Tls;
 
 use histogram::figures;
 pub(crate) use run::{Run, read_all};
@@ -81,6 +82,7 @@ fn workload(plan: &Plan) -> Value {
             Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",
             _ => "RFC 6455",
         },
+        "tls": plan.tls.as_ref().map(Tls::value),
         "origin": plan.request.origin(),
         "compression_offered": plan.request.compresses(),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
@@ -159,7 +161,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
             (class.name().to_owned(), value)
         })
         .collect();
-    json!({
+    let mut value = json!({
         "good": outcome.is_good(),
         "headline": outcome.has_headline(plan),
         "void": outcome.is_void(),
@@ -207,7 +209,13 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
             "sent": stage.sent,
             "latency": figures(&stage.latency),
         })).collect::<Vec<_>>(),
-    })
+    });
+    value["handshake_tls"] = json!(figures(&record.tls));
+    value["tls"] = json!(plan.tls.as_ref().map(|_| json!({
+        "sessions": record.sessions,
+        "resumed": record.resumed,
+    })));
+    value
 }
 
 /// What became of connections that stopped to read.

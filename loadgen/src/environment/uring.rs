@@ -1,6 +1,6 @@
 //! io_uring: what of it the kernel gives, and what the generator runs on.
 
-use ringbolt::{Config, Taken, diagnose};
+use ringbolt::{Config, RingFeature, Taken, diagnose};
 use serde_json::{Map, Value, json};
 
 use super::files::Files;
@@ -8,7 +8,7 @@ use super::files::Files;
 pub(super) fn value(files: &Files, taken: Option<&Taken>) -> Value {
     let found = diagnose(&Config::new());
     let features: Map<String, Value> =
-        found.features.iter().map(|row| (row.name.to_owned(), json!(row.here))).collect();
+        found.features.iter().map(|row| (row.feature.name().to_owned(), json!(row.here))).collect();
     let refused: Map<String, Value> = found
         .drivers
         .iter()
@@ -23,5 +23,13 @@ pub(super) fn value(files: &Files, taken: Option<&Taken>) -> Value {
         "driver_because": taken.and_then(|taken| taken.because.clone()),
         "drivers_refused": refused,
         "features": features,
+        "features_used": taken.map(|taken| {
+            taken.features.iter().map(RingFeature::name).collect::<Vec<_>>()
+        }),
+        "features_refused": taken.map(|taken| {
+            let rows = taken.without.iter();
+            rows.map(|row| (row.feature.name().to_owned(), json!(row.because)))
+                .collect::<Map<String, Value>>()
+        }),
     })
 }

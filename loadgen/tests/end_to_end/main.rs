@@ -10,6 +10,7 @@ mod echo;
 mod fan_and_storm;
 mod foreign;
 mod reports;
+mod secure;
 mod servers;
 mod timing;
 

@@ -74,6 +74,14 @@ impl Running {
     }
 }
 
+/// A server as it is configured, that sends everything back; `origin` is the URL without the port.
+pub(crate) fn greet(builder: ringbolt::Builder, origin: &str) -> Running {
+    let echo = || Echo { change: |_, _| Answer::Send, seen: Arc::default() };
+    let server = builder.start(move |_| echo()).expect("a free port");
+    let url = format!("{origin}:{}/room", server.address().port());
+    Running { server: Some(server), url }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {

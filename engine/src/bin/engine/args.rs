@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringbolt::Driver;
 use ringbolt::wire::Dialect;
+use ringbolt::{Driver, RingFeatures};
 
 use crate::units::{Bytes, Count, Cpus, Span};
 
@@ -79,6 +79,11 @@ pub(crate) struct DoctorArgs {
     /// One JSON document instead of tables
     #[arg(long, env = "ENGINE_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
+
+    /// What of io_uring a server would be told to use, as --ring-features of `engine echo`
+    #[arg(long, env = "ENGINE_RING_FEATURES", value_name = "LIST", default_value = "default")]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) ring_features: RingFeatures,
 }
 
 /// The flags of the echo.
@@ -344,7 +349,25 @@ pub(crate) struct RingArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub(crate) completion_entries: u32,
 
-    /// Accept into the process's file table instead of the ring's own
+    /// What of io_uring to use: default, all or none, then +NAME or -NAME; see below
+    ///
+    /// A list that is read from left to right, as in --ring-features=-direct,+msg-ring. What is not
+    /// named is used where the kernel has it; +NAME is had or an error, -NAME is left alone. The
+    /// names: multishot-accept, buffer-ring, multishot-recv, defer-taskrun, coop-taskrun, direct,
+    /// no-sqarray, skip-success, and off by default msg-ring and zc-send. `engine doctor` tells what
+    /// each gives and which are here. Looking before sleeping is --spin.
+    #[arg(long, env = "ENGINE_RING_FEATURES", value_name = "LIST", default_value = "default")]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) ring_features: RingFeatures,
+
+    /// Under zc-send, the smallest send that is not copied
+    ///
+    /// Such sends turn themselves off when the kernel reports that it copied them all the same, as
+    /// it does on loopback; the log says so.
+    #[arg(long, env = "ENGINE_ZC_MIN", value_name = "SIZE", default_value = "32KiB")]
+    pub(crate) zc_min: Bytes,
+
+    /// Accept into the process's file table instead of the ring's own: --ring-features=-direct
     #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
     pub(crate) no_direct_descriptors: bool,
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use ringbolt::{Config, Diagnosis, diagnose, raise_file_limit};
+use ringbolt::{Config, Diagnosis, RingFeature, diagnose, raise_file_limit};
 use serde::Serialize;
+
+use crate::args::DoctorArgs;
 
 /// No driver runs here (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
@@ -18,9 +20,22 @@ struct Report {
     cpus: usize,
     auto: Option<String>,
     auto_because: Option<String>,
+    /// What of the ring auto would use.
+    auto_ring_features: Vec<&'static str>,
+    /// What auto tries, in its order.
+    ladder: Vec<RungRow>,
     drivers: Vec<DriverRow>,
     ring_features: Vec<FeatureRow>,
     limits: Vec<Limit>,
+}
+
+#[derive(Debug, Serialize)]
+struct RungRow {
+    driver: &'static str,
+    /// Whether it is the ring without features that were wanted.
+    reduced: bool,
+    holds: bool,
+    why_not: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +50,9 @@ struct FeatureRow {
     name: &'static str,
     since_kernel: &'static str,
     here: Option<bool>,
+    why_not: Option<String>,
+    /// Whether the ring driver would use it: it may be switched off, or have a better one beside it.
+    used: bool,
     gives: &'static str,
 }
 
@@ -46,9 +64,10 @@ struct Limit {
     means: String,
 }
 
-pub(crate) fn run(json: bool) -> ExitCode {
-    let report = Report::new(&diagnose(&Config::new()));
-    let text = if json {
+pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
+    let config = Config::new().with(|config| config.ring.features = args.ring_features);
+    let report = Report::new(&diagnose(&config));
+    let text = if args.json {
         serde_json::to_string_pretty(&report).expect("plain data") + "\n"
     } else {
         report.table()
@@ -65,11 +84,19 @@ impl Report {
             usable: row.refused.is_none(),
             why_not: row.refused.as_ref().map(ToString::to_string),
         });
+        let ladder = found.rungs.iter().map(|row| RungRow {
+            driver: row.driver.name(),
+            reduced: row.reduced,
+            holds: row.why_not.is_none(),
+            why_not: row.why_not.clone(),
+        });
         let features = found.features.iter().map(|row| FeatureRow {
-            name: row.name,
-            since_kernel: row.since,
+            name: row.feature.name(),
+            since_kernel: row.feature.since(),
             here: row.here,
-            gives: row.gives,
+            why_not: row.because.clone(),
+            used: row.used,
+            gives: row.feature.gives(),
         });
         Self {
             schema: "ringbolt.doctor/1",
@@ -77,6 +104,10 @@ impl Report {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             auto: found.auto.as_ref().map(|taken| taken.driver.to_string()),
             auto_because: found.auto.as_ref().and_then(|taken| taken.because.clone()),
+            auto_ring_features: found.auto.as_ref().map_or_else(Vec::new, |taken| {
+                taken.features.iter().map(RingFeature::name).collect()
+            }),
+            ladder: ladder.collect(),
             drivers: drivers.collect(),
             ring_features: features.collect(),
             limits: limits(),
@@ -84,27 +115,54 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let auto = self.auto.as_deref().unwrap_or("nothing: no driver runs here");
-        let mut out = format!(
-            "kernel {}, {} CPUs; --driver auto takes {auto}\n\nDrivers\n",
-            self.kernel, self.cpus
-        );
+        let auto = self.auto.as_deref().unwrap_or("nothing");
+        let mut out =
+            format!("kernel {}, {} CPUs; --driver auto takes {auto}", self.kernel, self.cpus);
+        if let Some(because) = &self.auto_because {
+            out += &format!(", because {because}");
+        }
+        out += "\n\nThe ladder: auto takes the first rung that holds\n";
+        // A feature that is required and cannot be had ends the walk.
+        let mut taken = self.auto.is_none();
+        for row in &self.ladder {
+            let state = match (row.holds, taken) {
+                (true, false) => "taken",
+                (true, true) => "holds",
+                (false, _) => "no",
+            };
+            taken |= row.holds;
+            let ring = match row.driver {
+                _ if row.reduced => ", reduced",
+                "uring" => ", full",
+                _ => "",
+            };
+            let why_not = row.why_not.as_deref().unwrap_or_default();
+            let row = format!("  {state:<6}{:<18}{why_not}", format!("{}{ring}", row.driver));
+            out += row.trim_end();
+            out += "\n";
+        }
+        out += "\nDrivers, asked for by name\n";
         for row in &self.drivers {
             let state = if row.usable { "usable" } else { "no" };
-            out += &format!("  {:<13}{state}\n", row.name);
+            out += &format!("  {state:<8}{}\n", row.name);
             if let Some(why) = &row.why_not {
                 out += &format!("          {why}\n");
             }
         }
-        out += "\nWhat rings have here\n";
+        out += "\nWhat rings have here, and what the ring driver uses of it\n";
         for row in &self.ring_features {
-            let here = match row.here {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None => "?",
+            let here = match (row.here, row.used) {
+                (Some(true), true) => "used",
+                // Switched off, or a better one is used instead.
+                (Some(true), false) => "off",
+                (Some(false), _) => "no",
+                (None, _) => "?",
             };
             out +=
-                &format!("  {here:<4}{:<30}since {:<6}{}\n", row.name, row.since_kernel, row.gives);
+                &format!("  {here:<6}{:<18}since {:<6}{}\n", row.name, row.since_kernel, row.gives);
+            if let Some(why) = &row.why_not {
+                out += &format!("        {why}\n");
+            }
         }
         out += "\nLimits\n";
         for limit in &self.limits {
@@ -157,6 +215,8 @@ fn limits() -> Vec<Limit> {
     });
     add("net/ipv4/tcp_rmem", &|_| "least, usual and most bytes of a receive buffer".to_owned());
     add("net/ipv4/tcp_wmem", &|_| "least, usual and most bytes of a send buffer".to_owned());
+    limits.extend(locked_memory());
+    limits.extend(memory());
     if let Ok(quota) = fs::read_to_string("/sys/fs/cgroup/cpu.max") {
         let quota = quota.trim().to_owned();
         let means = if quota.starts_with("max") {
@@ -167,4 +227,33 @@ fn limits() -> Vec<Limit> {
         limits.push(Limit { name: "cgroup cpu.max", value: quota, means });
     }
     limits
+}
+
+/// What of the process's memory the kernel may be told to keep in place.
+fn locked_memory() -> Option<Limit> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let row = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    let value = row.split_whitespace().next()?.to_owned();
+    let means = match value.parse::<u64>() {
+        Ok(bytes) => {
+            format!("{} sends of 32 KiB under way without a copy (zc-send)", bytes / (32 << 10))
+        }
+        Err(_) => "any number of sends under way without a copy (zc-send)".to_owned(),
+    };
+    Some(Limit { name: "locked memory (ulimit -l)", value, means })
+}
+
+/// Memory that is left, and the connections that it has room for.
+fn memory() -> Option<Limit> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let row = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = row.split_whitespace().next()?.parse().ok()?;
+    Some(Limit {
+        name: "available memory",
+        value: format!("{kibibytes} KiB"),
+        means: format!(
+            "about {} idle connections, at 5 KiB each in the kernel and the process",
+            kibibytes / 5
+        ),
+    })
 }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit());
     let (mode, args) = match cli.command.into_parts() {
         Ok(parts) => parts,
-        Err(look) => return doctor::run(look.json),
+        Err(look) => return doctor::run(&look),
     };
     match Settings::new(mode, args) {
         Ok(settings) => serve::run(&settings),

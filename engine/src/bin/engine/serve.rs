@@ -8,8 +8,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ringbolt::{
-    Builder, Driver, Listening, Server, ServerTls, ServerTlsBuilder, StartError, StartErrorKind,
-    raise_file_limit,
+    Builder, Listening, RingFeature, Server, ServerTls, ServerTlsBuilder, StartError,
+    StartErrorKind, raise_file_limit,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -106,22 +106,28 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let limits = &config.limits;
-    let direct = config.ring.direct_descriptors && server.driver().driver == Driver::Uring;
-    if let Some(because) = &server.driver().because {
-        log::line(format_args!("driver took={} because={because:?}", server.driver().driver));
+    let taken = server.driver();
+    let direct = taken.features.contains(RingFeature::Direct);
+    if let Some(because) = &taken.because {
+        log::line(format_args!("driver took={} because={because:?}", taken.driver));
+    }
+    for absent in &taken.without {
+        let (feature, because) = (absent.feature, &absent.because);
+        log::line(format_args!("driver without={feature} because={because:?}"));
     }
     log::line(format_args!(
-        "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} kernel={} \
+        "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} ring_features={} kernel={} \
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
         dialects.join(","),
         server.listening().iter().map(shown).collect::<Vec<_>>().join(","),
         server.cpus().len(),
         Cpus(server.cpus()),
-        server.driver().driver,
+        taken.driver,
         if direct { "direct" } else { "process" },
+        taken.features,
         kernel.trim(),
-        possible_connections(settings, server.cpus().len(), open_files),
+        possible_connections(settings, server.cpus().len(), open_files, direct),
         Bytes(limits.max_message_bytes),
         Bytes(limits.max_frame_bytes),
         Bytes(config.max_outbound_bytes as u64),
@@ -140,10 +146,10 @@ fn shown(at: &Listening) -> String {
 
 /// How many connections the limits allow: a ring's own file table is as large as the process's may
 /// be, and each shard has one.
-fn possible_connections(settings: &Settings, shards: usize, open_files: u64) -> u64 {
+fn possible_connections(settings: &Settings, shards: usize, open_files: u64, direct: bool) -> u64 {
     let shards = shards as u64;
     let configured = (settings.config.max_connections as u64).saturating_mul(shards);
-    let files = if settings.config.ring.direct_descriptors {
+    let files = if direct {
         open_files.min(1 << 20) * shards
     } else {
         // Standard streams, and a ring, a doorbell and the listeners per shard.
@@ -194,6 +200,20 @@ fn reload(tls: Option<&ServerTls>) {
     }
 }
 
+/// Whether a shard has given up sending without a copy; says so.
+fn tell_of_copies(server: &Server) -> bool {
+    let counters = server.snapshot().ring;
+    if counters.zero_copy_off == 0 {
+        return false;
+    }
+    log::line(format_args!(
+        "zc-send off shards={} sends={} copied={} because=\"the kernel copied them all the same, as \
+         on loopback, or sends no such socket's bytes without a copy\"",
+        counters.zero_copy_off, counters.zero_copy_sends, counters.zero_copy_copied
+    ));
+    true
+}
+
 /// Serves until it is told to end, or a shard breaks.
 fn supervise(
     server: Server,
@@ -202,6 +222,8 @@ fn supervise(
     patience: Duration,
 ) -> ExitCode {
     let mut draining = false;
+    // Only where it may happen is it worth asking.
+    let mut watches_copies = server.driver().features.contains(RingFeature::ZeroCopySend);
     while !server.is_finished() {
         match inbox.recv_timeout(if draining { LOOK_DRAINING } else { LOOK }) {
             Ok(SIGUSR1) => log::line(format_args!("counters {}", server.snapshot())),
@@ -212,7 +234,9 @@ fn supervise(
                 draining = true;
                 server.drain(patience);
             }
-            Err(RecvTimeoutError::Timeout) if draining || server.is_whole() => {}
+            Err(RecvTimeoutError::Timeout) if draining || server.is_whole() => {
+                watches_copies = watches_copies && !tell_of_copies(&server);
+            }
             Err(_) => {
                 // A shard alone cannot go on serving its part of the port: better all restarted.
                 log::line(format_args!("a shard broke: draining the others"));

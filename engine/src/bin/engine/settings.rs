@@ -9,7 +9,8 @@ use ringbolt::conn::{InvalidUtf8, Limits};
 use ringbolt::handshake::{HeadLimits, ServerPolicy, scan};
 use ringbolt::wire::Dialect;
 use ringbolt::{
-    ClientAuth, Compression, Config, ServerTls, ServerTlsBuilder, SlowConsumer, TlsVersion,
+    ClientAuth, Compression, Config, Driver, RingFeature, RingFeatures, ServerTls,
+    ServerTlsBuilder, SlowConsumer, TlsVersion,
 };
 
 use crate::args::{
@@ -271,8 +272,28 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
     ring.large_buffers = args.large_buffers;
     ring.spin = args.spin.0;
     ring.spin_budget_percent = args.spin_budget;
-    ring.direct_descriptors = !args.no_direct_descriptors;
+    ring.features = features(args)?;
+    ring.zero_copy_bytes = size(args.zc_min.0);
     Ok(ring)
+}
+
+fn features(args: &RingArgs) -> Result<RingFeatures, Contradiction> {
+    let features = args.ring_features;
+    let required = features.required();
+    let driver = args.driver;
+    if !matches!(driver, Driver::Uring | Driver::Auto) && !required.is_empty() {
+        return contradiction(format!(
+            "--ring-features requires {required}, which --driver {driver} does not have: take the + \
+             away, or choose --driver uring"
+        ));
+    }
+    if !args.no_direct_descriptors {
+        return Ok(features);
+    }
+    if required.contains(RingFeature::Direct) {
+        return contradiction("--no-direct-descriptors leaves out what --ring-features requires");
+    }
+    Ok(features.forbid(RingFeature::Direct))
 }
 
 fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contradiction> {
@@ -342,7 +363,7 @@ mod tests {
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
-                    --completion-entries 32 --no-direct-descriptors";
+                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
         let Settings { plain, secure, tls, place, config, drain, .. } =
             settings(line).expect("they agree");
         assert_eq!(plain, [["127.0.0.1:1".parse().expect("an address")]]);
@@ -378,7 +399,8 @@ mod tests {
             "large_buffers: 4",
             "submission_entries: 16",
             "completion_entries: 32",
-            "direct_descriptors: false",
+            "required: msg-ring",
+            "zero_copy_bytes: 65536",
         ] {
             assert!(shown.contains(part), "{part} not in {shown}");
         }
@@ -414,6 +436,9 @@ mod tests {
             ("--tls-min 1.3", "--tls-min has no effect"),
             ("--listen-tls 127.0.0.1:0", "--tls-cert FILE"),
             ("--listen-tls 127.0.0.1:0 --tls-cert a,b --tls-key a", "2 times"),
+            ("--driver epoll --ring-features +direct", "requires direct"),
+            ("--driver tokio-uring --ring-features +direct", "requires direct"),
+            ("--no-direct-descriptors --ring-features +direct", "--no-direct-descriptors"),
         ];
         for (line, named) in rows {
             let error = settings(line).expect_err(line).to_string();

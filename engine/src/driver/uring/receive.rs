@@ -7,8 +7,8 @@ use super::Uring;
 use crate::driver::connection::{Armed, Phase};
 use crate::shard::machine::{Machine, Want};
 use crate::shard::table::ConnectionId;
+use crate::shard::turn::Loan;
 use crate::sys::operation::{Class, Completion, Socket};
-use crate::sys::ring::Ring;
 
 /// Most bytes of one direct receive, so that a slow but living peer is heard of now and then.
 const DIRECT_BYTES: u64 = 256 << 10;
@@ -17,9 +17,8 @@ impl<M: Machine> Uring<M> {
     #[inline]
     pub(super) fn received(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
         let id = completion.user_data.id();
-        let buffer = completion.buffer();
         let Some(connection) = self.find(id) else {
-            self.stale(buffer);
+            self.stale(completion);
             return Ok(());
         };
         // A cancelled receive keeps its class until its last completion.
@@ -28,26 +27,24 @@ impl<M: Machine> Uring<M> {
             connection.armed = Armed::No;
         }
         let closing = connection.phase == Phase::Closing;
+        let loan = self.ring.loan(completion, class);
         let Ok(len) = usize::try_from(completion.result) else {
-            self.return_buffer(class, buffer);
+            self.return_memory(loan);
             return self.receive_failed(id, -completion.result, now);
         };
-        let Some(buffer) = buffer.filter(|_| len > 0 && !closing) else {
-            self.return_buffer(class, buffer);
+        let Some(loan) = loan.filter(|_| len > 0 && !closing) else {
+            self.return_memory(loan);
             if closing {
                 return self.release(id);
             }
             return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
         };
-        let ring = self.ring.class(class);
-        ring.taken();
-        let Some(input) = ring.lend(buffer, len) else { return Ok(()) };
-        let loan = Ring::loan(class, buffer);
+        let Some(input) = self.ring.lend(loan, len) else { return Ok(()) };
         let want = self.machine.received(id, input, loan, &mut self.turn, now);
         if self.turn.took_loan() {
             self.held.push(loan);
         } else {
-            self.ring.class(class).recycle(buffer);
+            self.ring.end_loan(loan);
         }
         if self.connections[id.slot() as usize].armed != Armed::As(want) {
             self.reconcile(id, want)?;
@@ -55,21 +52,21 @@ impl<M: Machine> Uring<M> {
         Ok(())
     }
 
-    fn return_buffer(&mut self, class: Class, buffer: Option<u16>) {
-        if let Some(buffer) = buffer {
-            let ring = self.ring.class(class);
-            ring.taken();
-            ring.recycle(buffer);
+    fn return_memory(&mut self, loan: Option<Loan>) {
+        if let Some(loan) = loan {
+            self.ring.end_loan(loan);
         }
     }
 
     /// A completion of a connection that is gone.
     #[cold]
-    fn stale(&mut self, buffer: Option<u16>) {
+    fn stale(&mut self, completion: Completion) {
         self.ring.counters.stale_completions += 1;
-        // A slot is freed only when nothing is armed, so this brings no buffer; if one came, it
-        // is worth more than knowing its class.
-        debug_assert!(buffer.is_none());
+        // A slot is freed only when nothing is armed, so this brings no memory; if it did, that is
+        // worth more than knowing its class.
+        let loan = self.ring.loan(completion, Class::Small);
+        debug_assert!(loan.is_none());
+        self.return_memory(loan);
     }
 
     fn end_of_stream(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
@@ -124,11 +121,7 @@ impl<M: Machine> Uring<M> {
         if self.parked.is_empty() {
             return Ok(());
         }
-        let mut available = [Class::Small, Class::Large].map(|class| {
-            let ring = self.ring.class(class);
-            ring.refill();
-            if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
-        });
+        let mut available = [Class::Small, Class::Large].map(|class| self.ring.room(class));
         for _ in 0..self.parked.len() {
             let Some(id) = self.parked.pop_front() else { break };
             let want = self.machine.want(id);

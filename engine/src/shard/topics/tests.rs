@@ -54,7 +54,7 @@ impl Model {
 
     /// Serves the next slice; says whom.
     fn slice(&mut self, max: usize) -> Vec<u32> {
-        let Some(slice) = self.topics.next_slice(max) else { return Vec::new() };
+        let Some(slice) = self.topics.next_slice(max, usize::MAX) else { return Vec::new() };
         let mut served = Vec::new();
         for place in slice.from..slice.to {
             let to = self.topics.subscriber(slice.index, place).expect("a subscriber in range");
@@ -137,7 +137,7 @@ fn a_topic_with_publications_under_way_is_kept_until_they_are_served() {
     assert_eq!(topics.len(), 1);
     let (name, frames, messages) = topics.take_unforwarded().expect("a publication");
     assert_eq!((&*name, &*frames, messages), ("a", &b"hp"[..], 1));
-    let slice = topics.next_slice(10).expect("a batch");
+    let slice = topics.next_slice(10, usize::MAX).expect("a batch");
     assert_eq!((slice.from, slice.to), (0, 0));
     assert_eq!(slice.batch.authored_by(id(1)).len(), 1);
     topics.finish_slice(slice);
@@ -153,7 +153,7 @@ fn an_author_is_found_among_others() {
         assert!(topics.publish(topic, Some(id(by)), b"", payload));
     }
     topics.skip_forwarding();
-    let slice = topics.next_slice(1).expect("a batch");
+    let slice = topics.next_slice(1, usize::MAX).expect("a batch");
     let parts = |by| -> Vec<_> {
         slice.batch.authored_by(by).iter().map(|part| (part.start, part.end)).collect()
     };
@@ -189,4 +189,24 @@ fn a_topic_that_was_only_looked_at_is_gone_again() {
     assert!(topics.open("c", true).is_some());
     topics.release_unused();
     assert_eq!(topics.len(), 2, "one that is held open stays");
+}
+
+#[test]
+fn a_slice_is_bounded_by_bytes_and_never_empty() {
+    let mut topics = Topics::new(1);
+    let topic = topics.open("a", true).expect("room");
+    let mut subscriptions: Vec<_> = (0..10).map(|_| Subscriptions::new()).collect();
+    for (n, subscriptions) in (0..).zip(&mut subscriptions) {
+        assert!(topics.subscribe(topic, id(n), subscriptions));
+    }
+    assert!(topics.publish(topic, None, b"", &[0; 100]));
+    topics.skip_forwarding();
+    for (max, bytes, expected) in
+        [(10, 350, (0, 3)), (2, 350, (3, 5)), (10, 1, (5, 6)), (10, 9999, (6, 10))]
+    {
+        let slice = topics.next_slice(max, bytes).expect("a batch");
+        assert_eq!((slice.from, slice.to), expected);
+        topics.finish_slice(slice);
+    }
+    assert!(!topics.is_busy());
 }

@@ -8,7 +8,7 @@ use super::{Ring, empty_header, to_key};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Entry, Segment, Source, Turn};
-use crate::sys::operation::{Class, Operation, Socket, UserData, on};
+use crate::sys::operation::{Operation, Socket, UserData, on};
 
 impl Ring {
     /// The bytes of a segment, wherever they lie.
@@ -16,9 +16,7 @@ impl Ring {
     fn resolve(&self, turn: &Turn, segment: Segment) -> Option<(*const u8, usize)> {
         let (start, len) = (segment.start as usize, segment.len as usize);
         if let Source::Lent(loan) = segment.source {
-            let (class, buffer) = Self::unpack(loan);
-            let ring = if class == Class::Small { &self.small } else { &self.large };
-            let base = ring.address(buffer, start + len)?;
+            let base = self.memory.address(loan, start + len)?;
             return Some((base.as_ptr().wrapping_add(start), len));
         }
         turn.resolve(segment).map(|bytes| (bytes.as_ptr(), bytes.len()))
@@ -27,8 +25,7 @@ impl Ring {
     /// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
     pub(crate) fn take_rest(&mut self, turn: &mut Turn, entry: &Entry, sent: usize) -> Transmit {
         turn.take_rest(entry, sent, |loan, start, end| {
-            let (class, buffer) = Self::unpack(loan);
-            let bytes = self.class(class).lend(buffer, end).and_then(|b| b.get(start..));
+            let bytes = self.memory.lend(loan, end).and_then(|bytes| bytes.get(start..));
             bytes::Bytes::copy_from_slice(bytes.unwrap_or_default())
         })
     }
@@ -57,7 +54,7 @@ impl Ring {
             }
             self.counters.inline_sends += 1;
             let send = self.inline_send(turn, entry, socket);
-            let send = send.flags(squeue::Flags::SKIP_SUCCESS);
+            let send = self.unreported(send);
             self.push(send, UserData::key(Operation::InlineSend, to_key(index)))?;
         }
         Ok(())

@@ -1,10 +1,8 @@
-//! What the peers share: one thread, a listener, TCP_NODELAY, and the line that says where.
-
-use std::io::Write as _;
+//! tokio on one thread.
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// Serves every connection with `serve`, on a runtime of one thread, until the process is ended.
+/// Serves every connection with `serve`, with `TCP_NODELAY`, until the process is ended.
 ///
 /// # Panics
 ///
@@ -15,9 +13,7 @@ pub fn run<F: Future<Output = ()> + 'static>(serve: impl Fn(TcpStream) -> F) {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let mut out = std::io::stdout();
-        writeln!(out, "listening on {address}").and_then(|()| out.flush()).expect("a reader");
+        crate::announce(listener.local_addr().expect("its address"));
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);

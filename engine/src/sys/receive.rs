@@ -1,0 +1,266 @@
+//! The memory that shared receives go into: buffers that the kernel picks from, or, where it has no
+//! rings of them, one that belongs to each receive in flight.
+
+use std::io;
+use std::ptr::NonNull;
+
+use io_uring::Submitter;
+use slab::Slab;
+
+use super::buffer_ring::BufferRing;
+use super::operation::{Class, Completion};
+use crate::shard::table::ConnectionId;
+use crate::shard::turn::Loan;
+
+/// Bytes of a small receive buffer.
+pub(crate) const SMALL_BYTES: usize = 4096;
+/// Bytes of a large one.
+pub(crate) const LARGE_BYTES: usize = 64 << 10;
+/// Buffers of a class for each that is offered: those that output points into are not.
+const RESERVE: u16 = 4;
+/// Buffers of a class that are kept for the next receive.
+const SPARE_MAX: usize = 256;
+/// Marks a loan of owned memory; the rest is its key.
+const OWNED: u32 = 1 << 31;
+/// No receive of this slot is in flight.
+const NONE: u32 = u32::MAX;
+
+impl Class {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Small => SMALL_BYTES,
+            Self::Large => LARGE_BYTES,
+        }
+    }
+}
+
+/// Where received bytes lie.
+#[derive(Debug)]
+pub(super) enum ReceiveMemory {
+    Rings([BufferRing; 2]),
+    Owned(Owned),
+}
+
+/// Memory of receives in flight, and of those whose bytes are still looked at.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    in_use: Slab<Held>,
+    /// The key of the receive that is in flight, by the connection's slot.
+    receiving: Vec<u32>,
+    in_flight: u32,
+    spare: [Vec<Vec<u8>>; 2],
+}
+
+#[derive(Debug)]
+struct Held {
+    id: ConnectionId,
+    class: Class,
+    memory: Vec<u8>,
+}
+
+impl ReceiveMemory {
+    /// Rings of buffers, known to the kernel.
+    pub(super) fn rings(submitter: &Submitter<'_>, offered: [u16; 2]) -> io::Result<Self> {
+        let ring = |class: Class| {
+            let offered = offered[class as usize];
+            let total = offered.saturating_mul(RESERVE);
+            BufferRing::new(class as u16, class.bytes(), offered, total)?.register(submitter)
+        };
+        let mut small = ring(Class::Small)?;
+        match ring(Class::Large) {
+            Ok(large) => Ok(Self::Rings([small, large])),
+            Err(e) => {
+                // S8: the kernel forgets it before its memory goes.
+                if submitter.unregister_buf_ring(Class::Small as u16).is_err() {
+                    small.leak();
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Memory of each receive's own.
+    pub(super) fn owned() -> Self {
+        Self::Owned(Owned::default())
+    }
+
+    /// Leaves the memory mapped for good: the kernel may still know it.
+    pub(super) fn leak(&mut self) {
+        match self {
+            Self::Rings(rings) => rings.iter_mut().for_each(BufferRing::leak),
+            Self::Owned(owned) => {
+                Box::leak(Box::new(std::mem::take(owned)));
+            }
+        }
+    }
+
+    /// Offers buffers again that came back.
+    #[inline]
+    pub(super) fn refill(&mut self) {
+        if let Self::Rings(rings) = self {
+            rings.iter_mut().for_each(BufferRing::refill);
+        }
+    }
+
+    /// How many receives may be armed that waited for buffers of a class: none before half of them
+    /// are back.
+    pub(super) fn room(&mut self, class: Class) -> u16 {
+        match self {
+            Self::Rings(rings) => {
+                let ring = &mut rings[class as usize];
+                ring.refill();
+                if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
+            }
+            Self::Owned(_) => u16::MAX,
+        }
+    }
+
+    /// Buffers that are ours and in use.
+    pub(super) fn held(&self) -> u64 {
+        match self {
+            Self::Rings(rings) => rings.iter().map(|ring| u64::from(ring.held())).sum(),
+            Self::Owned(owned) => owned.in_use.len() as u64 - u64::from(owned.in_flight),
+        }
+    }
+
+    /// What came with a completed receive of this class, if anything: it is ours until the loan
+    /// ends, whatever the result was.
+    #[inline]
+    pub(super) fn loan(&mut self, completion: Completion, class: Class) -> Option<Loan> {
+        match self {
+            Self::Rings(rings) => {
+                let buffer = completion.buffer()?;
+                rings[class as usize].taken();
+                Some(Loan((class as u32) << 16 | u32::from(buffer)))
+            }
+            Self::Owned(owned) => owned.received(completion.user_data.id()),
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the loan was made by `loan`")]
+    const fn unpack(loan: Loan) -> (usize, u16) {
+        ((loan.0 >> 16 & 1) as usize, loan.0 as u16)
+    }
+
+    /// Lends the first `len` bytes of what came.
+    #[inline]
+    pub(super) fn lend(&mut self, loan: Loan, len: usize) -> Option<&mut [u8]> {
+        match self {
+            Self::Rings(rings) => {
+                let (class, buffer) = Self::unpack(loan);
+                rings[class].lend(buffer, len)
+            }
+            Self::Owned(owned) => {
+                owned.in_use.get_mut((loan.0 & !OWNED) as usize)?.memory.get_mut(..len)
+            }
+        }
+    }
+
+    /// Where it starts, if it holds `len` bytes.
+    #[inline]
+    pub(super) fn address(&self, loan: Loan, len: usize) -> Option<NonNull<u8>> {
+        match self {
+            Self::Rings(rings) => {
+                let (class, buffer) = Self::unpack(loan);
+                rings[class].address(buffer, len)
+            }
+            Self::Owned(owned) => {
+                let held = owned.in_use.get((loan.0 & !OWNED) as usize)?;
+                Some(NonNull::from(held.memory.get(..len)?).cast())
+            }
+        }
+    }
+
+    /// Gives back what came.
+    #[inline]
+    pub(super) fn end_loan(&mut self, loan: Loan) {
+        match self {
+            Self::Rings(rings) => {
+                let (class, buffer) = Self::unpack(loan);
+                rings[class].recycle(buffer);
+            }
+            Self::Owned(owned) => owned.recycle((loan.0 & !OWNED) as usize),
+        }
+    }
+}
+
+impl Owned {
+    /// Memory for a receive of the connection, which stays ours to keep until the receive is over
+    /// and its loan ended (S1).
+    pub(super) fn take(&mut self, id: ConnectionId, class: Class) -> (NonNull<u8>, usize) {
+        let memory = self.spare[class as usize].pop();
+        let mut memory = memory.unwrap_or_else(|| vec![0; class.bytes()]);
+        let place = NonNull::from(&mut *memory).cast();
+        let key = self.in_use.insert(Held { id, class, memory });
+        let slot = id.slot() as usize;
+        if slot >= self.receiving.len() {
+            self.receiving.resize(slot + 1, NONE);
+        }
+        self.receiving[slot] = u32::try_from(key).expect("fewer than 2^31 receives are in flight");
+        self.in_flight += 1;
+        (place, class.bytes())
+    }
+
+    /// The connection's receive is over. A slot is used again only when nothing of it is in flight,
+    /// so this is the receive of that very connection (S4).
+    fn received(&mut self, id: ConnectionId) -> Option<Loan> {
+        let key = self.receiving.get_mut(id.slot() as usize)?;
+        let held = self.in_use.get(*key as usize)?;
+        if held.id != id {
+            return None;
+        }
+        self.in_flight -= 1;
+        Some(Loan(OWNED | std::mem::replace(key, NONE)))
+    }
+
+    fn recycle(&mut self, key: usize) {
+        let Some(held) = self.in_use.try_remove(key) else { return };
+        let spare = &mut self.spare[held.class as usize];
+        if spare.len() < SPARE_MAX {
+            spare.push(held.memory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use io_uring::IoUring;
+
+    use super::{Class, LARGE_BYTES, Owned, ReceiveMemory, SMALL_BYTES};
+    use crate::shard::table::ConnectionId;
+
+    #[test]
+    fn owned_memory_goes_round() {
+        let mut owned = Owned::default();
+        let id = ConnectionId::new(7, 3);
+        let (place, bytes) = owned.take(id, Class::Small);
+        assert_eq!((bytes, owned.in_use.len(), owned.in_flight), (SMALL_BYTES, 1, 1));
+        // Neither another generation nor another slot gets it.
+        assert!(owned.received(ConnectionId::new(7, 4)).is_none());
+        assert!(owned.received(ConnectionId::new(8, 3)).is_none());
+        let loan = owned.received(id).expect("it was in flight");
+        assert!(owned.received(id).is_none(), "it is over");
+        let mut memory = ReceiveMemory::Owned(owned);
+        assert_eq!(memory.held(), 1);
+        memory.lend(loan, 3).expect("it is ours").copy_from_slice(b"abc");
+        assert_eq!(memory.address(loan, 3), Some(place));
+        assert!(memory.lend(loan, SMALL_BYTES + 1).is_none() && memory.lend(loan, 0).is_some());
+        memory.end_loan(loan);
+        memory.end_loan(loan);
+        assert_eq!(memory.held(), 0);
+        let ReceiveMemory::Owned(mut owned) = memory else { panic!("it was owned") };
+        let (again, _) = owned.take(id, Class::Small);
+        assert_eq!(again, place, "the same memory");
+        assert_eq!(owned.take(ConnectionId::new(8, 1), Class::Large).1, LARGE_BYTES);
+    }
+
+    #[test]
+    fn rings_offer_what_they_have() {
+        let ring = IoUring::new(8).expect("a ring");
+        let mut memory = ReceiveMemory::rings(&ring.submitter(), [4, 2]).expect("buffers");
+        assert_eq!([Class::Small, Class::Large].map(|class| memory.room(class)), [4, 2]);
+        assert_eq!(memory.held(), 0);
+        drop(ring);
+    }
+}
