@@ -311,7 +311,8 @@ pub struct RingConfig {
     /// Completion queue entries. Default 8,192.
     pub completion_entries: u32,
     /// Small receive buffers, 4 KiB each, that the kernel picks from; a power of two. Few, because
-    /// their whole size is the cache footprint of receiving. Default 256.
+    /// their whole size is the cache footprint of receiving. Default 256. With
+    /// [`RingFeature::IncrementalBuffers`] it is the same memory in buffers of 64 KiB.
     pub small_buffers: u16,
     /// Large receive buffers, 64 KiB each, for connections in the middle of large messages; a
     /// power of two. Default 16.

@@ -77,12 +77,9 @@ impl StartError {
                 "run on Linux 5.11 or later, or let the sandbox (gVisor, a seccomp profile) pass \
                  io_uring_setup, io_uring_enter and io_uring_register",
             ),
-            Some(libc::EPERM | libc::EACCES) => (
-                "io_uring is forbidden here, by a container's seccomp profile or by the sysctl \
-                 kernel.io_uring_disabled",
-                "allow io_uring_setup, io_uring_enter and io_uring_register in the container's \
-                 seccomp profile, and check that `sysctl kernel.io_uring_disabled` is 0",
-            ),
+            Some(libc::EPERM | libc::EACCES) => {
+                forbidden(kernel_setting("io_uring_disabled").as_deref())
+            }
             Some(libc::EINVAL) => (
                 "the kernel's io_uring is too old for the driver",
                 "run on Linux 5.11 or later; 6.1 or later is what it was made for",
@@ -100,7 +97,7 @@ impl StartError {
         Self::new(
             StartErrorKind::Ring,
             "cannot set up an io_uring ring",
-            format!("{why} ({error})"),
+            format!("{why} ({error}; {})", this_kernel()),
             remedy,
         )
     }
@@ -110,7 +107,12 @@ impl StartError {
         Self::new(
             StartErrorKind::Ring,
             format!("cannot have the ring feature {}", absent.feature),
-            absent.because.clone(),
+            format!(
+                "{}; it is there since Linux {}, and {}",
+                absent.because,
+                absent.feature.since(),
+                this_kernel()
+            ),
             "take the feature's + away (--ring-features): what can be had is used unasked; \
              `engine doctor` shows what that is and the kernel that has the rest",
         )
@@ -178,6 +180,41 @@ impl StartError {
     }
 }
 
+/// Who forbids io_uring, told by the sysctl that can, and how to allow it.
+fn forbidden(io_uring_disabled: Option<&str>) -> (&'static str, &'static str) {
+    match io_uring_disabled {
+        Some("2") => (
+            "io_uring is forbidden here: the sysctl kernel.io_uring_disabled is 2, which forbids it \
+             to everybody",
+            "let root run `sysctl -w kernel.io_uring_disabled=0`, or take the driver `epoll`",
+        ),
+        Some("1") => (
+            "io_uring is forbidden here: the sysctl kernel.io_uring_disabled is 1, which leaves it to \
+             root and the group of kernel.io_uring_group, unless a container's seccomp profile \
+             forbids it to them, too",
+            "run in that group, or set the sysctl to 0; allow io_uring_setup, io_uring_enter and \
+             io_uring_register in the container's seccomp profile",
+        ),
+        // It is 0, or the kernel is older than 6.6 and has none.
+        _ => (
+            "io_uring is forbidden here by a seccomp profile, as containers have",
+            "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp \
+             profile, or take the driver `epoll`",
+        ),
+    }
+}
+
+/// A value below /proc/sys/kernel.
+fn kernel_setting(name: &str) -> Option<String> {
+    let value = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?;
+    Some(value.trim().to_owned())
+}
+
+fn this_kernel() -> String {
+    let release = kernel_setting("osrelease");
+    format!("this is Linux {}", release.as_deref().unwrap_or("of an unknown release"))
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}. To cure it: {}.", self.what, self.why, self.remedy)
@@ -185,3 +222,32 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{StartError, forbidden, kernel_setting};
+    use crate::config::{Absent, RingFeature};
+
+    #[test]
+    fn who_forbids_rings_is_told_by_the_sysctl() {
+        for (setting, why, remedy) in [
+            (None, "seccomp", "seccomp"),
+            (Some("0"), "seccomp", "seccomp"),
+            (Some("1"), "io_uring_disabled is 1", "in that group"),
+            (Some("2"), "io_uring_disabled is 2", "sysctl -w"),
+        ] {
+            let told = forbidden(setting);
+            assert!(told.0.contains(why) && told.1.contains(remedy), "{setting:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_feature_is_told_with_the_kernels_that_have_it() {
+        let absent = Absent { feature: RingFeature::Direct, because: "of the weather".to_owned() };
+        let error = StartError::feature(&absent).to_string();
+        let release = kernel_setting("osrelease").expect("every Linux has one");
+        for part in ["feature direct: of the weather; ", "since Linux 6.13", &release] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+}

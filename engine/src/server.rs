@@ -374,8 +374,11 @@ impl Server {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (reply, answers) = mpsc::channel();
-        for mailbox in &self.hub.mailboxes {
-            drop(mailbox.post(Mail::Snapshot { reply: reply.clone() }));
+        for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
+            // Nobody reads the mail of a shard that has ended.
+            if !thread.is_finished() {
+                drop(mailbox.post(Mail::Snapshot { reply: reply.clone() }));
+            }
         }
         drop(reply);
         let mut sum = Snapshot::default();

@@ -15,6 +15,9 @@ pub enum RingFeature {
     /// One request receives again and again; without it, one request each. Needs
     /// [`RingFeature::BufferRing`].
     MultishotReceive,
+    /// What arrives is packed densely into a few large buffers instead of one small buffer per
+    /// receive. Needs [`RingFeature::BufferRing`].
+    IncrementalBuffers,
     /// The kernel's share of the work runs when the shard asks for it.
     DeferTaskrun,
     /// The kernel's share of the work interrupts nobody; the second best, used where
@@ -34,10 +37,11 @@ pub enum RingFeature {
 
 impl RingFeature {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MultishotAccept,
         Self::BufferRing,
         Self::MultishotReceive,
+        Self::IncrementalBuffers,
         Self::DeferTaskrun,
         Self::CoopTaskrun,
         Self::Direct,
@@ -54,6 +58,7 @@ impl RingFeature {
             Self::MultishotAccept => "multishot-accept",
             Self::BufferRing => "buffer-ring",
             Self::MultishotReceive => "multishot-recv",
+            Self::IncrementalBuffers => "incremental",
             Self::DeferTaskrun => "defer-taskrun",
             Self::CoopTaskrun => "coop-taskrun",
             Self::Direct => "direct",
@@ -75,6 +80,7 @@ impl RingFeature {
             Self::DeferTaskrun => "6.1",
             Self::ZeroCopySend => "6.2",
             Self::NoSqarray => "6.6",
+            Self::IncrementalBuffers => "6.16",
             Self::Direct => "6.13",
         }
     }
@@ -86,6 +92,7 @@ impl RingFeature {
             Self::MultishotAccept => "one request accepts every connection",
             Self::BufferRing => "an idle connection owns no receive buffer, else 4 KiB",
             Self::MultishotReceive => "one request receives again and again",
+            Self::IncrementalBuffers => "what arrives is packed densely into a few large buffers",
             Self::DeferTaskrun => "the kernel's work runs when we ask; what beats epoll",
             Self::CoopTaskrun => "the kernel's work interrupts nobody; the second best",
             Self::Direct => "accepted sockets without the process's file table",
@@ -93,6 +100,15 @@ impl RingFeature {
             Self::SkipSuccess => "no completion for a send that went through",
             Self::MsgRing => "shards wake each other through their rings",
             Self::ZeroCopySend => "large sends without a copy; only with a real network card",
+        }
+    }
+
+    /// The feature without which it cannot be.
+    #[must_use]
+    pub const fn needs(self) -> Option<Self> {
+        match self {
+            Self::MultishotReceive | Self::IncrementalBuffers => Some(Self::BufferRing),
+            _ => None,
         }
     }
 }
@@ -188,11 +204,14 @@ pub struct RingFeatures {
 }
 
 impl Default for RingFeatures {
-    /// All but message rings, which save something only where many shards are woken at once, and
-    /// zero-copy sends, which cost more than they save where packets are looped back.
+    /// All but message rings, which save something only where many shards are woken at once,
+    /// zero-copy sends, which cost more than they save where packets are looped back, and
+    /// incremental buffers, which make no difference below ten thousand connections.
     fn default() -> Self {
-        let wanted =
-            FeatureSet::ALL.without(RingFeature::MsgRing).without(RingFeature::ZeroCopySend);
+        let wanted = FeatureSet::ALL
+            .without(RingFeature::IncrementalBuffers)
+            .without(RingFeature::MsgRing)
+            .without(RingFeature::ZeroCopySend);
         Self { wanted, required: FeatureSet::NONE }
     }
 }
@@ -243,9 +262,10 @@ impl FromStr for RingFeatures {
                 _ => features.require(item.strip_prefix('+').unwrap_or(item).parse()?),
             };
         }
-        let (multishot, buffers) = (RingFeature::MultishotReceive, RingFeature::BufferRing);
-        if features.required.contains(multishot) && !features.wanted.contains(buffers) {
-            return Err(InvalidFeatures::Needs(multishot, buffers));
+        for feature in features.required.iter() {
+            if let Some(other) = feature.needs().filter(|other| !features.wanted.contains(*other)) {
+                return Err(InvalidFeatures::Needs(feature, other));
+            }
         }
         Ok(features)
     }
@@ -309,7 +329,10 @@ mod tests {
             assert!(matches!(error, InvalidFeatures::Unknown(_)), "{list}: {error}");
             assert!(error.to_string().contains("multishot-recv"), "{error}");
         }
-        let error = "+multishot-recv,-buffer-ring".parse::<RingFeatures>().expect_err("needs it");
-        assert!(error.to_string().contains("needs buffer-ring"), "{error}");
+        for feature in ["multishot-recv", "incremental"] {
+            let error = format!("+{feature},-buffer-ring").parse::<RingFeatures>();
+            let error = error.expect_err("it needs the other").to_string();
+            assert!(error.contains(&format!("{feature} needs buffer-ring")), "{error}");
+        }
     }
 }

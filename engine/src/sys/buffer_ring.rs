@@ -4,6 +4,10 @@
 //! lives (S1, S6). A buffer is either the kernel's, or lent to one `&mut [u8]` at a time through
 //! `&mut self` (S2), or waiting in a stack, most recently used on top, so that the few buffers in
 //! the ring stay in the cache.
+//!
+//! An incremental ring's buffer is filled piece by piece: what the kernel has put into it is ours,
+//! what lies behind that is still the kernel's, and the buffer goes round again when the kernel has
+//! given it up and none of its pieces is in use.
 
 use std::io;
 use std::ptr::NonNull;
@@ -11,6 +15,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
+
+/// `IOU_PBUF_RING_INC`: receives fill buffers one behind the other.
+const INCREMENTAL: u16 = 2;
 
 /// An anonymous mapping.
 #[derive(Debug)]
@@ -68,6 +75,19 @@ pub(crate) struct BufferRing {
     /// Buffers that the kernel may fill.
     offered: u16,
     free: Vec<u16>,
+    /// How far each buffer is filled, where that is piece by piece.
+    filling: Option<Vec<Filling>>,
+}
+
+/// A buffer of an incremental ring.
+#[derive(Debug, Clone, Copy, Default)]
+struct Filling {
+    /// Bytes that the kernel has put into it.
+    bytes: usize,
+    /// Pieces that are in use.
+    pieces: u32,
+    /// Whether the kernel has given it up.
+    is_over: bool,
 }
 
 impl BufferRing {
@@ -88,15 +108,30 @@ impl BufferRing {
             published: 0,
             offered: 0,
             free: (0..total).rev().collect(),
+            filling: None,
         })
+    }
+
+    /// The same, filled piece by piece.
+    pub(crate) fn incremental(mut self) -> Self {
+        self.filling = Some(vec![Filling::default(); usize::from(self.total)]);
+        self
+    }
+
+    /// Whether buffers are filled piece by piece.
+    #[inline]
+    pub(crate) const fn is_incremental(&self) -> bool {
+        self.filling.is_some()
     }
 
     /// Makes the ring known to the kernel.
     pub(crate) fn register(mut self, submitter: &Submitter<'_>) -> io::Result<Self> {
         let address = self.ring.start.as_ptr().addr() as u64;
+        let (entries, group) = (self.entries, self.group);
+        let flags = if self.is_incremental() { INCREMENTAL } else { 0 };
         // SAFETY: S1 and S8: the mapping has room for `entries` entries and outlives the ring, or its
         // registration.
-        unsafe { submitter.register_buf_ring_with_flags(address, self.entries, self.group, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(address, entries, group, flags)? };
         self.refill();
         Ok(self)
     }
@@ -122,35 +157,68 @@ impl BufferRing {
         self.total.saturating_sub(free).saturating_sub(self.offered)
     }
 
-    /// The kernel has filled a buffer: it is ours until it is recycled.
-    pub(crate) const fn taken(&mut self) {
-        self.offered = self.offered.saturating_sub(1);
+    /// The kernel has put `len` bytes into a buffer, and will put more behind them or not: they are
+    /// ours until they are recycled. Where they lie in the buffer.
+    #[inline]
+    pub(crate) fn taken(&mut self, id: u16, len: usize, goes_on: bool) -> usize {
+        let Some(filling) = &mut self.filling else {
+            self.offered = self.offered.saturating_sub(1);
+            return 0;
+        };
+        let Some(filling) = filling.get_mut(usize::from(id)) else { return 0 };
+        let at = filling.bytes;
+        filling.bytes = at.saturating_add(len).min(self.size);
+        filling.pieces += 1;
+        if !goes_on {
+            filling.is_over = true;
+            self.offered = self.offered.saturating_sub(1);
+        }
+        at
     }
 
-    /// Lends the first `len` bytes of a buffer that is ours.
+    /// Lends `len` bytes from `at` on of a buffer, as far as they are ours.
     #[inline]
     #[expect(clippy::needless_pass_by_ref_mut, reason = "the loan must be the only one (S2)")]
-    pub(crate) fn lend(&mut self, id: u16, len: usize) -> Option<&mut [u8]> {
-        let start = self.address(id, len)?;
+    pub(crate) fn lend(&mut self, id: u16, at: usize, len: usize) -> Option<&mut [u8]> {
+        let start = self.address(id, at, len)?;
         // SAFETY: S2, S5, S6: the range lies in the arena, which the kernel zeroed, the kernel gave
-        // the buffer up when it completed the receive, and `&mut self` makes the loan exclusive.
+        // it up when it completed the receive, and `&mut self` makes the loan exclusive.
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) })
     }
 
-    /// Where a buffer of ours starts, if it holds `len` bytes.
+    /// Where the bytes of ours from `at` on start, if there are `len` of them in the buffer.
     #[inline]
-    pub(crate) fn address(&self, id: u16, len: usize) -> Option<NonNull<u8>> {
-        if id >= self.total || len > self.size {
+    pub(crate) fn address(&self, id: u16, at: usize, len: usize) -> Option<NonNull<u8>> {
+        let ours = match &self.filling {
+            Some(filling) => filling.get(usize::from(id))?.bytes,
+            None => self.size,
+        };
+        if id >= self.total || at.checked_add(len)? > ours {
             return None;
         }
-        // SAFETY: S5: the offset lies inside the arena.
-        Some(unsafe { self.arena.start.add(usize::from(id) * self.size) })
+        Some(self.place(id, at))
     }
 
-    /// Gives a buffer back, to be offered first.
+    /// A place in a buffer, both of which there are.
+    #[inline]
+    fn place(&self, id: u16, at: usize) -> NonNull<u8> {
+        debug_assert!(id < self.total && at <= self.size);
+        // SAFETY: S5: the offset lies inside the arena.
+        unsafe { self.arena.start.add(usize::from(id) * self.size + at) }
+    }
+
+    /// Gives a buffer, or a piece of it, back; it is offered first.
     #[inline]
     pub(crate) fn recycle(&mut self, id: u16) {
         debug_assert!(id < self.total && !self.free.contains(&id));
+        if let Some(filling) = &mut self.filling {
+            let Some(filling) = filling.get_mut(usize::from(id)) else { return };
+            filling.pieces = filling.pieces.saturating_sub(1);
+            if filling.pieces > 0 || !filling.is_over {
+                return;
+            }
+            *filling = Filling::default();
+        }
         self.free.push(id);
     }
 
@@ -168,7 +236,10 @@ impl BufferRing {
     }
 
     fn offer(&mut self, id: u16) {
-        let Some(address) = self.address(id, self.size) else { return };
+        if id >= self.total {
+            return;
+        }
+        let address = self.place(id, 0);
         let index = usize::from(self.tail & (self.entries - 1));
         // SAFETY: S5: the masked index lies inside the ring's mapping.
         let place = unsafe { self.ring.start.cast::<BufRingEntry>().add(index) };
@@ -190,5 +261,61 @@ impl BufferRing {
         // SAFETY: the tail is an aligned u16 in our mapping; we write it atomically, the kernel
         // only reads it.
         unsafe { AtomicU16::from_ptr(tail.cast_mut()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BufferRing;
+
+    fn ring() -> BufferRing {
+        let mut ring = BufferRing::new(0, 100, 2, 4).expect("memory").incremental();
+        ring.refill();
+        assert_eq!((ring.offered(), ring.held()), (2, 0));
+        ring
+    }
+
+    #[test]
+    fn what_the_kernel_has_not_given_up_is_not_lent() {
+        let mut ring = ring();
+        assert_eq!(ring.taken(0, 10, true), 0);
+        assert_eq!(ring.taken(1, 1, true), 0, "each buffer has its own pieces");
+        assert_eq!(ring.taken(0, 20, true), 10);
+        assert!(ring.lend(0, 0, 10).is_some() && ring.lend(0, 10, 20).is_some());
+        assert!(ring.lend(0, 10, 21).is_none() && ring.address(0, 30, 1).is_none());
+        assert!(ring.lend(0, usize::MAX, 2).is_none() && ring.lend(4, 0, 0).is_none());
+        let places = [0, 10].map(|at| ring.address(0, at, 1).expect("ours").as_ptr().addr());
+        assert_eq!(places[1] - places[0], 10);
+    }
+
+    #[test]
+    fn a_buffer_goes_round_when_its_last_piece_is_back_and_the_kernel_is_done() {
+        let mut ring = ring();
+        assert_eq!(ring.taken(0, 60, true), 0);
+        ring.recycle(0);
+        assert_eq!(ring.free.len(), 2, "the kernel still fills it");
+        assert_eq!(ring.taken(0, 30, true), 60, "behind the piece that is back");
+        assert_eq!(ring.taken(0, 10, false), 90);
+        assert_eq!((ring.offered(), ring.held()), (1, 1));
+        ring.recycle(0);
+        assert_eq!(ring.free.len(), 2, "a piece of it is in use");
+        ring.recycle(0);
+        assert_eq!((ring.free.last(), ring.held()), (Some(&0), 0));
+        // Offered again, it is filled from its front.
+        ring.refill();
+        assert_eq!((ring.offered(), ring.taken(0, 1, true)), (2, 0));
+    }
+
+    #[test]
+    fn a_receive_of_nothing_takes_nothing() {
+        let mut ring = ring();
+        assert_eq!(ring.taken(0, 0, true), 0);
+        ring.recycle(0);
+        assert_eq!(ring.taken(0, 5, true), 0);
+        // Given up before it was full: all the same it goes round.
+        assert_eq!(ring.taken(0, 0, false), 5);
+        ring.recycle(0);
+        ring.recycle(0);
+        assert_eq!((ring.offered(), ring.held(), ring.free.len()), (1, 0, 3));
     }
 }

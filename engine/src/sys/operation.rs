@@ -115,6 +115,11 @@ impl Completion {
         cqueue::buffer_select(self.flags)
     }
 
+    /// Whether the kernel will put more into that buffer, behind what this brings.
+    pub(super) fn buffer_goes_on(self) -> bool {
+        cqueue::buffer_more(self.flags)
+    }
+
     /// The listener's place, of an accepted connection.
     pub(crate) const fn listener(self) -> usize {
         self.user_data.low() as usize

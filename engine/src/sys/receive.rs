@@ -22,6 +22,14 @@ const RESERVE: u16 = 4;
 const SPARE_MAX: usize = 256;
 /// Marks a loan of owned memory; the rest is its key.
 const OWNED: u32 = 1 << 31;
+/// Marks a loan of a large buffer.
+const LARGE: u32 = 1 << 30;
+/// In a loan of a piece of an incremental buffer, the bits of where it lies; the buffer is above.
+const PLACE_BITS: u32 = 16;
+/// Buffers that pieces can be lent of.
+const INCREMENTAL_MAX: u16 = 1 << 14;
+/// Receives that an incremental buffer is good for, or more.
+const PIECES: u16 = 16;
 /// No receive of this slot is in flight.
 const NONE: u32 = u32::MAX;
 
@@ -59,14 +67,29 @@ struct Held {
 }
 
 impl ReceiveMemory {
-    /// Rings of buffers, known to the kernel.
-    pub(super) fn rings(submitter: &Submitter<'_>, offered: [u16; 2]) -> io::Result<Self> {
+    /// Rings of buffers, known to the kernel. Where they are incremental, the small ones are as
+    /// large as the others, and as much fewer.
+    pub(super) fn rings(
+        submitter: &Submitter<'_>,
+        offered: [u16; 2],
+        incremental: bool,
+    ) -> io::Result<Self> {
         let ring = |class: Class| {
             let offered = offered[class as usize];
             let total = offered.saturating_mul(RESERVE);
             BufferRing::new(class as u16, class.bytes(), offered, total)?.register(submitter)
         };
-        let mut small = ring(Class::Small)?;
+        let mut small = if incremental {
+            let fewer = LARGE_BYTES / SMALL_BYTES;
+            let offered = (usize::from(offered[0]) / fewer).max(2).next_power_of_two();
+            let offered = u16::try_from(offered).unwrap_or(INCREMENTAL_MAX / RESERVE);
+            let total = offered * RESERVE;
+            debug_assert!(total <= INCREMENTAL_MAX);
+            let ring = BufferRing::new(Class::Small as u16, LARGE_BYTES, offered, total)?;
+            ring.incremental().register(submitter)?
+        } else {
+            ring(Class::Small)?
+        };
         match ring(Class::Large) {
             Ok(large) => Ok(Self::Rings([small, large])),
             Err(e) => {
@@ -109,7 +132,9 @@ impl ReceiveMemory {
             Self::Rings(rings) => {
                 let ring = &mut rings[class as usize];
                 ring.refill();
-                if ring.offered() >= ring.entries() / 2 { ring.offered() } else { 0 }
+                let each = if ring.is_incremental() { PIECES } else { 1 };
+                let offered = ring.offered().saturating_mul(each);
+                if ring.offered() >= ring.entries() / 2 { offered } else { 0 }
             }
             Self::Owned(_) => u16::MAX,
         }
@@ -129,18 +154,35 @@ impl ReceiveMemory {
     pub(super) fn loan(&mut self, completion: Completion, class: Class) -> Option<Loan> {
         match self {
             Self::Rings(rings) => {
-                let buffer = completion.buffer()?;
-                rings[class as usize].taken();
-                Some(Loan((class as u32) << 16 | u32::from(buffer)))
+                let (buffer, ring) = (completion.buffer()?, &mut rings[class as usize]);
+                let len = usize::try_from(completion.result).unwrap_or(0);
+                let place = ring.taken(buffer, len, completion.buffer_goes_on());
+                Some(Self::pack(class, ring.is_incremental(), buffer, place))
             }
             Self::Owned(owned) => owned.received(completion.user_data.id()),
         }
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a place lies in a buffer of 64 KiB")]
+    const fn pack(class: Class, incremental: bool, buffer: u16, place: usize) -> Loan {
+        let large = if matches!(class, Class::Large) { LARGE } else { 0 };
+        if incremental {
+            return Loan(large | (buffer as u32) << PLACE_BITS | place as u32);
+        }
+        Loan(large | buffer as u32)
+    }
+
+    /// The ring that a loan is of, the buffer and the place in it.
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the loan was made by `loan`")]
-    const fn unpack(loan: Loan) -> (usize, u16) {
-        ((loan.0 >> 16 & 1) as usize, loan.0 as u16)
+    const fn unpack(rings: &[BufferRing; 2], loan: Loan) -> (usize, u16, usize) {
+        let class = (loan.0 & LARGE != 0) as usize;
+        if rings[class].is_incremental() {
+            let (buffer, place) = (loan.0 >> PLACE_BITS, loan.0 & ((1 << PLACE_BITS) - 1));
+            return (class, buffer as u16 & (INCREMENTAL_MAX - 1), place as usize);
+        }
+        (class, loan.0 as u16, 0)
     }
 
     /// Lends the first `len` bytes of what came.
@@ -148,8 +190,8 @@ impl ReceiveMemory {
     pub(super) fn lend(&mut self, loan: Loan, len: usize) -> Option<&mut [u8]> {
         match self {
             Self::Rings(rings) => {
-                let (class, buffer) = Self::unpack(loan);
-                rings[class].lend(buffer, len)
+                let (class, buffer, place) = Self::unpack(rings, loan);
+                rings[class].lend(buffer, place, len)
             }
             Self::Owned(owned) => {
                 owned.in_use.get_mut((loan.0 & !OWNED) as usize)?.memory.get_mut(..len)
@@ -162,8 +204,8 @@ impl ReceiveMemory {
     pub(super) fn address(&self, loan: Loan, len: usize) -> Option<NonNull<u8>> {
         match self {
             Self::Rings(rings) => {
-                let (class, buffer) = Self::unpack(loan);
-                rings[class].address(buffer, len)
+                let (class, buffer, place) = Self::unpack(rings, loan);
+                rings[class].address(buffer, place, len)
             }
             Self::Owned(owned) => {
                 let held = owned.in_use.get((loan.0 & !OWNED) as usize)?;
@@ -177,7 +219,7 @@ impl ReceiveMemory {
     pub(super) fn end_loan(&mut self, loan: Loan) {
         match self {
             Self::Rings(rings) => {
-                let (class, buffer) = Self::unpack(loan);
+                let (class, buffer, _) = Self::unpack(rings, loan);
                 rings[class].recycle(buffer);
             }
             Self::Owned(owned) => owned.recycle((loan.0 & !OWNED) as usize),
@@ -227,7 +269,10 @@ impl Owned {
 mod tests {
     use io_uring::IoUring;
 
-    use super::{Class, LARGE_BYTES, Owned, ReceiveMemory, SMALL_BYTES};
+    use super::{
+        BufferRing, Class, INCREMENTAL_MAX, LARGE_BYTES, OWNED, Owned, PIECES, ReceiveMemory,
+        SMALL_BYTES,
+    };
     use crate::shard::table::ConnectionId;
 
     #[test]
@@ -258,9 +303,39 @@ mod tests {
     #[test]
     fn rings_offer_what_they_have() {
         let ring = IoUring::new(8).expect("a ring");
-        let mut memory = ReceiveMemory::rings(&ring.submitter(), [4, 2]).expect("buffers");
-        assert_eq!([Class::Small, Class::Large].map(|class| memory.room(class)), [4, 2]);
-        assert_eq!(memory.held(), 0);
+        let rooms = |memory: &mut ReceiveMemory| {
+            assert_eq!(memory.held(), 0);
+            [Class::Small, Class::Large].map(|class| memory.room(class))
+        };
+        let mut memory = ReceiveMemory::rings(&ring.submitter(), [4, 2], false).expect("buffers");
+        assert_eq!(rooms(&mut memory), [4, 2]);
         drop(ring);
+        let ring = IoUring::new(8).expect("a ring");
+        let mut memory = ReceiveMemory::rings(&ring.submitter(), [64, 2], true).expect("buffers");
+        assert_eq!(rooms(&mut memory), [4 * PIECES, 2]);
+        drop(ring);
+    }
+
+    #[test]
+    fn every_piece_of_every_buffer_has_a_loan_of_its_own() {
+        let rings = |incremental: bool| {
+            [Class::Small, Class::Large].map(|class| {
+                let ring = BufferRing::new(class as u16, 8, 2, 8).expect("memory");
+                if incremental && class == Class::Small { ring.incremental() } else { ring }
+            })
+        };
+        for (incremental, class, buffer, place) in [
+            (false, Class::Small, u16::MAX, 0),
+            (false, Class::Large, u16::MAX, 0),
+            (true, Class::Small, INCREMENTAL_MAX - 1, LARGE_BYTES - 1),
+            (true, Class::Small, 0, 1),
+            (true, Class::Large, 7, 0),
+        ] {
+            let rings = rings(incremental);
+            let incremental = rings[class as usize].is_incremental();
+            let loan = ReceiveMemory::pack(class, incremental, buffer, place);
+            assert_eq!(loan.0 & OWNED, 0);
+            assert_eq!(ReceiveMemory::unpack(&rings, loan), (class as usize, buffer, place));
+        }
     }
 }

@@ -398,20 +398,22 @@ fn receive_memory(
     features: &mut FeatureSet,
     without: &mut Vec<Absent>,
 ) -> Result<ReceiveMemory, StartError> {
-    let (feature, multishot) = (RingFeature::BufferRing, RingFeature::MultishotReceive);
+    let feature = RingFeature::BufferRing;
+    let needy = RingFeature::ALL.into_iter().filter(|other| other.needs() == Some(feature));
     if features.contains(feature) {
         let offered = [config.small_buffers, config.large_buffers];
-        let absent = match ReceiveMemory::rings(&ring.submitter(), offered) {
+        let incremental = features.contains(RingFeature::IncrementalBuffers);
+        let absent = match ReceiveMemory::rings(&ring.submitter(), offered, incremental) {
             Ok(memory) => return Ok(memory),
             Err(e) => Absent { feature, because: probe::because(&e) },
         };
         let required = config.features.required();
-        if required.contains(feature) || required.contains(multishot) {
+        if required.contains(feature) || needy.clone().any(|other| required.contains(other)) {
             return Err(StartError::feature(&absent));
         }
         without.push(absent);
     }
-    *features = features.without(feature).without(multishot);
+    *features = needy.fold(features.without(feature), FeatureSet::without);
     Ok(ReceiveMemory::owned())
 }
 

@@ -219,8 +219,8 @@ fn the_loop_serves_its_mail_under_any_load() {
         .collect();
     for _ in 0..20 {
         thread::sleep(Duration::from_millis(20));
-        let now = server.snapshot();
-        assert_eq!(now.open, 8, "a shard did not answer within a second: {now}");
+        // A shard that does not answer for a second is left out.
+        crate::support::wait_until("every shard answers", || server.snapshot().open == 8);
     }
     let end = server.end(Duration::ZERO);
     assert_eq!(end.open, 0, "{end}");

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::thread;
+use std::time::Duration;
 
 use ringbolt::{Driver, RingFeature};
 
@@ -219,7 +220,14 @@ fn a_few_buffers_do_for_many_connections() {
 #[test]
 fn a_thousand_connections_at_once() {
     // covers: SEC-05
-    let server = echo(2, config());
+    let server = echo(
+        2,
+        config().with(|config| {
+            // Whoever waits for its turn here is not asked whether it lives.
+            config.ping_interval = Duration::ZERO;
+            config.idle_timeout = Duration::ZERO;
+        }),
+    );
     let mut clients: Vec<_> = (0..1200).map(|_| Client::connect(server.address(), "/")).collect();
     assert_eq!(server.snapshot().open, 1200);
     for (n, client) in clients.iter_mut().enumerate() {

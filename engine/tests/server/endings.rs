@@ -9,8 +9,8 @@ use ringbolt::metrics::Snapshot;
 use ringbolt::{Accept, CloseReason, Handler, Message, Reject, RingFeature, Server, WebSocket};
 
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Client, MORE, PING, PONG, Running, TEXT, config, echo, frame,
-    pattern, request, wait_until,
+    BINARY, CLOSE, CONTINUATION, Client, MORE, PATIENCE, PING, PONG, Running, TEXT, config, echo,
+    frame, pattern, request, wait_until,
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -423,7 +423,7 @@ fn a_flood_of_pings_from_one_that_does_not_read_is_bounded() {
     // It reads after all: every whole ping is answered, in order.
     let mut reader: &TcpStream = &flood.stream;
     reader.set_nonblocking(false).expect("a flag");
-    reader.set_read_timeout(Some(crate::support::PATIENCE)).expect("a timeout");
+    reader.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let whole = taken / 102;
     let mut left = whole * 102;
     let mut buffer = [0; 1 << 16];
@@ -482,8 +482,7 @@ fn a_drain_says_close_to_everyone_and_cuts_who_does_not_answer() {
     let mut opening = Client::raw(address);
     opening.send(b"GET / HT");
     wait_until("all are there", || server.snapshot().open == 22);
-    let begun = Instant::now();
-    server.drain(Duration::from_millis(700));
+    server.drain(PATIENCE);
     opening.expect_end();
     for client in &mut polite {
         client.expect(CLOSE, b"");
@@ -493,8 +492,11 @@ fn a_drain_says_close_to_everyone_and_cuts_who_does_not_answer() {
     drop(polite);
     rude.expect(CLOSE, b"");
     wait_until("nobody new is let in", || TcpStream::connect(address).is_err());
+    // Who answers had time; from now on there is less.
+    let begun = Instant::now();
+    server.drain(Duration::from_millis(300));
     rude.expect_end();
-    assert!(begun.elapsed() >= Duration::from_millis(600), "cut after {:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(200), "cut after {:?}", begun.elapsed());
     wait_until("the shards have ended", || server.is_finished());
     let end = server.end(Duration::ZERO);
     assert_eq!(end.open, 0, "{end}");

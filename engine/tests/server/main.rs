@@ -21,6 +21,7 @@ mod process;
 mod rfc6455;
 mod rfc6455_clients;
 mod support;
+mod switches;
 
 /// The driver that the servers of these tests run on; `server_epoll` runs the same tests on epoll.
 const DRIVER: ringbolt::Driver = ringbolt::Driver::Uring;

@@ -402,6 +402,7 @@ pub(crate) struct RingArgs {
     /// Receive buffers of 4 KiB that a shard offers the kernel; a power of two
     ///
     /// tokio-uring registers as many, for reads and writes, and takes the heap's when all are in use.
+    /// With the ring feature incremental it is the same memory in buffers of 64 KiB.
     #[arg(long, env = "ENGINE_SMALL_BUFFERS", value_name = "N", default_value = "256")]
     #[arg(value_parser = clap::value_parser!(u16).range(2..=16384))]
     pub(crate) small_buffers: u16,
@@ -426,8 +427,8 @@ pub(crate) struct RingArgs {
     /// A list that is read from left to right, as in --ring-features=-direct,+msg-ring. What is not
     /// named is used where the kernel has it; +NAME is had or an error, -NAME is left alone. The
     /// names: multishot-accept, buffer-ring, multishot-recv, defer-taskrun, coop-taskrun, direct,
-    /// no-sqarray, skip-success, and off by default msg-ring and zc-send. `engine doctor` tells what
-    /// each gives and which are here. Looking before sleeping is --spin.
+    /// no-sqarray, skip-success, and off by default incremental, msg-ring and zc-send. `engine
+    /// doctor` tells what each gives and which are here. Looking before sleeping is --spin.
     #[arg(long, env = "ENGINE_RING_FEATURES", value_name = "LIST", default_value = "default")]
     #[arg(allow_hyphen_values = true)]
     pub(crate) ring_features: RingFeatures,

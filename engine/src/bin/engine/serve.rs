@@ -235,7 +235,8 @@ fn supervise(
                 server.drain(patience);
             }
             Err(RecvTimeoutError::Timeout) if draining || server.is_whole() => {
-                watches_copies = watches_copies && !tell_of_copies(&server);
+                // A shard that has ended answers no more.
+                watches_copies = watches_copies && !draining && !tell_of_copies(&server);
             }
             Err(_) => {
                 // A shard alone cannot go on serving its part of the port: better all restarted.

@@ -50,7 +50,7 @@ impl Ring {
                 self.enter(wait)?;
             }
         }
-        let mut tries = 0;
+        let (mut tries, mut before) = (0, None);
         loop {
             self.reap();
             // A failure's completion may wait behind a full queue: the verdict on inline sends
@@ -65,10 +65,11 @@ impl Ring {
             if overflow {
                 self.counters.overflows += 1;
             }
-            self.enter(Wait::No)?;
-            if !overflow && self.ring.submission().len() == unsubmitted {
+            let state = Some((self.counters.completions, unsubmitted));
+            if std::mem::replace(&mut before, state) == state {
                 again(&mut tries)?;
             }
+            self.enter(Wait::No)?;
         }
     }
 

@@ -39,16 +39,13 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>>
     let mut absent: Vec<Absent> = Vec::new();
     for feature in wanted.iter() {
         let missing = |feature| absent.iter().any(|absent| absent.feature == feature);
+        let needed = feature.needs().filter(|other| !wanted.contains(*other) || missing(*other));
         let verdict = match feature {
-            RingFeature::MultishotReceive
-                if !wanted.contains(RingFeature::BufferRing)
-                    || missing(RingFeature::BufferRing) =>
-            {
-                Err(format!("it needs {}", RingFeature::BufferRing))
-            }
+            _ if let Some(needed) = needed => Err(format!("it needs {needed}")),
             RingFeature::MultishotAccept => trial.accepts_again_and_again(),
             RingFeature::BufferRing => trial.receives(false),
             RingFeature::MultishotReceive => trial.receives(true),
+            RingFeature::IncrementalBuffers => trial.receives_incrementally(),
             RingFeature::Direct => trial.accepts_directly(),
             RingFeature::SkipSuccess => trial.skips_success(),
             RingFeature::MsgRing => trial.messages(),
@@ -237,6 +234,47 @@ impl Trial {
             }
         }
         if multishot { self.cancel() } else { Ok(()) }
+    }
+
+    /// Whether a buffer is filled piece by piece, and completions come in the order of the pieces:
+    /// where each lies is known by that alone. Before 6.16 a receive that goes on could be told
+    /// before one that came first.
+    fn receives_incrementally(&mut self) -> Verdict {
+        let group = 0;
+        let buffers = BufferRing::new(group, 64, ENTRIES, ENTRIES).map_err(|e| because(&e))?;
+        let buffers = buffers.incremental().register(&self.ring.submitter());
+        let mut buffers = buffers.map_err(|e| because(&e))?;
+        let verdict = self.receive_in_order(group, &mut buffers);
+        // As in `receives`.
+        if verdict.is_err() || self.ring.submitter().unregister_buf_ring(group).is_err() {
+            buffers.leak();
+        }
+        verdict
+    }
+
+    fn receive_in_order(&mut self, group: u16, buffers: &mut BufferRing) -> Verdict {
+        let (first, mut early) = UnixStream::pair().map_err(|e| because(&e))?;
+        let (second, mut late) = UnixStream::pair().map_err(|e| because(&e))?;
+        early.write_all(b"first").map_err(|e| because(&e))?;
+        late.write_all(b"second").map_err(|e| because(&e))?;
+        let once = opcode::Recv::new(Fd(first.as_raw_fd()), std::ptr::null_mut(), 0);
+        let once = once.buf_group(group).build().flags(squeue::Flags::BUFFER_SELECT);
+        let again = opcode::RecvMulti::new(Fd(second.as_raw_fd()), group).build();
+        self.push(&once.user_data(HELPER)).map_err(|e| because(&e))?;
+        self.push(&again.user_data(TRIED)).map_err(|e| because(&e))?;
+        let outcomes = self.complete(2).map_err(|e| because(&e))?;
+        let mut from = 0;
+        for (index, text) in [b"first".as_slice(), b"second"].into_iter().enumerate() {
+            let outcome = *outcomes.get(index).ok_or("nothing arrives")?;
+            let len = usize::try_from(outcome.checked()?.result).unwrap_or(0);
+            let buffer = cqueue::buffer_select(outcome.flags).ok_or("it brings no buffer")?;
+            let at = buffers.taken(buffer, len, cqueue::buffer_more(outcome.flags));
+            if at != from || buffers.lend(buffer, at, len).as_deref() != Some(text) {
+                return Err("this kernel mixes up the order of what arrives".to_owned());
+            }
+            from += len;
+        }
+        self.cancel()
     }
 
     /// Ends the request that is tried; both it and the cancelling complete.
