@@ -69,6 +69,9 @@ pub(crate) struct Ring {
     bells: Bells,
     /// Whether the kernel watches a doorbell until further notice.
     watches_on: bool,
+    /// `MSG_WAITALL` where the kernel keeps count of what is cut short, else nothing: then every
+    /// request ends with what went through at once.
+    wait_all: i32,
     pub(crate) counters: RingCounters,
     spin: Spin,
 }
@@ -89,7 +92,8 @@ impl Ring {
     ) -> Result<Self, StartError> {
         let wanted = config.features.wanted();
         let (ring, flags) = set_up::climb(wanted, build).map_err(|e| StartError::ring(&e))?;
-        let mut without = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
+        let found = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
+        let mut without = found.absent;
         let mut features =
             without.iter().fold(wanted, |features, absent| features.without(absent.feature));
         if let Some(absent) =
@@ -115,6 +119,7 @@ impl Ring {
             zero_copy: ZeroCopy::new(zero_copy.then_some(config.zero_copy_bytes.max(1))),
             bells: Bells::default(),
             watches_on: true,
+            wait_all: if found.counts_all { libc::MSG_WAITALL } else { 0 },
             counters: RingCounters::default(),
             spin: Spin::new(config.spin, config.spin_budget_percent),
         })
@@ -218,7 +223,7 @@ impl Ring {
         let spare = memory.spare(wanted);
         let (start, len) = (spare.as_mut_ptr(), u32::try_from(spare.len()).unwrap_or(u32::MAX));
         let key = self.in_flight.insert(InFlight::Receive { id, memory });
-        let flags = libc::MSG_WAITALL;
+        let flags = self.wait_all;
         let entry = on(
             socket,
             |fd| opcode::Recv::new(fd, start, len).flags(flags).build(),

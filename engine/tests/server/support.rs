@@ -194,7 +194,11 @@ impl<S: Read + Write> Client<S> {
     pub(crate) fn expect(&mut self, first: u8, payload: &[u8]) {
         let frame = self.frame();
         assert_eq!((frame.first, frame.payload.len()), (first, payload.len()));
-        assert!(frame.payload == payload, "the payload is another");
+        if let Some(at) = frame.payload.iter().zip(payload).position(|(got, due)| got != due) {
+            let (got, due) = (&frame.payload[at..], &payload[at..]);
+            let (got, due) = (&got[..got.len().min(16)], &due[..due.len().min(16)]);
+            panic!("the payload is another from byte {at} on: {got:02x?} for {due:02x?}");
+        }
     }
 
     #[track_caller]

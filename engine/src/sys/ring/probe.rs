@@ -27,15 +27,27 @@ const SEND_BUFFER: usize = 4096;
 /// Why something did not work; in words that follow "because".
 type Verdict = Result<(), String>;
 
-/// Tries every feature that is wanted, in order; those that do not work.
+/// What a ring was found to do.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What was wanted and does not work.
+    pub(super) absent: Vec<Absent>,
+    /// Whether a request for all bytes (`MSG_WAITALL`) that ends early says how many there were.
+    pub(super) counts_all: bool,
+}
+
+/// Tries every feature that is wanted, in order.
 ///
 /// # Errors
 ///
 /// Not even what every kernel since 5.11 does can be done: the ring is of no use.
-pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>> {
+pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Found> {
     let mut trial = Trial { ring: flags.build(u32::from(ENTRIES), 4 * u32::from(ENTRIES))? };
     trial.nothing()?;
-    trial.sends_settle_at_once()?;
+    let counts_all = trial.sends_are_counted(libc::MSG_WAITALL)?;
+    if !counts_all && !trial.sends_are_counted(0)? {
+        return Err(io::Error::other("the kernel does not say how much of a send it took"));
+    }
     let mut absent: Vec<Absent> = Vec::new();
     for feature in wanted.iter() {
         let missing = |feature| absent.iter().any(|absent| absent.feature == feature);
@@ -47,6 +59,10 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>>
             RingFeature::MultishotReceive => trial.receives(true),
             RingFeature::IncrementalBuffers => trial.receives_incrementally(),
             RingFeature::Direct => trial.accepts_directly(),
+            // A short send would be a success without `MSG_WAITALL`, and nobody would know.
+            RingFeature::SkipSuccess if !counts_all => {
+                Err("this kernel does not say how much of a send it took".to_owned())
+            }
             RingFeature::SkipSuccess => trial.skips_success(),
             RingFeature::MsgRing => trial.messages(),
             RingFeature::ZeroCopySend => trial.sends_without_copy(),
@@ -61,7 +77,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Vec<Absent>>
             absent.push(Absent { feature, because });
         }
     }
-    Ok(absent)
+    Ok(Found { absent, counts_all })
 }
 
 /// What an error number of a refused feature means.
@@ -160,22 +176,38 @@ impl Trial {
         self.complete(1).map(drop)
     }
 
-    /// Whether a send that must not wait has ended when the kernel has taken it, however it ended:
-    /// what is sent from a turn's memory depends on it.
-    fn sends_settle_at_once(&mut self) -> io::Result<()> {
-        let (ours, _theirs) = UnixStream::pair()?;
+    /// Whether the kernel says how much it took of sends that there is no room for. Kernels from
+    /// before 6.0, and older ones with that code carried back, take a part of a send for all bytes
+    /// and then say that they took nothing.
+    ///
+    /// # Errors
+    ///
+    /// A send that must not wait has not ended when the kernel has taken it, however it ended: what
+    /// is sent from a turn's memory depends on it.
+    fn sends_are_counted(&mut self, wait_all: i32) -> io::Result<bool> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        theirs.set_nonblocking(true)?;
         SockRef::from(&ours).set_send_buffer_size(SEND_BUFFER)?;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | wait_all;
         let len = u32::try_from(BIG.len()).unwrap_or(u32::MAX);
+        let mut told = 0;
         for _ in 0..2 {
             let send = opcode::Send::new(Fd(ours.as_raw_fd()), BIG.as_ptr(), len).flags(flags);
             self.push(&send.build().user_data(TRIED))?;
             let settled = self.complete(0)?;
-            if !settled.iter().any(|outcome| outcome.user_data == TRIED) {
+            let Some(outcome) = settled.iter().find(|outcome| outcome.user_data == TRIED) else {
                 return Err(io::Error::other("a send that must not wait is waited with"));
+            };
+            told += usize::try_from(outcome.result).unwrap_or(0);
+        }
+        drop(ours);
+        let mut arrived = 0;
+        loop {
+            match theirs.read(&mut [0; 4096])? {
+                0 => return Ok(told == arrived),
+                bytes => arrived += bytes,
             }
         }
-        Ok(())
     }
 
     fn skips_success(&mut self) -> Verdict {

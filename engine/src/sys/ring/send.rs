@@ -102,7 +102,7 @@ impl Ring {
         send.zero_copy = self.zero_copy.from.is_some_and(|from| left >= from);
         let header = send.gather_rest();
         let wait = if send.may_wait { 0 } else { libc::MSG_DONTWAIT };
-        let flags = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL | wait).unsigned_abs();
+        let flags = (libc::MSG_NOSIGNAL | self.wait_all | wait).unsigned_abs();
         let entry = if send.zero_copy {
             self.counters.zero_copy_sends += 1;
             let report = REPORT_USAGE;

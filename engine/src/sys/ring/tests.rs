@@ -272,3 +272,35 @@ fn sends_that_are_copied_all_the_same_are_plain_again() {
     let total = reader.join().expect("it ends").expect("it reads");
     assert_eq!(total, (sent + 1) * bytes.len() as u64);
 }
+
+/// What is queued on a connection that has room for a part of it only.
+#[test]
+fn what_a_short_send_took_is_counted_without_wait_all() {
+    let mut ring = Ring::new(&config(FeatureSet::NONE)).expect("a ring");
+    assert_eq!(ring.wait_all, libc::MSG_WAITALL, "this kernel keeps count");
+    for wait_all in [libc::MSG_WAITALL, 0] {
+        ring.wait_all = wait_all;
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        theirs.set_nonblocking(true).expect("a flag");
+        socket2::SockRef::from(&ours).set_send_buffer_size(4096).expect("a size");
+        let (id, socket) = (ConnectionId::new(3, 1), Socket::Descriptor(ours.as_raw_fd()));
+        let (mut turn, mut out) = (Turn::default(), Vec::new());
+        turn.send_copy(id, &mut Output::default(), &[7; 32 << 10]);
+        ring.exchange(&turn, |_| Some(socket), Wait::No, &mut out).expect("it enters");
+        let taken = usize::try_from(out[0].result).expect("a count");
+        let mut arrived = Vec::new();
+        let end = theirs.read_to_end(&mut arrived).expect_err("the socket is open");
+        assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!((out.len(), arrived.len()), (1, taken));
+        assert!((1..32 << 10).contains(&taken), "{taken}");
+        // The rest goes the slow way, in as many sends as it takes.
+        theirs.set_nonblocking(false).expect("a flag");
+        let reader = std::thread::spawn(move || {
+            let mut rest = vec![0; (32 << 10) - taken];
+            theirs.read_exact(&mut rest).map(|()| rest)
+        });
+        let rest = Bytes::from(vec![7; (32 << 10) - taken]);
+        assert_eq!(send(&mut ring, socket, &rest), Ok(true), "it had to wait");
+        assert!(reader.join().expect("no panic").expect("all of it") == rest);
+    }
+}

@@ -62,7 +62,7 @@ impl Ring {
 
     #[inline]
     fn inline_send(&mut self, turn: &Turn, entry: &Entry, socket: Socket) -> squeue::Entry {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | self.wait_all;
         let mut segments = turn.segments(entry);
         if entry.segments == 1 {
             let bytes = segments.next().and_then(|segment| self.resolve(turn, segment));
