@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use io_uring::{IoUring, Probe, opcode};
+use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::time::Sleep;
@@ -42,7 +44,7 @@ use super::accept::Listener;
 use crate::config::RingConfig;
 use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
-use crate::sys::socket::raise_file_limit;
+use crate::sys::socket::{raise_file_limit, watched};
 use crate::sys::spin::Spin;
 use buffers::Buffers;
 use core::{Attempt, Core, Start};
@@ -232,13 +234,11 @@ async fn task<M: Machine>(core: &RefCell<Core<M>>, start: Start) {
             connection::serve(core, &connection).await;
             core.borrow_mut().gone(connection);
         }
-        Start::Connect(connection, socket, attempt) => {
+        Start::Connect(connection, attempt) => {
             let outcome = match attempt {
-                Attempt::To(to) => socket.connect(to).await,
+                Attempt::UnderWay(socket) => established(socket).await,
                 Attempt::Made(outcome) => outcome,
             };
-            // The other handle does not keep the connection open.
-            drop(socket);
             let stands = core.borrow_mut().connected(&connection, outcome);
             if stands {
                 connection::serve(core, &connection).await;
@@ -248,6 +248,13 @@ async fn task<M: Machine>(core: &RefCell<Core<M>>, start: Start) {
             core.borrow_mut().gone(connection);
         }
     }
+}
+
+/// Waits until an attempt to connect is over. The handle ends with it.
+async fn established(socket: OwnedFd) -> io::Result<()> {
+    let socket = watched(socket, Interest::WRITABLE)?;
+    drop(socket.writable().await?);
+    SockRef::from(socket.get_ref()).take_error()?.map_or(Ok(()), Err)
 }
 
 async fn accept<M: Machine>(core: &RefCell<Core<M>>, index: usize, listener: &TcpListener) {

@@ -63,11 +63,7 @@ impl Doorbell {
     #[cfg(feature = "tokio-uring")]
     pub(crate) fn watched(&self) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
         let fd = self.as_fd().try_clone_to_owned()?;
-        // SAFETY: the descriptor is owned by what is made here, which closes it last.
-        let watched = unsafe {
-            tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
-        };
-        Ok(watched?)
+        super::socket::watched(fd, tokio::io::Interest::READABLE)
     }
 
     pub(crate) fn as_raw_fd(&self) -> RawFd {

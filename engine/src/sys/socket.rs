@@ -36,3 +36,14 @@ pub fn raise_file_limit() -> u64 {
     }
     limit.rlim_cur
 }
+
+/// A descriptor whose readiness the tokio runtime of this thread watches.
+#[cfg(feature = "tokio-uring")]
+pub(crate) fn watched(
+    fd: std::os::fd::OwnedFd,
+    interest: tokio::io::Interest,
+) -> io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is made here, which closes it last.
+    let watched = unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, interest) };
+    Ok(watched?)
+}

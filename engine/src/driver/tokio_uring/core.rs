@@ -3,14 +3,14 @@
 //! It is borrowed for the length of one call and never while something is awaited.
 
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use socket2::{SockAddr, SockRef, Socket};
-use tokio_uring::net::{TcpListener, TcpStream, UdpSocket};
+use tokio_uring::net::{TcpListener, TcpStream};
 
 use super::buffers::{Buffer, Buffers, Class};
 use super::connection::{Connection, Write, is_passing};
@@ -36,15 +36,15 @@ pub(super) enum Start {
     Accept(usize, Rc<TcpListener>),
     /// Serves a connection that stands.
     Serve(Rc<Connection>),
-    /// Makes a connection; the other handle of its socket is the one that can do so.
-    Connect(Rc<Connection>, UdpSocket, Attempt),
+    /// Waits for a connection that is being made, and serves it.
+    Connect(Rc<Connection>, Attempt),
 }
 
 /// How far an attempt to connect is.
 pub(super) enum Attempt {
-    /// To be made.
-    To(SocketAddr),
-    /// Made: on a unix socket, where nothing has to be waited for.
+    /// The kernel is at it, and another handle of the socket is ready when it is over.
+    UnderWay(OwnedFd),
+    /// It is over already.
     Made(io::Result<()>),
 }
 
@@ -346,24 +346,25 @@ impl<M: Machine> Core<M> {
     }
 
     fn connect(&mut self, id: ConnectionId, from: Option<IpAddr>, to: &Endpoint) {
-        // The runtime's TCP stream connects only sockets that it makes itself, which could neither
-        // be bound nor given up; its other kind of socket connects any.
-        let sockets = accept::outgoing(from, to).and_then(|(fd, address)| {
-            let attempt = match to {
-                Endpoint::Tcp(to) => Attempt::To(*to),
-                Endpoint::Unix(_) => Attempt::Made(connect_at_once(&fd, &address)),
+        // Begun without the runtime, which can neither bind a socket nor give an attempt up: kernels
+        // before 6.13 connect once more when a socket that its ring connects is shut down.
+        let attempt = accept::outgoing(from, to).and_then(|(fd, address)| {
+            let attempt = match connect_at_once(&fd, &address) {
+                Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {
+                    Attempt::UnderWay(fd.try_clone()?)
+                }
+                outcome => Attempt::Made(outcome),
             };
-            Ok((fd.try_clone()?, fd, attempt))
+            Ok((fd, attempt))
         });
         self.counters.enters += 3;
-        match sockets {
-            Ok((other, fd, attempt)) => {
+        match attempt {
+            Ok((fd, attempt)) => {
                 let stream = TcpStream::from_std(std::net::TcpStream::from(fd));
-                let other = UdpSocket::from_std(std::net::UdpSocket::from(other));
                 let connection = self.occupy(id, stream, true);
                 connection.armed.set(true);
                 self.counters.operations_in_flight += 1;
-                self.newcomers.push(Start::Connect(connection, other, attempt));
+                self.newcomers.push(Start::Connect(connection, attempt));
             }
             Err(e) => {
                 let error = e.raw_os_error().unwrap_or(libc::EIO);
@@ -375,7 +376,6 @@ impl<M: Machine> Core<M> {
 
     /// An attempt to connect is over; whether the connection stands.
     pub(super) fn connected(&mut self, connection: &Connection, outcome: io::Result<()>) -> bool {
-        self.counters.completions += 1;
         self.counters.operations_in_flight -= 1;
         self.counters.enters += 1;
         connection.armed.set(false);
