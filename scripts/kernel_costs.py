@@ -8,12 +8,20 @@ import json
 import statistics
 
 import kernel_guest as guest
+import kernel_profile as profile
 
 FORM = "ringbolt.kernels/1"
 DRIVERS = ["uring", "tokio-uring", "epoll"]
 # Servers without a protocol, on the ring and on epoll.
 BARE = {"echo": {"bare-ring": "ring-echo", "bare-epoll": "epoll-echo"},
         "broadcast": {"bare-ring": "ring-fanout", "bare-epoll": "epoll-fanout"}}
+# The ring driver without one feature of the ring, and without any; what those cost shows what each
+# buys. Features that matter once per connection or need several shards or a network are left out.
+WITHOUT = {"uring -multishot-recv": "-multishot-recv", "uring -buffer-ring": "-buffer-ring",
+           "uring -defer-taskrun": "-defer-taskrun",
+           "uring -defer-taskrun,-coop-taskrun": "-defer-taskrun,-coop-taskrun",
+           "uring -direct": "-direct", "uring -no-sqarray": "-no-sqarray",
+           "uring -skip-success": "-skip-success", "uring none": "none"}
 # Whether the scheduler has a say. In turns each side keeps the CPU until it has nothing to do.
 SHAPES = {"lockstep": True, "threads": False}
 # What may be nothing but the scheduler's or a timer's doing.
@@ -30,35 +38,42 @@ LIMIT = 120
 
 def server_of(name, workload):
     """The command of a server."""
-    if name in DRIVERS:
+    if name not in BARE[workload]:
+        features = [f"--ring-features={WITHOUT[name]}"] if name in WITHOUT else []
         return ["/bin/engine", workload, "--listen", "127.0.0.1:0", "--shards", "1",
-                "--driver", name]
+                "--driver", name.split()[0], *features]
     return ["/bin/bare", BARE[workload][name]]
 
 
-def load(workload, messages, count=False):
+def load(workload, messages, count=False, mark=False):
     """One run of the generator, which is on epoll whatever the server is on."""
     return {"command": ["/bin/loadgen", workload, "ws://{address}/", *CONNECTIONS[workload],
                         "-n", str(messages), "--warmup", "20ms", "--payload", "64", "--binary",
                         "--ws-version", "hybi-02", "--driver", "epoll", "--threads", "1",
                         "--seed", "1", "--pid", "{pid}", "--json", "--quiet"],
-            "seconds": LIMIT, "count": count}
+            "seconds": LIMIT, "count": count, "mark": mark}
 
 
-def servers(workload):
-    """All that are measured."""
-    return [*DRIVERS, *BARE[workload]]
+def servers(workload, shape):
+    """All that are measured. Single features move too little to be seen where the scheduler chooses."""
+    return [*DRIVERS, *BARE[workload], *(WITHOUT if shape == "lockstep" else [])]
 
 
 def plan(repeats):
-    """Every server under every workload and shape: the repeats that count instructions, and two runs
-    of different length in which the kernel counts events, so that their difference is the messages'."""
-    tasks = []
+    """Every server under every workload and shape: the repeats that count instructions, two runs of
+    different length in which the kernel counts events, and two that are marked for the plugin, so
+    that their differences are the messages'."""
+    tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
+                                          "seconds": LIMIT}]}]
     for workload, messages in MESSAGES.items():
         for shape, turns in SHAPES.items():
-            for name in servers(workload):
-                runs = [load(workload, messages) for _ in range(repeats)]
-                runs += [load(workload, messages * times, True) for times in (1, 2)]
+            for name in servers(workload, shape):
+                # In lockstep repeats are alike.
+                times = repeats if shape == "threads" else min(repeats, 2)
+                runs = [load(workload, messages) for _ in range(times)]
+                runs += [load(workload, messages * length, count=True) for length in (1, 2)]
+                if shape == "lockstep":
+                    runs += [load(workload, messages * length, mark=True) for length in (1, 2)]
                 tasks.append({"name": f"{workload}/{shape}/{name}", "turns": turns,
                               "server": server_of(name, workload), "runs": runs})
     return {"wait_until_quiet": True, "tasks": tasks}
@@ -66,8 +81,8 @@ def plan(repeats):
 
 def proof(repeats):
     """The plan whose two boots must agree: the same load on every driver, without the bare servers."""
-    tasks = [task for task in plan(repeats)["tasks"] if task["name"].split("/")[2] in DRIVERS
-             and task["name"].startswith("echo")]
+    tasks = [task for task in plan(repeats)["tasks"] if task["name"].startswith("echo/")
+             and task["name"].split("/")[2] in DRIVERS]
     for task in tasks:
         task["runs"] = task["runs"][:2]
     return {"wait_until_quiet": True, "tasks": tasks}
@@ -78,7 +93,7 @@ def readings(boot):
     found = {}
     for name, results in boot.results.items():
         for result in results:
-            if result.get("exit") == 0 and not result["counts"]:
+            if result.get("exit") == 0 and is_timed(result):
                 document = json.loads(result["out"])
                 found[name, result["run"]] = (document["outcome"]["elapsed_ns"],
                                               document["cost"]["server_cpu_ns"])
@@ -98,17 +113,50 @@ def prove(image, programs, seconds):
             "equal": sum(value == 0 for value in apart), "allowed_percent": EQUAL}
 
 
-def measure(image, programs, repeats, seconds, kvm):
+def measure(image, programs, options):
     """Boots a kernel and measures everything there."""
-    boot = guest.boot(image, programs, plan(repeats), seconds, kvm)
+    counter, symbols, why = None, None, "no instructions are counted under hardware virtualisation"
+    if not options.kvm:
+        path, why = profile.plugin()
+        if path:
+            symbols = profile.symbols_of(image, programs, options.timeout)
+            counter, why = (path, symbols.mark()), None
+    boot = guest.boot(image, programs, plan(options.repeats), options.timeout, options.kvm,
+                      counter=counter)
+    doctor = json.loads(boot.results.pop("doctor")[0]["out"])
+    here = {row["name"] for row in doctor["ring_features"] if row["here"]}
+    counts = iter(profile.sections(boot.counts))
     rows = []
     for name, results in boot.results.items():
+        marked = [(next(counts), next(counts))[1] for result in results
+                  if counter and result.get("marked")]
         workload, shape, server = name.split("/")
         row = {"workload": workload, "shape": shape, "server": server}
-        rows.append({**row, **figures(results, name)})
+        lacks = [word for word in WITHOUT.get(server, "").split(",")
+                 if word.startswith("-") and word[1:] not in here]
+        if lacks:
+            row["absent"] = f"this kernel has no {lacks[0][1:]}"
+        else:
+            row.update(figures(results, name))
+            row.update(where(results, marked, symbols))
+        rows.append(row)
     return {"kernel": image.identity(), "release": boot.about["kernel"], "cpu": boot.about["cpu"],
-            "clock": boot.about["clock"], "boot_wall_seconds": round(boot.seconds, 1),
-            "rows": rows}
+            "clock": boot.about["clock"], "auto": doctor["auto"], "features": sorted(here),
+            "no_profile": why, "boot_wall_seconds": round(boot.seconds, 1), "rows": rows}
+
+
+def is_timed(result):
+    """Whether a run is one of the repeats: neither traced nor marked."""
+    return not result["counts"] and not result["marked"]
+
+
+def where(results, marked, symbols):
+    """Where the instructions of a row go, if they were counted."""
+    if len(marked) != 2:
+        return {}
+    received = [json.loads(result["out"])["outcome"]["received"] for result in results
+                if result["marked"]]
+    return {"where": profile.per_message(*marked, received[1] - received[0], symbols)}
 
 
 def figures(results, name):
@@ -120,15 +168,12 @@ def figures(results, name):
         words = wrong.get("error") or (wrong["err"] or wrong["out"])[-800:]
         raise guest.Failed(f"{name}: loadgen failed: {words}")
     documents = [json.loads(result["out"]) for result in results]
-    timed = [document for document, result in zip(documents, results) if not result["counts"]]
+    timed = [document for document, result in zip(documents, results) if is_timed(result)]
     each = [document["outcome"]["elapsed_ns"] / document["outcome"]["received"]
             for document in timed]
     of_server = [document["cost"]["server_cpu_ns"] / document["outcome"]["received"]
                  for document in timed]
-    busy = [(document["cost"]["server_cpu_ns"] + document["cost"]["generator_cpu_ns"])
-            / document["outcome"]["elapsed_ns"] * 100 for document in timed]
     found = {"each": statistics.median(each), "each_all": each,
-             "busy_percent": statistics.median(busy),
              "spread_percent": (max(each) - min(each)) / statistics.median(each) * 100,
              "server_each": statistics.median(of_server), "server_each_all": of_server}
     found.update(events(documents, results))

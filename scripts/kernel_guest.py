@@ -38,8 +38,8 @@ class Failed(Exception):
 class Boot:
     """What a guest said."""
 
-    def __init__(self, lines, seconds, console):
-        self.about, self.seconds, self.console = lines[0], seconds, console
+    def __init__(self, lines, seconds, counts):
+        self.about, self.lines, self.seconds, self.counts = lines[0], lines, seconds, counts
         self.results = {}
         for line in lines:
             if "task" in line:
@@ -132,8 +132,8 @@ def contents(programs, plan):
     return files
 
 
-def command_of(image, folder, kvm, seed):
-    """The command that boots."""
+def command_of(image, folder, kvm, seed, counter):
+    """The command that boots. A counter is a plugin and the address that it takes for its mark."""
     command = [EMULATOR, "-machine", "q35", "-smp", "1", "-m", MEMORY, "-nodefaults",
                "-display", "none", "-no-reboot", "-seed", str(seed),
                "-serial", f"file:{folder}/console", "-serial", f"file:{folder}/report",
@@ -142,17 +142,19 @@ def command_of(image, folder, kvm, seed):
         return [*command, "-accel", "kvm", "-cpu", "host"]
     # One nanosecond of the guest's time per instruction, and time that passes at once while it is
     # idle: nothing of the host's clock gets in.
+    if counter:
+        command += ["-plugin", f"{counter[0]},out={folder}/counts,mark={counter[1]:x}"]
     return [*command, "-accel", "tcg", "-cpu", EMULATED_CPU, "-icount", "shift=0,sleep=off",
             "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
 
 
-def boot(image, programs, plan, seconds, kvm=False, seed=SEED):
+def boot(image, programs, plan, seconds, kvm=False, seed=SEED, counter=None):
     """Boots a kernel that runs a plan; raises Failed if it does not come to the plan's end."""
     with tempfile.TemporaryDirectory(prefix="ringbolt-kernel-") as folder:
         with open(f"{folder}/initramfs", "wb") as file:
             file.write(initramfs(contents(programs, plan)))
         began, late, said = time.monotonic(), False, ""
-        process = subprocess.Popen(command_of(image, folder, kvm, seed), stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command_of(image, folder, kvm, seed, counter), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             said, _ = process.communicate(timeout=seconds)
@@ -163,7 +165,8 @@ def boot(image, programs, plan, seconds, kvm=False, seed=SEED):
                 process.kill()
                 process.wait()
         took = time.monotonic() - began
-        console, report = (read(f"{folder}/{name}") for name in ["console", "report"])
+        console, report, counts = (read(f"{folder}/{name}")
+                                   for name in ["console", "report", "counts"])
     lines = []
     for line in report.splitlines():
         try:
@@ -176,7 +179,7 @@ def boot(image, programs, plan, seconds, kvm=False, seed=SEED):
         at = next((line["task"] for line in reversed(lines) if "task" in line), "none")
         raise Failed(f"kernel {image.version} {end} before its plan was done; last task: {at}; it "
                      f"said:\n{tail}")
-    return Boot(lines, took, console)
+    return Boot(lines, took, counts)
 
 
 def read(path):

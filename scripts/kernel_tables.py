@@ -5,7 +5,7 @@ Not a program of its own: scripts/kernels imports it.
 
 import json
 
-from kernel_costs import FORM, NOISE, PER
+from kernel_costs import FORM, NOISE, PER, WITHOUT
 from kernel_images import Missing, in_order
 
 CAVEAT = ("Instructions, not nanoseconds: an instruction that misses the cache, enters the kernel or "
@@ -56,7 +56,7 @@ def across(document):
                   "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
                   "|---|" + "---|" * len(kernels)]
         tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
-        for name in dict.fromkeys(name for table in tables for name in table):
+        for name in dict.fromkeys(name for table in tables for name in table if name not in WITHOUT):
             cells = []
             for table in tables:
                 row = table.get(name, {})
@@ -65,7 +65,30 @@ def across(document):
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         lines += ["", f"Differences below {NOISE[shape]:g} % mean nothing in this shape. "
                   + caveat(document), ""]
-    return "\n".join(lines)
+    return "\n".join(lines + bought(document))
+
+
+def bought(document):
+    """What each feature of the ring is worth: how much more a message costs without it."""
+    kernels, lines = document["kernels"], []
+    for workload, shape in groups(row for kernel in kernels for row in kernel["rows"]
+                                  if row["server"] in WITHOUT):
+        lines += [f"### {workload}, {shape}: what the ring driver's {PER[workload]} costs more without a "
+                  "feature of the ring", "",
+                  "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
+                  "|---|" + "---|" * len(kernels)]
+        tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
+        for name in WITHOUT:
+            cells = []
+            for table in tables:
+                row, whole = table.get(name, {}), table.get("uring", {})
+                both = "each" in row and "each" in whole
+                cells.append(f"{row['each'] - whole['each']:+,.0f} "
+                             f"({(row['each'] / whole['each'] - 1) * 100:+.2f} %)" if both else "–")
+            lines.append(f"| {name.removeprefix('uring ')} | " + " | ".join(cells) + " |")
+        lines += ["", f"`–`: the kernel has no such feature. Differences below {NOISE[shape]:g} % mean "
+                  "nothing. " + caveat(document), ""]
+    return lines
 
 
 def in_full(document):
@@ -73,9 +96,14 @@ def in_full(document):
     lines = []
     for kernel in document["kernels"]:
         about = kernel["kernel"]
-        lines += [f"## {about['version']}" + (f" ({about['package']})" if about["package"] else ""), ""]
+        lines += [f"## {about['version']}" + (f" ({about['package']})" if about["package"] else ""),
+                  "", f"`--driver auto` takes {kernel['auto']}. Of the ring's features it has "
+                  f"{', '.join(kernel['features']) or 'none'}.", ""]
+        if kernel["no_profile"]:
+            lines += [f"Where instructions go was not counted: {kernel['no_profile']}.", ""]
         for workload, shape in groups(kernel["rows"]):
             lines += one_table(document, kernel["rows"], workload, shape)
+            lines += where(kernel["rows"], workload, shape)
     return "\n".join(lines)
 
 
@@ -97,6 +125,22 @@ def one_table(document, rows, workload, shape):
                      f"| {number(row.get('switches'), 3)} | {number(row.get('completions'), 3)} |")
     return [*lines, "", *(f"- {text}" for text in absent), *([""] if absent else []),
             caveat(document), ""]
+
+
+def where(rows, workload, shape):
+    """Where the instructions of one workload and shape go on one kernel."""
+    table = {name: row["where"] for name, row in of(rows, workload, shape).items() if "where" in row}
+    if not table:
+        return []
+    names = list(next(iter(table.values()))["groups"])
+    lines = ["Where they go, client and server together; `rep` are rounds of repeated string "
+             "instructions, which stand for one instruction each:", "",
+             "| server | user | kernel | rep | " + " | ".join(names) + " |",
+             "|---|---|---|---|" + "---|" * len(names)]
+    for name, found in table.items():
+        cells = [found["user"], found["kernel"], found["rep"], *found["groups"].values()]
+        lines.append(f"| {name} | " + " | ".join(map(number, cells)) + " |")
+    return [*lines, "", CAVEAT, ""]
 
 
 def read(path):

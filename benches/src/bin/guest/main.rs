@@ -22,7 +22,9 @@ const REPORT: &str = "/dev/ttyS1";
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
-        complain("this is the first process of a kernel under test; scripts/kernels boots one with it");
+        complain(
+            "this is the first process of a kernel under test; scripts/kernels boots one with it",
+        );
         return ExitCode::from(2);
     }
     if let Err(what) = conduct() {
@@ -47,6 +49,9 @@ fn conduct() -> Result<(), String> {
     }))?;
     let text = fs::read_to_string(PLAN).map_err(|e| format!("{PLAN}: {e}"))?;
     let plan: Plan = serde_json::from_str(&text).map_err(|e| format!("{PLAN}: {e}"))?;
+    if plan.symbols {
+        report(&json!({ "symbols": machine::symbols()? }))?;
+    }
     if plan.wait_until_quiet {
         report(&json!({ "quiet_after_seconds": machine::wait_until_quiet() }))?;
     }

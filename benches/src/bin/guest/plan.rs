@@ -11,6 +11,9 @@ pub(crate) struct Plan {
     /// Whether to wait until the kernel has nothing more to do of its own.
     #[serde(default)]
     pub(crate) wait_until_quiet: bool,
+    /// Whether to tell the addresses of the kernel's functions first.
+    #[serde(default)]
+    pub(crate) symbols: bool,
     pub(crate) tasks: Vec<Task>,
 }
 
@@ -41,4 +44,7 @@ pub(crate) struct Run {
     /// Whether the kernel counts what happens, which costs time of its own.
     #[serde(default)]
     pub(crate) count: bool,
+    /// Whether its beginning and its end are shown to who counts instructions from outside.
+    #[serde(default)]
+    pub(crate) mark: bool,
 }

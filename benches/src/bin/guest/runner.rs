@@ -74,7 +74,9 @@ impl Server {
         let mut server = Self { child, address: String::new() };
         match line.trim().strip_prefix("listening on ") {
             Some(address) => address.clone_into(&mut server.address),
-            None => return Err(format!("{} does not start: {}", command.join(" "), words(SERVER_LOG))),
+            None => {
+                return Err(format!("{} does not start: {}", command.join(" "), words(SERVER_LOG)));
+            }
         }
         Ok(server)
     }
@@ -114,10 +116,16 @@ fn program(run: &Run, server: Option<&Server>) -> Result<Value, String> {
     let mut command = prepared(&filled)?;
     command.envs(&run.environment).stdout(create(OUT)?).stderr(create(ERR)?);
     let counter = run.count.then(Counter::start);
+    if run.mark {
+        machine::mark();
+    }
     let began = Instant::now();
     let child = command.spawn().map_err(|e| format!("{}: {e}", filled.join(" ")))?;
     let (status, in_time) = wait(child, Duration::from_secs(run.seconds))?;
     let took = began.elapsed();
+    if run.mark {
+        machine::mark();
+    }
     let counts = counter.map(|counter| by_whom(&counter.stop(), server));
     Ok(json!({
         "exit": status.code(),
@@ -127,6 +135,7 @@ fn program(run: &Run, server: Option<&Server>) -> Result<Value, String> {
         "out": words(OUT),
         "err": words(ERR),
         "counts": counts,
+        "marked": run.mark,
     }))
 }
 
