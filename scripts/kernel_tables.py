@@ -46,11 +46,12 @@ def caveat(document):
     return TIMED if document["kvm"] else CAVEAT
 
 
-def across(document):
+def across(document, shapes=frozenset(NOISE)):
     """One table per workload and shape: servers down, kernels across."""
     kernels, unit = document["kernels"], "ns" if document["kvm"] else "instructions"
     lines = []
-    for workload, shape in groups(row for kernel in kernels for row in kernel["rows"]):
+    for workload, shape in groups(row for kernel in kernels for row in kernel["rows"]
+                                  if row["shape"] in shapes):
         lines += [f"### {workload}, {shape}: {unit} per {PER[workload]}, client and server together, "
                   "and times the epoll driver's", "",
                   "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
