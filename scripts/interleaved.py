@@ -76,8 +76,7 @@ class Server(Process):
             self.stop()
             self.log.seek(0)
             why = "" if ready else f" within {START_LIMIT:g} s"
-            raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}
-{self.log.read()}")
+            raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}\n{self.log.read()}")
         # An engine says wss:// where it speaks TLS.
         scheme = "wss" if "wss://" in line else "ws"
         self.address = line.split()[-1].removeprefix("wss://")

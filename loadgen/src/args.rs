@@ -4,15 +4,19 @@ mod help;
 mod results;
 mod scenarios;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ringbolt::Driver;
 use ringbolt::wire::Dialect;
 
 use crate::arrivals::{Process, Stage};
 use crate::goal::{self, Goal};
+use crate::search::{self, Rate};
+use crate::shape::{self, Shape};
 use crate::units::{self, CpuList};
 
 pub(crate) use results::{CompareArgs, MergeArgs, ReportArgs};
@@ -40,10 +44,55 @@ pub(crate) enum Command {
     /// hosts
     #[command(after_help = results::MERGE_EXAMPLES)]
     Merge(MergeArgs),
+    /// Run what a plan file says
+    #[command(after_help = help::PLAN)]
+    Run(RunArgs),
+    /// Measure the tool's own floor against a built-in server that does nothing
+    #[command(after_help = help::CALIBRATE)]
+    Calibrate(CalibrateArgs),
+    /// Print completions for a shell: bash, elvish, fish, powershell or zsh
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+/// What the floor is measured with.
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// How long each of the three runs is
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::span)]
+    pub(crate) duration: Duration,
+    /// The driver of the generator, as of the runs that it is to stand beside
+    #[arg(long, env = "LOADGEN_DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub(crate) driver: Driver,
+    /// The same of spinning
+    #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
+          value_parser = units::duration)]
+    pub(crate) spin: Duration,
+    /// Print the floor as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A plan that is kept in a file.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The file: TOML whose keys are `scenario`, `url` and the long options of the scenario
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Options of the scenario, before which the file's stand back
+    #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) options: Vec<OsString>,
 }
 
 /// The scenarios.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Measure {
     /// Send messages that the server sends back, and measure the round trip
     #[command(after_help = ECHO_EXAMPLES)]
@@ -65,7 +114,20 @@ pub(crate) enum Measure {
     Slow(SlowArgs),
 }
 
-#[derive(Debug, Args)]
+impl Measure {
+    /// The rate that was asked for, where the scenario has one.
+    pub(crate) const fn rate(&mut self) -> Option<&mut Rate> {
+        match self {
+            Self::Echo(args) => args.load.when.rate.as_mut(),
+            Self::Broadcast(args) => args.load.when.rate.as_mut(),
+            Self::Slow(args) => args.load.when.rate.as_mut(),
+            Self::Storm(args) => args.when.rate.as_mut(),
+            Self::Idle(_) | Self::Churn(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct EchoArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -91,7 +153,7 @@ pub(crate) struct EchoArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct BroadcastArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -119,7 +181,7 @@ pub(crate) struct BroadcastArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -154,11 +216,15 @@ pub(crate) enum Takeover {
 }
 
 /// Whom to talk to, and how to introduce oneself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     #[arg(value_name = "URL", env = "LOADGEN_URL")]
     pub(crate) url: String,
+    /// Take what is not given here from this file: TOML, with the long options as keys
+    #[arg(long, env = "LOADGEN_PLAN", value_name = "FILE", help_heading = "Target",
+          long_help = help::PLAN)]
+    pub(crate) plan: Option<PathBuf>,
     /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
         long = "ws-version",
@@ -232,7 +298,7 @@ pub(crate) struct TlsArgs {
 }
 
 /// How long to measure, or how much.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct WindowArgs {
     #[command(flatten)]
     pub(crate) span: SpanArgs,
@@ -243,7 +309,7 @@ pub(crate) struct WindowArgs {
 }
 
 /// How long to measure.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SpanArgs {
     /// How long to measure, warm-up not included [units: ms, s, m, h]
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
@@ -253,17 +319,30 @@ pub(crate) struct SpanArgs {
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
     pub(crate) warmup: Duration,
+    /// Begin the load at this time, such as 2026-01-31T12:00:00Z, or seconds since 1970: several
+    /// processes, or hosts whose clocks agree, then begin together. Connections are opened before
+    #[arg(long, env = "LOADGEN_START_AT", value_name = "TIME", value_parser = units::moment,
+          help_heading = "Load")]
+    pub(crate) start_at: Option<u64>,
 }
 
 /// What to send, and when.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
-    /// Bytes per message, such as 64, 16KiB or 1MiB
-    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "SIZE", default_value = "64",
-          value_parser = units::size, help_heading = "Load")]
-    pub(crate) payload: usize,
+    /// Bytes per message, such as 64, 16KiB or 1MiB; sizes drawn from uniform:64..4KiB,
+    /// normal:1KiB,256 (mean, deviation), lognormal:1KiB,0.5 (median, sigma) or
+    /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for what is in it; or a text such as
+    /// 'tmpl:{"n":{seq},"c":{conn},"t":{time}}': the message's number on its connection, the
+    /// connection's in the run, and when it was due, in nanoseconds since 1970
+    #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "PAYLOAD", default_value = "64",
+          value_parser = shape::parse, help_heading = "Load")]
+    pub(crate) payload: Shape,
+    /// Send each message in so many frames
+    #[arg(long, env = "LOADGEN_FRAGMENTS", value_name = "N", value_parser = units::at_once,
+          conflicts_with = "compress", help_heading = "Load")]
+    pub(crate) fragments: Option<u64>,
     /// Send text messages
     #[arg(long, env = "LOADGEN_TEXT", help_heading = "Load")]
     pub(crate) text: bool,
@@ -273,12 +352,13 @@ pub(crate) struct LoadArgs {
 }
 
 /// When to send, on a schedule that is fixed before the run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ArrivalArgs {
-    /// Open loop: so many per second, all connections together, such as 50k/s
-    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = units::rate,
+    /// Open loop: so many per second, all connections together, such as 50k/s; or the highest that
+    /// keeps a goal, such as '@p99<5ms', found in at most 16 runs of --duration each
+    #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = search::parse,
           help_heading = "Load")]
-    pub(crate) rate: Option<f64>,
+    pub(crate) rate: Option<Rate>,
     /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
     /// the other; may be repeated, and takes the place of --rate and --duration
     #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
@@ -302,7 +382,7 @@ pub(crate) struct ArrivalArgs {
 }
 
 /// How to open the connections.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
     /// Open so many connections per second
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "RATE", value_parser = units::rate,
@@ -318,7 +398,7 @@ pub(crate) struct DialArgs {
 }
 
 /// What of this machine to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
     /// Threads; half of the CPUs if the target is this machine, else all of them
     #[arg(short, long, env = "LOADGEN_THREADS", value_name = "N", value_parser = units::positive,
@@ -348,7 +428,7 @@ pub(crate) struct MachineArgs {
 }
 
 /// What to tell, and where.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
     #[arg(long, env = "LOADGEN_JSON", help_heading = "Output")]
@@ -401,6 +481,7 @@ Closed and open loop:
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
+  '-r @p99<5ms' finds the highest rate that keeps a goal, in runs of --duration each.
   --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
 
 What to trust:
@@ -411,7 +492,8 @@ What to trust:
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 99 a --fail-if holds, 130 interrupted (the result is still written);
+  69 server unreachable, 78 wrong plan file, 99 a --fail-if holds or no rate keeps the goal,
+  130 interrupted (the result is still written);
   of several the last one counts
 
 Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.

@@ -13,7 +13,7 @@ use crate::pace::Nanos;
 use crate::payload::{Payload, WORD};
 use crate::plan::{Fan, Pace};
 use crate::record::{Class, Sent};
-use crate::worker::{Member, Scenario};
+use crate::worker::{Member, Scenario, send};
 
 /// Numbers in a publication: publisher, number, and the time when it was due in two halves.
 const WORDS: usize = 4;
@@ -100,7 +100,12 @@ impl Broadcast {
             owed: VecDeque::new(),
         };
         Self {
-            payload: Payload::new(fan.traffic.payload, fan.traffic.text, fan.traffic.seed),
+            payload: Payload::new(
+                &fan.traffic.payload,
+                fan.traffic.text,
+                fan.traffic.seed,
+                desk.clock.clock(),
+            ),
             publishers: mine.map(publisher).collect(),
             delivered: vec![0; tally.counts.len()],
             fan: fan.clone(),
@@ -125,7 +130,8 @@ impl Broadcast {
         let publisher = &mut self.publishers[index];
         let number = u32::try_from(publisher.number).unwrap_or(u32::MAX);
         let [low, high] = halves(sent.due);
-        if ws.send(self.payload.write([number, publisher.next, low, high])).is_err() {
+        let message = self.payload.write([number, publisher.next, low, high], sent.due);
+        if !send(ws, message, self.fan.traffic.fragments) {
             return false;
         }
         if desk.window.contains(&sent.due) {
@@ -290,7 +296,7 @@ impl Scenario for Broadcast {
         let arrived = Arrived { publisher, number, due, at: now, count: 1 };
         self.sheet.note(arrived, &desk.window);
         // When it left its publisher is not known here (`Tells::Lag`).
-        desk.reply(Sent { due, at: due }, now);
+        desk.reply(Sent { due, at: due }, now, message.payload().len());
     }
 
     fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {

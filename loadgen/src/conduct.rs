@@ -34,6 +34,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
     let before = plan.pid.and_then(Memory::of);
+    let started = control.clock.now();
     let tally = Tally::new(match &plan.scenario {
         Scenario::Broadcast(fan) => fan.publishers,
         _ => 0,
@@ -55,7 +56,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         intervals,
         seconds: Seconds::default(),
     };
-    let edges = conductor.conduct(&threads, before);
+    let edges = conductor.conduct(&threads, started, before);
     conductor.progress.finish();
     conductor.collect(threads, &edges)
 }
@@ -98,6 +99,7 @@ struct Edges {
     when: When,
     readings: Option<(Reading, Reading)>,
     memory: Option<Growth>,
+    late: Nanos,
 }
 
 struct Conductor {
@@ -116,10 +118,10 @@ const LEAD: Nanos = 5_000_000;
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Conductor {
-    /// Everything until the window has closed.
-    fn conduct(&mut self, threads: &[Thread], before: Option<Memory>) -> Edges {
+    /// Everything until the window has closed; connections are opened since `dialled`, and `before`
+    /// that the server had so much memory.
+    fn conduct(&mut self, threads: &[Thread], dialled: Nanos, before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
-        let dialled = control.clock.now();
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
         let dials = !matches!(self.plan.scenario, Scenario::Storm { .. });
         let settled = |control: &Control| {
@@ -136,7 +138,10 @@ impl Conductor {
             control.stop();
             return edges;
         }
-        let begin = now + LEAD;
+        let soon = now + LEAD;
+        let asked = self.plan.window.start_at.map(|at| control.clock.at_1970(at));
+        let begin = asked.map_or(soon, |at| at.max(soon));
+        edges.late = asked.map_or(0, |at| begin - at);
         let open = begin + nanos(self.plan.window.warmup);
         let close = match self.plan.window.length {
             Length::Time(time) => open.saturating_add(nanos(time)),
@@ -223,6 +228,7 @@ impl Conductor {
         // A number of messages was asked for: the last of the warm-up do not count among them.
         if matches!(self.plan.window.length, Length::Messages(_)) && !interrupted {
             merged.received = merged.latency.len();
+            merged.received_bytes = merged.answered_bytes;
         }
         let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
             .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
@@ -232,6 +238,9 @@ impl Conductor {
             server: server.map(|(process, (first, last))| process.cost(first, last)),
             reach,
             memory: edges.memory,
+            late: edges.late,
+            floor: None,
+            search: None,
             open_range: self.seconds.open_range(),
             held: if held { merged.opened } else { 0 },
             record: merged,

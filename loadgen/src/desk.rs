@@ -98,12 +98,12 @@ impl Desk {
         }
     }
 
-    /// A right reply came.
+    /// A right reply of so many bytes came.
     #[inline]
-    pub(crate) fn reply(&mut self, sent: Sent, now: Nanos) {
+    pub(crate) fn reply(&mut self, sent: Sent, now: Nanos, bytes: usize) {
         self.received += 1;
         self.last_reply = now;
-        self.record.answered(sent, now, &self.window);
+        self.record.answered(sent, now, bytes as u64, &self.window);
         if self.window.contains(&now) {
             self.interval.record(now.saturating_sub(sent.due));
         }

@@ -13,12 +13,13 @@ use crate::plan::{Pace, Scenario as Planned, Traffic};
 use crate::record::{Class, Sent};
 use crate::slow::{Slow, Stalled};
 use crate::trace::Traced;
-use crate::worker::{Member, Scenario};
+use crate::worker::{Member, Scenario, send};
 
 /// Sends messages and judges their echoes.
 #[derive(Debug)]
 pub(crate) struct Echo {
     payload: Payload<2>,
+    fragments: Option<u64>,
     pace: Pace,
     /// Most messages in flight on a connection.
     depth: usize,
@@ -60,7 +61,8 @@ impl Echo {
         Self {
             slow,
             depth: usize::try_from(depth).unwrap_or(usize::MAX),
-            payload: Payload::new(traffic.payload, traffic.text, traffic.seed),
+            payload: Payload::new(&traffic.payload, traffic.text, traffic.seed, desk.clock.clock()),
+            fragments: traffic.fragments,
             pace: traffic.pace.clone(),
             schedule: None,
             traces: desk.plan.output.trace.is_some(),
@@ -123,12 +125,13 @@ impl Echo {
         due: Nanos,
     ) -> Option<usize> {
         let lane = &ws.data().lane;
-        let message = self.payload.write([lane.next, lane.number]);
+        let message = self.payload.write([lane.next, lane.number], due);
         let bytes = message.payload().len();
-        ws.send(message).ok()?;
+        if !send(ws, message, self.fragments) {
+            return None;
+        }
         let lane = &mut ws.data_mut().lane;
         lane.next = lane.next.wrapping_add(1);
-        let _ = due;
         Some(bytes)
     }
 
@@ -213,14 +216,14 @@ impl Scenario for Echo {
         let (expected, number) = (lane.expected, lane.number);
         lane.expected = expected.wrapping_add(1);
         self.in_flight -= 1;
-        if self.payload.matches(message, [expected, number]) {
-            desk.reply(sent, now);
+        if self.payload.matches(message, [expected, number], sent.due) {
+            desk.reply(sent, now, message.payload().len());
             if self.traces && desk.window.contains(&sent.due) {
                 let traced = Traced { connection: number, message: expected, sent, answered: now };
                 desk.record.traced.push(traced);
             }
         } else {
-            let why = || self.payload.difference(message, [expected, number]);
+            let mut why = || self.payload.difference(message, [expected, number], sent.due);
             desk.error(Class::WrongPayload, 1, || {
                 format!("connection {number}, message {expected}: {}", why())
             });

@@ -20,6 +20,7 @@ enum Kind {
     Preflight,
     NotComparable,
     Unreachable,
+    Config,
 }
 
 impl Failure {
@@ -69,12 +70,22 @@ impl Failure {
         Self { kind: Kind::Unreachable, what: what.into(), why: why.into(), remedy }
     }
 
+    /// A file of settings is wrong.
+    pub(crate) fn config(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Config, what: what.into(), why: why.into(), remedy }
+    }
+
     /// The process's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Usage => 2,
             Kind::Preflight | Kind::NotComparable => 3,
             Kind::Unreachable => 69,
+            Kind::Config => 78,
         })
     }
 }

@@ -234,6 +234,13 @@ impl Figure {
     }
 }
 
+impl Goal {
+    /// The metric that it is about, as it was written.
+    pub(crate) fn name(&self) -> &str {
+        self.text.split(['<', '>']).next().unwrap_or_default().trim()
+    }
+}
+
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

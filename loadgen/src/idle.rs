@@ -68,7 +68,7 @@ impl Scenario for Idle {
         let Some(at) = lane.iter().position(answers) else { return };
         let Some(sent) = lane.drain(..=at).next_back() else { return };
         self.in_flight -= at as u64 + 1;
-        desk.reply(sent, now);
+        desk.reply(sent, now, payload.len());
     }
 
     fn drained(&mut self, _: &mut Desk, _: &mut WebSocket<'_, Member<Lane>>) {}

@@ -9,7 +9,9 @@
 mod args;
 mod arrivals;
 mod broadcast;
+mod calibrate;
 mod client;
+mod command_line;
 mod compare;
 mod conduct;
 mod control;
@@ -36,7 +38,9 @@ mod preflight;
 mod progress;
 mod record;
 mod report;
+mod search;
 mod seconds;
+mod shape;
 mod slow;
 mod source;
 mod stats;
@@ -50,70 +54,164 @@ mod units;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::Parser as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use args::Command;
+use args::{CalibrateArgs, Command, Measure};
 use control::Control;
 use environment::{Busy, Files};
 use failure::Failure;
+use outcome::Outcome;
 use plan::Plan;
+use search::{Rate, Search};
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    let done = match cli.command {
+    let done = command_line::parse().and_then(|cli| match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Merge(args) => merge::run(&args),
-    };
+        Command::Calibrate(args) => calibrated(&args),
+        Command::Completions { shell } => {
+            command_line::completions(shell).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => command_line::manual(&folder).map(|()| ExitCode::SUCCESS),
+        // What the file says has taken its place.
+        Command::Run(_) => Ok(ExitCode::SUCCESS),
+    });
     done.unwrap_or_else(|failure| {
         tell::complain(&failure.to_string());
         failure.exit_code()
     })
 }
 
-fn measure(scenario: args::Measure) -> Result<ExitCode, Failure> {
-    let plan = Arc::new(Plan::new(scenario)?);
-    let control = Arc::new(Control::new(plan.threads.len()));
-    watch_signals(&control)?;
-    let files = Files::of_this_machine();
-    let before = Busy::read(&files);
-    let mut outcome = conduct::run(&plan, &control)?;
-    let after = Busy::read(&files);
+fn calibrated(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
+    let signals = Signalled::default();
+    signals.watch()?;
+    calibrate::run(args, |plan| run(plan, &signals).map(|done| done.outcome))
+}
+
+/// A run that is over.
+struct Done {
+    plan: Arc<Plan>,
+    outcome: Outcome,
+    control: Arc<Control>,
+    before: Busy,
+    after: Busy,
+}
+
+fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
+    let signals = Signalled::default();
+    signals.watch()?;
+    let done = match scenario.rate() {
+        Some(Rate::Highest(goal)) => {
+            let search = Search::new(goal.clone());
+            highest(&mut scenario, search, &signals)?
+        }
+        _ => run(Plan::new(scenario)?, &signals)?,
+    };
+    let Done { plan, mut outcome, control, before, after } = done;
     if let Some(path) = &plan.output.trace {
         let traced = std::mem::take(&mut outcome.record.traced);
         tell::write(path, &trace::table(traced, control.clock))?;
     }
     tell::tell(&plan, &outcome, &before, &after)?;
     let met = tell::goals(&plan, &outcome);
+    let found = outcome.search.as_ref().is_none_or(|search| search.kept().is_some());
     Ok(ExitCode::from(match outcome {
         _ if outcome.interrupted => 130,
-        _ if !met => 99,
+        _ if !met || !found => 99,
         _ if !outcome.is_good() => 1,
         _ => 0,
     }))
 }
 
-/// The first signal ends the run in order, the second at once.
-fn watch_signals(control: &Arc<Control>) -> Result<(), Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| {
-        Failure::preflight("cannot watch for signals", e.to_string(), "run it again")
+fn run(plan: Plan, signals: &Signalled) -> Result<Done, Failure> {
+    let plan = Arc::new(plan);
+    let control = Arc::new(Control::new(plan.threads.len()));
+    signals.obey(&control);
+    let files = Files::of_this_machine();
+    for warning in preflight::warnings(&plan, &files) {
+        tell::complain(&format!("warning: {warning}"));
+    }
+    let before = Busy::read(&files);
+    let mut outcome = conduct::run(&plan, &control)?;
+    outcome.floor = calibrate::find(plan.driver, plan.spin);
+    let after = Busy::read(&files);
+    Ok(Done { plan, outcome, control, before, after })
+}
+
+/// Runs at one rate after the other, and gives the run at the highest that keeps the goal; the last
+/// one if none does.
+fn highest(
+    scenario: &mut Measure,
+    mut search: Search,
+    signals: &Signalled,
+) -> Result<Done, Failure> {
+    let mut best: Option<Done> = None;
+    let mut interrupted = false;
+    while let Some(rate) = search.next().filter(|_| !interrupted) {
+        if let Some(asked) = scenario.rate() {
+            *asked = Rate::Fixed(rate);
+        }
+        let plan = Plan::new(scenario.clone())?;
+        search.check(&plan)?;
+        let done = run(plan, signals)?;
+        interrupted = done.outcome.interrupted;
+        if interrupted {
+            best.get_or_insert(done);
+            break;
+        }
+        if search.judge(rate, &done.plan, &done.outcome) || search.kept().is_none() {
+            best = Some(done);
+        }
+    }
+    let mut best = best.ok_or_else(|| {
+        Failure::usage("cannot search", "there is no rate to try", "give a --rate")
     })?;
-    let control = Arc::clone(control);
-    let watch = move || {
-        for _ in signals.forever() {
-            if control.is_stopped() {
-                std::process::exit(130);
-            }
+    best.outcome.search = Some(search);
+    best.outcome.interrupted |= interrupted;
+    Ok(best)
+}
+
+/// The run that a signal ends; none before the first begins.
+#[derive(Debug, Clone, Default)]
+struct Signalled(Arc<Mutex<Option<Arc<Control>>>>);
+
+impl Signalled {
+    /// From now on signals end this run. If the last one was ended so, this one is, too.
+    fn obey(&self, control: &Arc<Control>) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = current.replace(Arc::clone(control));
+        if last.is_some_and(|last| last.is_stopped()) {
             control.stop();
         }
-    };
-    let thread = std::thread::Builder::new().name("signals".to_owned());
-    thread.spawn(watch).map(drop).map_err(|e| {
-        Failure::preflight("cannot start a thread", e.to_string(), "raise the limit `ulimit -u`")
-    })
+    }
+
+    /// The first signal ends the run in order, the second at once.
+    fn watch(&self) -> Result<(), Failure> {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| {
+            Failure::preflight("cannot watch for signals", e.to_string(), "run it again")
+        })?;
+        let this = self.clone();
+        let watch = move || {
+            for _ in signals.forever() {
+                let current = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*current {
+                    Some(control) if !control.is_stopped() => control.stop(),
+                    _ => std::process::exit(130),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(watch).map(drop).map_err(|e| {
+            Failure::preflight(
+                "cannot start a thread",
+                e.to_string(),
+                "raise the limit `ulimit -u`",
+            )
+        })
+    }
 }

@@ -1,10 +1,12 @@
 //! What came out of a run, and how far it can be trusted.
 
+use crate::calibrate::Floor;
 use crate::cost::Cost;
 use crate::memory::Growth;
 use crate::pace::Nanos;
 use crate::plan::{Plan, Scenario};
 use crate::record::Record;
+use crate::search::Search;
 use crate::seconds::{OpenRange, Second};
 
 /// A run's results.
@@ -27,6 +29,12 @@ pub(crate) struct Outcome {
     /// Connections that were to be held, where that is what is measured.
     pub(crate) held: u64,
     pub(crate) intervals: Vec<Second>,
+    /// How long after the time that was asked for the load began.
+    pub(crate) late: Nanos,
+    /// What the generator measures against a server that does nothing.
+    pub(crate) floor: Option<Floor>,
+    /// What a search for the highest rate tried; this run is the best of it.
+    pub(crate) search: Option<Search>,
     /// By a signal.
     pub(crate) interrupted: bool,
     pub(crate) when: When,
@@ -186,6 +194,13 @@ impl Outcome {
             ));
         }
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
+        verdicts.extend(self.floor_verdict(plan));
+        if self.late > 0 {
+            verdicts.push(format!(
+                "the load began {} after --start-at: the connections were not open before",
+                crate::text::time(self.late)
+            ));
+        }
         let queued = self.record.queued;
         if queued > 0 {
             verdicts.push(format!(
@@ -204,6 +219,19 @@ impl Outcome {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
         }
         verdicts
+    }
+
+    /// Whether what was measured is mostly what the generator measures of nothing.
+    fn floor_verdict(&self, plan: &Plan) -> Option<String> {
+        let floor = self.floor.as_ref().filter(|_| plan.scenario.traffic().is_some())?;
+        let (median, least) = (self.record.latency.percentile(50.0), floor.round_trip_p50_ns);
+        (!self.record.latency.is_empty() && median < 2 * least).then(|| {
+            format!(
+                "half of the latency is below twice the tool's own floor, {}: most of it is the \
+                 generator's and the kernel's",
+                crate::text::time(least)
+            )
+        })
     }
 
     /// Whether the generator itself was late enough to be seen in the latency.
@@ -314,7 +342,7 @@ mod tests {
             let sent = Sent { due, at: due + lag };
             record.tried(due, due + lag, &(0..1000 * MS));
             record.sent(sent, &(0..1000 * MS));
-            record.answered(sent, due + 100_000, &(0..1000 * MS));
+            record.answered(sent, due + 100_000, 0, &(0..1000 * MS));
         }
         record.cpu = vec![cpu];
         record.waited = vec![waited];
@@ -328,6 +356,9 @@ mod tests {
             memory: None,
             open_range: None,
             held: 0,
+            late: 0,
+            floor: None,
+            search: None,
             intervals: Vec::new(),
             interrupted: false,
             when: When::default(),

@@ -1,6 +1,6 @@
 //! The clock of a run.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the process's epoch.
 pub(crate) type Nanos = u64;
@@ -12,12 +12,19 @@ pub(crate) struct Clock {
     epoch: Instant,
     /// The same moment on the kernel's monotonic clock.
     epoch_monotonic: Nanos,
+    /// And on the system's, in nanoseconds since 1970.
+    epoch_system: Nanos,
 }
 
 impl Clock {
     /// Starts at 1 s, so that no time is 0 and times shortly before the start can be named.
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), epoch_monotonic: ringbolt::monotonic_nanos() }
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            epoch: Instant::now(),
+            epoch_monotonic: ringbolt::monotonic_nanos(),
+            epoch_system: u64::try_from(system.as_nanos()).unwrap_or(0),
+        }
     }
 
     #[inline]
@@ -34,6 +41,16 @@ impl Clock {
     /// A time on the clock that all processes of the machine share.
     pub(crate) const fn monotonic(&self, at: Nanos) -> Nanos {
         (self.epoch_monotonic + at).saturating_sub(START)
+    }
+
+    /// A time on the system's clock as that was when the run began, in nanoseconds since 1970.
+    pub(crate) const fn since_1970(&self, at: Nanos) -> u64 {
+        (self.epoch_system + at).saturating_sub(START)
+    }
+
+    /// The time on this clock of a time on the system's; 0 for one long past.
+    pub(crate) const fn at_1970(&self, at: u64) -> Nanos {
+        (at + START).saturating_sub(self.epoch_system)
     }
 
     pub(crate) fn instant(&self, at: Nanos) -> Instant {

@@ -19,6 +19,8 @@ use crate::goal::Goal;
 use crate::lifetime::Lifetime;
 use crate::pace::Nanos;
 use crate::record::Tells;
+use crate::search::{self, Rate};
+use crate::shape::Shape;
 use crate::source::Sources;
 use crate::tls::Tls;
 use crate::{preflight, target};
@@ -91,7 +93,9 @@ pub(crate) struct Fan {
 #[derive(Debug, Clone)]
 pub(crate) struct Traffic {
     pub(crate) pace: Pace,
-    pub(crate) payload: usize,
+    pub(crate) payload: Shape,
+    /// Frames of each message.
+    pub(crate) fragments: Option<u64>,
     pub(crate) text: bool,
     pub(crate) seed: u64,
 }
@@ -113,6 +117,8 @@ pub(crate) struct Window {
     pub(crate) length: Length,
     /// The parts that it has, where they were asked for.
     pub(crate) stages: Vec<Stage>,
+    /// When the load is to begin, in nanoseconds since 1970; else as soon as it can.
+    pub(crate) start_at: Option<u64>,
 }
 
 /// How long the measurement lasts.
@@ -154,7 +160,7 @@ impl Plan {
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
         let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
             args;
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let seed = load.when.seed;
         let parts = Parts { target, connections, window, seed, dial, machine, output };
@@ -165,14 +171,21 @@ impl Plan {
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
         let BroadcastArgs { target, subscribers, publishers, burst, window, load, .. } = args;
-        if load.payload < broadcast::SMALLEST {
+        if !matches!(load.payload, Shape::Sizes(_)) {
             return Err(Failure::usage(
-                format!("publications of {} bytes are too small", load.payload),
+                format!("publications cannot be `{}`", load.payload),
+                "each carries its number and time, by which its deliveries are known",
+                "give a size, or sizes, as --payload",
+            ));
+        }
+        if load.payload.smallest() < broadcast::SMALLEST {
+            return Err(Failure::usage(
+                format!("publications of {} bytes are too small", load.payload.smallest()),
                 format!("each carries its number and time in {} bytes", broadcast::SMALLEST),
                 "give a larger --payload",
             ));
         }
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, None, window.warmup);
         let fan = Fan { traffic, publishers, subscribers, burst };
         let parts = Parts {
@@ -189,7 +202,7 @@ impl Plan {
 
     fn storm(args: StormArgs) -> Result<Self, Failure> {
         let StormArgs { target, connections, when, window, source, machine, output } = args;
-        let window = Window::new(&window, &when.stage, when.rate);
+        let window = Window::new(&window, &when.stage, when.fixed());
         let arrivals = when.arrivals(window.warmup);
         let dial = DialArgs { connect_rate: None, ramp: None, source };
         let seed = when.seed;
@@ -236,7 +249,7 @@ impl Plan {
                 "give more --connections, or a smaller --slow",
             ));
         }
-        let window = Window::new(&window, &load.when.stage, load.when.rate);
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let stalls = Stalls { connections: stalled, rate: slow_rate };
         let parts = Parts {
@@ -352,9 +365,9 @@ impl Scenario {
         }
     }
 
-    /// Bytes of a message.
+    /// Bytes of the longest message.
     pub(crate) fn payload(&self) -> usize {
-        self.traffic().map_or(0, |traffic| traffic.payload)
+        self.traffic().map_or(0, |traffic| traffic.payload.largest())
     }
 
     /// Messages that may wait on one connection without anything being wrong.
@@ -374,7 +387,8 @@ impl Traffic {
             Some(arrivals) => Pace::Open { arrivals, depth },
             None => Pace::Closed { depth: depth.unwrap_or(1) },
         };
-        Self { pace, payload: args.payload, text: args.text, seed: args.when.seed }
+        let (payload, fragments) = (args.payload.clone(), args.fragments);
+        Self { pace, payload, fragments, text: args.text, seed: args.when.seed }
     }
 }
 
@@ -392,9 +406,18 @@ impl Fan {
 }
 
 impl ArrivalArgs {
+    /// The rate; that of a search is set for each of its runs.
+    const fn fixed(&self) -> Option<f64> {
+        match &self.rate {
+            Some(Rate::Fixed(rate)) => Some(*rate),
+            Some(Rate::Highest(_)) => Some(search::FIRST),
+            None => None,
+        }
+    }
+
     /// The schedule asked for, when `warmup` comes before the measurement.
     fn arrivals(&self, warmup: Duration) -> Option<Arrivals> {
-        let profile = match self.rate {
+        let profile = match self.fixed() {
             Some(rate) => Profile::constant(rate),
             None if self.stage.is_empty() => return None,
             None => Profile::staged(warmup, &self.stage),
@@ -405,7 +428,8 @@ impl ArrivalArgs {
 
 impl Window {
     fn of(args: &SpanArgs) -> Self {
-        Self { warmup: args.warmup, length: Length::Time(args.duration), stages: Vec::new() }
+        let SpanArgs { duration, warmup, start_at } = *args;
+        Self { warmup, length: Length::Time(duration), stages: Vec::new(), start_at }
     }
 
     fn new(args: &WindowArgs, stages: &[Stage], rate: Option<f64>) -> Self {
@@ -463,6 +487,8 @@ impl Parts {
         let threads = preflight::threads(&machine, is_local, connections)?;
         let file_limit = preflight::check_files(connections, threads.len())?;
         preflight::check_memory(&scenario, connections)?;
+        preflight::check_text(&scenario)?;
+        preflight::check_start(window.start_at)?;
         let plan = Plan {
             url: target.url,
             address,

@@ -1,11 +1,15 @@
 //! Says before a run starts what cannot work, and what cures it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringbolt::Endpoint;
+
 use crate::args::{DialArgs, MachineArgs};
+use crate::desk::nanos;
+use crate::environment::Files;
 use crate::failure::Failure;
 use crate::plan::{Plan, Scenario};
 use crate::source::Sources;
-
-use ringbolt::Endpoint;
 
 /// Where to connect from, checked for having ports enough.
 pub(crate) fn sources(
@@ -30,6 +34,47 @@ pub(crate) fn sources(
     };
     sources.check(connections)?;
     Ok(sources)
+}
+
+/// What may go wrong although the run can begin, each with what cures it.
+pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
+    let connections = plan.connections;
+    let is_local = plan.address.ip().is_none_or(|ip| ip.is_loopback());
+    let mut all = Vec::new();
+    // Other scenarios open a bounded number at a time.
+    let knocks = matches!(plan.scenario, Scenario::Storm { .. });
+    let backlog = files.number("proc/sys/net/core/somaxconn").filter(|_| knocks && is_local);
+    if let Some(backlog) = backlog.filter(|backlog| connections > *backlog) {
+        all.push(format!(
+            "up to {connections} connections knock at once, and a listener of this machine keeps at \
+             most {backlog} waiting: the others are tried again after a second. Use fewer \
+             --connections, or raise net.core.somaxconn and the server's backlog"
+        ));
+    }
+    let of_server = plan.pid.and_then(|pid| files.text(&format!("proc/{pid}/limits")));
+    let open_files = of_server.and_then(|limits| open_files(&limits));
+    if let Some(limit) = open_files.filter(|limit| connections >= *limit) {
+        all.push(format!(
+            "the server may have {limit} files open, fewer than the {connections} connections need: \
+             start it after `ulimit -n {}`, or use fewer --connections",
+            (connections + 1024).next_power_of_two()
+        ));
+    }
+    let tracked = files.number("proc/sys/net/netfilter/nf_conntrack_max").filter(|_| !is_local);
+    let tracks = files.number("proc/sys/net/netfilter/nf_conntrack_count").unwrap_or(0);
+    if let Some(most) = tracked.filter(|most| connections > most.saturating_sub(tracks)) {
+        all.push(format!(
+            "the firewall of this machine keeps track of at most {most} connections, and has {tracks}: \
+             the rest gets no answer. Raise net.netfilter.nf_conntrack_max"
+        ));
+    }
+    all
+}
+
+/// The soft limit of open files.
+fn open_files(limits: &str) -> Option<u64> {
+    let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// Refuses goals that this run could not tell of.
@@ -107,6 +152,31 @@ pub(crate) fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), 
     ))
 }
 
+/// Refuses to begin in the past.
+pub(crate) fn check_start(start_at: Option<u64>) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
+    match start_at {
+        Some(at) if at <= now => Err(Failure::preflight(
+            "cannot begin at the time that --start-at gives",
+            format!("that was {} ago", crate::text::time(now - at)),
+            "give a time far enough ahead for every connection to be open by then",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to send as text what is none.
+pub(crate) fn check_text(scenario: &Scenario) -> Result<(), Failure> {
+    match scenario.traffic() {
+        Some(traffic) if traffic.text && !traffic.payload.is_text() => Err(Failure::usage(
+            format!("cannot send {} as text", traffic.payload),
+            "it is not UTF-8",
+            "leave --text out",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Says how many files may be open.
 pub(crate) fn check_files(connections: u64, threads: usize) -> Result<u64, Failure> {
     let limit = ringbolt::raise_file_limit();
@@ -120,4 +190,54 @@ pub(crate) fn check_files(connections: u64, threads: usize) -> Result<u64, Failu
         "raise the limit with `ulimit -n 1048576` (as root, or LimitNOFILE= in a unit), or use \
          fewer connections",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::warnings;
+    use crate::args::{Cli, Command};
+    use crate::environment::Files;
+    use crate::plan::Plan;
+
+    fn plan(words: &[&str]) -> Plan {
+        let Command::Measure(scenario) = Cli::parse_from([&["loadgen"], words].concat()).command
+        else {
+            panic!("no scenario: {words:?}");
+        };
+        Plan::new(*scenario).expect("a plan")
+    }
+
+    #[test]
+    fn what_may_go_wrong_is_said_before() {
+        let root = std::env::temp_dir().join(format!("loadgen-preflight-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        write("proc/sys/net/core/somaxconn", "128\n");
+        write(
+            "proc/7/limits",
+            "Max open files            150                  4096        files\n",
+        );
+        write("proc/sys/net/netfilter/nf_conntrack_max", "500\n");
+        write("proc/sys/net/netfilter/nf_conntrack_count", "350\n");
+        let files = Files::below(&root);
+        let said = |words: &[&str]| warnings(&plan(words), &files);
+        let none = Vec::<String>::new();
+        assert_eq!(said(&["storm", "ws://127.0.0.1:9/", "-c", "128"]), none);
+        let storm = said(&["storm", "ws://127.0.0.1:9/", "-c", "129"]);
+        assert!(storm.len() == 1 && storm[0].contains("net.core.somaxconn"), "{storm:?}");
+        assert_eq!(said(&["echo", "ws://127.0.0.1:9/", "-c", "5000"]), none);
+        let files_of_server = said(&["echo", "ws://127.0.0.1:9/", "-c", "150", "--pid", "7"]);
+        assert!(files_of_server[0].contains("ulimit -n 2048"), "{files_of_server:?}");
+        assert_eq!(said(&["echo", "ws://192.0.2.1:9/", "-c", "150"]), none);
+        let tracked = said(&["echo", "ws://192.0.2.1:9/", "-c", "151"]);
+        assert!(tracked.len() == 1 && tracked[0].contains("nf_conntrack_max"), "{tracked:?}");
+        let nothing = Files::below("/nowhere/at/all");
+        assert_eq!(warnings(&plan(&["storm", "ws://127.0.0.1:9/", "-c", "9k"]), &nothing), none);
+        std::fs::remove_dir_all(root).expect("removed");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::control::{Control, NEVER};
+use crate::desk::SECOND;
 use crate::plan::{Length, Plan};
 use crate::seconds::Seconds;
 use crate::text;
@@ -35,8 +36,9 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
             // Colour only where it is wanted (https://no-color.org).
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let template = if plain { "{bar:30} {msg}" } else { "{bar:30.cyan} {msg}" };
-            if let Ok(style) = ProgressStyle::with_template(template) {
+            let bar_of = if plain { "{bar:30}" } else { "{bar:30.cyan}" };
+            let template = format!("{bar_of} {{prefix}}\n{{msg}}");
+            if let Ok(style) = ProgressStyle::with_template(&template) {
                 bar.set_style(style);
             }
             bar
@@ -47,7 +49,8 @@ impl Progress {
     pub(crate) fn show_dialling(&mut self, control: &Control) {
         let Some(bar) = self.due() else { return };
         let (opened, failed) = (control.sum(|g| &g.opened), control.sum(|g| &g.failed));
-        bar.set_message(format!("connecting: {opened} open, {failed} failed"));
+        bar.set_prefix("connecting");
+        bar.set_message(format!("{opened} open, {failed} failed"));
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
@@ -65,14 +68,24 @@ impl Progress {
         if begin != NEVER {
             bar.set_position(now.saturating_sub(begin) / 1_000_000);
         }
-        let stage = if now < window.start { "warm-up" } else { "measuring" };
-        let p99 = seconds.latest_p99();
-        let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {}", text::time(p99)));
-        let errors = control.sum(|g| &g.errors);
+        let stage = match now {
+            _ if now < begin => "waiting for the time to start",
+            _ if now < window.start => "warm-up",
+            _ => "measuring",
+        };
+        // A number of messages has no time at which it is over.
+        let left = window.end.saturating_sub(now).div_ceil(SECOND);
+        let left = if window.end >= NEVER - 1 { String::new() } else { format!(", {left} s left") };
+        bar.set_prefix(format!("{stage}{left}"));
+        let latency = seconds.latest([50.0, 99.0, 99.9]).map_or_else(String::new, |times| {
+            let [p50, p99, p999] = times.map(text::time);
+            format!("p50 {p50}  p99 {p99}  p99.9 {p999}  ")
+        });
         bar.set_message(format!(
-            "{stage}: {}/s{p99}, {} connections, {errors} errors",
+            "{}/s  {latency}{} open  {} errors",
             text::count(self.rate),
             control.sum(|g| &g.live),
+            control.sum(|g| &g.errors),
         ));
     }
 

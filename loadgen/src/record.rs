@@ -263,6 +263,9 @@ pub(crate) struct Record {
     pub(crate) queued: u64,
     /// Right replies that came in the window.
     pub(crate) received: u64,
+    /// Bytes of payload in them, and in the replies to messages due in the window.
+    pub(crate) received_bytes: u64,
+    pub(crate) answered_bytes: u64,
     /// Connections established.
     pub(crate) opened: u64,
     /// Codes of the closing handshakes that ended connections, the server's side of them; 1005 where
@@ -321,6 +324,8 @@ impl Record {
             sent: 0,
             queued: 0,
             received: 0,
+            received_bytes: 0,
+            answered_bytes: 0,
             opened: 0,
             close_codes: BTreeMap::new(),
             pings_answered: 0,
@@ -365,6 +370,8 @@ impl Record {
         self.sent += other.sent;
         self.queued += other.queued;
         self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.answered_bytes += other.answered_bytes;
         self.opened += other.opened;
         self.pings_answered += other.pings_answered;
         self.slow.merge(other.slow);
@@ -441,12 +448,13 @@ impl Record {
         }
     }
 
-    /// Its reply came.
+    /// Its reply came, of so many bytes.
     #[inline]
-    pub(crate) fn answered(&mut self, sent: Sent, now: Nanos, window: &Range<Nanos>) {
+    pub(crate) fn answered(&mut self, sent: Sent, now: Nanos, bytes: u64, window: &Range<Nanos>) {
         let latency = now.saturating_sub(sent.due);
         if window.contains(&sent.due) {
             self.latency.record(latency);
+            self.answered_bytes += bytes;
             if let Some(stage) = self.stage(sent.due) {
                 stage.latency.record(latency);
             }
@@ -458,6 +466,7 @@ impl Record {
         }
         if window.contains(&now) {
             self.received += 1;
+            self.received_bytes += bytes;
         }
     }
 }
@@ -488,7 +497,7 @@ mod tests {
             free = if (100 * MS..300 * MS).contains(&at) { 300 * MS } else { at + MS };
             record.tried(due, due + MS, &window);
             record.sent(sent, &window);
-            record.answered(sent, free, &window);
+            record.answered(sent, free, 0, &window);
         }
         assert_eq!((record.sent, record.received, record.latency.len()), (100, 100, 100));
         // The message at 100 ms took 200 ms; the 19 behind it and the catching up are late.
@@ -510,7 +519,7 @@ mod tests {
         for (due, now) in [(50, 60), (90, 110), (150, 160), (190, 260), (210, 220)] {
             let sent = Sent { due, at: due };
             record.sent(sent, &window);
-            record.answered(sent, now, &window);
+            record.answered(sent, now, 0, &window);
         }
         assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
         assert_eq!(record.received, 2, "replies of the window are those that came in it");
@@ -526,7 +535,7 @@ mod tests {
             for due in dues {
                 let sent = Sent { due: *due, at: *due };
                 record.sent(sent, &window);
-                record.answered(sent, due + 10, &window);
+                record.answered(sent, due + 10, 0, &window);
             }
             record
         };

@@ -91,9 +91,10 @@ impl Seconds {
         self.open_range
     }
 
-    /// The 99th percentile of the last second that is known.
-    pub(crate) fn latest_p99(&self) -> Option<Nanos> {
-        self.open.values().next_back().map(|times| times.percentile(99.0))
+    /// Percentiles of the last second that is known.
+    pub(crate) fn latest<const N: usize>(&self, percents: [f64; N]) -> Option<[Nanos; N]> {
+        let last = self.open.values().next_back()?;
+        Some(percents.map(|percent| last.percentile(percent)))
     }
 
     /// Every second of a window of this length, also those without a reply.
@@ -166,7 +167,7 @@ mod tests {
             control.gauge(0).errors.store(errors, std::sync::atomic::Ordering::Relaxed);
             seconds.look(&control, at);
         }
-        assert_eq!(seconds.latest_p99(), Some(7_000 + 3));
+        assert_eq!(seconds.latest([99.0]), Some([7_000 + 3]));
         let rows = seconds.finish(8 * SECOND - 1);
         let received: Vec<_> = rows.iter().map(|row| row.received).collect();
         assert_eq!(received, [2, 1, 1, 0, 1, 1, 1, 0]);

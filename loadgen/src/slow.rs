@@ -241,8 +241,8 @@ impl Echo {
         desk: &mut Desk,
         ws: &mut WebSocket<'_, Member<Lane>>,
     ) {
-        let now = desk.clock.stamp();
-        let bytes = self.send_on(ws, now);
+        let due = desk.clock.stamp();
+        let bytes = self.send_on(ws, due);
         if let Some(stalled) = &mut ws.data_mut().lane.stalled {
             slow.tried(desk, stalled, bytes);
         }

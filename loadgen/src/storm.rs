@@ -353,7 +353,7 @@ impl Handler for Storm {
         let ends = now.saturating_add(life);
         ws.data_mut().ends = ends;
         lives.ends.insert((ends, number), ws.id());
-        self.desk.reply(sent, now);
+        self.desk.reply(sent, now, 0);
     }
 
     fn on_message(&mut self, _: &mut WebSocket<'_, Attempt>, _: Message<'_>) {
@@ -381,7 +381,7 @@ impl Handler for Storm {
             self.desk.record.closing.record(now.saturating_sub(attempt.closed));
         }
         if self.lives.is_none() {
-            self.desk.reply(attempt.sent, now);
+            self.desk.reply(attempt.sent, now, 0);
         }
     }
 }

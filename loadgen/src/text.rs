@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::arrivals::{Arrivals, Process};
+use crate::calibrate::Floor;
 use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
 use crate::record::{Record, Times};
+use crate::search::Search;
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =
@@ -24,6 +26,9 @@ pub(crate) fn summary(plan: &Plan, outcome: &Outcome) -> String {
 fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
     writeln!(out, "{}", headline(plan))?;
     writeln!(out)?;
+    if let Some(search) = &outcome.search {
+        write_search(out, search)?;
+    }
     if outcome.is_void() {
         writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
     } else if outcome.elapsed == 0 {
@@ -40,6 +45,29 @@ fn write_summary(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         writeln!(out, "\nInterrupted: {what} measured until then.")?;
     }
     Ok(())
+}
+
+/// The runs of a search, and what it found.
+fn write_search(out: &mut String, search: &Search) -> std::fmt::Result {
+    for step in &search.steps {
+        let value = search.goal.show(step.value);
+        let verdict = step.missed.unwrap_or("kept");
+        writeln!(
+            out,
+            "  {:>12}/s  {} was {value}: {verdict}",
+            count(step.rate),
+            search.goal.name()
+        )?;
+    }
+    match search.kept() {
+        Some(rate) => writeln!(
+            out,
+            "\n  {}/s is the highest rate found that keeps {}; its run:\n",
+            count(rate),
+            search.goal
+        ),
+        None => writeln!(out, "\n  No rate was found that keeps {}; the last run:\n", search.goal),
+    }
 }
 
 /// What is run, in one line.
@@ -101,7 +129,11 @@ fn describe(traffic: &Traffic) -> String {
         }
     };
     let kind = if traffic.text { "text" } else { "binary" };
-    format!("{} {kind}, {pace}", bytes(traffic.payload))
+    let frames = match traffic.fragments {
+        Some(n) if n > 1 => format!(" in {n} frames"),
+        _ => String::new(),
+    };
+    format!("{} {kind}{frames}, {pace}", traffic.payload)
 }
 
 fn schedule(arrivals: &Arrivals) -> String {
@@ -177,6 +209,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         let load = load.join(", ");
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
+    write_floor(out, outcome.floor.as_ref())?;
     write_latencies(out, plan, record)
 }
 
@@ -242,6 +275,21 @@ fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::f
 #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+/// What the generator measures of nothing.
+fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
+    let Some(floor) = floor else {
+        return writeln!(out, "  {:<12} not known; `loadgen calibrate` measures it", "floor");
+    };
+    let [p50, p99] = [floor.round_trip_p50_ns, floor.round_trip_p99_ns].map(time);
+    writeln!(
+        out,
+        "  {:<12} round trip {p50} at p50, {p99} at p99, lag {} at p99 (calibrated {})",
+        "floor",
+        time(floor.lag_p99_ns),
+        floor.measured_utc.split('T').next().unwrap_or_default()
+    )
 }
 
 fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {

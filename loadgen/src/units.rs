@@ -54,9 +54,9 @@ pub(crate) fn stage(text: &str) -> Result<Stage, String> {
 }
 
 /// Far beyond what one process reaches; more would only pile up.
-const RATE_MAX: f64 = 100e6;
+pub(crate) const RATE_MAX: f64 = 100e6;
 /// The largest payload.
-const SIZE_MAX: u64 = 1 << 30;
+pub(crate) const SIZE_MAX: u64 = 1 << 30;
 /// The most messages in flight or in a burst.
 const AT_ONCE_MAX: u64 = 100_000;
 
@@ -81,6 +81,45 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("`{text}` must be above 0")),
         time => Ok(time),
     }
+}
+
+/// A moment in nanoseconds since 1970: `2026-01-31T12:00:00.5Z` (RFC 3339, in UTC), or seconds.
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!("`{text}` is no time; write it like 2026-01-31T12:00:00Z, or as seconds since 1970")
+    };
+    let nanos =
+        |seconds: f64| u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_nanos()).ok();
+    if let Some(seconds) = decimal(text) {
+        return nanos(seconds).ok_or_else(wrong);
+    }
+    let (date, time) =
+        text.strip_suffix('Z').and_then(|utc| utc.split_once('T')).ok_or_else(wrong)?;
+    let [year, month, day] = fields(date, '-').ok_or_else(wrong)?;
+    let [hour, minute, second] = fields(time, ':').ok_or_else(wrong)?;
+    let whole = |field: &str| field.parse::<u32>().map_err(|_| wrong());
+    let (year, month, day) = (whole(year)?, whole(month)?, whole(day)?);
+    let (hour, minute) = (whole(hour)?, whole(minute)?);
+    let second = decimal(second).ok_or_else(wrong)?;
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let lengths = [31, 28 + u32::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days_of_month = lengths.get((month as usize).wrapping_sub(1)).copied().unwrap_or(0);
+    if !(1970..10_000).contains(&year) || !(1..=days_of_month).contains(&day) {
+        return Err(wrong());
+    }
+    if hour > 23 || minute > 59 || second >= 61.0 {
+        return Err(wrong());
+    }
+    let before = year - 1;
+    let leaps = before / 4 - before / 100 + before / 400 - 477;
+    let months: u32 = lengths.iter().take(month as usize - 1).sum();
+    let days = (year - 1970) * 365 + leaps + months + day - 1;
+    let minutes = u64::from(days) * 1440 + u64::from(hour) * 60 + u64::from(minute);
+    nanos(second).map(|rest| minutes * 60_000_000_000 + rest).ok_or_else(wrong)
+}
+
+fn fields(text: &str, separator: char) -> Option<[&str; 3]> {
+    text.split(separator).collect::<Vec<_>>().try_into().ok()
 }
 
 /// Bytes: `64`, `64B`, `16KiB`, `1MiB`, `64kB`.
@@ -172,7 +211,9 @@ fn whole(number: &str, scale: f64) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{CpuList, Stage, count, cpus, duration, percent, positive, rate, size, stage};
+    use super::{
+        CpuList, Stage, count, cpus, duration, moment, percent, positive, rate, size, stage,
+    };
 
     #[test]
     fn units_mean_what_they_say() {
@@ -193,6 +234,15 @@ mod tests {
         assert_eq!(stage("30s:10k"), Ok(of(1e4, 1e4)));
         assert_eq!(stage("30s:0..1.5k/s"), Ok(of(0.0, 1500.0)));
         assert_eq!((percent("5%"), percent("0.5")), (Ok(0.05), Ok(0.005)));
+        for (text, quarters) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T00:00:00Z", 951_782_400 * 4),
+            ("2024-02-29T23:59:59Z", 1_709_251_199 * 4),
+            ("2025-01-01T00:00:00.25Z", 1_735_689_600 * 4 + 1),
+            ("1735689600.25", 1_735_689_600 * 4 + 1),
+        ] {
+            assert_eq!(moment(text), Ok(quarters * 250_000_000), "{text}");
+        }
         assert_eq!(cpus("0-2,7"), Ok(CpuList(vec![0, 1, 2, 7])));
     }
 
@@ -215,6 +265,23 @@ mod tests {
         }
         for text in ["", "a", "3-1", "1,,2", "1-"] {
             assert!(cpus(text).is_err(), "{text:?}");
+        }
+        for text in [
+            "",
+            "soon",
+            "2025-02-29T00:00:00Z",
+            "2025-13-01T00:00:00Z",
+            "2025-00-01T00:00:00Z",
+            "2025-01-00T00:00:00Z",
+            "2025-01-01T24:00:00Z",
+            "2025-01-01T00:60:00Z",
+            "2025-01-01T00:00:61Z",
+            "2025-01-01T00:00Z",
+            "2025-01-01T00:00:00",
+            "1969-12-31T00:00:00Z",
+            "99999999999999",
+        ] {
+            assert!(moment(text).is_err(), "{text:?}");
         }
         for text in ["", "%", "-1%", "5%%", "1e3%", "2000%", "five"] {
             assert!(percent(text).is_err(), "{text:?}");

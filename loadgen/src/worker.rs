@@ -1,6 +1,7 @@
 //! A thread of the generator: it opens its connections, waits for the others, lets the scenario
 //! run, waits for what is in flight, and closes.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use ringbolt::{CloseReason, Compression, Config, Fleet, Message, Security, Start
 
 use crate::client::Dialler;
 use crate::control::{Control, NEVER};
-use crate::desk::{Desk, Interval, SECOND, nanos};
+use crate::desk::{Desk, Interval, LOOK, SECOND, nanos};
 use crate::pace::Nanos;
 use crate::plan::Plan;
 use crate::record::{Class, Record};
@@ -94,6 +95,19 @@ pub(crate) struct Member<L> {
     secured: Nanos,
     established: bool,
     pub(crate) lane: L,
+}
+
+/// Sends a message, in so many frames if that is asked for; says whether there was room.
+#[inline]
+pub(crate) fn send<D>(
+    ws: &mut WebSocket<'_, D>,
+    message: Message<'_>,
+    fragments: Option<u64>,
+) -> bool {
+    let Some(fragments) = fragments else { return ws.send(message).is_ok() };
+    let length = (message.payload().len() as u64).div_ceil(fragments);
+    let length = usize::try_from(length).ok().and_then(NonZeroUsize::new);
+    ws.send_fragmented(message, length.unwrap_or(NonZeroUsize::MIN)).is_ok()
 }
 
 /// How far the run is.
@@ -225,7 +239,8 @@ impl<S: Scenario> Worker<S> {
                 } else if begin == NEVER {
                     Some(now + 1_000_000)
                 } else if now < begin {
-                    Some(begin)
+                    // A signal is looked for meanwhile.
+                    Some(begin.min(now + LOOK))
                 } else {
                     self.stage = Stage::Running;
                     self.desk.begin(now);

@@ -32,7 +32,7 @@ fn readme_tables_are_those_of_the_results() {
         if file.as_deref().map(str::trim).ok() != Some(text.trim()) {
             findings.push(format!(
                 "{path}: {}",
-                file.err().map_or("other text".into(), |e| e.to_string())
+                file.err().map_or_else(|| "other text".into(), |e| e.to_string())
             ));
         }
     }

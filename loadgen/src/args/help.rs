@@ -3,6 +3,24 @@
 pub(super) const SEED: &str =
     "What random times, payloads and the keys of opening handshakes are made from";
 
+pub(super) const PLAN: &str = "\
+Take what is not given on the command line or in the environment from this file. It is TOML; its keys \
+are `scenario`, `url` and the long options without their dashes, and unknown ones are errors:
+
+  scenario = \"echo\"
+  url = \"ws://127.0.0.1:9000/\"
+  connections = \"5k\"
+  stage = [\"30s:1k..10k\", \"2m:10k\"]
+  fail-if = [\"p99>5ms\"]
+
+`loadgen run FILE` runs it; options behind FILE go before what it says.";
+
+pub(super) const CALIBRATE: &str = "\
+Three runs against a server of this process that sends back what it gets: one connection alone, a \
+hundred in a closed loop, and a hundred on a schedule. No latency that is measured here can be below \
+that of the first. The floor is kept below $XDG_STATE_HOME (or ~/.local/state) for this machine, \
+kernel, program, --driver and --spin, and from then on stands beside every result of theirs.";
+
 pub(super) const SOURCE: &str =
     "Connect from these addresses in turn, such as 10.0.0.8/29; chosen by itself on loopback";
 

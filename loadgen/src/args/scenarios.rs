@@ -9,7 +9,7 @@ use super::{DialArgs, LoadArgs, MachineArgs, OutputArgs, SpanArgs, TargetArgs, W
 use crate::lifetime::{self, Lifetime};
 use crate::units;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -34,7 +34,7 @@ pub(crate) struct IdleArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ChurnArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -61,7 +61,7 @@ pub(crate) struct ChurnArgs {
     pub(crate) output: OutputArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SlowArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,

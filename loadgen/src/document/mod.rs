@@ -13,6 +13,7 @@ use crate::environment::{self, Busy};
 use crate::goal;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
+use crate::search::{Search, Step};
 use crate::seconds::Second;
 use crate::slow::Fates;
 use crate::tls::Tls;
@@ -123,6 +124,7 @@ fn workload(plan: &Plan) -> Value {
             }),
             _ => Value::Null,
         },
+        "start_at_unix_ns": plan.window.start_at,
         "warmup_ns": nanos(plan.window.warmup),
         "duration_ns": duration,
         "messages": messages,
@@ -145,7 +147,9 @@ fn traffic(traffic: &Traffic) -> Value {
     json!({
         "loop": name,
         "depth": depth,
-        "payload_bytes": traffic.payload,
+        "payload_bytes": traffic.payload.largest(),
+        "payload": traffic.payload.to_string(),
+        "fragments": traffic.fragments,
         "kind": if traffic.text { "text" } else { "binary" },
         "seed": traffic.seed,
     })
@@ -203,6 +207,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
         "handshake_upgrade": figures(&record.upgrade),
         "closing": figures(&record.closing),
         "close_codes": record.close_codes,
+        "search": outcome.search.as_ref().map(search),
         "server_pings_answered": record.pings_answered,
         "connections_at_once": outcome.open_range.map(|open| json!({
             "least": open.least,
@@ -222,6 +227,17 @@ fn outcome_value(plan: &Plan, outcome: &Outcome) -> Value {
     value
 }
 
+/// The runs of a search.
+fn search(search: &Search) -> Value {
+    let step = |step: &Step| json!({ "rate_per_s": step.rate, "value": step.value, "missed": step.missed });
+    json!({
+        "goal": search.goal.to_string(),
+        "unit": search.goal.unit(),
+        "kept_rate_per_s": search.kept(),
+        "steps": search.steps.iter().map(step).collect::<Vec<_>>(),
+    })
+}
+
 /// What became of connections that stopped to read.
 fn slow(scenario: &Scenario, fates: &Fates) -> Value {
     if !matches!(scenario, Scenario::Slow(..)) {
@@ -238,10 +254,9 @@ fn slow(scenario: &Scenario, fates: &Fates) -> Value {
     })
 }
 
-/// Every right reply is as long as the message was.
+/// Bytes of payload in the right replies.
 fn payload_bytes(plan: &Plan, outcome: &Outcome) -> Option<u64> {
-    let traffic = plan.scenario.traffic()?;
-    Some(outcome.record.received.saturating_mul(traffic.payload as u64))
+    plan.scenario.traffic().map(|_| outcome.record.received_bytes)
 }
 
 /// The rows of the time series; `opened` is when the window did, `elapsed` how long it was.
@@ -299,6 +314,7 @@ fn trust(plan: &Plan, outcome: &Outcome) -> Value {
         "lag": figures(&outcome.record.lag),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
+        "floor": outcome.floor,
         "limited_by": outcome.limiter(plan).map(outcome::Limiter::name),
         "notes": outcome.verdicts(plan),
     })

@@ -98,11 +98,12 @@ impl Run {
 }
 
 /// Where documents have histograms.
-const HISTOGRAMS: [(&str, &str); 11] = [
+const HISTOGRAMS: [(&str, &str); 12] = [
     ("outcome", "latency"),
     ("outcome", "first_delivery"),
     ("outcome", "median_delivery"),
     ("outcome", "handshake_tcp"),
+    ("outcome", "handshake_tls"),
     ("outcome", "handshake_upgrade"),
     ("outcome", "closing"),
     ("outcome", "completion"),

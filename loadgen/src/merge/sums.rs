@@ -11,10 +11,11 @@ use crate::document::{Run, histogram};
 const SUMMED: [&str; 6] =
     ["connections", "messages", "threads", "source_addresses", "publishers", "subscribers"];
 /// Parts that may differ without making another load of it. If they do, the first one stands.
-const FREE: [&str; 9] = [
+const FREE: [&str; 10] = [
     "url",
     "address",
     "origin",
+    "authorities",
     "seed",
     "spin_ns",
     "driver",

@@ -199,6 +199,24 @@ fn when_every_connection_has_ended_so_has_the_run() {
 }
 
 #[test]
+fn a_load_begins_when_it_was_told_to() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let at = now.as_secs() + 2;
+    let run = ["echo", &server.url, "-n", "20", "--warmup", "0", "--start-at", &at.to_string()];
+    let (code, document) = document(&run);
+    assert_eq!(code, 0, "{document:#}");
+    let off = number(&document["clock"]["window_opened_unix_ns"]) - at as f64 * 1e9;
+    // The clock of the system is adjusted now and then; the one of the run is not.
+    assert!(off.abs() < 50e6, "{off} ns off: {document:#}");
+    assert_eq!(document["workload"]["start_at_unix_ns"], at * 1_000_000_000);
+    let late = crate::loadgen(&["echo", &server.url, "--start-at", "2020-01-01T00:00:00Z"]);
+    assert_eq!(late.status.code(), Some(3), "{late:?}");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("far enough ahead"), "{late:?}");
+}
+
+#[test]
 fn a_signal_ends_the_run_and_the_result_is_written() {
     let server = Running::echo(|_, _| Answer::Send);
     let mut command = command(&["echo", &server.url, "-c", "3", "-d", "60s", "--json"]);

@@ -13,6 +13,8 @@ mod echo;
 mod fan_and_storm;
 mod foreign;
 mod hostile;
+mod payloads;
+mod plans;
 mod reports;
 mod secure;
 mod servers;

@@ -67,11 +67,19 @@ impl Running {
         Self::start_with(config, || Bounded { closes: true })
     }
 
-    /// An echo that keeps at most 64 KiB for a client: more is dropped, or `closes` the connection with
+    /// An echo that keeps at most 192 KiB for a client: more is dropped, or `closes` the connection with
     /// the code 1013.
     pub(crate) fn bounded(closes: bool) -> Self {
-        let config = Config::new().with(|config| config.max_outbound_bytes = 64 << 10);
+        let config = Config::new().with(|config| config.max_outbound_bytes = 192 << 10);
         Self::start_with(config, move || Bounded { closes })
+    }
+
+    /// An echo of messages of at most so many frames.
+    pub(crate) fn of_fragments(most: u32) -> Self {
+        let config = Config::new().with(|config| {
+            config.limits = config.limits.with_max_fragments(most);
+        });
+        Self::start_with(config, || Bounded { closes: true })
     }
 
     /// Every message goes to the others of its topic; of each hundred messages the last `lost`

@@ -1,0 +1,221 @@
+//! The tool's own floor: what it measures against a server that does nothing but send back.
+//!
+//! The null server is the engine's own echo, on a CPU of its own; it costs what a bare ring that echoes
+//! bytes unread costs, to within some percent (`benches/METHODOLOGY.md`). What comes out is kept for
+//! this machine, kernel, program, driver and spinning, and stands beside every result.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use ringbolt::handshake::UpgradeRequest;
+use ringbolt::{Accept, Driver, Handler, Message, Reject, Server, WebSocket};
+use serde::{Deserialize, Serialize};
+use sha1::{Digest as _, Sha1};
+
+use crate::args::{CalibrateArgs, Cli, Command};
+use crate::document::identity;
+use crate::environment::Files;
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::pace::Nanos;
+use crate::plan::Plan;
+use crate::{tell, text};
+
+/// The floor, as it is kept and as it stands in results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Floor {
+    pub(crate) measured_utc: String,
+    /// Round trips of one connection that has the machine to itself.
+    pub(crate) round_trip_p50_ns: Nanos,
+    pub(crate) round_trip_p99_ns: Nanos,
+    /// How late the generator is on a schedule of [`RATE`].
+    pub(crate) lag_p50_ns: Nanos,
+    pub(crate) lag_p99_ns: Nanos,
+    /// With [`MANY`] connections in a closed loop.
+    pub(crate) generator_cpu_ns_per_message: f64,
+    pub(crate) closed_loop_rate_per_s: f64,
+}
+
+/// Connections of the runs that are not about one.
+const MANY: &str = "100";
+/// Messages per second of the run on a schedule.
+const RATE: &str = "5k";
+
+/// Measures the floor and keeps it. `run` runs a plan.
+pub(crate) fn run(
+    args: &CalibrateArgs,
+    mut run: impl FnMut(Plan) -> Result<Outcome, Failure>,
+) -> Result<ExitCode, Failure> {
+    let server = Server::builder().shards(1).cpus(first_cpu()).start(|_| Null).map_err(|e| {
+        let why = e.to_string().trim_end_matches('.').to_owned();
+        Failure::preflight("cannot start the null server", why, "run where sockets are allowed")
+    })?;
+    let url = format!("ws://{}/", server.address());
+    let mut measure = |more: &[&str]| {
+        let outcome = run(plan(&url, args, more)?)?;
+        match outcome.is_good() && !outcome.record.latency.is_empty() {
+            _ if outcome.interrupted => Err(unfinished("it was interrupted")),
+            true => Ok(outcome),
+            false => Err(unfinished("a run of it had errors, or no messages")),
+        }
+    };
+    let alone = measure(&["-c", "1"])?;
+    let many = measure(&["-c", MANY])?;
+    let paced = measure(&["-c", MANY, "-r", RATE])?;
+    server.drain(Duration::from_secs(1));
+    // Its end has no news for us.
+    let _ = server.join();
+    let (alone, lag) = (&alone.record.latency, &paced.record.lag);
+    let floor = Floor {
+        measured_utc: identity::utc(paced.when.ended),
+        round_trip_p50_ns: alone.percentile(50.0),
+        round_trip_p99_ns: alone.percentile(99.0),
+        lag_p50_ns: lag.percentile(50.0),
+        lag_p99_ns: lag.percentile(99.0),
+        generator_cpu_ns_per_message: many.generator_nanos().unwrap_or(0.0),
+        closed_loop_rate_per_s: many.rate(),
+    };
+    keep(args.driver, args.spin, &floor)?;
+    tell::print(&if args.json { document(&floor) } else { summary(&floor) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unfinished(why: &str) -> Failure {
+    Failure::preflight("the calibration has no result", why, "run it again, with nothing beside it")
+}
+
+/// The null server's CPU, where the generator can have another.
+fn first_cpu() -> Option<usize> {
+    let usable = core_affinity::get_core_ids().unwrap_or_default();
+    usable.first().filter(|_| usable.len() > 1).map(|core| core.id)
+}
+
+/// A plan for the null server that nothing in the environment changes.
+fn plan(url: &str, args: &CalibrateArgs, more: &[&str]) -> Result<Plan, Failure> {
+    let (length, spin) = (nanos(args.duration), nanos(args.spin));
+    let words = ["loadgen", "echo", url, "-t", "1", "-d", &length, "--spin", &spin];
+    let rest = ["--warmup", "500ms", "--driver", args.driver.name()];
+    let command = Cli::command()
+        .mut_subcommand("echo", |echo| echo.mut_args(|arg| arg.env(Resettable::Reset)));
+    let matches = command.get_matches_from([&words[..], &rest, more].concat());
+    match Cli::from_arg_matches(&matches) {
+        Ok(Cli { command: Command::Measure(scenario) }) => Plan::new(*scenario),
+        _ => Err(unfinished("its own command line was refused")),
+    }
+}
+
+fn nanos(time: Duration) -> String {
+    format!("{}ns", time.as_nanos())
+}
+
+fn document(floor: &Floor) -> String {
+    // A structure of numbers and text can always be written.
+    serde_json::to_string_pretty(floor).unwrap_or_default() + "\n"
+}
+
+fn summary(floor: &Floor) -> String {
+    let row = |name: &str, p50, p99| {
+        format!("  {name:<12} {} at p50, {} at p99\n", text::time(p50), text::time(p99))
+    };
+    format!(
+        "The floor of this generator, against a server that only sends back:\n\n{}{}  {:<12} {:.0} ns of \
+         CPU per message, {} messages/s in a closed loop\n\nIt stands beside the results of this \
+         machine from now on.\n",
+        row("round trip", floor.round_trip_p50_ns, floor.round_trip_p99_ns),
+        row("lag", floor.lag_p50_ns, floor.lag_p99_ns),
+        "generator",
+        floor.generator_cpu_ns_per_message,
+        text::count(floor.closed_loop_rate_per_s),
+    )
+}
+
+/// The floor that was measured with the same machine, kernel, program and settings; `None` if none was.
+pub(crate) fn find(driver: Driver, spin: Duration) -> Option<Floor> {
+    let bytes = fs::read(path(driver, spin)?).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn keep(driver: Driver, spin: Duration, floor: &Floor) -> Result<(), Failure> {
+    let nowhere = |why: String| {
+        Failure::preflight("cannot keep the calibration", why, "set XDG_STATE_HOME to a folder")
+    };
+    let path = path(driver, spin).ok_or_else(|| nowhere("there is no home folder".to_owned()))?;
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs::write(&path, document(floor))
+    };
+    write().map_err(|e: std::io::Error| nowhere(format!("{}: {e}", path.display())))
+}
+
+/// Where it is kept: the XDG base directory for state.
+fn path(driver: Driver, spin: Duration) -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    let key = key(&Files::of_this_machine(), driver, spin);
+    Some(state.join("loadgen").join(format!("floor-{key}.json")))
+}
+
+/// What the floor depends on, in sixteen digits.
+fn key(files: &Files, driver: Driver, spin: Duration) -> String {
+    let facts = [
+        files.line("etc/machine-id"),
+        files.field("proc/cpuinfo", "model name"),
+        files.line("proc/sys/kernel/osrelease"),
+        files.line("proc/sys/kernel/version"),
+        Some(identity::tool().to_string()),
+        Some(driver.name().to_owned()),
+        Some(spin.as_nanos().to_string()),
+    ];
+    let facts: Vec<String> = facts.into_iter().map(Option::unwrap_or_default).collect();
+    let digest = Sha1::digest(facts.join("\n"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sends back, and nothing else.
+struct Null;
+
+impl Handler for Null {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        if ws.send(message).is_err() {
+            ws.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ringbolt::Driver;
+
+    use super::key;
+    use crate::environment::Files;
+
+    #[test]
+    fn floors_are_told_apart_by_what_they_depend_on() {
+        let root = std::env::temp_dir().join(format!("loadgen-floor-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("proc/sys/kernel")).expect("made");
+        let release = root.join("proc/sys/kernel/osrelease");
+        std::fs::write(&release, "6.18").expect("written");
+        let files = Files::below(&root);
+        let here = key(&files, Driver::Auto, Duration::ZERO);
+        assert_eq!((here.len(), &here), (16, &key(&files, Driver::Auto, Duration::ZERO)));
+        assert_ne!(here, key(&files, Driver::Epoll, Duration::ZERO));
+        assert_ne!(here, key(&files, Driver::Auto, Duration::from_micros(50)));
+        std::fs::write(&release, "6.12").expect("written");
+        assert_ne!(here, key(&files, Driver::Auto, Duration::ZERO));
+        std::fs::remove_dir_all(root).expect("removed");
+    }
+}

@@ -1,0 +1,222 @@
+//! From words to arguments, with a plan file between the defaults and what was typed.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
+use toml::Value;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+
+/// Reads the command line; wrong usage ends the process, as `clap` does it.
+pub(crate) fn parse() -> Result<Cli, Failure> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match plan_file(&words) {
+        Some(file) => with_file(&words, &file)?,
+        None => Cli::parse_from(&words),
+    };
+    let Command::Run(run) = cli.command else { return Ok(cli) };
+    let table = read(&run.file)?;
+    let scenario = scenario(&table).ok_or_else(|| {
+        wrong(
+            &run.file,
+            "it does not say which scenario it is of".to_owned(),
+            "add `scenario = \"echo\"`",
+        )
+    })?;
+    let program = words.first().cloned().unwrap_or_default();
+    let head = [program, scenario.into(), "--plan".into(), run.file.clone().into()];
+    let words: Vec<OsString> = head.into_iter().chain(run.options).collect();
+    with_file(&words, &run.file)
+}
+
+/// The file that the words, or the environment, name.
+fn plan_file(words: &[OsString]) -> Option<PathBuf> {
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        if text == "--" {
+            break;
+        }
+        if text == "--plan" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(file) = text.strip_prefix("--plan=") {
+            return Some(file.into());
+        }
+    }
+    std::env::var_os("LOADGEN_PLAN").map(PathBuf::from)
+}
+
+fn read(file: &Path) -> Result<toml::Table, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| wrong(file, e.to_string(), "give a file that can be read"))?;
+    text.parse().map_err(|e: toml::de::Error| {
+        let why = e.message().to_owned();
+        let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        wrong(
+            file,
+            format!("line {line}: {why}"),
+            "write it as TOML; `loadgen run --help` shows one",
+        )
+    })
+}
+
+fn scenario(table: &toml::Table) -> Option<&str> {
+    table.get("scenario").and_then(Value::as_str)
+}
+
+/// What of a file stands behind the words.
+struct Default {
+    id: clap::Id,
+    values: Vec<String>,
+}
+
+fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
+    let command = Cli::command();
+    let named = words.get(1).and_then(|word| word.to_str());
+    let known = named.and_then(|name| command.find_subcommand(name));
+    let Some(sub) = known.filter(|sub| sub.get_arguments().any(|arg| arg.get_id() == "plan"))
+    else {
+        // Not of a scenario: other commands have no plan.
+        return Ok(Cli::parse_from(words));
+    };
+    let name = sub.get_name().to_owned();
+    let table = read(file)?;
+    if let Some(other) = scenario(&table).filter(|other| *other != name) {
+        let why = format!("it is of the scenario {other}, not {name}");
+        return Err(wrong(file, why, "run it with `loadgen run`"));
+    }
+    let defaults = defaults(sub, &table).map_err(|why| {
+        wrong(file, why, "use the long options that `--help` of the scenario lists, as keys")
+    })?;
+    check(sub, &defaults)
+        .map_err(|why| wrong(file, why, "correct it; the values are those of the options"))?;
+    // Once without the file, to see what was typed.
+    let url_is_free = |arg: Arg| arg.required(false);
+    let relaxed = command.clone().mut_subcommand(&name, |sub| sub.mut_arg("url", url_is_free));
+    let typed = relaxed.get_matches_from(words);
+    let typed = typed.subcommand_matches(&name);
+    let stands = |default: &&Default| !typed.is_some_and(|typed| is_overruled(sub, typed, default));
+    let standing: Vec<&Default> = defaults.iter().filter(stands).collect();
+    let full = command.clone().mut_subcommand(&name, |mut sub| {
+        for default in standing {
+            let values = default.values.clone();
+            sub = sub.mut_arg(default.id.clone(), |arg| arg.required(false).default_values(values));
+        }
+        sub
+    });
+    let matches = full.get_matches_from(words);
+    Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+}
+
+/// The values of a file, for the arguments that they are of.
+fn defaults(sub: &clap::Command, table: &toml::Table) -> Result<Vec<Default>, String> {
+    let mut all = Vec::new();
+    for (key, value) in table.iter().filter(|(key, _)| *key != "scenario") {
+        let is_it = |arg: &&Arg| match arg.get_long() {
+            Some(long) => long == key && !matches!(long, "plan" | "help" | "version"),
+            None => arg.get_id().as_str() == key,
+        };
+        let arg = sub.get_arguments().find(is_it);
+        let arg = arg.ok_or_else(|| format!("there is no key `{key}` for {}", sub.get_name()))?;
+        let values = match value {
+            Value::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>(),
+            one => plain(one).map(|one| vec![one]),
+        };
+        let values = values.ok_or_else(|| format!("`{key}` is neither text, number nor list"))?;
+        let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+        if is_flag && !matches!(value, Value::Boolean(_)) {
+            return Err(format!("`{key}` is neither true nor false"));
+        }
+        if !(is_flag && values == ["false"]) {
+            all.push(Default { id: arg.get_id().clone(), values });
+        }
+    }
+    Ok(all)
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(truth) => Some(truth.to_string()),
+        Value::Datetime(time) => Some(time.to_string()),
+        Value::Array(_) | Value::Table(_) => None,
+    }
+}
+
+/// Whether the file alone would be a command line.
+fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
+    let mut words: Vec<String> = vec![sub.get_name().to_owned()];
+    for default in defaults {
+        let arg = sub.get_arguments().find(|arg| *arg.get_id() == default.id);
+        let long = arg.and_then(Arg::get_long);
+        let is_flag = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
+        for value in &default.values {
+            words.push(match long {
+                Some(long) if is_flag => format!("--{long}"),
+                Some(long) => format!("--{long}={value}"),
+                None => value.clone(),
+            });
+        }
+    }
+    let alone = sub.clone().mut_arg("url", |arg| arg.required(false));
+    alone.try_get_matches_from(words).map(drop).map_err(|error| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    })
+}
+
+/// Whether something that was typed, or stands in the environment, goes before a value of the file.
+fn is_overruled(sub: &clap::Command, typed: &ArgMatches, default: &Default) -> bool {
+    let given = |arg: &&Arg| {
+        let source = typed.value_source(arg.get_id().as_str());
+        matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let excludes = |one: &Arg, other: &clap::Id| {
+        sub.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other)
+    };
+    let of_file = sub.get_arguments().find(|arg| *arg.get_id() == default.id);
+    sub.get_arguments().filter(given).any(|arg| {
+        *arg.get_id() == default.id
+            || excludes(arg, &default.id)
+            || of_file.is_some_and(|of_file| excludes(of_file, arg.get_id()))
+    })
+}
+
+fn wrong(file: &Path, why: String, remedy: &'static str) -> Failure {
+    Failure::config(format!("cannot use the plan {}", file.display()), why, remedy)
+}
+
+/// Prints completions for a shell.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
+    crate::tell::print(&String::from_utf8_lossy(&text))
+}
+
+/// Writes the manual pages: one for the program, and one for each command.
+pub(crate) fn manual(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder).map_err(|e| unwritten(folder, &e))?;
+    let mut pages = String::new();
+    clap_mangen::generate_to(Cli::command(), folder).map_err(|e| unwritten(folder, &e))?;
+    for entry in std::fs::read_dir(folder).map_err(|e| unwritten(folder, &e))?.flatten() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(pages, "{}", entry.path().display());
+    }
+    crate::tell::print(&pages)
+}
+
+fn unwritten(folder: &Path, error: &std::io::Error) -> Failure {
+    Failure::preflight(
+        format!("cannot write into {}", folder.display()),
+        error.to_string(),
+        "give a folder that can be written to",
+    )
+}
