@@ -1,15 +1,22 @@
 //! What every client tries against an echo server: text and binary at both sides of every form of the
-//! length, pings, fragments, many at once, and the end with the codes of both sides.
+//! length, fragments, pings, many at once, and the end with the codes of both sides.
 
 use std::time::Duration;
+
+/// What a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Text,
+    Binary,
+}
 
 /// What a client sends.
 #[derive(Clone, Debug)]
 pub enum Say {
     Text(String),
     Binary(Vec<u8>),
-    /// A text in frames of these.
-    Fragments(Vec<String>),
+    /// A message in frames of these.
+    Fragments(Kind, Vec<Vec<u8>>),
     Ping(Vec<u8>),
     Close(u16, &'static str),
 }
@@ -38,6 +45,9 @@ impl std::fmt::Debug for Heard {
 /// A client of one library.
 #[expect(async_fn_in_trait, reason = "each is used on one thread, by the programs of this package")]
 pub trait Client: Sized {
+    /// Whether fragments of text go out as they are, even if they are none.
+    const SENDS_BAD_TEXT: bool;
+
     /// Opens a connection to `ADDRESS:PORT`.
     async fn connect(address: &str) -> Self;
     async fn say(&mut self, say: Say);
@@ -64,8 +74,13 @@ async fn echoes<C: Client>(address: &str) {
         let text = "Grüße, κόσμε, 世界 ".repeat(len / 30);
         expect(client, Say::Text(text.clone()), Heard::Text(text)).await;
     }
-    let parts = ["frag", "men", "ted"].map(str::to_owned).to_vec();
-    expect(client, Say::Fragments(parts), Heard::Text("fragmented".to_owned())).await;
+    // Cut inside letters.
+    let parts = "zerstückelt, 世界".as_bytes().chunks(6).map(<[u8]>::to_vec).collect();
+    let whole = Heard::Text("zerstückelt, 世界".to_owned());
+    expect(client, Say::Fragments(Kind::Text, parts), whole).await;
+    let parts = vec![vec![0xFF; 40_000], Vec::new(), vec![0; 40_000]];
+    let whole = Heard::Binary(parts.concat());
+    expect(client, Say::Fragments(Kind::Binary, parts), whole).await;
     let payload = b"are you there?".to_vec();
     expect(client, Say::Ping(payload.clone()), Heard::Pong(payload)).await;
     for n in 0..500 {
@@ -82,6 +97,11 @@ async fn refusals<C: Client>(address: &str) {
     let mut client = within(C::connect(address)).await;
     let too_large = Say::Binary(vec![0; (1 << 20) + 1]);
     expect(&mut client, too_large, Heard::Close(Some(1009))).await;
+    if C::SENDS_BAD_TEXT {
+        let mut client = within(C::connect(address)).await;
+        let bad = Say::Fragments(Kind::Text, vec![b"caf".to_vec(), vec![0xE9]]);
+        expect(&mut client, bad, Heard::Close(Some(1007))).await;
+    }
 }
 
 /// Tries everything with a client against the URL of the command line, which is that of an echo server

@@ -6,7 +6,7 @@ use http_body_util::Empty;
 use hyper::Request;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use peers_interop::{Client, Heard, Say};
+use peers_interop::{Client, Heard, Kind, Say};
 use tokio::net::TcpStream;
 
 /// Runs what hyper wants to run beside the connection.
@@ -21,6 +21,8 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn 
 struct Fast(FragmentCollector<TokioIo<Upgraded>>);
 
 impl Client for Fast {
+    const SENDS_BAD_TEXT: bool = true;
+
     async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         let request = Request::builder()
@@ -43,11 +45,15 @@ impl Client for Fast {
             Say::Binary(bytes) => Frame::binary(owned(bytes)),
             Say::Ping(payload) => Frame::new(true, OpCode::Ping, None, owned(payload)),
             Say::Close(code, reason) => Frame::close(code, reason.as_bytes()),
-            Say::Fragments(parts) => {
+            Say::Fragments(kind, parts) => {
                 let last = parts.len() - 1;
                 for (n, part) in parts.into_iter().enumerate() {
-                    let opcode = if n == 0 { OpCode::Text } else { OpCode::Continuation };
-                    let frame = Frame::new(n == last, opcode, None, owned(part.into_bytes()));
+                    let opcode = match kind {
+                        _ if n > 0 => OpCode::Continuation,
+                        Kind::Text => OpCode::Text,
+                        Kind::Binary => OpCode::Binary,
+                    };
+                    let frame = Frame::new(n == last, opcode, None, owned(part));
                     self.0.write_frame(frame).await.expect("room");
                 }
                 return;

@@ -1,13 +1,16 @@
 //! tokio-websockets as a client.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use peers_interop::{Client, Heard, Say};
+use peers_interop::{Client, Heard, Kind, Say};
 use tokio::net::TcpStream;
 use tokio_websockets::{ClientBuilder, CloseCode, Config, Message, WebSocketStream};
 
 struct TokioWebsockets(WebSocketStream<TcpStream>);
 
 impl Client for TokioWebsockets {
+    // It takes whole messages only.
+    const SENDS_BAD_TEXT: bool = false;
+
     async fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         let url = format!("ws://{address}/");
@@ -21,7 +24,10 @@ impl Client for TokioWebsockets {
     async fn say(&mut self, say: Say) {
         let message = match say {
             Say::Text(text) => Message::text(text),
-            Say::Fragments(parts) => Message::text(parts.concat()),
+            Say::Fragments(Kind::Text, parts) => {
+                Message::text(String::from_utf8(parts.concat()).expect("text"))
+            }
+            Say::Fragments(Kind::Binary, parts) => Message::binary(parts.concat()),
             Say::Binary(bytes) => Message::binary(bytes),
             Say::Ping(payload) => Message::ping(payload),
             Say::Close(code, reason) => {

@@ -1,7 +1,7 @@
 //! tokio-tungstenite as a client.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use peers_interop::{Client, Heard, Say};
+use peers_interop::{Client, Heard, Kind, Say};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -12,6 +12,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 struct Tungstenite(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client for Tungstenite {
+    const SENDS_BAD_TEXT: bool = true;
+
     async fn connect(address: &str) -> Self {
         let (ws, _) = tokio_tungstenite::connect_async(format!("ws://{address}/"))
             .await
@@ -27,11 +29,15 @@ impl Client for Tungstenite {
             Say::Close(code, reason) => {
                 Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))
             }
-            Say::Fragments(parts) => {
+            Say::Fragments(kind, parts) => {
                 let last = parts.len() - 1;
                 for (n, part) in parts.into_iter().enumerate() {
-                    let data = if n == 0 { Data::Text } else { Data::Continue };
-                    let frame = Frame::message(part.into_bytes(), OpCode::Data(data), n == last);
+                    let data = match kind {
+                        _ if n > 0 => Data::Continue,
+                        Kind::Text => Data::Text,
+                        Kind::Binary => Data::Binary,
+                    };
+                    let frame = Frame::message(part, OpCode::Data(data), n == last);
                     self.0.send(Message::Frame(frame)).await.expect("room");
                 }
                 return;
