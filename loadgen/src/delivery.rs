@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::pace::Nanos;
-use crate::record::Times;
+use crate::times::Times;
 
 /// Deliveries of one publication that a worker took note of at one time.
 #[derive(Debug, Clone, Copy)]

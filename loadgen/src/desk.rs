@@ -12,7 +12,8 @@ use crate::client::classify;
 use crate::control::{Control, NEVER};
 use crate::pace::{BatchClock, Nanos};
 use crate::plan::{Length, Plan};
-use crate::record::{Class, Record, Sent, Times};
+use crate::record::{Class, Record, Sent};
+use crate::times::Times;
 
 /// A second of the window, as one worker saw it.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::outcome::Outcome;
 use crate::plan::{Plan, Scenario};
-use crate::record::{Tells, Times};
+use crate::record::Tells;
+use crate::times::Times;
 use crate::units;
 
 /// A condition under which a run has failed.

@@ -48,6 +48,7 @@ mod storm;
 mod target;
 mod tell;
 mod text;
+mod times;
 mod tls;
 mod trace;
 mod units;

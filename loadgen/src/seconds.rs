@@ -9,7 +9,7 @@ use crate::control::Control;
 use crate::desk::{Interval, SECOND};
 use crate::document::histogram;
 use crate::pace::Nanos;
-use crate::record::Times;
+use crate::times::Times;
 
 /// One second of the window; the last one may be shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ mod tests {
     use crate::control::Control;
     use crate::desk::{Interval, SECOND};
     use crate::document::histogram;
-    use crate::record::Times;
+    use crate::times::Times;
 
     fn interval(second: u64, time: u64) -> Interval {
         let mut latency = Box::new(Times::new());

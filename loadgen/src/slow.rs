@@ -11,7 +11,7 @@ use crate::desk::Desk;
 use crate::echo::{Echo, Lane};
 use crate::pace::Nanos;
 use crate::plan::Stalls;
-use crate::record::Times;
+use crate::times::Times;
 use crate::worker::Member;
 
 /// What all slow connections together met.

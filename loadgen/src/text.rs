@@ -8,8 +8,9 @@ use crate::calibrate::Floor;
 use crate::outcome::{self, Limiter, Outcome};
 use crate::pace::Nanos;
 use crate::plan::{Length, Pace, Plan, Scenario, Traffic};
-use crate::record::{Record, Times};
+use crate::record::Record;
 use crate::search::Search;
+use crate::times::Times;
 
 /// Percentiles that are shown, beside mean and maximum.
 pub(crate) const PERCENTILES: [(f64, &str); 5] =

@@ -3,9 +3,9 @@
 use super::table::{cells, describe, legend, sides};
 use super::{Change, Comparison, Row};
 use crate::document::Run;
-use crate::record::Times;
 use crate::report::figures;
 use crate::report::html::{Cell, escape, page, table};
+use crate::times::Times;
 
 /// Both sides in words, what differs, the table, and the spectra of all runs of each side.
 pub(super) fn html(comparison: &Comparison) -> String {

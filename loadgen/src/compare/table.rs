@@ -151,7 +151,7 @@ pub(super) fn describe(runs: &[Run]) -> String {
     let told = [
         ("", "workload.scenario"),
         ("kernel ", "environment.kernel.release"),
-        ("driver ", "environment.io_uring.driver"),
+        ("loadgen on ", "environment.io_uring.driver"),
         ("commit ", "identity.measured_commit"),
     ];
     let told = told.iter().filter_map(|(name, path)| {

@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use serde_json::{Value, json};
 
-use crate::record::Times;
 use crate::text::PERCENTILES;
+use crate::times::Times;
 
 /// The key that a packed histogram has.
 pub(crate) const KEY: &str = "hdr_v2_deflate_base64";
@@ -67,7 +67,7 @@ pub(crate) fn read(value: &Value) -> Result<Option<Times>, String> {
 #[cfg(test)]
 mod tests {
     use super::{figures, pack, read, unpack};
-    use crate::record::{LONGEST, Times};
+    use crate::times::{LONGEST, Times};
 
     #[test]
     fn histograms_survive_their_packing() {

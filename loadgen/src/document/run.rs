@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{SCHEMA, histogram};
 use crate::failure::Failure;
-use crate::record::Times;
+use crate::times::Times;
 
 /// A run, as its document tells it.
 #[derive(Debug, Clone)]

@@ -103,7 +103,7 @@ fn result(name: &str, values: &[&Value]) -> Result<Value, String> {
 }
 
 fn times(name: &str, values: &[&Value]) -> Result<Value, String> {
-    let mut all = crate::record::Times::new();
+    let mut all = crate::times::Times::new();
     for value in values {
         if let Some(times) = histogram::read(value).map_err(|why| format!("{name}: {why}"))? {
             all.merge(&times);

@@ -6,7 +6,7 @@ use super::time::{Windows, intervals};
 use super::{check_set, document};
 use crate::desk::SECOND;
 use crate::document::{Run, SCHEMA, histogram};
-use crate::record::Times;
+use crate::times::Times;
 
 const MS: u64 = 1_000_000;
 /// Some second of 2001.

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::desk::SECOND;
 use crate::document::{self, Run, histogram};
 use crate::failure::Failure;
-use crate::record::Times;
 use crate::seconds::{Second, summary};
 use crate::text;
+use crate::times::Times;
 
 /// The windows of the runs.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::axis::{Scale, Ticks};
 use super::plot::{Axis, Line, Plot};
 use crate::document::Run;
-use crate::record::Times;
 use crate::text;
+use crate::times::Times;
 
 /// A run's name and what of it is drawn.
 pub(crate) struct Named<'a> {
@@ -215,8 +215,8 @@ mod tests {
 
     use super::{nine_ticks, points, show_count, show_time, spectrum};
     use crate::document::Run;
-    use crate::record::Times;
     use crate::report::axis::Scale;
+    use crate::times::Times;
 
     #[test]
     fn nines_are_evenly_spaced() {

@@ -28,6 +28,14 @@ fn help_teaches() {
         assert!(text.contains(&format!("loadgen {scenario} ws://")), "an example in:\n{text}");
         assert!(text.contains("LOADGEN_DURATION"), "the environment in:\n{text}");
     }
+    for command in ["compare", "report", "merge"] {
+        let output = loadgen(&[command, "--help"]);
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        for part in ["Exit codes:\n  0 ", " 2 wrong usage", &format!("\n  loadgen {command} ")] {
+            assert!(text.contains(part), "{part:?} in:\n{text}");
+        }
+    }
 }
 
 #[test]
