@@ -106,7 +106,7 @@ async def broadcasts(url):
 async def server(*files, compression=None):
     async def echo(ws):
         if compression and not ws.protocol.extensions:
-            await ws.close(1010, "compression was not offered")
+            await ws.close(1008, "compression was not offered")
         async for message in ws:
             await ws.send(message)
 

@@ -84,7 +84,7 @@ function serve(more) {
     console.log(`listening on ${more.server ? 'wss://' : ''}${address}:${port}`);
   });
   running.on('connection', (ws) => {
-    if (more.perMessageDeflate && ws.extensions === '') ws.close(1010, 'compression was not offered');
+    if (more.perMessageDeflate && ws.extensions === '') ws.close(1008, 'compression was not offered');
     ws.on('message', (data, isBinary) => ws.send(data, { binary: isBinary }));
     ws.on('error', () => {});
   });
