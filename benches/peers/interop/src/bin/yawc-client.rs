@@ -18,7 +18,9 @@ fn count(bytes: &[u8]) {
     RECEIVED.fetch_add(bytes.len(), Ordering::Relaxed);
 }
 
-struct Yawc(WebSocket<InspectReader<TcpStream, fn(&[u8])>>);
+type Counted = InspectReader<TcpStream, fn(&[u8])>;
+
+struct Yawc(WebSocket<Counted>);
 
 impl Client for Yawc {
     const SENDS_BAD_TEXT: bool = true;
