@@ -235,7 +235,7 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) dialect: Dialect,
-    /// Offer permessage-deflate (RFC 7692; with --dialect rfc6455), and compress what is sent if the
+    /// Offer permessage-deflate (RFC 7692; with --ws-version rfc6455), and compress what is sent if the
     /// server agrees
     #[arg(long, env = "LOADGEN_COMPRESS", help_heading = "Target")]
     pub(crate) compress: bool,
