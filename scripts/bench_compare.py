@@ -1,0 +1,139 @@
+"""Two runs of scripts/bench beside each other, row by row, by `loadgen compare`.
+
+Not a program of its own. The way to compare kernels natively: run, boot the other, run, compare.
+"""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+
+from bench_machine import CannotRun
+from bench_record import Run
+from bench_report import rows_of
+from interleaved import ROOT
+
+
+def find(name):
+    """The folder of a run: itself, or the one with this label."""
+    if os.path.isdir(name):
+        return name
+    found = [folder for folder in glob.glob(os.path.join(ROOT, "results", "*", f"*-{glob.escape(name)}"))
+             if Run.open(folder).facts["label"] == name]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CannotRun(f"there is no folder {name}, and no run below results/ has this label")
+    listed = ", ".join(sorted(os.path.relpath(folder, ROOT) for folder in found))
+    raise CannotRun(f"{len(found)} runs have the label {name}: {listed}; give a folder")
+
+
+def documents(run):
+    """The documents of each row that has some."""
+    found = {}
+    for case in run.plan.cases:
+        for row in rows_of(run, case)[0]:
+            paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]
+            found[case.name, *row.way] = [path for path in paths if os.path.exists(path)]
+    return found
+
+
+def compare_row(base, new, options):
+    """What loadgen says of one row: its document, and its exit code."""
+    command = [options.program("loadgen"), "compare", "--format", "json"]
+    for name in options.metric or ["server-cpu"]:
+        command += ["--metric", name]
+    for name in options.allow_diff:
+        command += ["--allow-diff", name]
+    done = subprocess.run([*command, *base, "--", *new], capture_output=True, text=True, check=False)
+    try:
+        return json.loads(done.stdout), done.returncode
+    except ValueError:
+        said = done.stderr.strip() or f"it ended with {done.returncode}"
+        raise CannotRun(f"loadgen compare: {said}") from None
+
+
+def shown(value, unit):
+    """A value of a metric as people read it."""
+    if unit == "ns":
+        for scale, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+            if value >= scale:
+                return f"{value / scale:.3g} {name}"
+        return f"{value:.0f} ns"
+    if unit == "1/s":
+        return f"{value:,.0f}/s"
+    return f"{value * 100:.2f} %" if unit == "share" else f"{value:.0f}"
+
+
+def change(metric):
+    """What loadgen says of it."""
+    if metric["verdict"] == "not enough runs":
+        return "not enough runs"
+    if metric["ratio"] is None:
+        return f"{metric['verdict'] if metric['verdict'] != 'nothing shown' else '~'} (p={metric['p_adjusted']:.3f})"
+    low, high = (metric["ratio_interval"][end] - 1 for end in ("low", "high"))
+    by = f"{(metric['ratio'] - 1) * 100:+.1f} % [{low * 100:+.1f} to {high * 100:+.1f}]"
+    return f"{by} {metric['verdict']}"
+
+
+def line_of(run, side):
+    """What a side is."""
+    facts = run.facts
+    label = f" ({facts['label']})" if facts["label"] else ""
+    return f"- **{side}**{label}: Linux {facts['kernel']}, commit {facts['commit']}, {facts['utc']}, {run.folder}"
+
+
+def compare(options):
+    """Prints the comparison as Markdown; 1 if something is worse, 3 if it is not comparable."""
+    base, new = (Run.open(find(name)) for name in options.compare)
+    print("\n".join([line_of(base, "base"), line_of(new, "new"), ""]))
+    before, after = documents(base), documents(new)
+    both = [row for row in before if row in after]
+    if not both:
+        raise CannotRun("the two runs have no row in common")
+    text, differences, codes = [], {}, []
+    for row in both:
+        document, code = compare_row(before[row], after[row], options)
+        codes.append(code)
+        for difference in document["differences"]:
+            name = difference["name"]
+            differences.setdefault(name, (difference["standing"], difference["base"], difference["new"]))
+        for metric in document["metrics"]:
+            unit = metric["unit"]
+            text.append(f"| {' | '.join(row)} | {metric['metric']} | {shown(metric['base']['median'], unit)} "
+                        f"| {shown(metric['new']['median'], unit)} | {change(metric)} |")
+    tell_differences(differences)
+    print("| workload | driver | dialect | metric | base | new | change |\n|---|---|---|---|---|---|---|")
+    print("\n".join(text))
+    told = sum(1 for line in text if line.rstrip(" |").endswith(("worse", "better")))
+    print(f"\n{told} of {len(text)} lines show a change: Mann-Whitney U, p < 0.05 within a row, so one line in "
+          "twenty would by chance. `~`: nothing shown. Medians of the windows; brackets: bootstrap "
+          "interval of the change.")
+    for side, rows, other in (("base", before, after), ("new", after, before)):
+        alone = [" ".join(row) for row in rows if row not in other]
+        if alone:
+            print(f"\nOnly in {side}: {'; '.join(alone)}.")
+    if 3 in codes:
+        refused = [name for name, (standing, *_) in differences.items() if standing == "refused"]
+        why = (f"they differ in {', '.join(refused)}; measure under the same conditions, or --allow-diff NAME"
+               if refused else "fewer than five good rounds a side; measure more")
+        print(f"bench: not comparable: {why}", file=sys.stderr)
+        return 3
+    return 1 if 1 in codes else 0
+
+
+def tell_differences(differences):
+    """What the machines and settings have not in common."""
+    if not differences:
+        return
+    print("| different | base | new | |\n|---|---|---|---|")
+    for name, (standing, before, after) in differences.items():
+        print(f"| {name} | {short(before)} | {short(after)} | {standing} |")
+    print()
+
+
+def short(values):
+    """Values in a cell."""
+    text = ", ".join(values).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= 80 else text[:77] + "..."
