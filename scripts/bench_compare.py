@@ -6,6 +6,7 @@ Not a program of its own. The way to compare kernels natively: run, boot the oth
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -16,26 +17,26 @@ from interleaved import ROOT
 
 
 def find(name):
-    """The folder of a run: itself, or the one with this label."""
+    """The runs of a side: a folder's, or all that have this label."""
     if os.path.isdir(name):
-        return name
-    found = [folder for folder in glob.glob(os.path.join(ROOT, "results", "*", f"*-{glob.escape(name)}"))
-             if Run.open(folder).facts["label"] == name]
-    if len(found) == 1:
-        return found[0]
+        return [Run.open(name)]
+    pattern = os.path.join(ROOT, "results", "*", f"*-{glob.escape(name)}", "run.json")
+    found = [Run.open(os.path.dirname(path)) for path in sorted(glob.glob(pattern))]
+    found = [run for run in found if run.facts["label"] == name]
     if not found:
         raise CannotRun(f"there is no folder {name}, and no run below results/ has this label")
-    listed = ", ".join(sorted(os.path.relpath(folder, ROOT) for folder in found))
-    raise CannotRun(f"{len(found)} runs have the label {name}: {listed}; give a folder")
+    return found
 
 
-def documents(run):
-    """The documents of each row that has some."""
+def documents(runs):
+    """The documents of each row that has some, of all runs of a side."""
     found = {}
-    for case in run.plan.cases:
-        for row in rows_of(run, case)[0]:
-            paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]
-            found[case.name, *row.way] = [path for path in paths if os.path.exists(path)]
+    for run in runs:
+        for case in run.plan.cases:
+            for row in rows_of(run, case)[0]:
+                paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]
+                paths = [path for path in paths if os.path.exists(path)]
+                found.setdefault((case.name, *row.way), []).extend(paths)
     return found
 
 
@@ -81,24 +82,28 @@ def line_of(run, side):
     """What a side is."""
     facts = run.facts
     label = f" ({facts['label']})" if facts["label"] else ""
-    return f"- **{side}**{label}: Linux {facts['kernel']}, commit {facts['commit']}, {facts['utc']}, {run.folder}"
+    return (f"- **{side}**{label}: Linux {facts['kernel']}, commit {facts['commit']}, {facts['utc']}, "
+            f"{os.path.relpath(run.folder)}")
 
 
 def compare(options):
     """Prints the comparison as Markdown; 1 if something is worse, 3 if it is not comparable."""
-    base, new = (Run.open(find(name)) for name in options.compare)
-    print("\n".join([line_of(base, "base"), line_of(new, "new"), ""]))
+    base, new = (find(name) for name in options.compare)
+    print("\n".join([*(line_of(run, "base") for run in base), *(line_of(run, "new") for run in new), ""]))
     before, after = documents(base), documents(new)
     both = [row for row in before if row in after]
     if not both:
         raise CannotRun("the two runs have no row in common")
-    text, differences, codes = [], {}, []
+    text, differences, codes, notes = [], {}, [], {}
     for row in both:
         document, code = compare_row(before[row], after[row], options)
         codes.append(code)
         for difference in document["differences"]:
             name = difference["name"]
             differences.setdefault(name, (difference["standing"], difference["base"], difference["new"]))
+        for warning in document["warnings"]:
+            kind = re.sub(r"\d+ of the \d+", "some of the", warning)
+            notes[kind] = notes.get(kind, 0) + 1
         for metric in document["metrics"]:
             unit = metric["unit"]
             text.append(f"| {' | '.join(row)} | {metric['metric']} | {shown(metric['base']['median'], unit)} "
@@ -110,6 +115,8 @@ def compare(options):
     print(f"\n{told} of {len(text)} lines show a change: Mann-Whitney U, p < 0.05 within a row, so one line in "
           "twenty would by chance. `~`: nothing shown. Medians of the windows; brackets: bootstrap "
           "interval of the change.")
+    for warning, count in notes.items():
+        print(f"\nNote, {count} of {len(both)} rows: {warning}.")
     for side, rows, other in (("base", before, after), ("new", after, before)):
         alone = [" ".join(row) for row in rows if row not in other]
         if alone:

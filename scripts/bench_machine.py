@@ -37,9 +37,9 @@ def cpu_list(text):
     """CPUs from a list such as 0,2-3."""
     found = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
         try:
-            low, high = int(first), int(last or first)
+            low, high = int(first), int(last if dash else first)
         except ValueError:
             raise ValueError(f"`{text}` is no list of CPUs; 0,2-3 is one") from None
         if high < low or high - low > 4096:

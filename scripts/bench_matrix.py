@@ -1,7 +1,7 @@
 """Measures the matrix of scripts/bench: drivers x dialects x workloads x connections, interleaved.
 
-Not a program of its own. All servers of a workload run during the whole of it; a round is one window of
-each driver in each dialect, in an order that is drawn anew.
+Not a program of its own. A round of a workload is one window of each driver in each dialect, in an order
+that is drawn anew; all its servers run during the whole of it, and are new ones in the next.
 """
 
 import itertools
@@ -182,47 +182,50 @@ class Matrix:
     def measure(self, case):
         """All rounds of one workload."""
         ways = self.ways(case)
+        wanted, tries = self.run.plan.rounds, 0
         done, last = self.run.complete(case.name, ways)
-        if not ways or done >= self.run.plan.rounds:
-            return
-        servers = Servers(self.run, case, self.options)
-        try:
-            ways = [way for way in ways if self.begin(servers, case, way)]
-            self.rounds(servers, case, ways, done, last)
-        finally:
-            servers.stop()
+        checked = set()
+        while ways and done < wanted and tries < 2 * wanted:
+            tries, last = tries + 1, last + 1
+            # Each round has new servers: where a process comes to lie in memory is part of the spread.
+            servers = Servers(self.run, case, self.options)
+            try:
+                ways = [way for way in ways if self.begin(servers, case, way, checked)]
+                good, ways = self.round(servers, case, ways, (last, done))
+            finally:
+                servers.stop()
+            done += good
+            self.progress.milestone(f"{case.name}: {done} of {wanted} rounds")
+        if ways and done < wanted:
+            self.progress.say(f"{case.name}: only {done} of {wanted} rounds had no disturbed window; "
+                              "the machine is busy, or --max-steal is too low")
 
-    def begin(self, servers, case, way):
-        """Starts and checks a server; whether it may be measured."""
-        self.progress.at(f"{case.name}: checking {' '.join(way)}")
+    def begin(self, servers, case, way, checked):
+        """Starts a server, and checks it the first time; whether it may be measured."""
+        self.progress.at(f"{case.name}: starting {' '.join(way)}")
         try:
-            reason = check(servers.of(*way), case, way[1])
+            server = servers.of(*way)
+            reason = None if way in checked else check(server, case, way[1])
+            checked.add(way)
         except DidNotStart as failure:
             reason = f"it did not start: {why(failure)}"
         if reason is not None:
             self.leave_out(case, way, reason)
         return reason is None
 
-    def rounds(self, servers, case, ways, done, last):
-        """Until there are enough, or too many were disturbed."""
-        wanted, tries = self.run.plan.rounds, 0
-        while ways and done < wanted and tries < 2 * wanted:
-            tries, last = tries + 1, last + 1
-            order = random.Random(f"{case.name} {last}").sample(ways, len(ways))
-            good = True
-            for way in order:
-                self.progress.at(f"{case.name}, round {done + 1} of {wanted}: {' '.join(way)}")
-                good &= self.one(servers.of(*way), case, way, last)
-                if good:
-                    self.progress.step()
-                if self.failures.get((case.name, way), 0) >= NEVER:
-                    ways.remove(way)
-                    self.leave_out(case, way, "its windows failed")
-            done += good
-            self.progress.milestone(f"{case.name}: {done} of {wanted} rounds")
-        if ways and done < wanted:
-            self.progress.say(f"{case.name}: only {done} of {wanted} rounds had no disturbed window; "
-                              "the machine is busy, or --max-steal is too low")
+    def round(self, servers, case, ways, at):
+        """A window of each; whether all were good, and the rows that go on."""
+        number, done = at
+        good, going = bool(ways), list(ways)
+        for way in random.Random(f"{case.name} {number}").sample(ways, len(ways)):
+            self.progress.at(f"{case.name}, round {done + 1} of {self.run.plan.rounds}: {' '.join(way)}")
+            good &= self.one(servers.of(*way), case, way, number)
+            if good:
+                self.progress.step()
+            if self.failures.get((case.name, way), 0) >= NEVER:
+                going.remove(way)
+                self.leave_out(case, way, "its windows failed")
+        return good, going
 
     def one(self, server, case, way, number):
         """One window; whether it counts."""

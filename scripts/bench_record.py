@@ -169,7 +169,7 @@ class Progress:
     def at(self, what):
         """What is measured now."""
         if self.live:
-            self.write(f"[{self.done}/{self.total}] {what}; about {duration(self.left())} left")
+            self.write(f"[{self.done:.0f}/{self.total:.0f}] {what}; about {duration(self.left())} left")
 
     def step(self):
         """A window has ended."""
@@ -178,7 +178,7 @@ class Progress:
     def milestone(self, what):
         """A line that stays where lines cannot be written over."""
         if not self.live:
-            print(f"bench: [{self.done}/{self.total}] {what}; about {duration(self.left())} left",
+            print(f"bench: [{self.done:.0f}/{self.total:.0f}] {what}; about {duration(self.left())} left",
                   file=self.stream, flush=True)
 
     def say(self, text):

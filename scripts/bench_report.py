@@ -99,10 +99,17 @@ def pairs(found):
             yield f"{one.way[1]} ÷ {two.way[1]}, {one.way[0]}", one, two
 
 
+def titled(case):
+    """A workload's name, and what it is."""
+    return f"{case.name}: {case.about}" if case.about else case.name
+
+
 def summary(run, case, options):
     """One workload as Markdown."""
     found, missing = rows_of(run, case)
-    text = [f"### {case.name}: {case.about}", ""]
+    if run.plan.mode == "soak":
+        return soaked(run, case, found + missing, options)
+    text = [f"### {titled(case)}", ""]
     if found:
         text += ["| driver | dialect | server CPU ns each: median [interval] | ÷ epoll | per second "
                  "| system calls each | p50 us | p99 us | p99.9 us | server busy | generator busy "
@@ -131,6 +138,22 @@ def summary(run, case, options):
     return "\n".join(text) + "\n"
 
 
+def soaked(run, case, rows, options):
+    """One workload of a soak as Markdown."""
+    text = [f"### {titled(case)}", "",
+            "| driver | dialect | per second | p50 us: median [interval] | p99 us | p99.9 us | generator busy "
+            "| limited by | segments | failed |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        times = [spread([value / 1e3 for value in row.values(key)], ",.0f")
+                 for key in ("p50_ns", "p99_ns", "p999_ns")]
+        text.append(f"| {' | '.join(row.way)} | {row.middle('per_second')} | {' | '.join(times)} "
+                    f"| {row.middle('client_busy', '.2f')} | {row.limiter()} | {len(row.rounds)} "
+                    f"| {row.dropped} |")
+    if rows:
+        text += ["", *commands(run, case, rows[0].way, options)]
+    return "\n".join(text) + "\n"
+
+
 def commands(run, case, way, options):
     """How to get one of the rows again by hand."""
     driver, dialect = way
@@ -140,7 +163,8 @@ def commands(run, case, way, options):
     scheme = "wss" if dialect == "wss" else "ws"
     load = bench_matrix.load_of(case, f"{scheme}://ADDRESS/", dialect, run, options)
     load = [part for part in load if part not in ("--commit", run.facts["commit"])]
-    said = [["engine", *server[1:]], ["loadgen", *load[1:], "--pid", "PID"]]
+    pid = [] if run.plan.mode == "soak" else ["--pid", "PID"]
+    said = [["engine", *server[1:]], ["loadgen", *load[1:], *pid]]
     return ["```text", *(shlex.join(part) for part in said), "```"]
 
 
@@ -190,7 +214,7 @@ def table(run):
         by_way = {row.way: row for row in found}
         main = "rfc6455" if "rfc6455" in case.dialects else case.dialects[0]
         first = by_way.get((drivers[0], main))
-        cells = [f"{case.name}: {case.about}", cost(first)]
+        cells = [titled(case), cost(first)]
         cells += [middle_ratio(by_way.get((name, main)), by_way.get(("epoll", main))) for name in others]
         second = next((name for name in reversed(case.dialects) if name != main), None)
         # The newer one over the older, and TLS over what is without.
