@@ -5,8 +5,10 @@ Not a program of its own. The way to compare kernels natively: run, boot the oth
 
 import glob
 import json
+import math
 import os
 import re
+import statistics
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ from bench_machine import CannotRun
 from bench_record import Run
 from bench_report import rows_of
 from interleaved import ROOT
+
+ALPHA = 0.05
 
 
 def find(name):
@@ -29,15 +33,39 @@ def find(name):
 
 
 def documents(runs):
-    """The documents of each row that has some, of all runs of a side."""
+    """The documents of each row that has some, of all runs of a side, run by run."""
     found = {}
     for run in runs:
         for case in run.plan.cases:
             for row in rows_of(run, case)[0]:
                 paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]
                 paths = [path for path in paths if os.path.exists(path)]
-                found.setdefault((case.name, *row.way), []).extend(paths)
+                if paths:
+                    found.setdefault((case.name, *row.way), []).append(paths)
     return found
+
+
+def value_of(path, metric):
+    """A metric of a document; None if it is none of the usual ones, or was not measured."""
+    places = {"server-cpu": ("cost", "server_cpu_ns_per_message"), "rate": ("outcome", "rate_per_s")}
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    if metric in places:
+        group, key = places[metric]
+        return document[group].get(key)
+    return (document["outcome"].get("latency") or {}).get(f"{metric.replace('.', '_')}_ns")
+
+
+def runs_overlap(before, after, metric):
+    """Whether runs of the same side differ as much as the sides: the medians of whole runs overlap."""
+    medians = []
+    for side in (before, after):
+        values = [[value_of(path, metric) for path in paths] for paths in side]
+        if any(value is None for run in values for value in run):
+            return False
+        medians.append([statistics.median(run) for run in values])
+    base, new = medians
+    return min(base) <= max(new) and min(new) <= max(base)
 
 
 def compare_row(base, new, options):
@@ -47,6 +75,7 @@ def compare_row(base, new, options):
         command += ["--metric", name]
     for name in options.allow_diff:
         command += ["--allow-diff", name]
+    base, new = ([path for paths in side for path in paths] for side in (base, new))
     done = subprocess.run([*command, *base, "--", *new], capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout), done.returncode
@@ -67,8 +96,10 @@ def shown(value, unit):
     return f"{value * 100:.2f} %" if unit == "share" else f"{value:.0f}"
 
 
-def change(metric):
-    """What loadgen says of it."""
+def change(metric, overlap):
+    """What loadgen says of it, and whether the runs bear it out."""
+    if overlap and metric["verdict"] in ("worse", "better"):
+        return f"~ (p={metric['p_adjusted']:.3f}, but runs of one side differ as much)"
     if metric["verdict"] == "not enough runs":
         return "not enough runs"
     if metric["ratio"] is None:
@@ -83,7 +114,13 @@ def line_of(run, side):
     facts = run.facts
     label = f" ({facts['label']})" if facts["label"] else ""
     return (f"- **{side}**{label}: Linux {facts['kernel']}, commit {facts['commit']}, {facts['utc']}, "
-            f"{os.path.relpath(run.folder)}")
+            f"{near(run.folder)}")
+
+
+def near(folder):
+    """A folder as it is seen from here, if it is below."""
+    relative = os.path.relpath(folder)
+    return folder if relative.startswith("..") else relative
 
 
 def compare(options):
@@ -97,24 +134,34 @@ def compare(options):
     text, differences, codes, notes = [], {}, [], {}
     for row in both:
         document, code = compare_row(before[row], after[row], options)
-        codes.append(code)
         for difference in document["differences"]:
             name = difference["name"]
             differences.setdefault(name, (difference["standing"], difference["base"], difference["new"]))
         for warning in document["warnings"]:
             kind = re.sub(r"\d+ of the \d+", "some of the", warning)
             notes[kind] = notes.get(kind, 0) + 1
+        if code not in (0, 1):
+            codes.append(code)
         for metric in document["metrics"]:
-            unit = metric["unit"]
+            unit, overlap = metric["unit"], False
+            if metric["verdict"] in ("worse", "better"):
+                overlap = runs_overlap(before[row], after[row], metric["metric"])
+            if code == 1 and metric["metric"] in document["regressions"] and not overlap:
+                codes.append(1)
             text.append(f"| {' | '.join(row)} | {metric['metric']} | {shown(metric['base']['median'], unit)} "
-                        f"| {shown(metric['new']['median'], unit)} | {change(metric)} |")
+                        f"| {shown(metric['new']['median'], unit)} | {change(metric, overlap)} |")
     tell_differences(differences)
     print("| workload | driver | dialect | metric | base | new | change |\n|---|---|---|---|---|---|---|")
     print("\n".join(text))
     told = sum(1 for line in text if line.rstrip(" |").endswith(("worse", "better")))
-    print(f"\n{told} of {len(text)} lines show a change: Mann-Whitney U, p < 0.05 within a row, so one line in "
-          "twenty would by chance. `~`: nothing shown. Medians of the windows; brackets: bootstrap "
-          "interval of the change.")
+    print(f"\n{told} of {len(text)} lines show a change: Mann-Whitney U over all windows, p < 0.05 within a "
+          "line, so one in twenty would by chance, and the medians of whole runs do not overlap. `~`: "
+          "nothing shown. Medians of the windows; brackets: bootstrap interval of the change.")
+    chance = 2 / math.comb(len(base) + len(new), len(base))
+    if chance > ALPHA:
+        print(f"\nNote: with {len(base)} and {len(new)} runs, the medians of runs do not overlap by chance in "
+              f"{min(chance, 1):.0%} of the lines, if the machine drifts between them; with four a side, in turn, "
+              "in 3 %.")
     for warning, count in notes.items():
         print(f"\nNote, {count} of {len(both)} rows: {warning}.")
     for side, rows, other in (("base", before, after), ("new", after, before)):

@@ -190,7 +190,7 @@ class Progress:
     def write(self, line):
         """Over the last line."""
         try:
-            width = os.get_terminal_size(self.stream.fileno()).columns
+            width = os.get_terminal_size(self.stream.fileno()).columns or 80
         except OSError:
             width = 80
         self.stream.write(f"\r\x1b[K{line[:max(width - 1, 20)]}")

@@ -279,15 +279,38 @@ class Reports(unittest.TestCase):
     def test_comparisons_take_every_good_document_of_a_side(self):
         run = self.filled()
         found = bench_compare.documents([run, run])
-        self.assertEqual(len(found["echo", "uring", "rfc6455"]), 12)
+        self.assertEqual([len(paths) for paths in found["echo", "uring", "rfc6455"]], [6, 6])
         self.assertNotIn(("echo", "tokio-uring", "rfc6455"), found)
+
+    def side(self, name, *runs):
+        """Documents of runs with these costs."""
+        paths = []
+        for number, costs in enumerate(runs):
+            paths.append([])
+            for position, ns_each in enumerate(costs):
+                path = f"{self.folder}-{name}-{number}-{position}.json"
+                with open(path, "w", encoding="ascii") as file:
+                    json.dump({"cost": {"server_cpu_ns_per_message": ns_each}, "outcome": {}}, file)
+                paths[-1].append(path)
+        return paths
+
+    def test_runs_of_one_side_that_differ_as_much_bear_nothing_out(self):
+        base = self.side("base", [10, 10, 11], [14, 15, 14])
+        overlap = bench_compare.runs_overlap
+        self.assertTrue(overlap(base, self.side("new", [13, 13, 13], [16, 16, 16]), "server-cpu"))
+        self.assertFalse(overlap(base, self.side("new", [15, 15, 16], [17, 16, 17]), "server-cpu"))
+        self.assertFalse(overlap(base, self.side("new", [9, 9, 9]), "server-cpu"))
+        self.assertFalse(overlap(base, base, "p99"), "what was not measured says nothing")
 
     def test_a_comparison_says_what_differs_and_what_it_means(self):
         run = self.filled()
+        real_overlap, bench_compare.runs_overlap = bench_compare.runs_overlap, lambda *_: False
+        self.addCleanup(setattr, bench_compare, "runs_overlap", real_overlap)
         metric = {"metric": "server-cpu", "unit": "ns", "base": {"median": 100.0}, "new": {"median": 150.0},
                   "verdict": "worse", "p_adjusted": 0.01, "ratio": 1.5, "ratio_interval": {"low": 1.4, "high": 1.6}}
         difference = {"name": "kernel.release", "standing": "compared", "base": ["6.1"], "new": ["6.2"]}
-        answer = {"differences": [difference], "metrics": [metric], "warnings": []}
+        answer = {"differences": [difference], "metrics": [metric], "warnings": ["3 of the 6 runs"],
+                  "regressions": ["server-cpu"]}
         real, bench_compare.compare_row = bench_compare.compare_row, lambda *_: (answer, 1)
         self.addCleanup(setattr, bench_compare, "compare_row", real)
         self.options.compare = [run.folder, run.folder]
@@ -297,6 +320,12 @@ class Reports(unittest.TestCase):
         self.assertIn("| echo | uring | hybi-02 | server-cpu | 100 ns | 150 ns | +50.0 % [+40.0 to +60.0] worse |",
                       out.getvalue())
         self.assertIn("4 of 4 lines show a change", out.getvalue())
+        self.assertIn("Note, 4 of 4 rows: some of the runs.", out.getvalue())
+        self.assertIn("with 1 and 1 runs", out.getvalue())
+        bench_compare.runs_overlap = lambda *_: True
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            self.assertEqual(bench_compare.compare(self.options), 0)
+        self.assertIn("0 of 4 lines show a change", out.getvalue())
 
     def test_labels_that_no_run_has(self):
         with self.assertRaisesRegex(bench_machine.CannotRun, "has this label"):
