@@ -103,7 +103,8 @@ def change(metric, overlap):
     if metric["verdict"] == "not enough runs":
         return "not enough runs"
     if metric["ratio"] is None:
-        return f"{metric['verdict'] if metric['verdict'] != 'nothing shown' else '~'} (p={metric['p_adjusted']:.3f})"
+        verdict = "~" if metric["verdict"] == "nothing shown" else metric["verdict"]
+        return f"{verdict} (p={metric['p_adjusted']:.3f})"
     low, high = (metric["ratio_interval"][end] - 1 for end in ("low", "high"))
     by = f"{(metric['ratio'] - 1) * 100:+.1f} % [{low * 100:+.1f} to {high * 100:+.1f}]"
     return f"{by} {metric['verdict']}"

@@ -188,8 +188,8 @@ def head(run):
     least = min(counts, default=0)
     sure = interval(list(range(least)))[2] * 100 if least else 0
     return [*title(run), *done,
-            f"Windows of {plan.seconds:g} s after {plan.warmup:g} s of the same load, interleaved in changing order; "
-            "a figure is the median of its windows, a ratio that of windows of the same round.",
+            f"Windows of {plan.seconds:g} s after {plan.warmup:g} s of the same load, interleaved in changing "
+            "order; a figure is the median of its windows, a ratio that of windows of the same round.",
             f"Brackets: an interval that holds the true median with at least {math.floor(sure * 10) / 10:g} % "
             f"({least} rounds), whatever the distribution.",
             "Limited by: who kept the windows from being faster, as loadgen tells; `schedule`: the fixed rate; "

@@ -236,8 +236,10 @@ def memory(rows, limit):
     hourly = slope([(row["seconds"] / 3600, row["memory_bytes"]) for row in rest[::every]])
     growth = (after / before - 1) * 100
     bad = growth > limit and after - before > LEAST_GROWTH
-    text = (f"memory at rest: {before / (1 << 20):.1f} MiB, then {after / (1 << 20):.1f} MiB ({growth:+.1f} %, "
-            f"{hourly / (1 << 20):+.2f} MiB per hour; allowed is {limit:g} %)")
+    # A slope of minutes says nothing of hours.
+    slow = f"{hourly / (1 << 20):+.2f} MiB per hour; " if rest[-1]["seconds"] - rest[0]["seconds"] > 600 else ""
+    text = (f"memory at rest: {before / (1 << 20):.1f} MiB, then {after / (1 << 20):.1f} MiB "
+            f"({growth:+.1f} %; {slow}allowed is {limit:g} %)")
     return text, bad
 
 
@@ -267,7 +269,8 @@ def drift(run, case, options):
     way = next(((row["driver"], row["dialect"]) for row in run.rows if row["workload"] == case.name),
                None)
     if len(first) < ENOUGH:
-        return f"{case.name}: {len(numbers)} segments are too few to tell a drift; {3 * ENOUGH} would do", False
+        return (f"{case.name}: {len(numbers)} segments are too few to tell a drift; {2 * ENOUGH} would do",
+                False)
     side = [[run.document(case.name, *way, number) for number in part] for part in (first, last)]
     done = subprocess.run([options.program("loadgen"), "compare", "--format", "json", "--metric", "p50",
                            "--metric", "p99", *side[0], "--", *side[1]],

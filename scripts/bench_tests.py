@@ -307,7 +307,8 @@ class Reports(unittest.TestCase):
         real_overlap, bench_compare.runs_overlap = bench_compare.runs_overlap, lambda *_: False
         self.addCleanup(setattr, bench_compare, "runs_overlap", real_overlap)
         metric = {"metric": "server-cpu", "unit": "ns", "base": {"median": 100.0}, "new": {"median": 150.0},
-                  "verdict": "worse", "p_adjusted": 0.01, "ratio": 1.5, "ratio_interval": {"low": 1.4, "high": 1.6}}
+                  "verdict": "worse", "p_adjusted": 0.01, "ratio": 1.5,
+                  "ratio_interval": {"low": 1.4, "high": 1.6}}
         difference = {"name": "kernel.release", "standing": "compared", "base": ["6.1"], "new": ["6.2"]}
         answer = {"differences": [difference], "metrics": [metric], "warnings": ["3 of the 6 runs"],
                   "regressions": ["server-cpu"]}
