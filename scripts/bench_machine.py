@@ -27,7 +27,7 @@ def programs(options):
             raise CannotRun("cargo is missing; install Rust, or say with --bin-dir where engine and loadgen are")
         print("bench: building (release)", file=sys.stderr, flush=True)
     try:
-        build(options)
+        build(options, ("ringbolt", "ringbolt-loadgen"))
     except subprocess.CalledProcessError:
         raise CannotRun("the programs could not be built") from None
     return options

@@ -201,11 +201,12 @@ def drivers(options):
     return sorted(names, key=lambda name: name != document["auto"])
 
 
-def build(options):
-    """Builds the programs, and says where they are."""
+def build(options, packages=("ringbolt", "ringbolt-benches", "ringbolt-loadgen")):
+    """Builds the programs of these packages, and says where they are."""
     if options.bin_dir is None:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins", "-p", "ringbolt",
-                        "-p", "ringbolt-benches", "-p", "ringbolt-loadgen"], cwd=ROOT, check=True)
+        chosen = [word for package in packages for word in ("-p", package)]
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins", *chosen], cwd=ROOT,
+                       check=True)
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         options.bin_dir = os.path.join(ROOT, target, "release")
 
