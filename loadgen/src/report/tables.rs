@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::figures::Named;
 use super::html::{Cell, table};
 use crate::compare::{Metric, parse_metric};
+use crate::text;
 
 /// Figures of the result, one row each, as far as any run has them.
 const ROWS: [(&str, &str); 14] = [
@@ -33,6 +34,11 @@ pub(super) fn results(runs: &[Named<'_>]) -> String {
             rows.push((name.to_owned(), runs.iter().map(|named| figure(&metric, named)).collect()));
         }
     }
+    let floor = |named: &Named<'_>| named.run.value("trust.floor.round_trip_p50_ns").as_u64();
+    let shown = |named: &Named<'_>| {
+        Cell::Number(floor(named).map_or_else(|| "not calibrated".to_owned(), text::time))
+    };
+    rows.push(("tool's own floor p50".to_owned(), runs.iter().map(shown).collect()));
     let verdict = |named: &Named<'_>| {
         let total = named.run.number("outcome.errors_total").unwrap_or(0.0);
         match (is_void(named), total) {
