@@ -57,9 +57,9 @@ pub(super) fn results(runs: &[Named<'_>]) -> String {
 /// Without a result there is no figure to quote.
 fn figure(metric: &Metric, named: &Named<'_>) -> Cell {
     let value = metric.of(named.run).filter(|_| !is_void(named));
-    // What the generator could do, a server can, too; how much more it can is not known.
+    // That is no result; but what the generator could do, a server can, too, and perhaps more.
     let limited = named.run.text("trust.limited_by") == Some("generator");
-    let more = if limited && metric.name == "rate" { "≥ " } else { "" };
+    let more = if limited && metric.name == "rate" { "none; ≥ " } else { "" };
     Cell::Number(
         value.map_or_else(|| "–".to_owned(), |value| format!("{more}{}", metric.show(value))),
     )
