@@ -195,7 +195,7 @@ pub(crate) fn names(runs: &[Run]) -> Vec<String> {
 mod tests {
     use serde_json::json;
 
-    use super::{by_folder, names, page};
+    use super::{Run, by_folder, names, page};
     use crate::compare::tests::run;
 
     #[test]
@@ -205,6 +205,20 @@ mod tests {
         assert_eq!(named(&["a/x.json", "b/y.json"]), ["x", "y"]);
         assert_eq!(named(&["a/x.json", "b/x.json"]), ["a/x.json", "b/x.json"]);
         assert_eq!(named(&["a/result.json", "b/result.json"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_run_that_the_generator_limited_has_no_rate_and_an_unknown_floor_is_called_so() {
+        let rate = |run: &Run| {
+            let page = page("x", std::slice::from_ref(run));
+            (page.contains("none; \u{2265} "), page.contains("not calibrated"))
+        };
+        let mut one = run("x", 10.0);
+        one.document["trust"]["floor"] = json!({ "round_trip_p50_ns": 5_000 });
+        assert_eq!(rate(&one), (false, false));
+        one.document["trust"]["limited_by"] = json!("generator");
+        one.document["trust"]["floor"] = json!(null);
+        assert_eq!(rate(&one), (true, true));
     }
 
     #[test]
