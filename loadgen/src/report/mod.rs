@@ -209,16 +209,16 @@ mod tests {
 
     #[test]
     fn a_run_that_the_generator_limited_has_no_rate_and_an_unknown_floor_is_called_so() {
-        let rate = |run: &Run| {
-            let page = page("x", std::slice::from_ref(run));
+        let rate = |parts: &[(Option<String>, Vec<Run>)]| {
+            let page = page("x", parts);
             (page.contains("none; \u{2265} "), page.contains("not calibrated"))
         };
-        let mut one = run("x", 10.0);
-        one.document["trust"]["floor"] = json!({ "round_trip_p50_ns": 5_000 });
-        assert_eq!(rate(&one), (false, false));
-        one.document["trust"]["limited_by"] = json!("generator");
-        one.document["trust"]["floor"] = json!(null);
-        assert_eq!(rate(&one), (true, true));
+        let mut parts = [(None, vec![run("x", 10.0)])];
+        parts[0].1[0].document["trust"]["floor"] = json!({ "round_trip_p50_ns": 5_000 });
+        assert_eq!(rate(&parts), (false, false));
+        parts[0].1[0].document["trust"]["limited_by"] = json!("generator");
+        parts[0].1[0].document["trust"]["floor"] = json!(null);
+        assert_eq!(rate(&parts), (true, true));
     }
 
     #[test]
@@ -246,6 +246,7 @@ mod tests {
         assert!(page.contains("no result: more than 1 %") && page.contains("3: no result"));
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
     }
+
     #[test]
     fn folders_are_parts_in_their_order() {
         let paths = ["x/b/one.json", "x/a/two.json", "y/b/three.json", "four.json"];
