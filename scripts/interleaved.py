@@ -1,6 +1,6 @@
 """What the comparing scripts share: servers on one CPU, windows, the machine's state, the programs.
 
-Not a program of its own: scripts/floor, scripts/drivers and scripts/peers import it.
+Not a program of its own: scripts/bench, scripts/floor and scripts/peers import it.
 """
 
 import json
@@ -62,7 +62,7 @@ class Process:
 
 
 class Server(Process):
-    """A server that was started here, on one CPU."""
+    """A server that was started here, on one CPU or a list of them."""
 
     def __init__(self, name, command, cpu):
         self.name = name
@@ -125,6 +125,7 @@ def read_result(text):
     """What is compared, from loadgen's JSON document: the one place that knows its form."""
     document = json.loads(text)
     cost, outcome = document["cost"], document["outcome"]
+    limited_by = (document.get("trust") or {}).get("limited_by")
     storm = outcome["unit"] == "connection"
     times = (outcome["handshake"] if storm else outcome["latency"]) or {}
     service = outcome.get("service") or times
@@ -139,7 +140,28 @@ def read_result(text):
             "p50_ns": times.get("p50_ns"), "p99_ns": times.get("p99_ns"),
             "p999_ns": times.get("p99_9_ns"),
             "service_p50_ns": service.get("p50_ns"), "service_p99_ns": service.get("p99_ns"),
-            "warmup_count": warm}
+            "warmup_count": warm, "limited_by": limited_by}
+
+
+def run_loadgen(command, cpus, limit):
+    """One run of loadgen: its document, and the largest share of one of these CPUs that the
+    hypervisor took meanwhile.
+
+    Raises WindowFailed.
+    """
+    before = {cpu: ticks(cpu) for cpu in cpus}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise WindowFailed("loadgen did not end in time") from None
+    steal = 0.0
+    for cpu, (_, stolen, whole) in before.items():
+        after = ticks(cpu)
+        steal = max(steal, (after[1] - stolen) / max(after[2] - whole, 1))
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise WindowFailed(f"loadgen: {said[0].strip() if said else 'it failed'}")
+    return done.stdout, steal
 
 
 def load_window(server, dialect, load, options):
@@ -154,23 +176,19 @@ def load_window(server, dialect, load, options):
         command += ["--pid", str(server.pid)]
     if server.url.startswith("wss:"):
         command.append("--insecure")
-    before, steal = ticks(options.server_cpu), ticks(options.client_cpu)[1]
     try:
-        done = subprocess.run(command, capture_output=True, text=True,
-                              timeout=options.seconds + 120)
-    except subprocess.TimeoutExpired:
-        raise WindowFailed("loadgen did not end in time") from None
-    after = ticks(options.server_cpu)
-    steal = max(ticks(options.client_cpu)[1] - steal, after[1] - before[1])
+        text, steal = run_loadgen(command, [options.server_cpu, options.client_cpu],
+                                  options.seconds + 120)
+    except WindowFailed:
+        if server.pid is not None:
+            server.wait_until_quiet()
+        raise
     if server.pid is not None:
         server.wait_until_quiet()
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise WindowFailed(f"loadgen: {said[0].strip() if said else 'it failed'}")
-    figures = read_result(done.stdout)
+    figures = read_result(text)
     if figures["count"] == 0:
         raise WindowFailed("loadgen: nothing came back")
-    return {**figures, "steal": steal / max(after[2] - before[2], 1)}
+    return {**figures, "steal": steal}
 
 
 def drivers(options):
@@ -183,11 +201,12 @@ def drivers(options):
     return sorted(names, key=lambda name: name != document["auto"])
 
 
-def build(options):
-    """Builds the programs, and says where they are."""
+def build(options, packages=("ringbolt", "ringbolt-benches", "ringbolt-loadgen")):
+    """Builds the programs of these packages, and says where they are."""
     if options.bin_dir is None:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins", "-p", "ringbolt",
-                        "-p", "ringbolt-benches", "-p", "ringbolt-loadgen"], cwd=ROOT, check=True)
+        chosen = [word for package in packages for word in ("-p", package)]
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins", *chosen], cwd=ROOT,
+                       check=True)
         target = os.environ.get("CARGO_TARGET_DIR", "target")
         options.bin_dir = os.path.join(ROOT, target, "release")
 

@@ -9,7 +9,9 @@ import base64
 import hashlib
 import os
 import random
+import select
 import socket
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -134,6 +136,44 @@ class Today:
         self.socket.close()
 
 
+class Secured(Today):
+    """One connection in RFC 6455 in TLS; whose certificate it is, nobody asks here."""
+
+    def open(self, target):
+        """TLS, and the opening handshake."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket, server_hostname=target.hostname)
+        # One thread writes while another reads, which OpenSSL does not allow at the same time.
+        self.socket.setblocking(False)
+        self.lock = threading.Lock()
+        super().open(target)
+
+    def attempt(self, what):
+        """Does it as soon as it can be done at once."""
+        while True:
+            try:
+                with self.lock:
+                    return what()
+            except ssl.SSLWantReadError:
+                ready = select.select([self.socket], [], [], PATIENCE)
+            except ssl.SSLWantWriteError:
+                ready = select.select([], [self.socket], [], PATIENCE)
+            if not any(ready):
+                raise TimeoutError
+
+    def write(self, data):
+        """Sends bytes."""
+        while data:
+            data = data[self.attempt(lambda: self.socket.send(data)):]
+
+    def more(self):
+        """Reads once more; the end of the connection is False."""
+        data = self.attempt(lambda: self.socket.recv(1 << 18))
+        self.buffer += data
+        return bool(data)
+
+
 class Draft:
     """One connection in draft-02."""
 
@@ -161,6 +201,8 @@ class Draft:
 
 def connect(url, dialect):
     """A connection that is open."""
+    if url.startswith("wss:"):
+        return Secured(url)
     return (Draft if dialect == "hybi-02" else Today)(url)
 
 

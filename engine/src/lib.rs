@@ -94,8 +94,8 @@
 //! # What it is not
 //!
 //! Of extensions it speaks only permessage-deflate ([`Compression`]). It runs on Linux only;
-//! [`Server::driver`] tells on which driver, and why
-//! ([`Driver`], [`diagnose`]). Callbacks run on the shard's thread and must not block.
+//! [`Server::driver`] tells on which driver, and why ([`Driver`], [`diagnose`]). Callbacks run on the
+//! shard's thread and must not block.
 //!
 //! Which test holds which rule of the draft, and which cases of RFC 6455 are tried, is written in
 //! `CONFORMANCE.md` beside this crate.

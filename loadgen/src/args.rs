@@ -235,7 +235,7 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) dialect: Dialect,
-    /// Offer permessage-deflate (RFC 7692; with --dialect rfc6455), and compress what is sent if the
+    /// Offer permessage-deflate (RFC 7692; with --ws-version rfc6455), and compress what is sent if the
     /// server agrees
     #[arg(long, env = "LOADGEN_COMPRESS", help_heading = "Target")]
     pub(crate) compress: bool,
@@ -268,6 +268,10 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
+    /// Longest wait for a connection and its opening handshake, if it is to be another
+    #[arg(long, env = "LOADGEN_CONNECT_TIMEOUT", value_name = "TIME", value_parser = units::duration,
+          help_heading = "Target")]
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 /// What a wss:// target is trusted by, and what it is shown.
@@ -331,6 +335,10 @@ pub(crate) struct SpanArgs {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
+    /// Open loop: so many per second on each connection that sends, such as 10 or 0.5/s
+    #[arg(long, env = "LOADGEN_RATE_PER_CONN", value_name = "RATE", value_parser = units::rate,
+          conflicts_with_all = ["rate", "stage"], help_heading = "Load")]
+    pub(crate) rate_per_conn: Option<f64>,
     /// Bytes per message, such as 64, 16KiB or 1MiB; sizes drawn from uniform:64..4KiB,
     /// normal:1KiB,256 (mean, deviation), lognormal:1KiB,0.5 (median, sigma) or
     /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for what is in it; or a text such as
@@ -439,8 +447,8 @@ pub(crate) struct OutputArgs {
     /// Also write the JSON document to this file
     #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
-    /// Also write result.json, latency.hgrm, latency.hlog and seconds.csv into this folder, which is
-    /// made if it is not there
+    /// Also write result.json, latency.hgrm, latency.hlog, seconds.csv and the kernel's configuration
+    /// into this folder, which is made if it is not there
     #[arg(long, env = "LOADGEN_OUT", value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
     /// Also write the latency percentiles to this file, for HdrHistogram plotters

@@ -20,7 +20,7 @@ use crate::args::{CalibrateArgs, Cli, Command};
 use crate::document::identity;
 use crate::environment::Files;
 use crate::failure::Failure;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, STARVED};
 use crate::pace::Nanos;
 use crate::plan::Plan;
 use crate::{tell, text};
@@ -39,6 +39,9 @@ pub(crate) struct Floor {
     /// With [`MANY`] connections in a closed loop.
     pub(crate) generator_cpu_ns_per_message: f64,
     pub(crate) closed_loop_rate_per_s: f64,
+    /// The longest that the generator's thread waited for its CPU, as a share of a run: what else ran
+    /// there has raised the floor.
+    pub(crate) waited_share: f64,
 }
 
 /// Connections of the runs that are not about one.
@@ -70,6 +73,8 @@ pub(crate) fn run(
     server.drain(Duration::from_secs(1));
     // Its end has no news for us.
     let _ = server.join();
+    let waited_share =
+        [&alone, &many, &paced].map(Outcome::starved).into_iter().fold(0.0, f64::max);
     let (alone, lag) = (&alone.record.latency, &paced.record.lag);
     let floor = Floor {
         measured_utc: identity::utc(paced.when.ended),
@@ -79,9 +84,17 @@ pub(crate) fn run(
         lag_p99_ns: lag.percentile(99.0),
         generator_cpu_ns_per_message: many.generator_nanos().unwrap_or(0.0),
         closed_loop_rate_per_s: many.rate(),
+        waited_share,
     };
     keep(args.driver, args.spin, &floor)?;
     tell::print(&if args.json { document(&floor) } else { summary(&floor) })?;
+    if floor.waited_share > STARVED {
+        tell::complain(&format!(
+            "warning: the generator waited for its CPU for {:.0} % of a run, since something else ran \
+             there: the floor is higher than it need be. Calibrate again when the machine is quiet",
+            floor.waited_share * 100.0
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -218,7 +218,7 @@ impl Conductor {
         let when = When { ended: since_1970(), ..edges.when };
         let interrupted = self.control.is_stopped();
         if merged.opened == 0 {
-            return Err(unreachable(&self.plan, &merged, interrupted));
+            return Err(unreachable(&self.plan, &merged, self.control.is_interrupted()));
         }
         merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
@@ -276,11 +276,14 @@ fn no_ring(error: &StartError) -> Failure {
 
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
-    let why = match first {
-        Some((_, failed)) => failed.first().to_owned(),
-        None if interrupted => "interrupted before the first one was there".to_owned(),
-        None => "no answer".to_owned(),
-    };
+    let why = first.map_or_else(|| "no answer".to_owned(), |(_, failed)| failed.first().to_owned());
+    if interrupted {
+        return Failure::interrupted(
+            format!("no connection to {} ({}) was open", plan.url, plan.address),
+            first.map_or_else(|| "interrupted".to_owned(), |_| format!("interrupted; {why}")),
+            "check that the server answers there, or wait longer",
+        );
+    }
     let remedy = match first {
         Some((Class::Tls, _)) => {
             "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
@@ -292,8 +295,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
             }
             _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
         },
-        _ if why.contains("os error 99") => {
-            "give --source addresses of this machine; `ip addr` lists them"
+        _ if record.portless() > 0 => {
+            "add addresses of this machine with --source, widen the sysctl \
+             net.ipv4.ip_local_port_range, or wait a minute until closed connections give theirs back"
         }
         _ => "start the server, and check the address and the port",
     };

@@ -13,6 +13,7 @@ pub(crate) struct Control {
     open: AtomicU64,
     close: AtomicU64,
     stop: AtomicBool,
+    interrupt: AtomicBool,
     gauges: Box<[Gauge]>,
 }
 
@@ -45,6 +46,7 @@ impl Control {
             open: AtomicU64::new(NEVER),
             close: AtomicU64::new(NEVER),
             stop: AtomicBool::new(false),
+            interrupt: AtomicBool::new(false),
             gauges: (0..workers).map(|_| Gauge::default()).collect(),
         }
     }
@@ -76,6 +78,24 @@ impl Control {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         self.close_at(self.clock.now());
+    }
+
+    /// Ends it because a user wants that: what came out so far is told.
+    pub(crate) fn interrupt(&self) {
+        self.interrupt.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// How long to wait for what is under way when the measurement is over, `wanted` being for a run
+    /// that nobody has interrupted.
+    pub(crate) fn patience(&self, wanted: Nanos) -> Nanos {
+        /// Somebody sits before the terminal.
+        const INTERRUPTED: Nanos = 2_000_000_000;
+        if self.is_interrupted() { wanted.min(INTERRUPTED) } else { wanted }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

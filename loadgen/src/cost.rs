@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::account::{Switches, Ticks};
 use crate::failure::Failure;
 use crate::pace::Nanos;
 
@@ -37,14 +38,19 @@ pub(crate) struct Process {
 pub(crate) struct Reading {
     /// By thread, or all under 0.
     nanos: BTreeMap<u32, Nanos>,
-    user_ticks: u64,
-    system_ticks: u64,
+    ticks: Ticks,
+    /// By thread.
+    switches: BTreeMap<u32, Switches>,
 }
 
 /// What it used between two readings.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) nanos: Nanos,
+    /// The same by thread, as far as threads did anything and are told apart.
+    pub(crate) threads: Vec<Nanos>,
+    /// Of the threads that were there at the end.
+    pub(crate) switches: Switches,
     /// How much of it was spent in the kernel, by the coarser ticks; `None` for too few of them.
     pub(crate) system_share: Option<f64>,
     pub(crate) source: Source,
@@ -76,12 +82,12 @@ impl Process {
 
     /// What it has used so far; `None` once it is gone.
     pub(crate) fn read(&self) -> Option<Reading> {
-        let (user_ticks, system_ticks) = self.ticks()?;
+        let ticks = Ticks::of(&self.root)?;
         let nanos = match self.source {
             Source::Schedstat => self.threads()?,
-            Source::Ticks => BTreeMap::from([(0, (user_ticks + system_ticks) * TICK)]),
+            Source::Ticks => BTreeMap::from([(0, (ticks.user + ticks.system) * TICK)]),
         };
-        Some(Reading { nanos, user_ticks, system_ticks })
+        Some(Reading { nanos, ticks, switches: self.of_threads(Switches::of)? })
     }
 
     /// What it used between two readings.
@@ -89,31 +95,31 @@ impl Process {
         let used = |(thread, nanos): (&u32, &Nanos)| {
             nanos.saturating_sub(before.nanos.get(thread).copied().unwrap_or(0))
         };
-        let nanos = after.nanos.iter().map(used).sum();
-        let user = after.user_ticks.saturating_sub(before.user_ticks);
-        let system = after.system_ticks.saturating_sub(before.system_ticks);
-        #[expect(clippy::cast_precision_loss, reason = "ticks of a run are few")]
-        let system_share = (user + system >= 10).then(|| system as f64 / (user + system) as f64);
-        Cost { nanos, system_share, source: self.source }
+        let threads: Vec<Nanos> = after.nanos.iter().map(used).filter(|nanos| *nanos > 0).collect();
+        let mut switches = Switches::default();
+        for (thread, after) in &after.switches {
+            switches.add(after.since(before.switches.get(thread).copied().unwrap_or_default()));
+        }
+        let ticks = after.ticks.since(before.ticks);
+        let nanos = threads.iter().sum();
+        Cost { nanos, threads, switches, system_share: ticks.system_share(), source: self.source }
     }
 
     fn threads(&self) -> Option<BTreeMap<u32, Nanos>> {
-        let threads = fs::read_dir(self.root.join("task")).ok()?;
-        let read = |entry: fs::DirEntry| {
-            let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
-            Some((thread, text.split_whitespace().next()?.parse().ok()?))
-        };
-        Some(threads.filter_map(Result::ok).filter_map(read).collect())
+        self.of_threads(|folder| {
+            let text = fs::read_to_string(folder.join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        })
     }
 
-    /// User and system time.
-    fn ticks(&self) -> Option<(u64, u64)> {
-        let text = fs::read_to_string(self.root.join("stat")).ok()?;
-        // The name, in brackets, may hold anything.
-        let (_, rest) = text.rsplit_once(')')?;
-        let mut fields = rest.split_whitespace().skip(11);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    /// What can be read of each thread.
+    fn of_threads<T>(&self, read: impl Fn(&Path) -> Option<T>) -> Option<BTreeMap<u32, T>> {
+        let threads = fs::read_dir(self.root.join("task")).ok()?;
+        let one = |entry: fs::DirEntry| {
+            let thread: u32 = entry.file_name().to_str()?.parse().ok()?;
+            Some((thread, read(&entry.path())?))
+        };
+        Some(threads.filter_map(Result::ok).filter_map(one).collect())
     }
 }
 
@@ -152,15 +158,25 @@ mod tests {
         write_stat(&root, 10, 20);
         account("7", "1000 5 6\n");
         account("8", "2000 5 6\n");
+        let switched = |thread: &str, voluntary: u64, involuntary: u64| {
+            let text = format!(
+                "voluntary_ctxt_switches:\t{voluntary}\nnonvoluntary_ctxt_switches:\t{involuntary}\n"
+            );
+            fs::write(root.join("task").join(thread).join("status"), text).expect("written");
+        };
+        switched("7", 100, 10);
         let process = Process::at(root.clone()).expect("readable");
         assert_eq!(process.source, Source::Schedstat);
         let before = process.read().expect("alive");
         fs::create_dir_all(root.join("task/9")).expect("made");
         account("7", "1500 5 6\n");
         account("9", "40 5 6\n");
+        switched("7", 104, 11);
+        switched("9", 1, 0);
         write_stat(&root, 20, 50);
         let cost = process.cost(&before, &process.read().expect("alive"));
-        assert_eq!(cost.nanos, 540);
+        assert_eq!((cost.nanos, &cost.threads[..]), (540, &[500, 40][..]));
+        assert_eq!((cost.switches.voluntary, cost.switches.involuntary), (5, 1));
         assert_eq!(cost.system_share, Some(0.75));
         account("7", "0 0 0");
         account("8", "0 0 0");

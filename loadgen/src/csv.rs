@@ -4,9 +4,19 @@ use std::fmt::Write as _;
 
 use crate::desk::SECOND;
 use crate::outcome::Outcome;
+use crate::plan::Plan;
 
 const HEADER: &str = "second,start_unix_ns,length_ns,received,errors,connections,p50_ns,p90_ns,\
                       p99_ns,p99_9_ns,max_ns";
+
+/// What is to be known of a run before its seconds are believed.
+pub(crate) fn notes(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let mut notes = outcome.verdicts(plan);
+    if outcome.is_void() {
+        notes.insert(0, "no result: more than 1 % of what was attempted went wrong".to_owned());
+    }
+    notes
+}
 
 pub(crate) fn table(outcome: &Outcome) -> String {
     let mut out = format!("{HEADER}\r\n");

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ringbolt::{CloseReason, ConnectionId, thread_cpu_nanos};
+use ringbolt::{CloseReason, ConnectionId};
 
+use crate::account::Account;
 use crate::client::classify;
 use crate::control::{Control, NEVER};
 use crate::pace::{BatchClock, Nanos};
@@ -45,8 +46,8 @@ pub(crate) struct Desk {
     interval: Box<Times>,
     interval_end: Nanos,
     intervals: mpsc::Sender<Interval>,
-    /// CPU time and waiting time of this thread when the window opened.
-    account_at_open: Option<(Nanos, Nanos)>,
+    /// What this thread had used when the window opened.
+    account_at_open: Option<Account>,
 }
 
 impl Desk {
@@ -140,15 +141,17 @@ impl Desk {
     pub(crate) fn turn(&mut self, now: Nanos) -> bool {
         self.window = self.control.window();
         if now >= self.window.start && self.account_at_open.is_none() {
-            self.account_at_open = Some(account());
+            self.account_at_open = Some(Account::of_this_thread());
         }
         self.turn_interval(now);
         let over = now >= self.window.end;
         if over {
-            let (cpu, waited) = account();
-            let (cpu_before, waited_before) = self.account_at_open.unwrap_or((cpu, waited));
-            self.record.cpu.push(cpu.saturating_sub(cpu_before));
-            self.record.waited.push(waited.saturating_sub(waited_before));
+            let now = Account::of_this_thread();
+            let used = now.since(&self.account_at_open.unwrap_or(now));
+            self.record.cpu.push(used.cpu);
+            self.record.waited.push(used.waited);
+            self.record.system_shares.push(used.system_share());
+            self.record.switches.add(used.switches());
         }
         over
     }
@@ -201,14 +204,6 @@ impl Desk {
         gauge.received.store(self.received, Ordering::Relaxed);
         gauge.live.store(self.live, Ordering::Relaxed);
     }
-}
-
-/// How long this thread has run, and how long it was ready to run but had no CPU (0 if the kernel
-/// does not account for that).
-fn account() -> (Nanos, Nanos) {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let waited = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    (thread_cpu_nanos(), waited.unwrap_or(0))
 }
 
 pub(crate) const SECOND: Nanos = 1_000_000_000;

@@ -21,6 +21,7 @@ enum Kind {
     NotComparable,
     Unreachable,
     Config,
+    Interrupted,
 }
 
 impl Failure {
@@ -70,6 +71,15 @@ impl Failure {
         Self { kind: Kind::Unreachable, what: what.into(), why: why.into(), remedy }
     }
 
+    /// A signal came before there was anything to tell.
+    pub(crate) fn interrupted(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self { kind: Kind::Interrupted, what: what.into(), why: why.into(), remedy }
+    }
+
     /// A file of settings is wrong.
     pub(crate) fn config(
         what: impl Into<String>,
@@ -86,6 +96,7 @@ impl Failure {
             Kind::Preflight | Kind::NotComparable => 3,
             Kind::Unreachable => 69,
             Kind::Config => 78,
+            Kind::Interrupted => 130,
         })
     }
 }

@@ -6,6 +6,7 @@
 //! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
 //! or `hlog`.
 
+mod account;
 mod args;
 mod arrivals;
 mod broadcast;
@@ -114,11 +115,11 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
         _ => run(Plan::new(scenario)?, &signals)?,
     };
     let Done { plan, mut outcome, control, before, after } = done;
+    let traced = std::mem::take(&mut outcome.record.traced);
+    tell::tell(&plan, &outcome, &before, &after)?;
     if let Some(path) = &plan.output.trace {
-        let traced = std::mem::take(&mut outcome.record.traced);
         tell::write(path, &trace::table(traced, control.clock))?;
     }
-    tell::tell(&plan, &outcome, &before, &after)?;
     let met = tell::goals(&plan, &outcome);
     let found = outcome.search.as_ref().is_none_or(|search| search.kept().is_some());
     Ok(ExitCode::from(match outcome {
@@ -130,6 +131,7 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
 }
 
 fn run(plan: Plan, signals: &Signalled) -> Result<Done, Failure> {
+    preflight::check_outputs(&plan.output)?;
     let plan = Arc::new(plan);
     let control = Arc::new(Control::new(plan.threads.len()));
     signals.obey(&control);
@@ -186,8 +188,8 @@ impl Signalled {
     fn obey(&self, control: &Arc<Control>) {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = current.replace(Arc::clone(control));
-        if last.is_some_and(|last| last.is_stopped()) {
-            control.stop();
+        if last.is_some_and(|last| last.is_interrupted()) {
+            control.interrupt();
         }
     }
 
@@ -201,7 +203,7 @@ impl Signalled {
             for _ in signals.forever() {
                 let current = this.0.lock().unwrap_or_else(PoisonError::into_inner);
                 match &*current {
-                    Some(control) if !control.is_stopped() => control.stop(),
+                    Some(control) if !control.is_interrupted() => control.interrupt(),
                     _ => std::process::exit(130),
                 }
             }

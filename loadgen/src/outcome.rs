@@ -88,7 +88,7 @@ impl Outcome {
     /// CPU nanoseconds of the server per message.
     #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
     pub(crate) fn server_nanos(&self) -> Option<f64> {
-        let cost = self.server?;
+        let cost = self.server.as_ref()?;
         (self.messages() > 0).then(|| cost.nanos as f64 / self.messages() as f64)
     }
 
@@ -158,12 +158,12 @@ impl Outcome {
     /// CPUs that the server kept busy; 0 if that was not measured.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     fn server_load(&self) -> f64 {
-        self.server.map_or(0.0, |cost| cost.nanos as f64 / self.elapsed.max(1) as f64)
+        self.server.as_ref().map_or(0.0, |cost| cost.nanos as f64 / self.elapsed.max(1) as f64)
     }
 
     /// The longest that a thread of the generator waited for a CPU, as a share of the window.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
-    fn starved(&self) -> f64 {
+    pub(crate) fn starved(&self) -> f64 {
         let longest = self.record.waited.iter().max().copied().unwrap_or(0);
         longest as f64 / self.elapsed.max(1) as f64
     }
@@ -214,6 +214,15 @@ impl Outcome {
                     .to_owned(),
             );
         }
+        let portless = self.record.portless();
+        if portless > 0 {
+            verdicts.push(format!(
+                "for {portless} connections there was no port left: one source address has {} of them \
+                 for one server, and a closed connection keeps its own for a minute; add addresses \
+                 of this machine with --source, or widen net.ipv4.ip_local_port_range",
+                crate::source::ports()
+            ));
+        }
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
@@ -223,7 +232,10 @@ impl Outcome {
 
     /// Whether what was measured is mostly what the generator measures of nothing.
     fn floor_verdict(&self, plan: &Plan) -> Option<String> {
-        let floor = self.floor.as_ref().filter(|_| plan.scenario.traffic().is_some())?;
+        // A floor that was raised by other work says nothing.
+        let sound = |floor: &&Floor| floor.waited_share <= STARVED;
+        let floor =
+            self.floor.as_ref().filter(sound).filter(|_| plan.scenario.traffic().is_some())?;
         let (median, least) = (self.record.latency.percentile(50.0), floor.round_trip_p50_ns);
         (!self.record.latency.is_empty() && median < 2 * least).then(|| {
             format!(
@@ -304,7 +316,7 @@ pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
 /// A thread that is on a CPU for more than this share of the window has nothing left.
 const BUSY: f64 = 0.95;
 /// More of the window than this without a CPU shows in the latency.
-const STARVED: f64 = 0.02;
+pub(crate) const STARVED: f64 = 0.02;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;
 /// Lag above this part of the latency, both at p99, is noted.
@@ -319,6 +331,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::{Outcome, Reach, When};
+    use crate::account::Switches;
     use crate::args::{Cli, Command};
     use crate::cost::{Cost, Source};
     use crate::plan::Plan;
@@ -365,6 +378,28 @@ mod tests {
         }
     }
 
+    fn cost(nanos: u64) -> Cost {
+        let (threads, switches) = (vec![nanos], Switches::default());
+        Cost { nanos, threads, switches, system_share: None, source: Source::Ticks }
+    }
+
+    #[test]
+    fn connections_without_a_port_are_explained() {
+        let closed = plan(&[]);
+        let mut short = outcome(&closed, 0, 0, 0);
+        for (class, errno) in [(Class::Connect, 99), (Class::Connect, 111), (Class::Closed, 99)] {
+            let why = std::io::Error::from_raw_os_error(errno).to_string();
+            short.record.errors.because(class, &why, || why.clone());
+        }
+        let said = short.verdicts(&closed).join("\n");
+        let ports = crate::source::ports();
+        assert!(said.contains("for 1 connections there was no port left"), "{said}");
+        assert!(
+            said.contains(&format!("has {ports} of them")) && said.contains("--source"),
+            "{said}"
+        );
+    }
+
     #[test]
     fn a_run_that_nothing_speaks_against_has_no_notes() {
         let open = plan(&["-r", "1000"]);
@@ -386,7 +421,7 @@ mod tests {
         let text = crate::text::summary(&closed, &busy);
         assert!(text.contains("the server takes at least 1,000 messages/s"), "{text}");
         let mut both = outcome(&closed, 0, 970 * MS, 0);
-        both.server = Some(Cost { nanos: 990 * MS, system_share: None, source: Source::Ticks });
+        both.server = Some(cost(990 * MS));
         assert!(both.has_headline(&closed), "the server was at its end, too");
         let mut behind = outcome(&open, 5_000, 500 * MS, 0);
         behind.offered = Some(2000);

@@ -23,7 +23,7 @@ use crate::search::{self, Rate};
 use crate::shape::Shape;
 use crate::source::Sources;
 use crate::tls::Tls;
-use crate::{preflight, target};
+use crate::{preflight, target, units};
 
 /// A run.
 #[derive(Debug)]
@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     /// Connections per second; `None` as fast as they are accepted.
     pub(crate) connect_rate: Option<f64>,
     pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    /// The names of further fields of the opening handshake; what they say may be secret.
+    pub(crate) fields: Vec<String>,
     /// What is random is made from it.
     pub(crate) seed: u64,
     pub(crate) threads: Vec<Option<usize>>,
@@ -160,6 +163,7 @@ impl Plan {
     fn echo(args: EchoArgs) -> Result<Self, Failure> {
         let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
             args;
+        let load = load.of_senders(connections)?;
         let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let seed = load.when.seed;
@@ -171,6 +175,7 @@ impl Plan {
 
     fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
         let BroadcastArgs { target, subscribers, publishers, burst, window, load, .. } = args;
+        let load = load.of_senders(publishers)?;
         if !matches!(load.payload, Shape::Sizes(_)) {
             return Err(Failure::usage(
                 format!("publications cannot be `{}`", load.payload),
@@ -249,6 +254,7 @@ impl Plan {
                 "give more --connections, or a smaller --slow",
             ));
         }
+        let load = load.of_senders(connections - stalled)?;
         let window = Window::new(&window, &load.when.stage, load.when.fixed());
         let traffic = Traffic::new(&load, depth, window.warmup);
         let stalls = Stalls { connections: stalled, rate: slow_rate };
@@ -392,6 +398,25 @@ impl Traffic {
     }
 }
 
+impl LoadArgs {
+    /// A rate of each connection as that of all that send.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    fn of_senders(mut self, senders: u64) -> Result<Self, Failure> {
+        if let Some(each) = self.rate_per_conn {
+            let all = each * senders as f64;
+            if all > units::RATE_MAX {
+                return Err(Failure::usage(
+                    format!("{senders} connections cannot send {each} messages per second each"),
+                    format!("{} is the highest rate of all together", units::RATE_MAX),
+                    "give a lower --rate-per-conn, or fewer connections",
+                ));
+            }
+            self.when.rate = Some(Rate::Fixed(all));
+        }
+        Ok(self)
+    }
+}
+
 impl Fan {
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.traffic.pace, Pace::Closed { .. })
@@ -490,7 +515,6 @@ impl Parts {
         preflight::check_text(&scenario)?;
         preflight::check_start(window.start_at)?;
         let plan = Plan {
-            url: target.url,
             address,
             request,
             tls,
@@ -500,12 +524,15 @@ impl Parts {
             window,
             connect_rate,
             timeout: target.timeout,
+            connect_timeout: target.connect_timeout.unwrap_or(target.timeout),
+            fields: target::fields(&target),
             seed,
             threads,
             driver: machine.driver,
             spin: machine.spin,
             pid: machine.pid,
             file_limit,
+            url: target.url,
             output: Output {
                 json: output.json,
                 csv: output.csv,

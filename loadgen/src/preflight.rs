@@ -1,5 +1,8 @@
 //! Says before a run starts what cannot work, and what cures it.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringbolt::Endpoint;
@@ -8,8 +11,9 @@ use crate::args::{DialArgs, MachineArgs};
 use crate::desk::nanos;
 use crate::environment::Files;
 use crate::failure::Failure;
-use crate::plan::{Plan, Scenario};
-use crate::source::Sources;
+use crate::plan::{Output, Plan, Scenario};
+use crate::source::{self, Sources};
+use crate::tell;
 
 /// Where to connect from, checked for having ports enough.
 pub(crate) fn sources(
@@ -30,9 +34,12 @@ pub(crate) fn sources(
     };
     let sources = match &dial.source {
         Some(cidr) => Sources::parse(cidr, ip)?,
-        None => Sources::automatic(ip, connections.max(rotation)),
+        None => Sources::automatic(ip, connections.max(rotation), source::ports()),
     };
     sources.check(connections)?;
+    if dial.source.is_some() {
+        sources.check_local()?;
+    }
     Ok(sources)
 }
 
@@ -75,6 +82,34 @@ pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
 fn open_files(limits: &str) -> Option<u64> {
     let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     rest.split_whitespace().next()?.parse().ok()
+}
+
+/// Refuses files that could not be written when the run is over.
+pub(crate) fn check_outputs(output: &Output) -> Result<(), Failure> {
+    let files = [&output.file, &output.hgrm, &output.hlog, &output.trace];
+    for path in files.into_iter().flatten() {
+        check_writable(path).map_err(|e| tell::unwritable(path, &e))?;
+    }
+    if let Some(folder) = &output.folder {
+        fs::create_dir_all(folder)
+            .and_then(|()| check_writable(&folder.join(tell::DOCUMENT)))
+            .map_err(|e| tell::unwritable(folder, &e))?;
+    }
+    Ok(())
+}
+
+/// Leaves everything as it was. Devices and pipes are not opened: that may mean something to them.
+fn check_writable(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => File::options().append(true).open(path).map(drop),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            File::create_new(path)?;
+            fs::remove_file(path)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Refuses goals that this run could not tell of.

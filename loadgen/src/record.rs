@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ringbolt::{CloseReason, Security};
 
+use crate::account::Switches;
 use crate::delivery::Spreads;
 use crate::pace::Nanos;
 use crate::slow::Fates;
@@ -205,6 +206,10 @@ pub(crate) struct Record {
     pub(crate) cpu: Vec<Nanos>,
     /// How long the thread was ready to run in the window but had no CPU.
     pub(crate) waited: Vec<Nanos>,
+    /// How much of the thread's CPU time was spent in the kernel, where that can be told.
+    pub(crate) system_shares: Vec<Option<f64>>,
+    /// Of all threads in the window.
+    pub(crate) switches: Switches,
     /// The driver that the generator ran on.
     pub(crate) driver: Option<ringbolt::Taken>,
     /// The driver's counters.
@@ -254,9 +259,20 @@ impl Record {
             traced: Vec::new(),
             cpu: Vec::new(),
             waited: Vec::new(),
+            system_shares: Vec::new(),
+            switches: Switches::default(),
             driver: None,
             ring: ringbolt::metrics::RingCounters::default(),
         }
+    }
+
+    /// Connections for which the kernel had no port left.
+    pub(crate) fn portless(&self) -> u64 {
+        // EADDRNOTAVAIL; that the source addresses are this machine's has been checked.
+        let is_it = |why: &str| why.ends_with("(os error 99)");
+        let connect = self.errors.iter().filter(|(class, _)| *class == Class::Connect);
+        let reasons = connect.flat_map(|(_, failed)| &failed.reasons);
+        reasons.filter(|(why, _)| is_it(why)).map(|(_, count)| count).sum()
     }
 
     /// TLS stands on a connection.
@@ -297,6 +313,8 @@ impl Record {
         self.traced.extend(other.traced);
         self.cpu.extend(other.cpu);
         self.waited.extend(other.waited);
+        self.system_shares.extend(other.system_shares);
+        self.switches.add(other.switches);
         self.driver = self.driver.take().or_else(|| other.driver.clone());
         self.ring.enters += other.ring.enters;
         self.ring.completions += other.ring.completions;

@@ -1,7 +1,7 @@
 //! Source addresses: the range of ports of one address ends at some 28,000 connections to one
 //! server, so loopback runs connect from several addresses of 127.0.0.0/8.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use crate::failure::Failure;
 
@@ -12,19 +12,21 @@ pub(crate) struct Sources {
     count: u64,
 }
 
-/// Connections that one source address is used for.
+/// Connections that one source address is used for at most.
 const PER_ADDRESS: u64 = 20_000;
 /// Ports per source address, if the kernel does not say.
 const DEFAULT_PORTS: u64 = 28_232;
 
 impl Sources {
-    /// As many addresses of 127.0.0.0/8 as the connections need if the target is there, else
-    /// whatever address the kernel chooses.
-    pub(crate) fn automatic(target: IpAddr, connections: u64) -> Self {
+    /// As many addresses of 127.0.0.0/8 as the connections need if the target is there and an address
+    /// has so many `ports`, else whatever address the kernel chooses.
+    pub(crate) fn automatic(target: IpAddr, connections: u64, ports: u64) -> Self {
+        // Other programs, and connections that were closed a moment ago, have some of them.
+        let each = (ports / 4 * 3).clamp(1, PER_ADDRESS);
         match target {
             IpAddr::V4(ip) if ip.is_loopback() => Self {
                 first: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                count: connections.div_ceil(PER_ADDRESS).clamp(1, 1 << 16),
+                count: connections.div_ceil(each).clamp(1, 1 << 16),
             },
             _ => Self { first: None, count: 1 },
         }
@@ -103,6 +105,23 @@ impl Sources {
         self.first
     }
 
+    /// Whether the addresses, or the first of very many, are this machine's.
+    pub(crate) fn check_local(&self) -> Result<(), Failure> {
+        const LOOKED_AT: u64 = 1024;
+        let all = (0..self.count.min(LOOKED_AT)).filter_map(|number| self.address(number));
+        for address in all {
+            // A datagram socket takes no port from the connections.
+            UdpSocket::bind((address, 0)).map_err(|e| {
+                Failure::preflight(
+                    format!("cannot connect from {address}"),
+                    e.to_string(),
+                    "give --source addresses of this machine; `ip addr` lists them",
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// Whether the ports of these addresses are enough.
     pub(crate) fn check(&self, connections: u64) -> Result<(), Failure> {
         let ports = ports();
@@ -137,7 +156,7 @@ pub(crate) fn ports() -> u64 {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::Sources;
+    use super::{DEFAULT_PORTS, Sources};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -146,19 +165,31 @@ mod tests {
     #[test]
     fn loopback_takes_an_address_per_twenty_thousand() {
         let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        assert_eq!(Sources::automatic(home, 20_000).count(), 1);
-        let many = Sources::automatic(home, 100_000);
+        assert_eq!(Sources::automatic(home, 20_000, DEFAULT_PORTS).count(), 1);
+        let many = Sources::automatic(home, 100_000, DEFAULT_PORTS);
         assert_eq!(many.count(), 5);
         let used: Vec<_> = (0..6).filter_map(|n| many.address(n)).collect();
         let expected = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
         assert_eq!(used[..5], expected.map(ip));
         assert_eq!(used[5], used[0]);
         assert!(many.check(100_000).is_ok());
+        assert!(many.check_local().is_ok());
+        let narrow = Sources::automatic(home, 150, 100);
+        assert_eq!(narrow.count(), 2, "a range of 100 ports is not used to its end");
+        assert_eq!(Sources::automatic(home, 3, 0).count(), 3);
+    }
+
+    #[test]
+    fn addresses_of_others_are_refused_before_the_run() {
+        // TEST-NET-1 (RFC 5737) is on no machine.
+        let others = Sources::parse("192.0.2.1", ip("127.0.0.1")).expect("an address");
+        let error = others.check_local().expect_err("not here").to_string();
+        assert!(error.contains("192.0.2.1") && error.contains("ip addr"), "{error}");
     }
 
     #[test]
     fn elsewhere_the_kernel_chooses_and_the_ports_are_counted() {
-        let sources = Sources::automatic(ip("192.0.2.1"), 100_000);
+        let sources = Sources::automatic(ip("192.0.2.1"), 100_000, DEFAULT_PORTS);
         assert_eq!(sources.address(5), None);
         let error = sources.check(100_000).expect_err("too many for one address").to_string();
         assert!(error.contains("ports are available"), "{error}");

@@ -175,7 +175,7 @@ impl Storm {
         // Also when the window is over: what was due in it and is late is started all the same.
         let due = self.turn(fleet, now);
         if over {
-            let until = now + 2 * nanos(self.desk.plan.timeout);
+            let until = now + self.desk.control.patience(2 * nanos(self.desk.plan.timeout));
             self.stage = Stage::Ending(until);
             return now;
         }

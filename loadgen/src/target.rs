@@ -76,6 +76,13 @@ fn terms(takeover: Takeover) -> DeflateTerms {
     DeflateTerms::default().with_takeover(sent, received)
 }
 
+/// The names of the fields that --header and --cookie add.
+pub(crate) fn fields(target: &TargetArgs) -> Vec<String> {
+    let name = |line: &String| line.split(':').next().unwrap_or_default().trim().to_owned();
+    let cookies = target.cookie.iter().map(|_| "Cookie".to_owned());
+    target.header.iter().map(name).chain(cookies).collect()
+}
+
 /// The opening handshake that is asked for.
 pub(crate) fn request(target: &TargetArgs, url: Url) -> Result<ClientRequest, Failure> {
     if target.compress && target.dialect == Dialect::Hybi02 {

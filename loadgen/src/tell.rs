@@ -5,13 +5,17 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::environment::Busy;
+use crate::environment::{self, Busy, Files};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::{csv, document, goal, hgrm, hlog, text};
 
-/// Prints the result, and writes the files that were asked for.
+/// The name of the document in a folder of results.
+pub(crate) const DOCUMENT: &str = "result.json";
+
+/// Prints the result, and writes the files that were asked for. What cannot be written does not keep the
+/// result from being printed.
 pub(crate) fn tell(
     plan: &Plan,
     outcome: &Outcome,
@@ -22,9 +26,26 @@ pub(crate) fn tell(
     let wanted = output.json || output.file.is_some() || output.folder.is_some();
     let document =
         wanted.then(|| format!("{:#}\n", document::document(plan, outcome, before, after)));
+    let written = write_files(plan, outcome, document.as_deref());
+    print(&match document.filter(|_| output.json) {
+        Some(document) => document,
+        None if output.csv => csv::table(outcome),
+        None => text::summary(plan, outcome),
+    })?;
+    if output.csv {
+        // There is no place for them in the table.
+        for note in csv::notes(plan, outcome) {
+            complain(&format!("note: {note}"));
+        }
+    }
+    written
+}
+
+fn write_files(plan: &Plan, outcome: &Outcome, document: Option<&str>) -> Result<(), Failure> {
+    let output = &plan.output;
     let log = || hlog::log(plan, outcome).map_err(|why| no_log(&why));
     let percentiles = || hgrm::distribution(outcome.record.latency.histogram());
-    if let (Some(path), Some(document)) = (&output.file, &document) {
+    if let (Some(path), Some(document)) = (&output.file, document) {
         write(path, document)?;
     }
     if let Some(path) = &output.hgrm {
@@ -33,18 +54,17 @@ pub(crate) fn tell(
     if let Some(path) = &output.hlog {
         write(path, &log()?)?;
     }
-    if let (Some(folder), Some(document)) = (&output.folder, &document) {
+    if let (Some(folder), Some(document)) = (&output.folder, document) {
         fs::create_dir_all(folder).map_err(|e| unwritable(folder, &e))?;
-        write(&folder.join("result.json"), document)?;
+        write(&folder.join(DOCUMENT), document)?;
         write(&folder.join("latency.hgrm"), &percentiles())?;
         write(&folder.join("latency.hlog"), &log()?)?;
         write(&folder.join("seconds.csv"), &csv::table(outcome))?;
+        if let Some(config) = environment::kernel_config(&Files::of_this_machine()) {
+            write(&folder.join("kernel.config"), &config)?;
+        }
     }
-    print(&match document.filter(|_| output.json) {
-        Some(document) => document,
-        None if output.csv => csv::table(outcome),
-        None => text::summary(plan, outcome),
-    })
+    Ok(())
 }
 
 /// Says which goals were missed; whether none was.
@@ -78,7 +98,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|e| unwritable(path, &e))
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+pub(crate) fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::preflight(
         format!("cannot write {}", path.display()),
         error.to_string(),

@@ -172,6 +172,9 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
                 "rate"
             )?;
         }
+        _ if outcome.messages() == 0 => {
+            writeln!(out, "  {:<12} none: nothing was completed in the measurement", "rate")?;
+        }
         _ => writeln!(out, "  {:<12} {rate} {unit}/s", "rate")?,
     }
     write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
@@ -196,7 +199,7 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         )?;
     }
     write_connections(out, plan, outcome)?;
-    if let (Some(cost), Some(nanos)) = (outcome.server, outcome.server_nanos()) {
+    if let (Some(cost), Some(nanos)) = (&outcome.server, outcome.server_nanos()) {
         write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
         write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
         if let Some(share) = cost.system_share {
@@ -222,7 +225,7 @@ fn write_held(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Res
     let held = outcome.held;
     writeln!(out, "  {:<12} {held} connections for {seconds:.3} s, opened in {dialling}", "held")?;
     write_connections(out, plan, outcome)?;
-    if let Some(cost) = outcome.server {
+    if let Some(cost) = &outcome.server {
         let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
         writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
     }

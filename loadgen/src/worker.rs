@@ -205,7 +205,7 @@ fn config(plan: &Plan, worker: usize) -> Config {
         // A generator reads whatever waits to be sent: else it and a server that does not read before its
         // replies are taken would wait for each other. Only pongs can go beyond the messages.
         config.pause_reading_bytes = config.max_outbound_bytes + PONGS;
-        config.handshake_timeout = plan.timeout;
+        config.handshake_timeout = plan.connect_timeout;
         // Each worker has keys of its own.
         config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);
@@ -279,7 +279,9 @@ impl<S: Scenario> Worker<S> {
             established: false,
             lane: scenario.lane(place),
         };
-        dialler.turn(fleet, &mut desk.clock, member, |id| ids.push(id))
+        let next = dialler.turn(fleet, &mut desk.clock, member, |id| ids.push(id));
+        // A signal is looked for meanwhile: a server that does not answer wakes nobody.
+        Some(next.unwrap_or(NEVER).min(desk.clock.stamp() + LOOK))
     }
 
     fn run(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>, now: Nanos) -> Option<Nanos> {
@@ -287,7 +289,8 @@ impl<S: Scenario> Worker<S> {
         // Also when the window is over: what was due in it and is late is sent all the same.
         let due = self.scenario.turn(&mut self.desk, fleet);
         if over {
-            let until = now.saturating_add(nanos(self.desk.plan.timeout));
+            let wait = self.desk.control.patience(nanos(self.desk.plan.timeout));
+            let until = now.saturating_add(wait);
             self.stage = Stage::Settling(until);
             return self.settle(fleet, now, until);
         }

@@ -12,7 +12,7 @@ pub enum RequestError {
     /// An HTTP request, but its method is not `GET` (HS-S-01).
     MethodNotGet,
     /// The resource name does not begin with "/", holds bytes outside U+0021 to U+007E, or is not
-    /// followed by a space (HS-S-02, HS-S-03).
+    /// followed by a space (HS-S-02, HS-S-03); in RFC 6455, is no absolute http URI either (§4.2.1).
     ResourceName,
     /// CR without LF (HS-S-05).
     BareCarriageReturn,

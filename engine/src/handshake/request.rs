@@ -109,10 +109,17 @@ impl ServerHandshake {
 /// The beginning of every request.
 const GET: &[u8] = b"GET /";
 
+/// Those of an absolute URI, which RFC 6455 lets stand for a resource name (§4.2.1).
+const ABSOLUTE: [&str; 2] = ["GET http://", "GET https://"];
+
 /// What the first bytes of a head show, complete or not.
 #[inline]
 fn judge_start(received: &[u8]) -> Result<(), RequestError> {
-    if received.iter().zip(GET).all(|(is, wanted)| is == wanted) {
+    let begins = |wanted: &[u8]| received.iter().zip(wanted).all(|(is, wanted)| is == wanted);
+    if begins(GET) {
+        return Ok(());
+    }
+    if ABSOLUTE.iter().any(|start| begins(start.as_bytes())) {
         return Ok(());
     }
     if received.starts_with(b"GET ") {
@@ -216,10 +223,13 @@ impl<'a> UpgradeRequest<'a> {
         judge_start(received)?;
         let (bytes, rest) = received.split_at_checked(len).unwrap_or((received, &[]));
         let text = simdutf8::basic::from_utf8(bytes).map_err(|_| RequestError::InvalidUtf8)?;
-        let resource_name = resource_name(text, head.first_line().unwrap_or_default())?;
+        let line = RequestLine::read(text, head.first_line().unwrap_or_default())?;
         let known = Known::find(head, text);
         if known.version.is_some() {
-            return Self::judge_rfc6455(head, text, resource_name, &known).map(Some);
+            return Self::judge_rfc6455(head, text, line, known).map(Some);
+        }
+        if line.authority.is_some() {
+            return Err(RequestError::ResourceName);
         }
         let draft = known.judge_invariants()?;
         let host = known.host.ok_or(RequestError::HostMissing)?;
@@ -230,7 +240,7 @@ impl<'a> UpgradeRequest<'a> {
         let parts = (hybi02::key_part(key_1.as_bytes())?, hybi02::key_part(key_2.as_bytes())?);
         let Some(&key_3) = rest.first_chunk::<KEY_3_LEN>() else { return Ok(None) };
         let challenge = Challenge::Hybi02 { draft, parts, key_3 };
-        Ok(Some(Self::new(head, text, resource_name, &known, host, challenge)))
+        Ok(Some(Self::new(head, text, line.resource_name, &known, host, challenge)))
     }
 
     fn new(
@@ -259,24 +269,25 @@ impl<'a> UpgradeRequest<'a> {
     fn judge_rfc6455(
         head: &Head,
         text: &'a str,
-        resource_name: &'a str,
-        known: &Known<'a>,
+        line: RequestLine<'a>,
+        mut known: Known<'a>,
     ) -> Result<Self, RequestError> {
-        let line = text.get(..head.first_line().unwrap_or_default()).unwrap_or_default();
-        let version = line.get("GET  ".len() + resource_name.len()..);
-        let http = version.and_then(|version| version.strip_prefix("HTTP/"));
+        let http = line.version.strip_prefix("HTTP/");
         if !matches!(http.map(str::as_bytes), Some([b'1', b'.', b'1'..=b'9'])) {
             return Err(RequestError::HttpVersion);
         }
         if known.twice {
             return Err(RequestError::DuplicateField);
         }
+        // An absolute URI says for whom it is, and Host does not count then (RFC 9112 §3.2.2).
         let host = known.host.ok_or(RequestError::HostMissing)?;
+        let host = line.authority.unwrap_or(host);
+        known.host = Some(host);
         let host = HostPort::parse(host).ok_or(RequestError::HostMalformed)?;
         let key = known.key.ok_or(RequestError::KeyMissing)?;
         let key = key.as_bytes().try_into().ok().filter(|key: &[u8; _]| rfc6455::is_key(key));
         let challenge = Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? };
-        let request = Self::new(head, text, resource_name, known, host, challenge);
+        let request = Self::new(head, text, line.resource_name, &known, host, challenge);
         if known.upgrade.is_none() {
             return Err(RequestError::UpgradeMissing);
         }
@@ -538,14 +549,36 @@ fn field<'a>(head: &Head, text: &'a str, i: usize) -> Option<(&'a str, &'a str)>
     Some((text.get(start..colon)?, text.get(colon + 1..end)?))
 }
 
-/// The resource name in the first line, which is `first_line` bytes long (§5.2.1 parts 1 to 4).
-#[inline]
-fn resource_name(text: &str, first_line: usize) -> Result<&str, RequestError> {
-    let line = text.get(..first_line).unwrap_or_default();
-    let name = line.strip_prefix("GET ").and_then(|rest| rest.split_once(' '));
-    name.map(|(name, _ignored)| name)
-        .filter(|name| name.starts_with('/') && name.bytes().all(|b| matches!(b, 0x21..=0x7E)))
-        .ok_or(RequestError::ResourceName)
+/// The first line in its parts.
+#[derive(Debug, Clone, Copy)]
+struct RequestLine<'a> {
+    resource_name: &'a str,
+    /// Of a URI that is absolute.
+    authority: Option<&'a str>,
+    /// What stands behind it.
+    version: &'a str,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Reads the first line, which is `len` bytes long (§5.2.1 parts 1 to 4).
+    #[inline]
+    fn read(text: &'a str, len: usize) -> Result<Self, RequestError> {
+        let line = text.get(..len).unwrap_or_default();
+        let (target, version) = line
+            .strip_prefix("GET ")
+            .and_then(|rest| rest.split_once(' '))
+            .filter(|(target, _)| target.bytes().all(|b| matches!(b, 0x21..=0x7E)))
+            .ok_or(RequestError::ResourceName)?;
+        if target.starts_with('/') {
+            return Ok(Self { resource_name: target, authority: None, version });
+        }
+        let start = ABSOLUTE.iter().find(|start| line.starts_with(**start));
+        let uri = start.and_then(|start| target.get(start.len() - "GET ".len()..));
+        let uri = uri.ok_or(RequestError::ResourceName)?;
+        let (authority, resource_name) =
+            uri.find('/').and_then(|at| uri.split_at_checked(at)).unwrap_or((uri, "/"));
+        Ok(Self { resource_name, authority: Some(authority), version })
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
     websockets_peer.py broadcast URL         a broadcast server's
     websockets_peer.py server [CERT KEY]     echoes, in TLS with the two files; prints
                                              "listening on ADDRESS:PORT" or with wss:// before it
+    websockets_peer.py compressing           the same, for clients that compress; others are refused
 
 Authorities for wss URLs are those that SSL_CERT_FILE names.
 """
@@ -102,8 +103,10 @@ async def broadcasts(url):
     print("broadcast ok")
 
 
-async def server(*files):
+async def server(*files, compression=None):
     async def echo(ws):
+        if compression and not ws.protocol.extensions:
+            await ws.close(1008, "compression was not offered")
         async for message in ws:
             await ws.send(message)
 
@@ -113,7 +116,8 @@ async def server(*files):
     if files:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*files)
-    async with serve(echo, "127.0.0.1", 0, ssl=tls, **OPTIONS) as running:
+    options = {**OPTIONS, "compression": compression}
+    async with serve(echo, "127.0.0.1", 0, ssl=tls, **options) as running:
         host, port = running.sockets[0].getsockname()
         print(f"listening on {'wss://' if tls else ''}{host}:{port}", flush=True)
         await stop
@@ -122,6 +126,8 @@ async def server(*files):
 async def main(mode, *rest):
     if mode == "server":
         await server(*rest)
+    elif mode == "compressing":
+        await server(*rest, compression="deflate")
     elif mode == "compressed":
         await compressed(*rest)
     elif mode == "broadcast":

@@ -6,6 +6,7 @@
 //     ws_peer.js server [CERT KEY]
 //                                echoes, in TLS with the two files; prints "listening on ADDRESS:PORT"
 //                                or with wss:// before it
+//     ws_peer.js compressing     the same, for clients that compress; others are refused
 //
 // Authorities for wss URLs are those that NODE_EXTRA_CA_CERTS names.
 
@@ -65,17 +66,25 @@ async function broadcasts(url) {
   console.log('broadcast ok');
 }
 
+function compressing() {
+  serve({ host: '127.0.0.1', port: 0, perMessageDeflate: { threshold: 0 } });
+}
+
 function server(cert, key) {
-  clearTimeout(patience);
   const tls = cert && https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) });
-  const place = tls ? { server: tls } : { host: '127.0.0.1', port: 0 };
-  const running = new WebSocket.Server({ ...place, ...options });
+  serve(tls ? { server: tls } : { host: '127.0.0.1', port: 0 });
+  if (tls) tls.listen(0, '127.0.0.1');
+}
+
+function serve(more) {
+  clearTimeout(patience);
+  const running = new WebSocket.Server({ ...options, ...more });
   running.on('listening', () => {
     const { address, port } = running.address();
-    console.log(`listening on ${tls ? 'wss://' : ''}${address}:${port}`);
+    console.log(`listening on ${more.server ? 'wss://' : ''}${address}:${port}`);
   });
-  if (tls) tls.listen(0, '127.0.0.1');
   running.on('connection', (ws) => {
+    if (more.perMessageDeflate && ws.extensions === '') ws.close(1008, 'compression was not offered');
     ws.on('message', (data, isBinary) => ws.send(data, { binary: isBinary }));
     ws.on('error', () => {});
   });
@@ -83,7 +92,7 @@ function server(cert, key) {
 }
 
 const [mode, ...rest] = process.argv.slice(2);
-const run = { client: (to) => echoes(to), compressed, broadcast: broadcasts, server }[mode];
+const run = { client: (to) => echoes(to), compressed, broadcast: broadcasts, server, compressing }[mode];
 Promise.resolve(run(...rest)).then(
   () => clearTimeout(patience),
   (error) => { console.error(error); process.exit(1); },

@@ -58,6 +58,20 @@ fn a_head_byte_by_byte_and_a_frame_behind_it() {
 }
 
 #[test]
+fn an_absolute_uri_is_a_request_too() {
+    // §4.2.1 item 1.
+    with_server(|address| {
+        for uri in ["http://server.example.com/", "https://server.example.com:8443/chat"] {
+            let mut peer = Peer::raw(address);
+            peer.write(REQUEST.replacen("/chat", uri, 1).as_bytes());
+            assert!(peer.head().expect("an answer").starts_with("HTTP/1.1 101 "), "{uri}");
+        }
+        let answer = refused(&mut Peer::raw(address), "/chat", "ws://server.example.com/");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    });
+}
+
+#[test]
 fn both_dialects_on_one_port() {
     let draft = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.com\r\n\
         Upgrade: WebSocket\r\nSec-WebSocket-Key1: 3e6b263  4 17 80\r\n\

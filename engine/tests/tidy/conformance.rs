@@ -211,7 +211,8 @@ fn cases(out: &mut String) {
         out,
         "\n## RFC 6455\n\n### Servers\n\n{all} cases of `tests/rfc6455/table.rs` run against the engine over real \
          sockets; the client's side\nshares no code with it. A case begins with its section. The \
-         opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`.\n"
+         opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`. Which clients and \
+         servers of others it is tried with, says\n`scripts/interop --help`.\n"
     )
     .expect("a String takes everything");
     for (group, cases) in groups {

@@ -30,6 +30,9 @@ pub(crate) struct ReportArgs {
     /// The page's title
     #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
     pub(crate) title: String,
+    /// Show the runs of each folder apart, under the folder's name, such as those of a workload
+    #[arg(long)]
+    pub(crate) by_folder: bool,
     /// Write the page to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -76,7 +79,8 @@ Exit codes:
 
 Examples:
   loadgen report run.json -o run.html
-  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html";
+  loadgen report epoll/*.json uring/*.json --title 'epoll and io_uring' -o drivers.html
+  loadgen report --by-folder echo/*.json broadcast/*.json -o workloads.html";
 
 pub(super) const MERGE_EXAMPLES: &str = "\
 Counts and rates add up, histograms are merged, and percentiles are those of the merged

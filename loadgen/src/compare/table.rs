@@ -167,7 +167,8 @@ pub(super) fn cells(row: &Row) -> [String; 4] {
         let (low, high) = (cell.interval.low, cell.interval.high);
         let off = (cell.median - low).max(high - cell.median);
         let median = row.metric.show(cell.median);
-        if cell.median > 0.0 {
+        // One run says nothing about where others would lie.
+        if cell.median > 0.0 && cell.interval.confidence > 0.0 {
             format!("{median} ±{:.1} %", off / cell.median * 100.0)
         } else {
             median
@@ -196,10 +197,14 @@ fn change(change: &Change) -> String {
 pub(super) fn legend(comparison: &Comparison) -> String {
     let confidence = comparison.rows.iter().flat_map(|row| [row.base, row.new]);
     let least = confidence.map(|cell| cell.interval.confidence).fold(1.0, f64::min);
+    let interval = match (least * 1000.0).floor() / 10.0 {
+        0.0 => ", and of a single run itself".to_owned(),
+        percent => format!(
+            ", with the half-width of an interval that holds the true one with at least {percent:.1} %"
+        ),
+    };
     format!(
-        "Medians of the runs, with the half-width of an interval that holds the true one with at \
-         least {:.1} %. p: Mann-Whitney U, adjusted for {} metrics; ~: nothing shown.",
-        (least * 1000.0).floor() / 10.0,
+        "Medians of the runs{interval}. p: Mann-Whitney U, adjusted for {} metrics; ~: nothing shown.",
         comparison.rows.len()
     )
 }

@@ -8,6 +8,7 @@ mod run;
 use ringbolt::wire::Dialect;
 use serde_json::{Map, Value, json};
 
+use crate::account::Switches;
 use crate::desk::{SECOND, nanos};
 use crate::environment::{self, Busy};
 use crate::goal;
@@ -91,6 +92,7 @@ fn workload(plan: &Plan) -> Value {
             "received": terms.peer_takeover,
         })),
         "subprotocols": plan.request.protocols().collect::<Vec<_>>(),
+        "field_names": plan.fields,
         "connections": plan.connections,
         "rate_per_s": plan.rate(),
         "arrival": plan.arrivals().map(|arrivals| arrivals.process.name()),
@@ -130,6 +132,7 @@ fn workload(plan: &Plan) -> Value {
         "messages": messages,
         "connect_rate_per_s": plan.connect_rate,
         "timeout_ns": nanos(plan.timeout),
+        "connect_timeout_ns": nanos(plan.connect_timeout),
         "threads": plan.threads.len(),
         "spin_ns": nanos(plan.spin),
         "driver": plan.driver.name(),
@@ -282,16 +285,22 @@ pub(crate) fn intervals(seconds: &[Second], opened: u64, elapsed: u64) -> Vec<Va
 }
 
 fn cost(outcome: &Outcome) -> Value {
-    let ring = &outcome.record.ring;
+    let (server, ring) = (outcome.server.as_ref(), &outcome.record.ring);
     json!({
         "server_cpu_ns_per_message": outcome.server_nanos(),
-        "server_cpu_ns": outcome.server.map(|cost| cost.nanos),
-        "server_system_share": outcome.server.and_then(|cost| cost.system_share),
-        "server_cpu_source": outcome.server.map(|cost| cost.source.name()),
+        "server_cpu_ns": server.map(|cost| cost.nanos),
+        "server_cpu_ns_of_threads": server.map(|cost| &cost.threads),
+        "server_system_share": server.and_then(|cost| cost.system_share),
+        "server_context_switches": server.map(|cost| switches(cost.switches)),
+        "server_cpu_source": server.map(|cost| cost.source.name()),
         "generator_cpu_ns_per_message": outcome.generator_nanos(),
         "generator_cpu_ns": outcome.record.cpu,
         "generator_system_calls": ring.enters,
         "generator_completions": ring.completions,
+        "generator_buffers_exhausted": ring.buffers_exhausted,
+        "generator_queue_overflows": ring.overflows,
+        "generator_system_shares": outcome.record.system_shares,
+        "generator_context_switches": switches(outcome.record.switches),
         "generator_peak_memory_bytes": peak_memory(),
         "server_memory": outcome.memory.map(|memory| json!({
             "of": if memory.before.pss.is_some() { "pss" } else { "rss" },
@@ -301,6 +310,10 @@ fn cost(outcome: &Outcome) -> Value {
             "per_connection_bytes": memory.per_connection(outcome.record.opened),
         })),
     })
+}
+
+fn switches(switches: Switches) -> Value {
+    json!({ "voluntary": switches.voluntary, "involuntary": switches.involuntary })
 }
 
 /// The most memory that this process had at once.

@@ -15,6 +15,7 @@ pub(super) fn value(files: &Files) -> Value {
     json!({
         "release": release,
         "version": files.line("proc/sys/kernel/version"),
+        "build_id": files.bytes("sys/kernel/notes").and_then(|notes| build_id(&notes)),
         "architecture": std::env::consts::ARCH,
         "command_line": files.line("proc/cmdline").map(|text| what_matters(&text)),
         "preemption": preemption(files, config.as_deref()),
@@ -23,6 +24,25 @@ pub(super) fn value(files: &Files) -> Value {
         "security_modules": files.line("sys/kernel/security/lsm"),
         "tainted": files.number("proc/sys/kernel/tainted"),
     })
+}
+
+/// What the linker has named this very build, among the notes (ELF, "Note Section") of the kernel: words
+/// for the lengths of name and description and for the type, then both, each filled up to whole words.
+fn build_id(mut notes: &[u8]) -> Option<String> {
+    const GNU_BUILD_ID: u32 = 3;
+    while let Some((head, rest)) = notes.split_at_checked(12) {
+        let word = |at| head.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        let (name_length, length, kind) = (word(0)?, word(4)?, word(8)?);
+        let whole = |length: u32| usize::try_from(length.checked_next_multiple_of(4)?).ok();
+        let (name, rest) = rest.split_at_checked(whole(name_length)?)?;
+        let (description, rest) = rest.split_at_checked(whole(length)?)?;
+        if kind == GNU_BUILD_ID && name == b"GNU\0" {
+            let bytes = description.get(..usize::try_from(length).ok()?)?;
+            return Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        notes = rest;
+    }
+    None
 }
 
 /// Parameters that change speed; the others are nobody's business.
@@ -58,6 +78,11 @@ fn what_matters(text: &str) -> String {
     // What follows is for the first process, not for the kernel.
     let words = text.split(' ').take_while(|word| *word != "--");
     words.filter(matters).collect::<Vec<_>>().join(" ")
+}
+
+/// The configuration that the running kernel was built with, where it is kept.
+pub(crate) fn whole_config(files: &Files) -> Option<String> {
+    config(files, files.line("proc/sys/kernel/osrelease").as_deref())
 }
 
 /// The configuration that it was built with, where it is kept.
@@ -102,7 +127,7 @@ fn sha1(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{setting, what_matters};
+    use super::{build_id, setting, what_matters};
 
     #[test]
     fn the_command_line_keeps_what_changes_speed() {
@@ -115,5 +140,26 @@ mod tests {
         let config = "CONFIG_HZ_250=y\nCONFIG_HZ=250\n# CONFIG_X is not set\n";
         assert_eq!(setting(config, "CONFIG_HZ"), Some("250"));
         assert_eq!(setting(config, "CONFIG_X"), None);
+    }
+    #[test]
+    fn the_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, description: &[u8]| {
+            let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("short").to_ne_bytes();
+            let whole = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+                bytes
+            };
+            let head = [length(name), length(description), kind.to_ne_bytes()].concat();
+            [head, whole(name), whole(description)].concat()
+        };
+        let other = note(b"Linux\0", 6, b"12345");
+        let notes = [other.clone(), note(b"GNU\0", 3, &[0xab, 1]), other.clone()].concat();
+        assert_eq!(build_id(&notes).as_deref(), Some("ab01"));
+        assert_eq!(build_id(&other), None);
+        for end in 0..notes.len() {
+            build_id(&notes[..end]);
+        }
+        assert_eq!(build_id(&[0xff; 64]), None);
     }
 }

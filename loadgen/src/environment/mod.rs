@@ -18,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::plan::Plan;
 
 pub(crate) use files::Files;
+pub(crate) use kernel::whole_config as kernel_config;
 pub(crate) use machine::Busy;
 
 /// The machine of the run, and how busy it was at its start and end.

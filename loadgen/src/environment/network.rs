@@ -18,6 +18,7 @@ pub(super) fn value(files: &Files, target: Option<IpAddr>) -> Value {
         names.iter().filter(|name| name.starts_with("rx-")).count()
     });
     let steered = |file: &str| of_device(&format!("queues/{file}"));
+    let interrupts = device.as_deref().map(|device| interrupts(files, device));
     json!({
         "target": target.map_or("unix", |ip| if ip.is_loopback() { "loopback" } else { "remote" }),
         "device": device,
@@ -26,6 +27,11 @@ pub(super) fn value(files: &Files, target: Option<IpAddr>) -> Value {
         "receive_queues": queues,
         "receive_steering": steered("rx-0/rps_cpus"),
         "send_steering": steered("tx-0/xps_cpus"),
+        "send_queue_length": of_device("tx_queue_len").and_then(|n| n.parse::<u64>().ok()),
+        "napi_threads": of_device("threaded").map(|on| on == "1"),
+        "napi_defer_hard_irqs": of_device("napi_defer_hard_irqs").and_then(|n| n.parse::<u64>().ok()),
+        "gro_flush_timeout_ns": of_device("gro_flush_timeout").and_then(|n| n.parse::<u64>().ok()),
+        "interrupt_cpus": interrupts,
         "settings": settings(files),
     })
 }
@@ -54,6 +60,13 @@ fn settings(files: &Files) -> Map<String, Value> {
         (name.replace('/', "_"), json!(value))
     };
     SETTINGS.into_iter().map(one).collect()
+}
+
+/// The CPUs that each interrupt of a device may go to; empty for devices without, such as loopback.
+fn interrupts(files: &Files, device: &str) -> Vec<String> {
+    let numbers = files.names(&format!("sys/class/net/{device}/device/msi_irqs"));
+    let cpus = |number: String| files.line(&format!("proc/irq/{number}/smp_affinity_list"));
+    numbers.into_iter().filter_map(cpus).collect()
 }
 
 /// The device that the kernel sends to this address by; known for loopback and IPv4.

@@ -11,7 +11,7 @@ use crate::document::{Run, histogram};
 const SUMMED: [&str; 6] =
     ["connections", "messages", "threads", "source_addresses", "publishers", "subscribers"];
 /// Parts that may differ without making another load of it. If they do, the first one stands.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "url",
     "address",
     "origin",
@@ -20,6 +20,7 @@ const FREE: [&str; 10] = [
     "spin_ns",
     "driver",
     "timeout_ns",
+    "connect_timeout_ns",
     "warmup_ns",
     "duration_ns",
 ];

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::figures::Named;
 use super::html::{Cell, table};
 use crate::compare::{Metric, parse_metric};
+use crate::text;
 
 /// Figures of the result, one row each, as far as any run has them.
 const ROWS: [(&str, &str); 14] = [
@@ -33,6 +34,11 @@ pub(super) fn results(runs: &[Named<'_>]) -> String {
             rows.push((name.to_owned(), runs.iter().map(|named| figure(&metric, named)).collect()));
         }
     }
+    let floor = |named: &Named<'_>| named.run.value("trust.floor.round_trip_p50_ns").as_u64();
+    let shown = |named: &Named<'_>| {
+        Cell::Number(floor(named).map_or_else(|| "not calibrated".to_owned(), text::time))
+    };
+    rows.push(("tool's own floor p50".to_owned(), runs.iter().map(shown).collect()));
     let verdict = |named: &Named<'_>| {
         let total = named.run.number("outcome.errors_total").unwrap_or(0.0);
         match (is_void(named), total) {
@@ -51,9 +57,9 @@ pub(super) fn results(runs: &[Named<'_>]) -> String {
 /// Without a result there is no figure to quote.
 fn figure(metric: &Metric, named: &Named<'_>) -> Cell {
     let value = metric.of(named.run).filter(|_| !is_void(named));
-    // What the generator could do, a server can, too; how much more it can is not known.
+    // That is no result; but what the generator could do, a server can, too, and perhaps more.
     let limited = named.run.text("trust.limited_by") == Some("generator");
-    let more = if limited && metric.name == "rate" { "≥ " } else { "" };
+    let more = if limited && metric.name == "rate" { "none; ≥ " } else { "" };
     Cell::Number(
         value.map_or_else(|| "–".to_owned(), |value| format!("{more}{}", metric.show(value))),
     )

@@ -41,7 +41,7 @@ fn help_teaches() {
 #[test]
 fn wrong_usage_is_explained_and_ends_with_2() {
     let url = "ws://127.0.0.1:1/";
-    let cases: [(&[&str], &str); 32] = [
+    let cases: [(&[&str], &str); 34] = [
         (&[], "Usage"),
         (&["echo"], "<URL>"),
         (&["echo", url, "--nonsense"], "--nonsense"),
@@ -66,6 +66,8 @@ fn wrong_usage_is_explained_and_ends_with_2() {
         (&["echo", "unix:/x", "--source", "127.0.0.1"], "leave --source out"),
         (&["echo", url, "--stage", "5s"], "write it like 30s:10k"),
         (&["echo", url, "--stage", "5s:1", "-r", "1"], "cannot be used with"),
+        (&["echo", url, "--rate-per-conn", "1", "-r", "1"], "cannot be used with"),
+        (&["echo", url, "--rate-per-conn", "100m", "-c", "2"], "lower --rate-per-conn"),
         (&["echo", url, "--stage", "5s:1", "-d", "1s"], "cannot be used with"),
         (&["storm", url, "--arrival", "uniform"], "poisson"),
         (&["echo", url, "--json", "--csv"], "cannot be used with"),
@@ -91,6 +93,70 @@ fn what_this_machine_cannot_do_ends_with_3() {
     assert!(text.contains("in flight") && text.contains("--payload"), "{text}");
     let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "--pid", "4294967295"], 3);
     assert!(text.contains("--pid"), "{text}");
+    // TEST-NET-1 (RFC 5737) is on no machine.
+    let text = stderr_of(&["echo", "ws://127.0.0.1:1/", "--source", "192.0.2.1"], 3);
+    assert!(text.contains("cannot connect from 192.0.2.1") && text.contains("ip addr"), "{text}");
+}
+
+#[test]
+fn what_could_not_be_written_is_refused_before_the_run() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let folder = std::env::temp_dir();
+    let folder = folder.to_str().expect("UTF-8");
+    for option in ["-o", "--hgrm", "--hlog", "--trace", "--out"] {
+        // A folder is no file, and a device no folder.
+        let place = if option == "--out" { "/dev/null/x" } else { folder };
+        let text = stderr_of(&["echo", &server.url, "-d", "1h", option, place], 3);
+        assert!(text.contains("cannot write"), "{option}: {text}");
+    }
+    assert_eq!(server.connections(), 0, "nothing was measured for it");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_printed_all_the_same() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let run = ["echo", &server.url, "-n", "10", "--warmup", "0", "-o", "/dev/full"];
+    let done = loadgen(&run);
+    assert_eq!(done.status.code(), Some(3), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("cannot write /dev/full"), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).contains("p99.99"), "{done:?}");
+}
+
+#[test]
+fn every_exit_code_is_documented() {
+    let help = String::from_utf8(loadgen(&["--help"]).stdout).expect("UTF-8");
+    let (_, codes) = help.split_once("Exit codes:").expect("a paragraph about them");
+    let codes = codes.split("\n\n").next().unwrap_or_default();
+    let readme = include_str!("../../../README.md");
+    for code in ["0", "1", "2", "3", "69", "78", "99", "130"] {
+        let told = codes.split([' ', '\n', ',']).any(|word| word == code);
+        assert!(told, "{code} in:\n{codes}");
+        assert!(readme.contains(&format!("\n| {code} |")), "{code} in README.md");
+    }
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_time_for_connecting() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", silent.local_addr().expect("bound"));
+    // With the other one the test would not end.
+    let text = stderr_of(&["echo", &url, "--connect-timeout", "100ms", "--timeout", "1h"], 69);
+    assert!(text.contains("did not end in time"), "{text}");
+}
+
+#[test]
+fn a_rate_of_each_connection_is_one_of_all_that_send() {
+    let server = Running::echo(|_, _| Answer::Send);
+    let run = ["echo", &server.url, "-c", "4", "-d", "200ms", "--warmup", "0"];
+    let fields = ["-H", "X-Token: secret", "--cookie", "a=b", "--connect-timeout", "9s"];
+    let (_, document) =
+        crate::document(&[&run[..], &["--rate-per-conn", "50"], &fields[..]].concat());
+    let workload = &document["workload"];
+    assert_eq!(workload["rate_per_s"], 200.0);
+    assert_eq!(document["outcome"]["offered"], 40);
+    assert_eq!(workload["field_names"], serde_json::json!(["X-Token", "Cookie"]));
+    assert_eq!(workload["connect_timeout_ns"], 9_000_000_000_u64);
+    assert!(!document.to_string().contains("secret"), "what fields say is nobody's business");
 }
 
 #[test]

@@ -103,6 +103,9 @@ fn what_cannot_be_compared_ends_with_3() {
     let (code, text, error) = compare(&base[..4], new, &[]);
     assert_eq!(code, 3, "{text}{error}");
     assert!(text.contains("not enough runs") && error.contains("not enough runs"), "{text}");
+    let (code, text, _) = compare(&base[..1], &new[..1], &[]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("of a single run itself") && !text.contains('±'), "no interval: {text}");
     change(&new[2], |document| document["workload"]["connections"] = 77.into());
     change(&new[2], |document| document["environment"]["kernel"]["release"] = "6.1".into());
     let (code, text, error) = compare(base, new, &["--metric", "rate"]);

@@ -87,6 +87,25 @@ fn a_folder_holds_all_forms_and_they_agree() {
     let mine = intervals[0]["hdr_v2_deflate_base64"].as_str().expect("packed");
     assert_eq!(data[1].rsplit(',').next(), Some(mine));
     assert!(read("latency.hgrm").contains("1/(1-Percentile)"));
+    let kernel = &document["environment"]["kernel"];
+    if kernel["config_sha1"].is_string() {
+        assert!(read("kernel.config").contains("\nCONFIG_HZ="), "{kernel}");
+    }
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    fn look(path: &str, schema: &Value) {
+        for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+            let said = ["description", "$ref", "const"].iter().any(|word| value[word].is_string());
+            assert!(said, "{path}.{key} has no description");
+        }
+        for (key, value) in schema.as_object().into_iter().flatten() {
+            look(&format!("{path}.{key}"), value);
+        }
+    }
+    let schema = include_str!("../../schema/result-2.json");
+    look("", &serde_json::from_str(schema).expect("JSON"));
 }
 
 #[test]
@@ -170,4 +189,14 @@ fn csv_is_for_pipes() {
     let text = String::from_utf8(done.stdout).expect("UTF-8");
     assert!(text.starts_with("second,start_unix_ns,length_ns,received,"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
+    // What speaks against the numbers has no place in the table.
+    let slow = Running::echo(|_, _| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        Answer::Send
+    });
+    let run = ["echo", &slow.url, "-r", "200", "--depth", "1", "-d", "300ms", "--warmup", "0"];
+    let done = loadgen(&[&run[..], &["--csv"]].concat());
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("loadgen: note: ") && said.contains("had no room for them"), "{said}");
+    assert!(!String::from_utf8_lossy(&done.stdout).contains("note"));
 }

@@ -218,12 +218,18 @@ fn a_load_begins_when_it_was_told_to() {
 
 #[test]
 fn a_signal_ends_the_run_and_the_result_is_written() {
-    let server = Running::echo(|_, _| Answer::Send);
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    let server = Running::echo(|seen, _| {
+        SEEN.fetch_or(seen > 10, Ordering::Relaxed);
+        Answer::Send
+    });
     let mut command = command(&["echo", &server.url, "-c", "3", "-d", "60s", "--json"]);
     let mut child =
         command.args(["--warmup", "0"]).stdout(std::process::Stdio::piped()).spawn().expect("runs");
-    // Whenever it comes, the run ends; a little later there is something to tell.
-    std::thread::sleep(Duration::from_millis(500));
+    let begin = std::time::Instant::now();
+    while !SEEN.load(Ordering::Relaxed) && begin.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("a kill command").success());
     let mut text = String::new();

@@ -18,6 +18,7 @@ mod plans;
 mod reports;
 mod secure;
 mod servers;
+mod signals;
 mod timing;
 
 use std::process::{Command, Output, Stdio};

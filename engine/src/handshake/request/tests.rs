@@ -235,7 +235,9 @@ fn a_foreign_protocol_or_method_is_refused_as_soon_as_it_shows() {
     assert_eq!(read(b"\x16").err(), Some(RequestError::NotHttp));
     assert!(read(b"POST").unwrap().is_none());
     assert_eq!(read(b"POST ").err(), Some(RequestError::MethodNotGet));
-    assert_eq!(read(b"GET h").err(), Some(RequestError::ResourceName));
+    assert_eq!(read(b"GET x").err(), Some(RequestError::ResourceName));
+    assert_eq!(read(b"GET httpx").err(), Some(RequestError::ResourceName));
+    assert!(read(b"GET http").unwrap().is_none(), "a URI of RFC 6455 may begin so");
     for len in 0..=5 {
         assert!(read(&b"GET /"[..len]).unwrap().is_none());
     }

@@ -72,6 +72,39 @@ fn the_request_is_the_same_at_every_cut_and_frames_behind_it_stay() {
 }
 
 #[test]
+fn an_absolute_uri_holds_the_resource_name_and_the_host() {
+    // §4.2.1 item 1; fastwebsockets' clients send one.
+    for (uri, name, host) in [
+        ("http://other.example:8080/chat?a=1", "/chat?a=1", "other.example:8080"),
+        ("https://other.example/", "/", "other.example"),
+        ("http://[::1]:9001", "/", "[::1]:9001"),
+    ] {
+        let bytes = changed("/chat?a=1", uri);
+        for cut in 0..bytes.len() {
+            let mut reader = ServerHandshake::new();
+            let limits = HeadLimits::default();
+            assert!(reader.read(&limits, &bytes[..cut]).unwrap().is_none(), "{uri} at {cut}");
+            let request = reader.read(&limits, &bytes).unwrap().unwrap();
+            assert_eq!((request.resource_name(), request.host()), (name, host), "{uri}");
+        }
+        // The host of the URI counts, not the field's (RFC 9112 §3.2.2).
+        let request = read(&bytes).unwrap().unwrap();
+        let only = ServerPolicy::new().hosts(["server.example.com"]);
+        assert_eq!(only.judge(&request), Err(RequestError::HostRefused), "{uri}");
+    }
+    for (uri, error) in [
+        ("http://a@b/", RequestError::HostMalformed),
+        ("http:///chat", RequestError::HostMalformed),
+        ("http://host?a=1", RequestError::HostMalformed),
+        ("http://host:x/", RequestError::HostMalformed),
+        ("ws://host/", RequestError::ResourceName),
+        ("http:/host/", RequestError::ResourceName),
+    ] {
+        assert_eq!(read(&changed("/chat?a=1", uri)).err(), Some(error), "{uri}");
+    }
+}
+
+#[test]
 fn what_http_leaves_open_is_taken() {
     for (from, to) in [
         ("Upgrade: websocket", "upgrade:WebSocket"),
