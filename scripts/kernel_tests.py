@@ -18,12 +18,13 @@ SUITES = {"uring": ["server", "clients"],
 # other features are for a CPU that is not emulated; here every feature has a task of its own.
 NOT_HERE = ["process::", "combinations::", "switches::"]
 # Minutes under an emulator; --long runs them, too.
-LONG = ["chaos::", "ten_thousand_bad", "a_late_reader_of_small", "subscribers_come_and_go",
-        "the_end_of_one_connection_never", "a_thousand_connections", "whatever_a_client_sends"]
+LONG = ["chaos::", "ten_thousand_bad", "a_late_reader_of_small", "a_late_reader_of_large",
+        "subscribers_come_and_go", "the_end_of_one_connection_never", "a_thousand_connections",
+        "a_callback_that_sends_and_ends", "a_flood_of_pings", "whatever_a_client_sends"]
 # What shows that a ring without a feature works: all that depends on features, in seconds.
-BY_FEATURE = ["a_few_buffers_do", "a_late_reader_of_mixed", "large_and_small_messages",
-              "thousands_of_frames", "a_slow_consumer", "every_other_subscriber",
-              "a_drain_without_patience", "many_connections_relay"]
+BY_FEATURE = ["a_few_buffers_do", "thousands_of_frames_in_one", "a_slow_consumer", "every_size_comes",
+              "every_other_subscriber", "a_drain_without_patience", "both_kinds_come"]
+LONG_BY_FEATURE = ["a_late_reader_of", "large_and_small_messages", "many_connections_relay"]
 FEATURES = "RINGBOLT_TEST_RING_FEATURES"
 # From this series on a kernel has all that makes a ring fast; before the other one, too little for it
 # to be taken unasked.
@@ -59,7 +60,8 @@ def plan(features, long):
             tasks.append({"name": f"{sign}{feature}", "runs": [exchange("epoll")], "server": server(
                 "--driver", "uring", f"--ring-features={sign}{feature}")})
         # Where this server starts, the kernel has the feature and can be told to leave it.
-        tasks[-2]["runs"].append({"command": ["/bin/server", *BY_FEATURE], "seconds": LIMIT,
+        names = BY_FEATURE + (LONG_BY_FEATURE if long else [])
+        tasks[-2]["runs"].append({"command": ["/bin/server", *skipped, *names], "seconds": LIMIT,
                                   "environment": {FEATURES: f"all,-{feature}"}})
     return {"tasks": tasks}
 
