@@ -27,6 +27,8 @@ EMULATOR = "qemu-system-x86_64"
 EMULATED_CPU = "max,-erms,-fsrm"
 MEMORY = "1G"
 SEED = 1
+# With hardware virtualisation a kernel starts in a few seconds, or not at all.
+KVM_START = 60
 # Addresses that do not move, and no self-tests of ciphers beside what is measured.
 COMMAND_LINE = "console=ttyS0 quiet panic=-1 nokaslr norandmaps cryptomgr.notests"
 
@@ -52,14 +54,20 @@ def build(tests=()):
         raise Missing("cargo is missing, and the guest's programs must be built")
     if platform.machine() != "x86_64":
         raise Missing(f"the kernels are for x86_64, and this machine is {platform.machine()}")
+    wanted = [word for package in PACKAGES for word in ("-p", package)]
+    found = cargo(wanted + [word for name in PROGRAMS for word in ("--bin", name)])
+    if tests:
+        # Apart: what only tests need would change the programs' dependencies, and so the programs.
+        wanted = [word for name in tests for word in ("--test", name)]
+        found.update((name, path) for name, path in cargo(["-p", PACKAGES[0], *wanted]).items()
+                     if name in tests)
+    return found
+
+
+def cargo(wanted):
+    """Builds what runs without a library beside it: name -> path."""
     command = ["cargo", "build", "--profile", "guest", "--locked", "--target", TARGET,
-               "--message-format", "json-render-diagnostics"]
-    for package in PACKAGES:
-        command += ["-p", package]
-    for name in PROGRAMS:
-        command += ["--bin", name]
-    for name in tests:
-        command += ["--test", name]
+               "--message-format", "json-render-diagnostics", *wanted]
     flags = (os.environ.get("RUSTFLAGS", "") + " -C target-feature=+crt-static").strip()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags},
                           stdout=subprocess.PIPE, text=True)
@@ -99,6 +107,16 @@ def check_kvm():
                       "Without --kvm instructions are counted, which needs nothing of the sort")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise Missing("--kvm needs to open /dev/kvm, which this user may not; the group kvm may")
+
+
+def try_kvm(image, programs):
+    """Raises if a kernel does not even start: some /dev/kvm are for other guests than these."""
+    try:
+        boot(image, {"guest": programs["guest"]}, {"tasks": []}, KVM_START, kvm=True)
+    except Failed as error:
+        raise Missing(f"this machine has a /dev/kvm, but an ordinary kernel does not come up with it in "
+                      f"{KVM_START} s: {error}\nWithout --kvm instructions are counted, which needs "
+                      "nothing of the sort") from None
 
 
 def initramfs(files):

@@ -34,6 +34,16 @@ def number(value, digits=0):
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def unsteady(rows):
+    """The servers whose repeats were too far apart for this shape to mean what it says."""
+    names = [row["server"] for row in rows if row["shape"] == "lockstep"
+             and row.get("spread_percent", 0) > NOISE["lockstep"]]
+    if not names:
+        return []
+    return [f"- The turns of {', '.join(names)} did not settle (spread above {NOISE['lockstep']:g} %): "
+            "their figures, events and groups are what happened to come of it; the other shape says more.", ""]
+
+
 def over(row, base):
     """How many times as much as another."""
     if not base or "each" not in base or "each" not in row:
@@ -125,7 +135,7 @@ def one_table(document, rows, workload, shape):
                      f"| {number(row['server_each'])} | {number(row.get('system_calls'), 3)} "
                      f"| {number(row.get('switches'), 3)} | {number(row.get('completions'), 3)} |")
     return [*lines, "", *(f"- {text}" for text in absent), *([""] if absent else []),
-            caveat(document), ""]
+            *unsteady(table.values()), caveat(document), ""]
 
 
 def where(rows, workload, shape):

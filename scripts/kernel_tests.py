@@ -1,203 +1,200 @@
-"""Whether the engine works on a kernel: its driver tests there, and what it chooses by itself.
+"""Tests of scripts/kernels: what it makes of packages, guests' reports and results.
 
-Not a program of its own: scripts/kernels imports it.
+    python3 scripts/kernel_tests.py
 """
 
-import json
-import re
-import subprocess
+import copy
+import os
+import sys
+import tempfile
+import unittest
+from unittest import mock
 
-import kernel_guest as guest
-from kernel_images import in_order
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import kernel_costs as costs  # noqa: E402  the path is set just above
+import kernel_guest as guest  # noqa: E402
+import kernel_images as images  # noqa: E402
+import kernel_profile as profile  # noqa: E402
+import kernel_tables as tables  # noqa: E402
+import kernel_verdict as verdict  # noqa: E402
 
-# The test programs of each driver.
-SUITES = {"uring": ["server", "clients"],
-          "tokio-uring": ["server_tokio_uring", "clients_tokio_uring", "tokio_uring"],
-          "epoll": ["server_epoll", "clients_epoll"]}
-# The tests of the command line need a shell, which guests lack. Those that run the others again with
-# other features are for a CPU that is not emulated; here every feature has a task of its own.
-NOT_HERE = ["process::", "combinations::", "switches::"]
-# Minutes under an emulator; --long runs them, too.
-LONG = ["chaos::", "ten_thousand_bad", "a_late_reader_of_small", "a_late_reader_of_large",
-        "subscribers_come_and_go", "the_end_of_one_connection_never", "a_thousand_connections",
-        "a_callback_that_sends_and_ends", "a_flood_of_pings", "whatever_a_client_sends"]
-# What shows that a ring without a feature works: all that depends on features, in seconds.
-BY_FEATURE = ["a_few_buffers_do", "thousands_of_frames_in_one", "a_slow_consumer", "every_size_comes",
-              "every_other_subscriber", "a_drain_without_patience", "both_kinds_come"]
-LONG_BY_FEATURE = ["a_late_reader_of", "large_and_small_messages", "many_connections_relay"]
-FEATURES = "RINGBOLT_TEST_RING_FEATURES"
-# From this series on a kernel has all that makes a ring fast; before the other one, too little for it
-# to be taken unasked.
-RING_SINCE, RING_WORTH_SINCE = "6.1", "5.19"
-# Seconds of the guest's clock for one program of tests.
-LIMIT = 600
+PACKAGES = """Package: linux-image-6.1.0-50-cloud-amd64
+Version: 6.1.9-1
+Size: 26000000
 
+Package: linux-image-6.1.0-51-cloud-amd64
+Version: 6.1.10-1
+Size: 26000000
 
-def server(*arguments):
-    """A server that is the engine's own echo."""
-    return ["/bin/engine", "echo", "--listen", "127.0.0.1:0", "--shards", "1", *arguments]
+Package: linux-image-7.3.4-cloud-amd64
+Version: 7.3.4-1
+Size: 2000
+
+Package: linux-binary-7.3.4-cloud-amd64
+Version: 7.3.4-1
+Size: 13000000
+"""
 
 
-def exchange(driver):
-    """Some messages there and back, each compared."""
-    return {"command": ["/bin/loadgen", "echo", "ws://{address}/", "-c", "4", "-n", "200",
-                        "--warmup", "0", "--driver", driver, "--json", "--quiet"], "seconds": LIMIT}
+class Images(unittest.TestCase):
+    def test_the_newest_of_each_series_that_holds_a_kernel_is_found(self):
+        packages = images.Packages.__new__(images.Packages)
+        packages.environment = {}
+        names = "\n".join(line.split()[1] for line in PACKAGES.splitlines() if "Package" in line)
+
+        def answer(*command, **_):
+            return names if command[1] == "pkgnames" else PACKAGES
+
+        def newer(one, other):
+            return images.in_order(one) > images.in_order(other)
+
+        with mock.patch.object(images, "run", answer), mock.patch.object(images, "newer", newer):
+            newest = packages.newest()
+        self.assertEqual([(series, fields["Package"]) for series, fields in newest.items()],
+                         [("6.1", "linux-image-6.1.0-51-cloud-amd64"),
+                          ("7.3", "linux-binary-7.3.4-cloud-amd64")])
+
+    def test_series_are_in_the_order_of_their_numbers(self):
+        self.assertEqual(sorted(["6.12", "5.10", "6.1"], key=images.in_order), ["5.10", "6.1", "6.12"])
+        self.assertEqual(images.series_of("6.12.118-1~deb12u1"), "6.12")
+
+    def test_an_image_tells_its_version(self):
+        head = bytearray(0x400)
+        head[0x202:0x206] = b"HdrS"
+        head[0x20E:0x210] = (0x100).to_bytes(2, "little")
+        head[0x300:0x320] = b"6.18.3-mine (me@here) #1\0".ljust(0x20, b"\0")
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(head)
+            file.flush()
+            image = images.local(file.name)
+            self.assertEqual((image.version, image.series), ("6.18.3-mine", "6.18"))
+            file.seek(0)
+            file.write(b"x" * 0x400)
+            file.flush()
+            with self.assertRaisesRegex(images.Missing, "no bzImage"):
+                images.local(file.name)
+            with self.assertRaisesRegex(images.Missing, "No such file"):
+                images.local(file.name + ".absent")
+
+    def test_an_image_whose_bytes_have_changed_is_not_used(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+            tree = os.path.join(folder, "tree", "boot")
+            os.makedirs(tree)
+            with open(os.path.join(tree, "vmlinuz-1"), "wb") as file:
+                file.write(b"kernel")
+            fields = {"Package": "p", "Version": "6.1.2-3"}
+            kept = images.keep(os.path.join(folder, "tree"), fields)
+            self.assertEqual(images.find("p", "6.1.2-3").sha256, kept.sha256)
+            self.assertEqual(images.kept(), {("p", "6.1.2-3")})
+            with open(kept.path, "ab") as file:
+                file.write(b"!")
+            self.assertIsNone(images.find("p", "6.1.2-3"))
 
 
-def plan(features, long):
-    """What a guest does. A driver's tests run beside a server on it: where that does not start, the
-    kernel does not have the driver, and the server says why. The same with a feature."""
-    skipped = [word for name in NOT_HERE + ([] if long else LONG) for word in ("--skip", name)]
-    tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
-                                          "seconds": LIMIT}]},
-             {"name": "auto", "server": server("--driver", "auto"), "runs": [exchange("auto")]}]
-    for driver, suites in SUITES.items():
-        runs = [{"command": [f"/bin/{suite}", *skipped], "seconds": LIMIT} for suite in suites]
-        tasks.append({"name": driver, "server": server("--driver", driver),
-                      "runs": [exchange(driver), *runs]})
-    for feature in features:
-        for sign in "+-":
-            tasks.append({"name": f"{sign}{feature}", "runs": [exchange("epoll")], "server": server(
-                "--driver", "uring", f"--ring-features={sign}{feature}")})
-        # Where this server starts, the kernel has the feature and can be told to leave it.
-        names = BY_FEATURE + (LONG_BY_FEATURE if long else [])
-        tasks[-2]["runs"].append({"command": ["/bin/server", *skipped, *names], "seconds": LIMIT,
-                                  "environment": {FEATURES: f"all,-{feature}"}})
-    return {"tasks": tasks}
+class Guest(unittest.TestCase):
+    def test_an_archive_is_the_same_for_the_same_files(self):
+        one = guest.initramfs({"init": (0o755, b"abc"), "a": (0o644, b"")})
+        self.assertEqual(one, guest.initramfs({"a": (0o644, b""), "init": (0o755, b"abc")}))
+        self.assertEqual(one[:6], b"070701")
+        self.assertIn(b"TRAILER!!!", one)
+        self.assertEqual(len(one) % 4, 0)
+
+    def test_a_plan_has_the_doctor_each_driver_and_each_feature(self):
+        names = [task["name"] for task in verdict.plan(["direct"], False)["tasks"]]
+        self.assertEqual(names, ["doctor", "auto", *verdict.SUITES, "+direct", "-direct"])
 
 
-class Verdict:
-    """What came of a kernel."""
+class Verdict(unittest.TestCase):
+    def judged(self, series, auto, **changed):
+        good = {"exit": 0, "out": "test result: ok. 3 passed; 0 failed"}
+        doctor = {"auto": auto, "ladder": [{"driver": auto, "holds": True}],
+                  "drivers": [{"name": name, "usable": True} for name in verdict.SUITES],
+                  "ring_features": [{"name": "direct", "here": True}]}
+        results = {name: [good] * 5 for name in ["auto", *verdict.SUITES, "+direct", "-direct"]}
+        results["doctor"] = [{"out": guest.json.dumps(doctor)}]
+        results.update(changed)
+        boot = mock.Mock(results=results, seconds=1)
+        return verdict.Verdict(images.Image("", series, series, "", "", {}), boot).wrong
 
-    def __init__(self, image, boot):
-        self.image, self.seconds, self.wrong, self.drivers = image, boot.seconds, [], {}
-        out = boot.results["doctor"][0].get("out", "")
-        try:
-            self.doctor = json.loads(out)
-        except ValueError:
-            self.doctor = {"auto": None, "drivers": [], "ladder": [], "ring_features": []}
-            self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
-        self._judge_choice()
-        self._judge_auto(boot.results["auto"])
-        for driver in SUITES:
-            self._judge_driver(driver, boot.results[driver])
-        for row in self.doctor["ring_features"]:
-            self._judge_feature(row, boot.results)
+    def test_each_kernel_must_choose_what_suits_it(self):
+        self.assertEqual(self.judged("6.1", "uring"), [])
+        self.assertEqual(self.judged("5.10", "tokio-uring"), [])
+        self.assertIn("before 5.19", self.judged("5.10", "uring")[0])
+        self.assertIn("must be uring", self.judged("6.12", "epoll")[0])
 
-    def _judge_choice(self):
-        holds = [rung["driver"] for rung in self.doctor["ladder"] if rung["holds"]]
-        auto = self.doctor["auto"]
-        if not holds or auto != holds[0]:
-            self.wrong.append(f"auto takes {auto}; the first rung that holds is of "
-                              + (holds[0] if holds else "no driver"))
-        if in_order(self.image.series) >= in_order(RING_SINCE):
-            if auto != "uring":
-                self.wrong.append(f"auto takes {auto}; from {RING_SINCE} on it must be uring")
-        elif in_order(self.image.series) < in_order(RING_WORTH_SINCE):
-            if auto not in ("tokio-uring", "epoll"):
-                self.wrong.append(f"auto takes {auto}; before {RING_WORTH_SINCE} it must be "
-                                  "tokio-uring or epoll")
-
-    def _usable(self, driver):
-        return any(row["name"] == driver and row["usable"] for row in self.doctor["drivers"])
-
-    def _judge_auto(self, results):
-        if not answered(results[0]):
-            self.wrong.append(f"the engine on auto: {reason(results[0])}")
-
-    def _judge_driver(self, driver, results):
-        row = next((row for row in self.doctor["drivers"] if row["name"] == driver), None)
-        usable = bool(row and row["usable"])
-        if "error" in results[0]:
-            self.drivers[driver] = "no"
-            if usable:
-                self.wrong.append(f"{driver}: usable by the doctor, and: {results[0]['error']}")
-            elif not row or not row["why_not"]:
-                self.wrong.append(f"{driver}: not there, and the doctor does not say why")
-            return
-        if not usable:
-            self.wrong.append(f"{driver}: not usable by the doctor, and a server starts on it")
-        if not answered(results[0]):
-            self.wrong.append(f"{driver}: {reason(results[0])}")
-        good = [passed(result) for result in results[1:]]
-        for suite, result, count in zip(SUITES[driver], results[1:], good):
-            if not count:
-                self.wrong.append(f"{driver}: {suite}: {failures(result)}")
-        self.drivers[driver] = f"{sum(good)} tests"
-
-    def _judge_feature(self, row, results):
-        name = row["name"]
-        if f"+{name}" not in results or not self._usable("uring"):
-            return
-        forced, without = results[f"+{name}"][0], results[f"-{name}"][0]
-        if row["here"] and not answered(forced):
-            self.wrong.append(f"+{name}: {reason(forced)}")
-        if row["here"] is False and "error" not in forced:
-            self.wrong.append(f"+{name}: here is no {name}, and a server that must have it starts")
-        if not answered(without):
-            self.wrong.append(f"-{name}: {reason(without)}")
-        if row["here"] and passed(results[f"+{name}"][1]) == 0:
-            self.wrong.append(f"tests without {name}: {failures(results[f'+{name}'][1])}")
+    def test_what_fails_is_told(self):
+        bad = {"exit": 101, "status": "exit status: 101", "in_time": True, "err": "",
+               "out": "\nfailures:\n    that_one\n"}
+        wrong = self.judged("6.1", "uring", epoll=[{"exit": 0}, bad, bad])
+        self.assertEqual(len(wrong), 2)
+        self.assertIn("that_one", wrong[0])
+        self.assertIn("tests without direct",
+                      self.judged("6.1", "uring", **{"+direct": [{"exit": 0}, bad]})[0])
+        self.assertIn("does not start", self.judged(
+            "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
 
 
-def answered(result):
-    """Whether messages came back as they were sent."""
-    return result.get("exit") == 0
+def document(each=100.0, **changed):
+    """A result with one kernel."""
+    rows = [{"workload": "echo", "shape": "lockstep", "server": server, "each": value,
+             "spread_percent": 0.1} for server, value in [("uring", each), ("epoll", 100.0)]]
+    kernel = {"kernel": {"series": "6.1", "version": "6.1.2", "package": ""}, "rows": rows}
+    same = {key: 1 for key in tables.SAME}
+    return {**same, "kvm": False, "programs": {"engine": "a" * 64}, "kernels": [kernel], **changed}
 
 
-def passed(result):
-    """How many tests of a program passed; none if one failed."""
-    found = re.search(r"^test result: ok\. (\d+) passed", result.get("out", ""), re.M)
-    return int(found.group(1)) if result.get("exit") == 0 and found else 0
+class Compare(unittest.TestCase):
+    def test_what_differs_in_more_than_kernels_is_refused(self):
+        one = document()
+        self.assertEqual(tables.differences(one, copy.deepcopy(one), set()), [])
+        other = document(programs={"engine": "b" * 64}, emulator="another")
+        found = tables.differences(one, other, set())
+        self.assertEqual(len(found), 2)
+        self.assertEqual(tables.differences(one, other, {"engine", "emulator"}), [])
+
+    def test_small_differences_are_none(self):
+        text, changed = tables.compare(document(), document(100.9))
+        self.assertEqual(changed, 0)
+        self.assertIn("~ (+0.90 %)", text)
+        text, changed = tables.compare(document(), document(102.0))
+        self.assertEqual(changed, 1)
+        self.assertIn("+2.00 %", text)
+
+    def test_every_table_says_that_an_instruction_is_no_nanosecond(self):
+        for text in [tables.across(document()), tables.compare(document(), document())[0]]:
+            self.assertIn(tables.CAVEAT, text)
 
 
-def reason(result):
-    """Why a program failed."""
-    if "error" in result:
-        return result["error"]
-    late = "" if result["in_time"] else ", killed when its time was over"
-    return f"{result['status']}{late}: {(result['err'] or result['out'])[-1500:].strip()}"
+class Profile(unittest.TestCase):
+    def test_two_runs_are_subtracted_and_functions_grouped(self):
+        symbols = profile.Symbols("10 tcp_sendmsg\n20 io_issue_sqe\n30 __x64_sys_sethostname\n")
+        self.assertEqual(symbols.mark(), 0x30)
+        text = "mark 0\nuser 9\nrep 9\nmark 1\nuser 100\nrep 10\n12 50\n24 20\nmark 2\nuser 5\nrep 0\n"
+        text += "mark 3\nuser 180\nrep 12\n12 90\n14 20\n24 30\n"
+        _, few, _, many = profile.sections(text)
+        found = profile.per_message(few, many, 10, symbols)
+        self.assertEqual((found["user"], found["rep"], found["kernel"]), (8.0, 0.2, 7.0))
+        self.assertEqual(found["functions"], {"tcp_sendmsg": 6.0, "io_issue_sqe": 1.0})
+        self.assertEqual((found["groups"]["TCP and IP"], found["groups"]["ring"]), (6.0, 1.0))
+
+    def test_functions_are_known_by_their_names(self):
+        for name, group in [("__tcp_transmit_skb", "TCP and IP"), ("ep_poll", "epoll"),
+                            ("__x64_sys_epoll_wait", "epoll"), ("__do_sys_io_uring_enter", "ring"),
+                            ("io_schedule", "scheduler"), ("try_to_wake_up", "scheduler"),
+                            ("memset_orig", "memory and copies"), ("do_syscall_64",
+                                                                   "entering and leaving"),
+                            ("skb_release_data", "sockets, buffers, loopback"), ("xyz", profile.REST)]:
+            self.assertEqual(profile.group_of(name), group, name)
 
 
-def failures(result):
-    """What a program of tests says of those that failed."""
-    out = result.get("out", "")
-    at = out.find("\nfailures:\n")
-    return f"{result.get('status')}\n{out[at:][:4000].strip()}" if at >= 0 else reason(result)
+class Plans(unittest.TestCase):
+    def test_a_figure_and_its_events_come_from_their_own_runs(self):
+        runs = costs.plan(3, ["echo"], ["lockstep"])["tasks"][1]["runs"]
+        kinds = [(run["count"], run["mark"]) for run in runs]
+        self.assertEqual(kinds, [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)] * 2)
+        self.assertEqual(len(costs.plan(3, ["echo"], ["threads"])["tasks"]), 1 + 5)
 
 
-def features_of(program):
-    """The names of the ring's features that the engine has switches for."""
-    run = subprocess.run
-    text = run([program, "echo", "--help"], capture_output=True, text=True).stdout
-    if "--ring-features" not in text:
-        return []
-    document = run([program, "doctor", "--json"], capture_output=True, text=True).stdout
-    return [row["name"] for row in json.loads(document)["ring_features"]]
-
-
-def test(image, programs, features, options):
-    """Boots a kernel and judges what it did."""
-    boot = guest.boot(image, programs, plan(features, options.long), options.timeout)
-    return Verdict(image, boot)
-
-
-def table(verdicts):
-    """What each kernel has, as Markdown."""
-    lines = ["| | " + " | ".join(verdict.image.version for verdict in verdicts) + " |",
-             "|---|" + "---|" * len(verdicts)]
-
-    def row(name, cells):
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-
-    row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
-    for driver in SUITES:
-        row(f"driver {driver}", [verdict.drivers.get(driver, "?") for verdict in verdicts])
-    names = dict.fromkeys(feature["name"] for verdict in verdicts
-                          for feature in verdict.doctor["ring_features"])
-    signs = {True: "yes", False: "–", None: "?"}
-    for name in names:
-        here = [{feature["name"]: feature["here"] for feature in verdict.doctor["ring_features"]}
-                for verdict in verdicts]
-        row(name, [signs[known.get(name)] for known in here])
-    return "\n".join(lines)
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,203 @@
+"""Whether the engine works on a kernel: its driver tests there, and what it chooses by itself.
+
+Not a program of its own: scripts/kernels imports it.
+"""
+
+import json
+import re
+import subprocess
+
+import kernel_guest as guest
+from kernel_images import in_order
+
+# The test programs of each driver.
+SUITES = {"uring": ["server", "clients"],
+          "tokio-uring": ["server_tokio_uring", "clients_tokio_uring", "tokio_uring"],
+          "epoll": ["server_epoll", "clients_epoll"]}
+# The tests of the command line need a shell, which guests lack. Those that run the others again with
+# other features are for a CPU that is not emulated; here every feature has a task of its own.
+NOT_HERE = ["process::", "combinations::", "switches::"]
+# Minutes under an emulator; --long runs them, too.
+LONG = ["chaos::", "ten_thousand_bad", "a_late_reader_of_small", "a_late_reader_of_large",
+        "subscribers_come_and_go", "the_end_of_one_connection_never", "a_thousand_connections",
+        "a_callback_that_sends_and_ends", "a_flood_of_pings", "whatever_a_client_sends"]
+# What shows that a ring without a feature works: all that depends on features, in seconds.
+BY_FEATURE = ["a_few_buffers_do", "thousands_of_frames_in_one", "a_slow_consumer", "every_size_comes",
+              "every_other_subscriber", "a_drain_without_patience", "both_kinds_come"]
+LONG_BY_FEATURE = ["a_late_reader_of", "large_and_small_messages", "many_connections_relay"]
+FEATURES = "RINGBOLT_TEST_RING_FEATURES"
+# From this series on a kernel has all that makes a ring fast; before the other one, too little for it
+# to be taken unasked.
+RING_SINCE, RING_WORTH_SINCE = "6.1", "5.19"
+# Seconds of the guest's clock for one program of tests.
+LIMIT = 600
+
+
+def server(*arguments):
+    """A server that is the engine's own echo."""
+    return ["/bin/engine", "echo", "--listen", "127.0.0.1:0", "--shards", "1", *arguments]
+
+
+def exchange(driver):
+    """Some messages there and back, each compared."""
+    return {"command": ["/bin/loadgen", "echo", "ws://{address}/", "-c", "4", "-n", "200",
+                        "--warmup", "0", "--driver", driver, "--json", "--quiet"], "seconds": LIMIT}
+
+
+def plan(features, long):
+    """What a guest does. A driver's tests run beside a server on it: where that does not start, the
+    kernel does not have the driver, and the server says why. The same with a feature."""
+    skipped = [word for name in NOT_HERE + ([] if long else LONG) for word in ("--skip", name)]
+    tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
+                                          "seconds": LIMIT}]},
+             {"name": "auto", "server": server("--driver", "auto"), "runs": [exchange("auto")]}]
+    for driver, suites in SUITES.items():
+        runs = [{"command": [f"/bin/{suite}", *skipped], "seconds": LIMIT} for suite in suites]
+        tasks.append({"name": driver, "server": server("--driver", driver),
+                      "runs": [exchange(driver), *runs]})
+    for feature in features:
+        for sign in "+-":
+            tasks.append({"name": f"{sign}{feature}", "runs": [exchange("epoll")], "server": server(
+                "--driver", "uring", f"--ring-features={sign}{feature}")})
+        # Where this server starts, the kernel has the feature and can be told to leave it.
+        names = BY_FEATURE + (LONG_BY_FEATURE if long else [])
+        tasks[-2]["runs"].append({"command": ["/bin/server", *skipped, *names], "seconds": LIMIT,
+                                  "environment": {FEATURES: f"all,-{feature}"}})
+    return {"tasks": tasks}
+
+
+class Verdict:
+    """What came of a kernel."""
+
+    def __init__(self, image, boot):
+        self.image, self.seconds, self.wrong, self.drivers = image, boot.seconds, [], {}
+        out = boot.results["doctor"][0].get("out", "")
+        try:
+            self.doctor = json.loads(out)
+        except ValueError:
+            self.doctor = {"auto": None, "drivers": [], "ladder": [], "ring_features": []}
+            self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
+        self._judge_choice()
+        self._judge_auto(boot.results["auto"])
+        for driver in SUITES:
+            self._judge_driver(driver, boot.results[driver])
+        for row in self.doctor["ring_features"]:
+            self._judge_feature(row, boot.results)
+
+    def _judge_choice(self):
+        holds = [rung["driver"] for rung in self.doctor["ladder"] if rung["holds"]]
+        auto = self.doctor["auto"]
+        if not holds or auto != holds[0]:
+            self.wrong.append(f"auto takes {auto}; the first rung that holds is of "
+                              + (holds[0] if holds else "no driver"))
+        if in_order(self.image.series) >= in_order(RING_SINCE):
+            if auto != "uring":
+                self.wrong.append(f"auto takes {auto}; from {RING_SINCE} on it must be uring")
+        elif in_order(self.image.series) < in_order(RING_WORTH_SINCE):
+            if auto not in ("tokio-uring", "epoll"):
+                self.wrong.append(f"auto takes {auto}; before {RING_WORTH_SINCE} it must be "
+                                  "tokio-uring or epoll")
+
+    def _usable(self, driver):
+        return any(row["name"] == driver and row["usable"] for row in self.doctor["drivers"])
+
+    def _judge_auto(self, results):
+        if not answered(results[0]):
+            self.wrong.append(f"the engine on auto: {reason(results[0])}")
+
+    def _judge_driver(self, driver, results):
+        row = next((row for row in self.doctor["drivers"] if row["name"] == driver), None)
+        usable = bool(row and row["usable"])
+        if "error" in results[0]:
+            self.drivers[driver] = "no"
+            if usable:
+                self.wrong.append(f"{driver}: usable by the doctor, and: {results[0]['error']}")
+            elif not row or not row["why_not"]:
+                self.wrong.append(f"{driver}: not there, and the doctor does not say why")
+            return
+        if not usable:
+            self.wrong.append(f"{driver}: not usable by the doctor, and a server starts on it")
+        if not answered(results[0]):
+            self.wrong.append(f"{driver}: {reason(results[0])}")
+        good = [passed(result) for result in results[1:]]
+        for suite, result, count in zip(SUITES[driver], results[1:], good):
+            if not count:
+                self.wrong.append(f"{driver}: {suite}: {failures(result)}")
+        self.drivers[driver] = f"{sum(good)} tests"
+
+    def _judge_feature(self, row, results):
+        name = row["name"]
+        if f"+{name}" not in results or not self._usable("uring"):
+            return
+        forced, without = results[f"+{name}"][0], results[f"-{name}"][0]
+        if row["here"] and not answered(forced):
+            self.wrong.append(f"+{name}: {reason(forced)}")
+        if row["here"] is False and "error" not in forced:
+            self.wrong.append(f"+{name}: here is no {name}, and a server that must have it starts")
+        if not answered(without):
+            self.wrong.append(f"-{name}: {reason(without)}")
+        if row["here"] and passed(results[f"+{name}"][1]) == 0:
+            self.wrong.append(f"tests without {name}: {failures(results[f'+{name}'][1])}")
+
+
+def answered(result):
+    """Whether messages came back as they were sent."""
+    return result.get("exit") == 0
+
+
+def passed(result):
+    """How many tests of a program passed; none if one failed."""
+    found = re.search(r"^test result: ok\. (\d+) passed", result.get("out", ""), re.M)
+    return int(found.group(1)) if result.get("exit") == 0 and found else 0
+
+
+def reason(result):
+    """Why a program failed."""
+    if "error" in result:
+        return result["error"]
+    late = "" if result["in_time"] else ", killed when its time was over"
+    return f"{result['status']}{late}: {(result['err'] or result['out'])[-1500:].strip()}"
+
+
+def failures(result):
+    """What a program of tests says of those that failed."""
+    out = result.get("out", "")
+    at = out.find("\nfailures:\n")
+    return f"{result.get('status')}\n{out[at:][:4000].strip()}" if at >= 0 else reason(result)
+
+
+def features_of(program):
+    """The names of the ring's features that the engine has switches for."""
+    run = subprocess.run
+    text = run([program, "echo", "--help"], capture_output=True, text=True).stdout
+    if "--ring-features" not in text:
+        return []
+    document = run([program, "doctor", "--json"], capture_output=True, text=True).stdout
+    return [row["name"] for row in json.loads(document)["ring_features"]]
+
+
+def test(image, programs, features, options):
+    """Boots a kernel and judges what it did."""
+    boot = guest.boot(image, programs, plan(features, options.long), options.timeout)
+    return Verdict(image, boot)
+
+
+def table(verdicts):
+    """What each kernel has, as Markdown."""
+    lines = ["| | " + " | ".join(verdict.image.version for verdict in verdicts) + " |",
+             "|---|" + "---|" * len(verdicts)]
+
+    def row(name, cells):
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+
+    row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
+    for driver in SUITES:
+        row(f"driver {driver}", [verdict.drivers.get(driver, "?") for verdict in verdicts])
+    names = dict.fromkeys(feature["name"] for verdict in verdicts
+                          for feature in verdict.doctor["ring_features"])
+    signs = {True: "yes", False: "–", None: "?"}
+    for name in names:
+        here = [{feature["name"]: feature["here"] for feature in verdict.doctor["ring_features"]}
+                for verdict in verdicts]
+        row(name, [signs[known.get(name)] for known in here])
+    return "\n".join(lines)
