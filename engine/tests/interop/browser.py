@@ -71,7 +71,8 @@ def main(echo, broadcast, picture=None):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     query = urllib.parse.urlencode({"echo": echo, "broadcast": broadcast})
     url = f"http://127.0.0.1:{server.server_port}/?{query}"
-    with tempfile.TemporaryDirectory() as profile:
+    # The browser's helpers may still write there when it has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         more = [f"--screenshot={picture}", "--window-size=900,760"]
         browser = browse(url, profile, *(more if picture else ["--remote-debugging-port=0"]))
         told = Page.done.wait(120)
