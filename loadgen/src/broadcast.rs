@@ -35,6 +35,8 @@ struct Count {
     /// Deliveries that its publications should have: to those that were connected at the time.
     expected: AtomicU64,
     delivered: AtomicU64,
+    /// Publications that may have left: nobody else makes them, so other ones are forged.
+    published: AtomicU64,
 }
 
 impl Tally {
@@ -131,6 +133,8 @@ impl Broadcast {
         let number = u32::try_from(publisher.number).unwrap_or(u32::MAX);
         let [low, high] = halves(sent.due);
         let message = self.payload.write([number, publisher.next, low, high], sent.due);
+        let count = &self.tally.counts[publisher.number];
+        count.published.store(u64::from(publisher.next) + 1, Ordering::Release);
         if !send(ws, message, self.fan.traffic.fragments) {
             return false;
         }
@@ -288,6 +292,14 @@ impl Scenario for Broadcast {
         if number < *expected {
             return desk.error(Class::Duplicate, 1, || {
                 format!("connection {own}: publication {number} of {publisher} again, or late")
+            });
+        }
+        let published = self.tally.counts[publisher].published.load(Ordering::Acquire);
+        if u64::from(number) >= published {
+            return desk.error(Class::WrongPayload, 1, || {
+                format!(
+                    "connection {own}: publication {number} of {publisher}, which never sent it"
+                )
             });
         }
         *expected = number.wrapping_add(1);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
 use toml::Value;
@@ -165,7 +166,9 @@ fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
             });
         }
     }
-    let alone = sub.clone().mut_arg("url", |arg| arg.required(false));
+    // What stands in the environment goes before the file, and is not a part of it.
+    let alone = sub.clone().mut_args(|arg| arg.env(Resettable::Reset));
+    let alone = alone.mut_arg("url", |arg| arg.required(false));
     alone.try_get_matches_from(words).map(drop).map_err(|error| {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();

@@ -124,6 +124,8 @@ impl Desk {
         if let Some((status, phrase)) = self.refusal.take() {
             why = format!("the server refused with status {status} {phrase}").trim_end().to_owned();
         }
+        // What a server says is shown on terminals, which obey control characters.
+        let why = why.replace(char::is_control, "\u{FFFD}");
         let example = || format!("connection {number}: {why}");
         self.record.errors.because(class, &why, example);
         self.control.gauge(self.worker).errors.fetch_add(1, Ordering::Relaxed);

@@ -161,7 +161,16 @@ fn highest(
         }
         let plan = Plan::new(scenario.clone())?;
         search.check(&plan)?;
-        let done = run(plan, signals)?;
+        let done = match run(plan, signals) {
+            Ok(done) => done,
+            // A server that fell over: the highest rate is one that it took before.
+            Err(failure) if search.kept().is_some() => {
+                tell::complain(&failure.to_string());
+                search.failed(rate);
+                break;
+            }
+            Err(failure) => return Err(failure),
+        };
         interrupted = done.outcome.interrupted;
         if interrupted {
             best.get_or_insert(done);

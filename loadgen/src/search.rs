@@ -104,8 +104,20 @@ impl Search {
         missed.is_none()
     }
 
-    /// Refuses goals that a run of this plan cannot tell of.
+    /// There was no run at this rate.
+    pub(crate) fn failed(&mut self, rate: f64) {
+        self.steps.push(Step { rate, value: None, missed: Some("the run failed") });
+    }
+
+    /// Refuses plans that cannot be run again and again, and goals that a run cannot tell of.
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), Failure> {
+        if plan.window.start_at.is_some() {
+            return Err(Failure::usage(
+                format!("no rate can be found by `{}` from a set time on", self.goal),
+                "it takes several runs, and each begins when the one before is over",
+                "leave --start-at away, or give a rate",
+            ));
+        }
         self.goal.check(plan).map_err(|why| {
             Failure::usage(
                 format!("no rate can be found by `{}`", self.goal),

@@ -46,6 +46,18 @@ fn a_broadcast_reaches_everybody() {
 }
 
 #[test]
+fn publications_that_nobody_sent_are_errors_and_are_not_counted() {
+    let server = Running::forging();
+    let (code, document) =
+        document(&["broadcast", &server.url, "-c", "3", "-n", "10", "--warmup", "0"]);
+    assert_eq!(code, 1, "{document:#}");
+    let outcome = &document["outcome"];
+    assert_eq!(outcome["reach"]["received"], 10 * 3, "{document:#}");
+    assert_eq!(outcome["errors"]["wrong_payload"]["count"], 10 * 3, "{document:#}");
+    assert_eq!(outcome["publications_incomplete"], 0, "{document:#}");
+}
+
+#[test]
 fn a_broadcast_on_a_schedule_is_complete() {
     let server = Running::relay(0);
     let (code, document) = document(&[

@@ -138,3 +138,22 @@ fn every_hostile_server_is_told_of() {
     let (failed, of) = (failures.len(), cases.len());
     assert!(failures.is_empty(), "{failed} of {of} cases failed:\n  {}", failures.join("\n  "));
 }
+
+#[test]
+fn what_a_server_says_does_not_reach_the_terminal_as_orders() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let url = format!("ws://{}/", listener.local_addr().expect("an address"));
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let Ok((stream, _)) = listener.accept() else { return };
+            let mut peer = Peer::new(stream);
+            peer.request();
+            peer.write(b"HTTP/1.1 403 \x1b[2Jgone\x07\r\nContent-Length: 0\r\n\r\n");
+            peer.finish();
+        });
+        let arguments = ["echo", &url, "--ws-version", "rfc6455", "-n", "1", "--warmup", "0"];
+        command(&arguments).output().expect("loadgen runs")
+    });
+    let said = [&done.stdout[..], &done.stderr].concat();
+    assert!(String::from_utf8_lossy(&said).contains("403") && !said.contains(&0x1b), "{done:?}");
+}

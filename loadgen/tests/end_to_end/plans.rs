@@ -50,6 +50,12 @@ fn a_plan_has_stages() {
     assert_eq!(code, 0, "{document:#}");
     assert_eq!(document["workload"]["stages"].as_array().map(Vec::len), Some(2));
     assert_eq!(document["outcome"]["offered"], 50, "{document:#}");
+    // What is in the environment goes before what it excludes in the file.
+    let mut command = command(&["run", &path, &server.url, "-n", "10", "--json"]);
+    let done = command.env("LOADGEN_RATE", "5k").output().expect("runs");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let document: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(document["workload"]["rate_per_s"], 5000.0, "{document:#}");
 }
 
 #[test]
@@ -98,8 +104,10 @@ fn a_search_finds_a_rate_and_shows_its_way() {
     let text = String::from_utf8_lossy(&done.stdout);
     assert_eq!(done.status.code(), Some(99), "{done:?}");
     assert!(text.contains("No rate was found") && text.contains("the goal was missed"), "{text}");
-    let done = loadgen(&[&run[..], &["-r", "@reach>1%"]].concat());
-    assert_eq!(done.status.code(), Some(2), "{done:?}");
+    for wrong in [&["-r", "@reach>1%"][..], &["-r", "@p50<50ms", "--start-at", "4102444800"]] {
+        let done = loadgen(&[&run[..], wrong].concat());
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+    }
 }
 
 #[test]

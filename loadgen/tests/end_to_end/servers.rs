@@ -85,7 +85,12 @@ impl Running {
     /// Every message goes to the others of its topic; of each hundred messages the last `lost`
     /// are not passed on.
     pub(crate) fn relay(lost: u64) -> Self {
-        Self::start(move || Relay { lost, seen: 0 })
+        Self::start(move || Relay { lost, seen: 0, forges: false })
+    }
+
+    /// The same, which also delivers one of each publisher's that it never sent.
+    pub(crate) fn forging() -> Self {
+        Self::start(|| Relay { lost: 0, seen: 0, forges: true })
     }
 
     /// Only clients with this origin and cookie that speak "chat" are accepted.
@@ -181,6 +186,7 @@ impl Handler for Bounded {
 struct Relay {
     lost: u64,
     seen: u64,
+    forges: bool,
 }
 
 impl Handler for Relay {
@@ -202,6 +208,12 @@ impl Handler for Relay {
         if (self.seen - 1) % 100 < 100 - self.lost {
             let topic = ws.data().1.expect("opened");
             ws.publish(topic, message).expect("room");
+            if self.forges {
+                // Its number stands behind its publisher's.
+                let mut forged = message.payload().to_vec();
+                forged[8..16].copy_from_slice(b"0fffffff");
+                ws.publish(topic, Message::Binary(&forged)).expect("room");
+            }
         }
     }
 
