@@ -148,8 +148,9 @@ def measure(image, programs, options):
 
 
 def is_timed(result):
-    """Whether a run is one of the repeats: neither traced nor marked."""
-    return not result["counts"] and not result["marked"]
+    """Whether a run is one of the repeats: neither traced nor marked. A kernel that cannot count events
+    gives an empty count of a run in which it should have."""
+    return result["counts"] is None and not result["marked"]
 
 
 def where(results, marked, symbols):

@@ -4,6 +4,7 @@
 """
 
 import copy
+import json
 import os
 import sys
 import tempfile
@@ -194,6 +195,14 @@ class Plans(unittest.TestCase):
         kinds = [(run["count"], run["mark"]) for run in runs]
         self.assertEqual(kinds, [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)] * 2)
         self.assertEqual(len(costs.plan(3, ["echo"], ["threads"])["tasks"]), 1 + 5)
+
+    def test_runs_that_were_to_be_counted_are_no_repeats_even_where_nothing_was(self):
+        def run(nanos, counts, marked=False):
+            document = {"outcome": {"elapsed_ns": nanos, "received": 10}, "cost": {"server_cpu_ns": nanos}}
+            return {"exit": 0, "out": json.dumps(document), "counts": counts, "marked": marked}
+
+        runs = [run(100, None), run(102, None), run(900, {}), run(950, {}), run(800, None, True)]
+        self.assertEqual(costs.figures(runs, "x")["each_all"], [10, 10.2])
 
 
 if __name__ == "__main__":
