@@ -45,15 +45,24 @@ def documents(runs):
     return found
 
 
+def place_of(metric):
+    """Where a metric of `loadgen compare` stands in a document."""
+    numbers = {"server-cpu": "cost.server_cpu_ns_per_message", "rate": "outcome.rate_per_s",
+               "generator-cpu": "cost.generator_cpu_ns_per_message", "achieved": "outcome.achieved",
+               "reach": "outcome.reach.share", "errors": "outcome.errors_total"}
+    if metric in numbers:
+        return numbers[metric].split(".")
+    series, name = re.match(r"(?:([a-z]+)\.)?(.*)", metric).groups("latency")
+    return ["trust" if series == "lag" else "outcome", series, f"{name.replace('.', '_')}_ns"]
+
+
 def value_of(path, metric):
-    """A metric of a document; None if it is none of the usual ones, or was not measured."""
-    places = {"server-cpu": ("cost", "server_cpu_ns_per_message"), "rate": ("outcome", "rate_per_s")}
+    """A metric of a document; None if it was not measured, or is not written there."""
     with open(path, encoding="utf-8") as file:
-        document = json.load(file)
-    if metric in places:
-        group, key = places[metric]
-        return document[group].get(key)
-    return (document["outcome"].get("latency") or {}).get(f"{metric.replace('.', '_')}_ns")
+        value = json.load(file)
+    for key in place_of(metric):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def runs_overlap(before, after, metric):
@@ -62,7 +71,8 @@ def runs_overlap(before, after, metric):
     for side in (before, after):
         values = [[value_of(path, metric) for path in paths] for paths in side]
         if any(value is None for run in values for value in run):
-            return False
+            raise CannotRun(f"whether runs of one side differ as much in {metric} cannot be told: not every document "
+                            "has it; take server-cpu, rate, mean, max, or a percentile that loadgen prints")
         medians.append([statistics.median(run) for run in values])
     base, new = medians
     return min(base) <= max(new) and min(new) <= max(base)

@@ -110,7 +110,7 @@ def options_list():
 
 
 PAYLOAD = whole(0, 16 << 20)
-RATE = number(0.001, 1e9, "messages per second")
+RATE = number(0.001, 100e6, "messages per second")
 # Keys of a plan: what is allowed, and what stands for a key that is missing.
 PLAN = {
     "about": (text(r"[^\n]+", "a line of text"), ""),
@@ -142,7 +142,7 @@ COMMON = {
 }
 OF_SCENARIO = {
     "echo": {"payload": (PAYLOAD, 64), "depth": (whole(1, 65536), 1), "rate": (RATE, None)},
-    "broadcast": {"payload": (whole(24, 16 << 20), 64), "burst": (whole(1, 65536), 1),
+    "broadcast": {"payload": (whole(32, 16 << 20), 64), "burst": (whole(1, 65536), 1),
                   "rate": (RATE, None)},
     "storm": {"rate": (RATE, None)},
     "churn": {"lifetime": (text(r"\S+", "a time such as 10s or 1s..20s, as loadgen churn takes it"),
@@ -194,7 +194,7 @@ class Case:
             value = self.table.get(key)
             # In an open loop the depth is a bound, which nobody asked for.
             if value is not None and not (key == "depth" and self.table.get("rate") is not None):
-                arguments += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+                arguments += [option, f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)]
         if "payload" in self.table:
             arguments.append("--binary")
         return arguments + self.table["loadgen-options"]

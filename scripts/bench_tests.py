@@ -300,7 +300,14 @@ class Reports(unittest.TestCase):
         self.assertTrue(overlap(base, self.side("new", [13, 13, 13], [16, 16, 16]), "server-cpu"))
         self.assertFalse(overlap(base, self.side("new", [15, 15, 16], [17, 16, 17]), "server-cpu"))
         self.assertFalse(overlap(base, self.side("new", [9, 9, 9]), "server-cpu"))
-        self.assertFalse(overlap(base, base, "p99"), "what was not measured says nothing")
+        with self.assertRaisesRegex(bench_compare.CannotRun, "cannot be told"):
+            overlap(base, base, "p99")
+
+    def test_every_metric_has_its_place(self):
+        for metric, place in (("server-cpu", "cost.server_cpu_ns_per_message"), ("p99", "outcome.latency.p99_ns"),
+                              ("p99.9", "outcome.latency.p99_9_ns"), ("max", "outcome.latency.max_ns"),
+                              ("service.p99.9", "outcome.service.p99_9_ns"), ("lag.p50", "trust.lag.p50_ns")):
+            self.assertEqual(".".join(bench_compare.place_of(metric)), place, metric)
 
     def test_a_comparison_says_what_differs_and_what_it_means(self):
         run = self.filled()
