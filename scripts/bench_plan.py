@@ -128,6 +128,7 @@ PLAN = {
     "max-drift": (number(0, 1000, "percent"), 25.0),
 }
 ONLY_SOAK = ["duration", "max-growth", "max-drift"]
+ONLY_MATRIX = ["rounds", "max-steal"]
 # Keys that every workload may have, and those of each scenario.
 COMMON = {
     "name": (text(r"[a-z0-9][a-z0-9-]{0,39}", "up to 40 of a-z, 0-9 and -, first a letter or digit"),
@@ -251,6 +252,9 @@ def plan(path, table, overrides):
     for key in ONLY_SOAK:
         if key in table and settings["mode"] != "soak":
             raise PlanError(f'{path}: key `{key}` is for plans with mode = "soak" only')
+    for key in ONLY_MATRIX:
+        if key in table and settings["mode"] == "soak":
+            raise PlanError(f"{path}: key `{key}` means nothing in a soak, which is one long run")
     cases = []
     for position, entry in enumerate(workloads, 1):
         cases += expand(path, f"workload {position}, ", entry, settings, overrides)

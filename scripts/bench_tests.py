@@ -115,6 +115,7 @@ class Plans(unittest.TestCase):
         soak = {"mode": "soak", "drivers": "auto", "dialects": ["rfc6455"], "workload": [ECHO]}
         self.assertEqual(plan({**soak, "duration": "2h"}).duration, 7200)
         self.refused({**soak, "drivers": "all"}, "`drivers`", "one server")
+        self.refused({**soak, "max-steal": 2}, "`max-steal`", "means nothing")
         self.refused({**soak, "dialects": ["rfc6455", "hybi-02"]}, "`dialects`")
         self.refused({**soak, "duration": "1y"}, "`duration`", "8h")
         self.refused({**soak, "duration": 3, "seconds": 2}, "shorter than two segments")
