@@ -143,6 +143,19 @@ def read_result(text):
             "warmup_count": warm, "limited_by": limited_by}
 
 
+def read_window(text, server):
+    """What is compared, of a window that is worth comparing.
+
+    Raises WindowFailed.
+    """
+    figures = read_result(text)
+    if figures["count"] == 0:
+        raise WindowFailed("loadgen: nothing came back")
+    if server.pid is not None and figures["server_cpu_ns"] is None:
+        raise WindowFailed("loadgen: it read the server's CPU time beside the window")
+    return figures
+
+
 def run_loadgen(command, cpus, limit):
     """One run of loadgen: its document, and the largest share of one of these CPUs that the
     hypervisor took meanwhile.
@@ -185,9 +198,7 @@ def load_window(server, dialect, load, options):
         raise
     if server.pid is not None:
         server.wait_until_quiet()
-    figures = read_result(text)
-    if figures["count"] == 0:
-        raise WindowFailed("loadgen: nothing came back")
+    figures = read_window(text, server)
     return {**figures, "steal": steal}
 
 

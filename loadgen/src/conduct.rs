@@ -11,7 +11,7 @@ use ringbolt::wire::Dialect;
 
 use crate::broadcast::{Broadcast, Tally};
 use crate::control::{Control, NEVER};
-use crate::cost::{Process, Reading};
+use crate::cost::{Process, Reading, Readings};
 use crate::desk::{Interval, nanos};
 use crate::echo::Echo;
 use crate::failure::Failure;
@@ -97,7 +97,7 @@ struct Edges {
     dialling: Nanos,
     begin: Nanos,
     when: When,
-    readings: Option<(Reading, Reading)>,
+    readings: Option<Readings>,
     memory: Option<Growth>,
     late: Nanos,
 }
@@ -153,7 +153,7 @@ impl Conductor {
         edges.when.began = since_1970().saturating_add(ahead);
         edges.when.opened = edges.when.began.saturating_add(open - begin);
         self.wait(threads, |control| control.window().start);
-        let first = self.process.as_ref().and_then(Process::read);
+        let first = self.reading();
         let opened = self.plan.pid.and_then(Memory::of);
         self.wait(threads, |control| match control.done() {
             Some(at) => {
@@ -162,11 +162,17 @@ impl Conductor {
             }
             None => control.window().end,
         });
-        let last = self.process.as_ref().and_then(Process::read);
-        edges.readings = first.zip(last);
+        edges.readings = first.zip(self.reading()).map(|(first, last)| Readings { first, last });
         let closed = self.plan.pid.and_then(Memory::of);
         edges.memory = (|| Some(Growth { before: before?, opened: opened?, closed: closed? }))();
         edges
+    }
+
+    /// What the server has used, and when that was read.
+    fn reading(&self) -> Option<(Nanos, Reading)> {
+        let process = self.process.as_ref()?;
+        let now = self.control.clock.now();
+        Some((now, process.read()?))
     }
 
     /// Waits for a time that may move.
@@ -222,6 +228,7 @@ impl Conductor {
         }
         merged.set_spreads(self.tally.deliveries.spreads());
         let window = self.control.window();
+        let missed = edges.readings.as_ref().and_then(|readings| readings.missed(&window));
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
         let audience = merged.opened.saturating_sub(1);
         let offered = self.plan.offered((edges.begin, window), audience).filter(|_| elapsed > 0);
@@ -235,7 +242,10 @@ impl Conductor {
         let held = matches!(self.plan.scenario, Scenario::Idle { .. });
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
-            server: server.map(|(process, (first, last))| process.cost(first, last)),
+            server: server
+                .filter(|_| missed.is_none())
+                .map(|(process, readings)| process.cost(&readings.first.1, &readings.last.1)),
+            server_missed: missed,
             reach,
             memory: edges.memory,
             late: edges.late,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::account::{Switches, Ticks};
@@ -42,6 +43,31 @@ pub(crate) struct Reading {
     /// By thread.
     switches: BTreeMap<u32, Switches>,
 }
+
+/// What it had used as the window opened and as it closed, and when that was read.
+#[derive(Debug)]
+pub(crate) struct Readings {
+    pub(crate) first: (Nanos, Reading),
+    pub(crate) last: (Nanos, Reading),
+}
+
+impl Readings {
+    /// By how much they miss the edges of the window, if that is more than can be passed over.
+    pub(crate) fn missed(&self, window: &Range<Nanos>) -> Option<Nanos> {
+        missed(window, self.first.0, self.last.0)
+    }
+}
+
+fn missed(window: &Range<Nanos>, first: Nanos, last: Nanos) -> Option<Nanos> {
+    let missed = first.abs_diff(window.start).saturating_add(last.abs_diff(window.end));
+    let length = window.end.saturating_sub(window.start);
+    (missed > MISSED.max(length / MISSED_SHARE)).then_some(missed)
+}
+
+/// Readings miss the window by this much on any busy machine.
+const MISSED: Nanos = 20_000_000;
+/// Missing the window by this part of it is less than what runs differ by.
+const MISSED_SHARE: Nanos = 50;
 
 /// What it used between two readings.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,7 +153,7 @@ impl Process {
 mod tests {
     use std::fs;
 
-    use super::{Process, Source, TICK};
+    use super::{Process, Source, TICK, missed};
 
     fn write_stat(root: &std::path::Path, user: u64, system: u64) {
         let text = format!("7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
@@ -144,6 +170,17 @@ mod tests {
         }
         let cost = process.cost(&before, &process.read().expect("alive"));
         assert!(cost.nanos > 0, "{cost:?}");
+    }
+
+    #[test]
+    fn readings_beside_the_window_are_not_of_it() {
+        const MS: u64 = 1_000_000;
+        let (short, long) = (100 * MS..200 * MS, 100 * MS..10_100 * MS);
+        assert_eq!(missed(&short, 101 * MS, 205 * MS), None);
+        assert_eq!(missed(&short, 110 * MS, 211 * MS), Some(21 * MS));
+        assert_eq!(missed(&short, 90 * MS, 190 * MS), None, "early misses it, too");
+        assert_eq!(missed(&long, 200 * MS, 10_200 * MS), None, "2 % of the window");
+        assert_eq!(missed(&long, 10_100 * MS, 10_100 * MS + 1), Some(10_000 * MS + 1));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) struct Outcome {
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
     pub(crate) server: Option<Cost>,
+    /// By how much the server's CPU time was read too far beside the window to be of it; there is
+    /// no `server` then.
+    pub(crate) server_missed: Option<Nanos>,
     /// Of the server, if its number was given.
     pub(crate) memory: Option<Growth>,
     /// Connections open at once in the window.
@@ -191,6 +194,13 @@ impl Outcome {
                 "a generator thread waited for a CPU for {:.0} % of the window: something else \
                  ran there; give it CPUs of its own with --cpus",
                 starved * 100.0
+            ));
+        }
+        if let Some(missed) = self.server_missed {
+            verdicts.push(format!(
+                "the server's CPU time is left out: it was read {} beside the window, because the \
+                 thread that reads it had no CPU; leave it one, or run the load at a lower priority",
+                crate::text::time(missed)
             ));
         }
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
@@ -366,6 +376,7 @@ mod tests {
             reach: None,
             dialling: 0,
             server: None,
+            server_missed: None,
             memory: None,
             open_range: None,
             held: 0,
@@ -438,6 +449,9 @@ mod tests {
         let mut queued = outcome(&open, 5_000, 500 * MS, 0);
         queued.record.queued = 7;
         assert!(queued.has_headline(&open) && said(&queued, &open).contains("7 messages were due"));
+        let mut missed = outcome(&open, 5_000, 500 * MS, 0);
+        missed.server_missed = Some(1_500 * MS);
+        assert!(said(&missed, &open).contains("left out: it was read 1.50 s beside the window"));
         let starved = outcome(&open, 5_000, 500 * MS, 100 * MS);
         assert!(said(&starved, &open).contains("waited for a CPU for 10 %"));
     }

@@ -14,7 +14,11 @@ fn start(arguments: &[&str]) -> Child {
 }
 
 fn interrupt(child: &Child) {
-    let done = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    signal(child, "-INT");
+}
+
+fn signal(child: &Child, name: &str) {
+    let done = Command::new("kill").args([name, &child.id().to_string()]).status();
     assert!(done.expect("a kill command").success());
 }
 
@@ -67,4 +71,27 @@ fn the_second_signal_does_not_wait_for_replies() {
     }
     let (code, out, said) = end(child);
     assert_eq!((code, out.as_str()), (Some(130), ""), "{said}");
+}
+
+#[test]
+fn cpu_time_that_was_read_beside_the_window_is_left_out() {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    let server = Running::echo(|_, _| {
+        SEEN.store(true, Ordering::Relaxed);
+        Answer::Send
+    });
+    let pid = std::process::id().to_string();
+    let window = ["-d", "300ms", "--warmup", "0", "--pid", &pid, "--json"];
+    let child = start(&[&["echo", &server.url][..], &window].concat());
+    wait_until(|| SEEN.load(Ordering::Relaxed));
+    // The window is open: whoever reads the accounts stands still beyond its end.
+    signal(&child, "-STOP");
+    std::thread::sleep(Duration::from_millis(600));
+    signal(&child, "-CONT");
+    let (code, out, said) = end(child);
+    let document: serde_json::Value = serde_json::from_str(&out).expect("a document");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(document["cost"]["server_cpu_ns"].is_null(), "{document:#}");
+    let notes = document["trust"]["notes"].to_string();
+    assert!(notes.contains("the server's CPU time is left out"), "{notes}");
 }
