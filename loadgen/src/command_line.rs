@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
 use toml::Value;
@@ -76,6 +77,20 @@ struct Default {
     values: Vec<String>,
 }
 
+impl Default {
+    /// As they would be typed.
+    fn words(&self, sub: &clap::Command) -> Vec<String> {
+        let arg = sub.get_arguments().find(|arg| *arg.get_id() == self.id);
+        let is_flag = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
+        let word = |value: &String| match arg.and_then(Arg::get_long) {
+            Some(long) if is_flag => format!("--{long}"),
+            Some(long) => format!("--{long}={value}"),
+            None => value.clone(),
+        };
+        self.values.iter().map(word).collect()
+    }
+}
+
 fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
     let command = Cli::command();
     let named = words.get(1).and_then(|word| word.to_str());
@@ -96,21 +111,15 @@ fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
     })?;
     check(sub, &defaults)
         .map_err(|why| wrong(file, why, "correct it; the values are those of the options"))?;
-    // Once without the file, to see what was typed.
-    let url_is_free = |arg: Arg| arg.required(false);
-    let relaxed = command.clone().mut_subcommand(&name, |sub| sub.mut_arg("url", url_is_free));
-    let typed = relaxed.get_matches_from(words);
+    // Once without the file, to see what was typed, whatever it lacks without the file.
+    let typed = command.clone().ignore_errors(true).get_matches_from(words);
     let typed = typed.subcommand_matches(&name);
     let stands = |default: &&Default| !typed.is_some_and(|typed| is_overruled(sub, typed, default));
-    let standing: Vec<&Default> = defaults.iter().filter(stands).collect();
-    let full = command.clone().mut_subcommand(&name, |mut sub| {
-        for default in standing {
-            let values = default.values.clone();
-            sub = sub.mut_arg(default.id.clone(), |arg| arg.required(false).default_values(values));
-        }
-        sub
-    });
-    let matches = full.get_matches_from(words);
+    let of_file = defaults.iter().filter(stands).flat_map(|default| default.words(sub));
+    // In front of what was typed, so that what one of them requires can be in the other.
+    let (head, tail) = words.split_at(2);
+    let whole = head.iter().cloned().chain(of_file.map(OsString::from)).chain(tail.iter().cloned());
+    let matches = command.clone().get_matches_from(whole);
     Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
 }
 
@@ -151,29 +160,22 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether the file alone would be a command line.
+/// Whether the file alone would be the beginning of a command line.
 fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
-    let mut words: Vec<String> = vec![sub.get_name().to_owned()];
-    for default in defaults {
-        let arg = sub.get_arguments().find(|arg| *arg.get_id() == default.id);
-        let long = arg.and_then(Arg::get_long);
-        let is_flag = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
-        for value in &default.values {
-            words.push(match long {
-                Some(long) if is_flag => format!("--{long}"),
-                Some(long) => format!("--{long}={value}"),
-                None => value.clone(),
-            });
-        }
-    }
+    let name = sub.get_name().to_owned();
+    let words = [name].into_iter().chain(defaults.iter().flat_map(|default| default.words(sub)));
     // What stands in the environment goes before the file, and is not a part of it.
     let alone = sub.clone().mut_args(|arg| arg.env(Resettable::Reset));
-    let alone = alone.mut_arg("url", |arg| arg.required(false));
-    alone.try_get_matches_from(words).map(drop).map_err(|error| {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        first.strip_prefix("error: ").unwrap_or(first).to_owned()
-    })
+    match alone.try_get_matches_from(words) {
+        Ok(_) => Ok(()),
+        // It may be typed.
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Err(first.strip_prefix("error: ").unwrap_or(first).to_owned())
+        }
+    }
 }
 
 /// Whether something that was typed, or stands in the environment, goes before a value of the file.

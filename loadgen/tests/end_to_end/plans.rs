@@ -59,6 +59,29 @@ fn a_plan_has_stages() {
 }
 
 #[test]
+fn what_an_option_requires_may_stand_in_the_plan_and_the_other_way_round() {
+    let server = Running::compressing();
+    let halves = [
+        ("compress", "true", "--compress-takeover=both"),
+        ("compress-takeover", "\"both\"", "--compress"),
+    ];
+    for (key, value, typed) in halves {
+        let text = format!("scenario = \"echo\"\nws-version = \"rfc6455\"\n{key} = {value}\n");
+        let (_folder, path) = plan("halves", &text);
+        let (code, document) = document(&["run", &path, &server.url, typed, "-n", "10"]);
+        assert_eq!(code, 0, "{typed}: {document:#}");
+        assert_eq!(document["workload"]["compression_takeover"]["sent"], true, "{document:#}");
+    }
+    // Nowhere, it is missed.
+    let text = "scenario = \"echo\"\nws-version = \"rfc6455\"\ncompress-takeover = \"both\"\n";
+    let (_folder, path) = plan("half", text);
+    let done = loadgen(&["run", &path, &server.url]);
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("--compress"), "{errors}");
+}
+
+#[test]
 fn a_wrong_plan_ends_with_78_and_says_where() {
     for (text, said) in [
         ("scenario = \"echo\"\nspeed = 5\n", "there is no key `speed`"),
