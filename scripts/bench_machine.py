@@ -4,16 +4,14 @@ Not a program of its own.
 """
 
 import hashlib
-import json
 import os
 import platform
 import resource
 import shutil
 import subprocess
 import sys
-import time
 
-from interleaved import ROOT, build
+from interleaved import ROOT, build, doctor, output_of, ticks, utc
 
 
 class CannotRun(Exception):
@@ -101,10 +99,7 @@ def raise_file_limit():
 
 def usable_drivers(options):
     """The engine's drivers: the first choice, and for each why it cannot be had, or None."""
-    done = subprocess.run([options.program("engine"), "doctor", "--json"], capture_output=True,
-                          text=True, check=False)
-    # It also fails where something of the machine is too small; what it prints is whole.
-    document = json.loads(done.stdout)
+    document = doctor(options)
     return document["auto"], {driver["name"]: None if driver["usable"] else
                               driver["why_not"] or "not usable" for driver in document["drivers"]}
 
@@ -124,15 +119,6 @@ def certify(folder):
     return ["--listen-tls", "127.0.0.1:0", "--tls-cert", paths[0], "--tls-key", paths[1]]
 
 
-def output_of(*command):
-    """What a program prints; "unknown" if it cannot."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
-
-
 def commit():
     """The commit that is checked out, and whether it was changed since."""
     name = output_of("git", "rev-parse", "--short", "HEAD")
@@ -140,11 +126,6 @@ def commit():
         return "nogit"
     return name + ("-dirty" if output_of("git", "status", "--porcelain", "--untracked-files=no")
                    else "")
-
-
-def utc():
-    """Now."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def identity(options, server_cpus, generator_cpus):
@@ -157,21 +138,12 @@ def identity(options, server_cpus, generator_cpus):
             "server_cpus": server_cpus, "generator_cpus": generator_cpus}
 
 
-def all_ticks():
-    """Of all CPUs: ticks in use, stolen, and all of them."""
-    with open("/proc/stat", encoding="ascii") as stat:
-        numbers = list(map(int, stat.readline().split()[1:9]))
-    user, nice, system, idle, iowait, irq, softirq, steal = numbers
-    busy = user + nice + system + irq + softirq
-    return busy, steal, busy + steal + idle + iowait
-
-
 class Environment:
     """env.txt: the machine before and after each part of a run."""
 
     def __init__(self, folder, command, run):
         self.path = os.path.join(folder, "env.txt")
-        self.before = all_ticks()
+        self.before = ticks()
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(f"utc: {utc()}\ncommand: {command}\ncommit: {run['commit']}\n"
                        f"cpus of the engine: {show(run['server_cpus'])}; "
@@ -180,7 +152,7 @@ class Environment:
 
     def after(self, how):
         """Notes the end, and how it came."""
-        now = all_ticks()
+        now = ticks()
         whole = max(now[2] - self.before[2], 1)
         busy, stolen = ((now[i] - self.before[i]) / whole * 100 for i in (0, 1))
         with open("/proc/loadavg", encoding="ascii") as file:

@@ -112,8 +112,8 @@ class Server(Process):
             self.process.kill()
 
 
-def ticks(cpu):
-    """Of one CPU: ticks in use, stolen, and all of them."""
+def ticks(cpu=""):
+    """Of one CPU, or of all of them: ticks in use, stolen, and all of them."""
     with open("/proc/stat", encoding="ascii") as stat:
         line = next(line for line in stat if line.startswith(f"cpu{cpu} "))
     user, nice, system, idle, iowait, irq, softirq, steal = map(int, line.split()[1:9])
@@ -202,14 +202,33 @@ def load_window(server, dialect, load, options):
     return {**figures, "steal": steal}
 
 
-def drivers(options):
-    """The engine's drivers that can be had here, the one that `auto` takes first."""
+def doctor(options):
+    """What the engine says of this machine."""
     done = subprocess.run([options.program("engine"), "doctor", "--json"], capture_output=True,
                           text=True, check=False)
     # It also fails where something of the machine is too small; what it prints is whole.
-    document = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def drivers(options):
+    """The engine's drivers that can be had here, the one that `auto` takes first."""
+    document = doctor(options)
     names = [driver["name"] for driver in document["drivers"] if driver["usable"]]
     return sorted(names, key=lambda name: name != document["auto"])
+
+
+def output_of(*command):
+    """What a program prints; "unknown" if it cannot."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def utc():
+    """Now."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def build(options, packages=("ringbolt", "ringbolt-benches", "ringbolt-loadgen")):
@@ -232,14 +251,9 @@ def build(options, packages=("ringbolt", "ringbolt-benches", "ringbolt-loadgen")
 
 def note_environment(options, mode="w"):
     """Writes down what was measured and on what machine; mode "a" adds to what is there."""
-    def output(*command):
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True)
-        return done.stdout.strip() if done.returncode == 0 else "unknown"
-
     with open(os.path.join(options.out, "env.txt"), mode, encoding="utf-8") as file:
-        file.write(f"utc: {time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}\n")
-        file.write(f"commit: {output('git', 'describe', '--always', '--dirty')}\n")
+        file.write(f"utc: {utc()}\n")
+        file.write(f"commit: {output_of('git', 'describe', '--always', '--dirty')}\n")
         file.write(f"command: scripts/{NAME} {' '.join(sys.argv[1:])}\n")
         file.write(f"cpu of the servers: {options.server_cpu}; of the client: {options.client_cpu}\n")
-        file.write(output(os.path.join(ROOT, "scripts", "environment")) + "\n")
+        file.write(output_of(os.path.join(ROOT, "scripts", "environment")) + "\n")
