@@ -17,7 +17,8 @@ macro_rules! counters {
         pub struct $name { $($(#[doc = $doc])+ pub $field: u64,)* }
 
         impl $name {
-            fn add(&mut self, other: &Self) {
+            /// Adds what another has counted.
+            pub fn add(&mut self, other: &Self) {
                 $(self.$field += other.$field;)*
             }
 
@@ -233,16 +234,22 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let driver = self.driver.as_ref().map_or("unknown", |taken| taken.driver.name());
         self.rows().try_for_each(|(name, n)| write!(f, "{name}={n} "))?;
-        write!(f, "driver={driver}")?;
-        match &self.driver {
-            Some(taken) if taken.driver == Driver::Uring => {
-                let without = taken.without.iter();
-                let without = without.fold(FeatureSet::NONE, |all, one| all.with(one.feature));
-                write!(f, " ring_features={} ring_without={without}", taken.features)
-            }
-            _ => Ok(()),
+        let Some(taken) = &self.driver else { return f.write_str("driver=unknown") };
+        write!(f, "driver={}", taken.driver)?;
+        if let Some(because) = &taken.because {
+            write!(f, " because={because:?}")?;
         }
+        if taken.driver == Driver::Uring {
+            let without = taken.without.iter();
+            let without = without.fold(FeatureSet::NONE, |all, one| all.with(one.feature));
+            write!(f, " ring_features={} ring_without={without}", taken.features)?;
+        }
+        let absences: Vec<_> =
+            taken.absences().map(|(name, because)| format!("{name}: {because}")).collect();
+        if absences.is_empty() {
+            return Ok(());
+        }
+        write!(f, " without_because={:?}", absences.join("; "))
     }
 }

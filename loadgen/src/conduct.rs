@@ -1,6 +1,7 @@
 //! Conducts a run: starts the workers, lets them begin together, reads the clocks of the window,
 //! and puts the results together.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -152,27 +153,36 @@ impl Conductor {
         let ahead = begin.saturating_sub(control.clock.now());
         edges.when.began = since_1970().saturating_add(ahead);
         edges.when.opened = edges.when.began.saturating_add(open - begin);
+        // Without a warm-up the server has nothing to do yet.
+        let ahead = if begin == open { self.reading_before(open) } else { None };
         self.wait(threads, |control| control.window().start);
-        let first = self.reading();
+        let first = ahead.or_else(|| self.reading());
         let opened = self.plan.pid.and_then(Memory::of);
-        self.wait(threads, |control| match control.done() {
-            Some(at) => {
-                control.close_at(at);
-                at
-            }
-            None => control.window().end,
-        });
-        edges.readings = first.zip(self.reading()).map(|(first, last)| Readings { first, last });
+        self.wait(threads, |control| control.done().unwrap_or_else(|| control.window().end));
+        let mut last = self.reading();
+        if let Some(at) = control.done() {
+            // Nothing has happened since: the workers close their connections when the window is over.
+            last = last.map(|(_, reading)| (at..at, reading));
+            control.close_at(at);
+        }
+        edges.readings = first.zip(last).map(|(first, last)| Readings { first, last });
         let closed = self.plan.pid.and_then(Memory::of);
         edges.memory = (|| Some(Growth { before: before?, opened: opened?, closed: closed? }))();
         edges
     }
 
     /// What the server has used, and when that was read.
-    fn reading(&self) -> Option<(Nanos, Reading)> {
+    fn reading(&self) -> Option<(Range<Nanos>, Reading)> {
         let process = self.process.as_ref()?;
-        let now = self.control.clock.now();
-        Some((now, process.read()?))
+        let from = self.control.clock.now();
+        let reading = process.read()?;
+        Some((from..self.control.clock.now(), reading))
+    }
+
+    /// The same, if it comes before the load begins, when nothing changes it.
+    fn reading_before(&self, begin: Nanos) -> Option<(Range<Nanos>, Reading)> {
+        let (when, reading) = self.reading()?;
+        (when.end <= begin).then_some((begin..begin, reading))
     }
 
     /// Waits for a time that may move.

@@ -66,9 +66,11 @@ impl Scenario for Idle {
         // A pong may come unasked, and one may answer the last of several pings only (RFC 6455 §5.5.3).
         let answers = |sent: &Sent| sent.due.to_be_bytes() == *payload;
         let Some(at) = lane.iter().position(answers) else { return };
-        let Some(sent) = lane.drain(..=at).next_back() else { return };
         self.in_flight -= at as u64 + 1;
-        desk.reply(sent, now, payload.len());
+        // Those that were passed over waited as long.
+        for sent in lane.drain(..=at) {
+            desk.reply(sent, now, payload.len());
+        }
     }
 
     fn drained(&mut self, _: &mut Desk, _: &mut WebSocket<'_, Member<Lane>>) {}

@@ -134,7 +134,7 @@ impl Outcome {
             let generator = self.is_busy(plan) || self.starved() > STARVED;
             return Some(if generator { Limiter::Generator } else { Limiter::Server });
         }
-        if plan.arrivals().is_none() && self.busiest() > BUSY && plan.spin.is_zero() {
+        if plan.arrivals().is_none() && plan.spin.is_zero() && self.is_busy(plan) {
             // Both may be at their end; then it is the server's.
             return Some(if self.server_load() > BUSY {
                 Limiter::Server
@@ -158,10 +158,19 @@ impl Outcome {
         self.generator_load().into_iter().fold(0.0, f64::max)
     }
 
-    /// CPUs that the server kept busy; 0 if that was not measured.
+    /// The share of the window that the busiest of the server's threads was on a CPU; 0 if threads
+    /// were not told apart.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     fn server_load(&self) -> f64 {
-        self.server.as_ref().map_or(0.0, |cost| cost.nanos as f64 / self.elapsed.max(1) as f64)
+        let busiest = self.server.as_ref().and_then(|cost| cost.threads.iter().max());
+        busiest.map_or(0.0, |nanos| *nanos as f64 / self.elapsed.max(1) as f64)
+    }
+
+    /// The longest that a thread of the server waited for a CPU, as a share of the window.
+    #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+    fn server_kept_waiting(&self) -> f64 {
+        let waited = self.server.as_ref().and_then(|cost| cost.waited).unwrap_or(0);
+        waited as f64 / self.elapsed.max(1) as f64
     }
 
     /// The longest that a thread of the generator waited for a CPU, as a share of the window.
@@ -184,9 +193,9 @@ impl Outcome {
             ));
         } else if limiter == Some(Limiter::Generator) && plan.arrivals().is_none() {
             verdicts.push(format!(
-                "the generator limited the run: one of its threads was busy for {:.0} % of the \
-                 window; add --threads, or set a --rate",
-                busiest * 100.0
+                "the generator limited the run: one of its threads was busy, or waited for a CPU, \
+                 for {:.0} % of the window; add --threads, or set a --rate",
+                (busiest + starved).min(1.0) * 100.0
             ));
         }
         if starved > STARVED {
@@ -196,13 +205,7 @@ impl Outcome {
                 starved * 100.0
             ));
         }
-        if let Some(missed) = self.server_missed {
-            verdicts.push(format!(
-                "the server's CPU time is left out: it was read {} beside the window, because the \
-                 thread that reads it had no CPU; leave it one, or run the load at a lower priority",
-                crate::text::time(missed)
-            ));
-        }
+        verdicts.extend(self.server_verdicts());
         verdicts.extend(self.lag_verdict(self.is_busy(plan) || starved > STARVED));
         verdicts.extend(self.floor_verdict(plan));
         if self.late > 0 {
@@ -236,6 +239,27 @@ impl Outcome {
         let saturated = self.record.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
+        }
+        verdicts
+    }
+
+    /// What speaks against the server's CPU time, and its rate.
+    fn server_verdicts(&self) -> Vec<String> {
+        let mut verdicts = Vec::new();
+        let kept = self.server_kept_waiting();
+        if kept > SERVER_STARVED {
+            verdicts.push(format!(
+                "a thread of the server was ready to run but had no CPU for {:.0} % of the window: \
+                 something else ran there, or the server has more threads than CPUs",
+                kept * 100.0
+            ));
+        }
+        if let Some(missed) = self.server_missed {
+            verdicts.push(format!(
+                "the server's CPU time is left out: it was read {} beside the window, because the \
+                 thread that reads it had no CPU; leave it one, or run the load at a lower priority",
+                crate::text::time(missed)
+            ));
         }
         verdicts
     }
@@ -327,6 +351,8 @@ pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
 const BUSY: f64 = 0.95;
 /// More of the window than this without a CPU shows in the latency.
 pub(crate) const STARVED: f64 = 0.02;
+/// The same of a server; one that is woken for every message waits a moment each time.
+const SERVER_STARVED: f64 = 0.2;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;
 /// Lag above this part of the latency, both at p99, is noted.
@@ -391,7 +417,14 @@ mod tests {
 
     fn cost(nanos: u64) -> Cost {
         let (threads, switches) = (vec![nanos], Switches::default());
-        Cost { nanos, threads, switches, system_share: None, source: Source::Ticks }
+        Cost {
+            nanos,
+            threads,
+            waited: Some(0),
+            switches,
+            system_share: None,
+            source: Source::Ticks,
+        }
     }
 
     #[test]
@@ -427,13 +460,20 @@ mod tests {
         let (closed, open) = (plan(&[]), plan(&["-r", "2000"]));
         let said = |outcome: &Outcome, plan: &Plan| outcome.verdicts(plan).join("\n");
         let busy = outcome(&closed, 0, 970 * MS, 0);
-        assert!(said(&busy, &closed).contains("busy for 97 %"));
+        assert!(said(&busy, &closed).contains("for 97 % of the window"));
+        let robbed = outcome(&closed, 0, 500 * MS, 460 * MS);
+        assert!(
+            said(&robbed, &closed).contains("for 96 % of the window")
+                && !robbed.has_headline(&closed)
+        );
         assert!(!busy.has_headline(&closed));
         let text = crate::text::summary(&closed, &busy);
         assert!(text.contains("the server takes at least 1,000 messages/s"), "{text}");
         let mut both = outcome(&closed, 0, 970 * MS, 0);
         both.server = Some(cost(990 * MS));
         assert!(both.has_headline(&closed), "the server was at its end, too");
+        both.server = Some(Cost { threads: vec![330 * MS; 3], ..cost(990 * MS) });
+        assert!(!both.has_headline(&closed), "none of its threads was");
         let mut behind = outcome(&open, 5_000, 500 * MS, 0);
         behind.offered = Some(2000);
         assert!(said(&behind, &open).contains("the server limited the run: only 50.0 %"));
@@ -449,6 +489,9 @@ mod tests {
         let mut queued = outcome(&open, 5_000, 500 * MS, 0);
         queued.record.queued = 7;
         assert!(queued.has_headline(&open) && said(&queued, &open).contains("7 messages were due"));
+        let mut held_up = outcome(&open, 5_000, 500 * MS, 0);
+        held_up.server = Some(Cost { waited: Some(400 * MS), ..cost(300 * MS) });
+        assert!(said(&held_up, &open).contains("had no CPU for 40 % of the window"));
         let mut missed = outcome(&open, 5_000, 500 * MS, 0);
         missed.server_missed = Some(1_500 * MS);
         assert!(said(&missed, &open).contains("left out: it was read 1.50 s beside the window"));

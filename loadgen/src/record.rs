@@ -316,8 +316,7 @@ impl Record {
         self.system_shares.extend(other.system_shares);
         self.switches.add(other.switches);
         self.driver = self.driver.take().or_else(|| other.driver.clone());
-        self.ring.enters += other.ring.enters;
-        self.ring.completions += other.ring.completions;
+        self.ring.add(&other.ring);
     }
 
     /// The window begins at `start` and has stages of these lengths.
@@ -445,6 +444,20 @@ mod tests {
         // of a hundred are above the 90th percentile, and that is n = 10.
         assert!(near(record.latency.percentile(90.0), 110), "{}", record.latency.percentile(90.0));
         assert!(near(record.lag.max(), 1), "the server's stall is no lag of the generator");
+    }
+
+    #[test]
+    fn all_that_the_rings_of_the_workers_counted_adds_up() {
+        let mut whole = Record::new(Tells::Latency);
+        for _ in 0..2 {
+            let mut one = Record::new(Tells::Latency);
+            (one.ring.enters, one.ring.completions) = (1, 2);
+            (one.ring.buffers_exhausted, one.ring.overflows) = (3, 4);
+            whole.merge(one);
+        }
+        let ring = &whole.ring;
+        let counted = [ring.enters, ring.completions, ring.buffers_exhausted, ring.overflows];
+        assert_eq!(counted, [2, 4, 6, 8]);
     }
 
     #[test]

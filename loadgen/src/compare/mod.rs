@@ -40,6 +40,8 @@ pub(crate) struct Comparison {
     pub(crate) differences: Vec<Difference>,
     pub(crate) rows: Vec<Row>,
     pub(crate) warnings: Vec<String>,
+    /// What was asked for and cannot be compared.
+    missing: Vec<String>,
     /// A change for the worse of more than this is a regression.
     threshold: f64,
 }
@@ -124,6 +126,13 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
             "measure more, base and new in turn",
         ));
     }
+    if !comparison.missing.is_empty() {
+        return Err(Failure::not_comparable(
+            format!("cannot compare: {}", comparison.missing.join("; ")),
+            "a run without it would be left out, and what is left would pass for all",
+            "measure those again, or ask for other --metric; for server-cpu runs need --pid",
+        ));
+    }
     let regressions = comparison.regressions();
     if regressions.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -149,14 +158,24 @@ fn each_once(base: &[Run], new: &[Run]) -> Result<(), Failure> {
 
 impl Comparison {
     fn new(base: Vec<Run>, new: Vec<Run>, args: &CompareArgs) -> Self {
-        let metrics = if args.metric.is_empty() {
-            DEFAULT.iter().filter_map(|name| parse_metric(name).ok()).collect()
-        } else {
+        let named = !args.metric.is_empty();
+        let metrics: Vec<Metric> = if named {
             args.metric.clone()
+        } else {
+            DEFAULT.iter().filter_map(|name| parse_metric(name).ok()).collect()
         };
+        let measured =
+            |metric: &&Metric| base.iter().chain(&new).any(|run| metric.of(run).is_some());
+        // What nobody has measured is missed only by whoever asks for it.
+        let looked_at: Vec<Metric> =
+            metrics.iter().filter(|metric| named || measured(metric)).cloned().collect();
+        let missing = missing(&base, &new, &looked_at);
         let differences = fingerprint::differences(&base, &new, &args.allow_diff);
         let rows = rows(&base, &new, metrics, args.noise);
         let mut warnings = warnings(&base, &new);
+        if !named {
+            warnings.extend(missing.iter().map(|what| format!("{what}, and is not compared")));
+        }
         let least = least_p(base.len(), new.len());
         #[expect(clippy::cast_precision_loss, reason = "metrics are few")]
         let hopeless = least * rows.len() as f64 > ALPHA;
@@ -167,7 +186,8 @@ impl Comparison {
                 rows.len()
             ));
         }
-        Self { base, new, differences, rows, warnings, threshold: args.threshold }
+        let missing = if named { missing } else { Vec::new() };
+        Self { base, new, differences, rows, warnings, missing, threshold: args.threshold }
     }
 
     /// The names of what makes the sides unequal.
@@ -197,6 +217,16 @@ impl Comparison {
 /// The smallest p that so many runs can have.
 fn least_p(base: usize, new: usize) -> f64 {
     stats::mann_whitney(&vec![0.0; base], &vec![1.0; new])
+}
+
+/// What of these metrics some runs lack that others have.
+fn missing(base: &[Run], new: &[Run], metrics: &[Metric]) -> Vec<String> {
+    let all = base.len() + new.len();
+    let tell = |metric: &Metric| {
+        let lack = base.iter().chain(new).filter(|run| metric.of(run).is_none()).count();
+        (lack > 0).then(|| format!("{} is missing in {lack} of the {all} runs", metric.name))
+    };
+    metrics.iter().filter_map(tell).collect()
 }
 
 /// The metrics that every run has measured.
@@ -267,6 +297,14 @@ fn warnings(base: &[Run], new: &[Run]) -> Vec<String> {
         let noted = runs.iter().filter(noted).count();
         let limited = runs.iter().filter(|run| run.text("trust.limited_by") == Some("generator"));
         let limited = limited.count();
+        let failed =
+            runs.iter().filter(|run| run.number("outcome.errors_total") > Some(0.0)).count();
+        if failed > 0 {
+            warnings.push(format!(
+                "{failed} of the {} runs of {side} had errors: what was not answered has no latency",
+                runs.len()
+            ));
+        }
         if limited > 0 {
             warnings.push(format!(
                 "the generator limited {limited} of the {} runs of {side}: what is compared is its \

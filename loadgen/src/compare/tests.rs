@@ -149,6 +149,29 @@ fn a_regression_is_a_change_for_the_worse_beyond_the_threshold() {
 }
 
 #[test]
+fn what_some_runs_lack_is_told_and_errors_are() {
+    let side =
+        |name: &str| -> Vec<_> { (0..5).map(|at| run(&format!("{name}{at}"), 100.0)).collect() };
+    let (base, mut new) = (side("a"), side("b"));
+    new[3].document["cost"]["server_cpu_ns_per_message"] = Value::Null;
+    new[4].document["outcome"]["errors_total"] = json!(2);
+    let any = Comparison::new(base.clone(), new.clone(), &args(0.01));
+    let said = any.warnings.join("\n");
+    assert!(
+        said.contains("server-cpu is missing in 1 of the 10 runs, and is not compared"),
+        "{said}"
+    );
+    assert!(said.contains("1 of the 5 runs of new had errors"), "{said}");
+    assert!(any.missing.is_empty() && any.rows.iter().all(|row| row.metric.name != "server-cpu"));
+    let mut asked = args(0.01);
+    asked.metric = ["rate", "server-cpu"].map(|name| parse_metric(name).expect("known")).into();
+    assert_eq!(
+        Comparison::new(base, new, &asked).missing,
+        ["server-cpu is missing in 1 of the 10 runs"]
+    );
+}
+
+#[test]
 fn four_runs_are_not_enough_and_constants_are_no_difference() {
     let few = compare(&[1.0, 2.0, 3.0, 4.0], &[10.0; 9]);
     assert!(few.rows.iter().all(|row| row.change == Change::NotEnoughRuns) && !few.has_enough());

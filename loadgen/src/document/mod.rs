@@ -290,6 +290,7 @@ fn cost(outcome: &Outcome) -> Value {
         "server_cpu_ns_per_message": outcome.server_nanos(),
         "server_cpu_ns": server.map(|cost| cost.nanos),
         "server_cpu_ns_of_threads": server.map(|cost| &cost.threads),
+        "server_waited_ns": server.and_then(|cost| cost.waited),
         "server_system_share": server.and_then(|cost| cost.system_share),
         "server_context_switches": server.map(|cost| switches(cost.switches)),
         "server_cpu_source": server.map(|cost| cost.source.name()),

@@ -171,7 +171,8 @@ pub(super) fn cost(runs: &[Run], received: f64) -> Value {
 }
 
 /// CPU time of the server and the kernel's share of it. A process that several runs looked at is
-/// counted once, as the run saw it that saw most; different processes add up.
+/// counted once, as the run saw it that saw most; different processes add up. Nothing, if a run's server
+/// was looked at by none.
 #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
 fn server(runs: &[Run]) -> Option<(u64, Option<f64>)> {
     let mut processes = BTreeMap::<(String, u64), (u64, Option<f64>)>::new();
@@ -185,6 +186,14 @@ fn server(runs: &[Run]) -> Option<(u64, Option<f64>)> {
         if nanos >= most.0 {
             *most = (nanos, run.number("cost.server_system_share"));
         }
+    }
+    // Messages of a server that nobody looked at would count, and not what they cost it.
+    let (read, unread): (Vec<&Run>, Vec<&Run>) =
+        runs.iter().partition(|run| run.value("cost.server_cpu_ns").is_u64());
+    let servers: BTreeSet<&str> = read.iter().filter_map(|run| run.text("workload.url")).collect();
+    let known = |run: &&Run| run.text("workload.url").is_some_and(|url| servers.contains(url));
+    if !unread.iter().all(known) {
+        return None;
     }
     let total: u64 = processes.values().map(|(nanos, _)| *nanos).sum();
     let system = processes.values().map(|(nanos, share)| Some(*nanos as f64 * (*share)?));

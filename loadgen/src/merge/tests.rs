@@ -120,6 +120,14 @@ fn a_server_that_two_runs_measured_worked_once() {
     two.document["identity"]["boot_id"] = json!("two");
     assert_eq!(cost(&[one.clone(), two.clone()])["server_cpu_ns"], 1100);
     two.document["cost"]["server_cpu_ns"] = Value::Null;
+    let unread = cost(&[one.clone(), two.clone()]);
+    assert_eq!(
+        unread["server_cpu_ns"],
+        Value::Null,
+        "messages of b would count, and not their cost"
+    );
+    assert_eq!(unread["server_cpu_ns_per_message"], Value::Null);
+    two.document["workload"]["url"] = json!("ws://a");
     assert_eq!(cost(&[one, two])["server_cpu_ns"], 500);
 }
 

@@ -1,5 +1,8 @@
 //! The scenarios that are about connections: idle, churn, slow readers.
 
+use std::net::TcpListener;
+
+use crate::client_cases::codec::{self, CLOSE, FIN, Got, Peer, close, frame};
 use crate::servers::{Answer, Running};
 use crate::{document, loadgen, number};
 
@@ -34,6 +37,48 @@ fn pings_of_idle_connections_are_measured_on_a_schedule() {
         assert_eq!(outcome["latency"]["count"], 100, "{document:#}");
         assert_eq!((&outcome["unit"], &outcome["latency_of"]), (&"ping".into(), &"ping".into()));
     }
+}
+
+/// Answers every third ping, and so those before it (RFC 6455 §5.5.3).
+fn answer_some_pings(listener: &TcpListener) {
+    const PING: u8 = FIN | 9;
+    const PONG: u8 = FIN | 10;
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut peer = Peer::new(stream);
+    let request = peer.request().expect("a request");
+    let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+    let accept = codec::accept(key.expect("a key"));
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    peer.write(format!("{answer}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes());
+    let mut pings = 0;
+    while let Got::Frame(got) = peer.read() {
+        if got.first == FIN | CLOSE {
+            peer.write(&close(1000, ""));
+            break;
+        }
+        pings += u32::from(got.first == PING);
+        if got.first == PING && pings % 3 == 0 {
+            peer.write(&frame(PONG, &got.payload));
+        }
+    }
+    peer.finish();
+}
+
+#[test]
+fn pings_that_the_answer_to_a_later_one_answers_have_waited_until_then() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    let run = ["idle", &url, "-c", "1", "-d", "600ms", "--warmup", "0", "--ping-interval", "50ms"];
+    let (code, document) = std::thread::scope(|scope| {
+        scope.spawn(|| answer_some_pings(&listener));
+        document(&[&run[..], &["--ws-version", "rfc6455"]].concat())
+    });
+    assert_eq!(code, 0, "{document:#}");
+    let outcome = &document["outcome"];
+    assert_eq!((&outcome["sent"], &outcome["latency"]["count"]), (&12.into(), &12.into()));
+    // The first of each three was sent 100 ms before the third.
+    assert!(number(&outcome["latency"]["max_ns"]) > 99e6, "{document:#}");
 }
 
 #[test]
@@ -88,7 +133,7 @@ fn a_churn_keeps_its_number_of_connections() {
 
 #[test]
 fn a_churn_against_nobody_ends_with_69() {
-    let listener = std::net::TcpListener::bind("127.88.77.66:0").expect("a free port");
+    let listener = TcpListener::bind("127.88.77.66:0").expect("a free port");
     let url = format!("ws://{}/", listener.local_addr().expect("bound"));
     drop(listener);
     let done = loadgen(&["churn", &url, "-c", "5000"]);

@@ -92,7 +92,10 @@ fn an_open_loop_keeps_its_schedule_and_tells_the_cost() {
     assert_eq!(document["trust"]["lag"]["count"], 500);
     let (latency, service) = (&outcome["latency"]["mean_ns"], &outcome["service"]["mean_ns"]);
     assert!(number(latency) >= number(service), "{document:#}");
-    assert!(number(&document["cost"]["server_cpu_ns_per_message"]) > 0.0, "{document:#}");
+    // Unless this machine was too busy to read it in time, which is said.
+    let left_out = document["trust"]["notes"].to_string().contains("CPU time is left out");
+    let cost = &document["cost"]["server_cpu_ns_per_message"];
+    assert!(if left_out { cost.is_null() } else { number(cost) > 0.0 }, "{document:#}");
     assert!(outcome["latency"]["hdr_v2_deflate_base64"].as_str().is_some_and(|h| h.len() > 40));
     let seconds = document["intervals"].as_array().expect("intervals");
     assert_eq!(seconds.len(), 1, "{document:#}");
