@@ -10,7 +10,7 @@ import tempfile
 
 import bench_machine
 import peer_probe
-from interleaved import DidNotStart, Server, WindowFailed, read_window, run_loadgen
+from interleaved import DidNotStart, Server, WindowFailed, is_disturbed, read_window, run_loadgen
 
 NEVER = 2  # windows that may fail one after the other before a row is left out
 
@@ -196,7 +196,7 @@ class Matrix:
             self.progress.milestone(f"{case.name}: {done} of {wanted} rounds")
         if ways and done < wanted:
             self.progress.say(f"{case.name}: only {done} of {wanted} rounds had no disturbed window; "
-                              "the machine is busy, or --max-steal is too low")
+                              "the machine has other work, or --max-steal is too low")
 
     def begin(self, servers, case, way, checked):
         """Starts a server, and checks it the first time; whether it may be measured."""
@@ -237,6 +237,6 @@ class Matrix:
             self.run.add(case.name, *way, number, kept=0, failure=reason)
             return False
         self.failures[key] = 0
-        kept = figures["steal"] * 100 <= self.run.plan.max_steal
+        kept = not is_disturbed(figures, self.run.plan.max_steal)
         self.run.add(case.name, *way, number, text, kept=int(kept), **figures)
         return kept

@@ -146,8 +146,8 @@ OF_SCENARIO = {
     "broadcast": {"payload": (whole(32, 16 << 20), 64), "burst": (whole(1, 65536), 1),
                   "rate": (RATE, None)},
     "storm": {"rate": (RATE, None)},
-    "churn": {"lifetime": (text(r"\S+", "a time such as 10s or 1s..20s, as loadgen churn takes it"),
-                           "10s")},
+    "churn": {"lifetime": (text(r"\S+", "a time such as 10s, exponential:10s or uniform:1s..20s, as "
+                                       "loadgen churn takes it"), "10s")},
     "idle": {"ping-interval": (text(r"\S+", "a time such as 20s"), "20s")},
 }
 # Of what scripts/bench says itself to loadgen, nothing may be said twice.

@@ -25,8 +25,8 @@ from peer_report import read as read_rows
 
 COLUMNS = ["workload", "driver", "dialect", "round", "kept", "count", "seconds", "ns_each", "per_second",
            "calls_each", "server_busy", "client_busy", "p50_ns", "p99_ns", "p999_ns", "limited_by",
-           "steal", "failure"]
-FORM = 1  # of run.json
+           "steal", "generator_waited", "failure"]
+FORM = 2  # of run.json
 
 
 class Run:

@@ -48,9 +48,21 @@ class Row:
         self.way = way
         own = [row for row in rows if (row["driver"], row["dialect"]) == way]
         self.rounds = {row["round"]: row for row in own if row["kept"]}
-        reasons = [row["failure"] for row in own if row.get("failure")]
-        self.reason = reasons[0] if reasons else "no window was good"
-        self.dropped = sum(1 for row in own if row["round"] and not row["kept"])
+        self.failed = [row["failure"] for row in own if row["round"] and row.get("failure")]
+        given_up = [row["failure"] for row in own if not row["round"] and row.get("failure")]
+        self.given_up = given_up[0] if given_up else None
+        self.reason = self.given_up or (self.failed or ["no window was good"])[0]
+        self.disturbed = sum(1 for row in own if row["round"] and not row["kept"] and not row.get("failure"))
+
+    def troubles(self):
+        """What its figures are without."""
+        name, text = " ".join(self.way), []
+        if self.failed:
+            text.append(f"{name}: {len(self.failed)} windows failed and are not counted, the first: "
+                        f"{self.failed[0]}")
+        if self.given_up:
+            text.append(f"{name} was given up after {len(self.rounds)} good windows: {self.given_up}")
+        return text
 
     def values(self, key):
         """Of all good windows that have it."""
@@ -128,9 +140,10 @@ def summary(run, case, options):
     lines = [f"- {name}: {spread(ratios(one, two), '.3f')}" for name, one, two in pairs(found)
              if ratios(one, two)]
     lines += [f"- {' '.join(row.way)} is left out: {row.reason}" for row in missing]
-    dropped = sum(row.dropped for row in found)
-    if dropped:
-        lines.append(f"- {dropped} windows were disturbed or failed, and are not counted (raw.csv has them)")
+    lines += [f"- {trouble}" for row in found for trouble in row.troubles()]
+    disturbed = sum(row.disturbed for row in found)
+    if disturbed:
+        lines.append(f"- {disturbed} windows were disturbed by other work and measured again (raw.csv has them)")
     if lines:
         text += ["", *lines]
     if found:
@@ -148,7 +161,7 @@ def soaked(run, case, rows, options):
                  for key in ("p50_ns", "p99_ns", "p999_ns")]
         text.append(f"| {' | '.join(row.way)} | {row.middle('per_second')} | {' | '.join(times)} "
                     f"| {row.middle('client_busy', '.2f')} | {row.limiter()} | {len(row.rounds)} "
-                    f"| {row.dropped} |")
+                    f"| {len(row.failed)} |")
     if rows:
         text += ["", *commands(run, case, rows[0].way, options)]
     return "\n".join(text) + "\n"

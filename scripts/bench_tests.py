@@ -20,7 +20,7 @@ import bench_plan  # noqa: E402
 import bench_record  # noqa: E402
 import bench_report  # noqa: E402
 import bench_soak  # noqa: E402
-from interleaved import ROOT  # noqa: E402
+from interleaved import ROOT, WindowFailed, is_disturbed, read_result, read_window  # noqa: E402
 
 ECHO = {"name": "echo", "scenario": "echo"}
 ALL = {"uring": None, "tokio-uring": "too old", "epoll": None}
@@ -44,6 +44,27 @@ def figures(ns_each, **more):
     """What a window gives."""
     return {"kept": 1, "count": 10, "ns_each": ns_each, "per_second": 5.0, "server_busy": 0.9,
             "client_busy": 0.5, "limited_by": "server", "steal": 0.0, **more}
+
+
+class Windows(unittest.TestCase):
+    """Which windows count."""
+
+    def test_other_work_disturbs_by_stealing_and_by_making_wait(self):
+        quiet = {"steal": 0.01, "generator_waited": 0.05}
+        self.assertFalse(is_disturbed(quiet, 2))
+        self.assertFalse(is_disturbed({"steal": 0.0}, 2), "not known in old results")
+        self.assertTrue(is_disturbed({**quiet, "steal": 0.03}, 2))
+        self.assertTrue(is_disturbed({**quiet, "generator_waited": 0.4}, 2))
+        self.assertFalse(is_disturbed({"steal": 0.5, "generator_waited": 0.4}, 100), "whoever wants all")
+
+    def test_a_window_without_the_cost_that_was_asked_for_has_failed(self):
+        document = {"cost": {"server_cpu_ns": None, "generator_cpu_ns": [5]}, "trust": {
+            "limited_by": None, "generator_waited_ns": [30, 10]}, "outcome": {
+                "unit": "message", "latency": None, "received": 10, "elapsed_ns": 100}}
+        self.assertEqual(read_result(json.dumps(document))["generator_waited"], 0.3)
+        read_window(json.dumps(document), types.SimpleNamespace(pid=None))
+        with self.assertRaisesRegex(WindowFailed, "beside the window"):
+            read_window(json.dumps(document), types.SimpleNamespace(pid=7))
 
 
 class Plans(unittest.TestCase):
@@ -266,6 +287,16 @@ class Reports(unittest.TestCase):
         head = "\n".join(bench_report.head(run))
         self.assertIn("at least 96.8 % (6 rounds)", head)
         self.assertIn("not complete", head)
+
+    def test_windows_that_failed_do_not_vanish(self):
+        run = self.filled()
+        for number in (8, 9):
+            run.add("echo", "epoll", "rfc6455", number, None, kept=0, failure=f"loadgen: lost {number}")
+        run.add("echo", "epoll", "rfc6455", 0, None, kept=0, failure="its windows failed")
+        text = bench_report.summary(run, run.plan.cases[0], self.options)
+        self.assertIn("- epoll rfc6455: 2 windows failed and are not counted, the first: loadgen: lost 8", text)
+        self.assertIn("- epoll rfc6455 was given up after 6 good windows: its windows failed", text)
+        self.assertIn("- 1 windows were disturbed", text, "the failed ones are none of these")
 
     def test_one_table_of_all(self):
         text = bench_report.table(self.filled())

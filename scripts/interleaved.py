@@ -27,6 +27,18 @@ class WindowFailed(Exception):
     """A window that gave no figures."""
 
 
+# A generator thread without a CPU for more than this share of the window was held up by other work. Where
+# connections come and go, the kernel's own threads take half of that from it on a quiet machine.
+DISTURBED = 0.1
+
+
+def is_disturbed(figures, max_steal):
+    """Whether the machine had other work in a window; max_steal is in percent, and 100 lets all pass."""
+    if max_steal >= 100:
+        return False
+    return figures["steal"] * 100 > max_steal or (figures.get("generator_waited") or 0) > DISTURBED
+
+
 class Process:
     """A server's process."""
 
@@ -130,6 +142,7 @@ def read_result(text):
     times = (outcome["handshake"] if storm else outcome["latency"]) or {}
     service = outcome.get("service") or times
     warm = (outcome.get("warmup_latency") or {}).get("count") or 0
+    waited = max((document.get("trust") or {}).get("generator_waited_ns") or [0])
     count, elapsed, server = outcome["received"], outcome["elapsed_ns"], cost["server_cpu_ns"]
     return {"count": count, "seconds": elapsed / 1e9,
             "ns_each": None if server is None else server / max(count, 1),
@@ -137,6 +150,7 @@ def read_result(text):
             "server_cpu_ns": server,
             "server_busy": None if server is None else server / elapsed,
             "client_busy": sum(cost["generator_cpu_ns"]) / elapsed,
+            "generator_waited": waited / elapsed,
             "p50_ns": times.get("p50_ns"), "p99_ns": times.get("p99_ns"),
             "p999_ns": times.get("p99_9_ns"),
             "service_p50_ns": service.get("p50_ns"), "service_p99_ns": service.get("p99_ns"),
