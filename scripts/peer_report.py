@@ -1,10 +1,15 @@
-"""What scripts/peers makes of its windows: a summary of each workload, and one table of all.
+"""What scripts/peers makes of its windows: a summary of each workload, and one table and plot of all.
 
-Not a program of its own. Everything is worked out from raw.csv, so that it can be again.
+Not a program of its own. Everything is worked out from raw.csv, plan.json and env.txt, so that it can be
+again; what an older version did not write is not known.
 """
 
 import csv
+import html
+import json
+import math
 import os
+import shlex
 import statistics
 
 # Below this share of a CPU neither side is what limits: both wait to be woken.
@@ -15,6 +20,30 @@ def read(folder):
     """The rows of a folder, numbers as numbers."""
     with open(os.path.join(folder, "raw.csv"), newline="", encoding="utf-8") as file:
         return [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_plan(folder):
+    """What plan.json says was measured; nothing without one."""
+    try:
+        with open(os.path.join(folder, "plan.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+
+
+def read_facts(folder):
+    """What env.txt says of command, commit, kernel and CPU: all there were, if a run was resumed."""
+    facts = {"command": [], "commit": [], "kernel": [], "cpu": []}
+    try:
+        with open(os.path.join(folder, "env.txt"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(": ")
+        if key in facts and value.strip() not in facts[key]:
+            facts[key].append(value.strip())
+    return facts
 
 
 def number(text):
@@ -47,8 +76,15 @@ class Line:
             other = kept.get((reference(row), row["round"]))
             if row["kept"] and other is not None:
                 self.rounds.append((row, other))
-        reasons = [row["failure"] for row in own if row.get("failure")]
-        self.reason = reasons[0] if reasons else "no window was good"
+        windows = [row for row in own if row["round"]]
+        self.failures = [row["failure"] for row in windows if row.get("failure")]
+        # Versions that did not write why they dropped a window did so for steal only.
+        self.disturbed = [row.get("disturbed") or "steal" for row in windows
+                          if not row["kept"] and not row.get("failure")]
+        # A row without a round says that it takes no part, from then on.
+        ended = [row["failure"] for row in own if not row["round"] and row.get("failure")]
+        self.reason = ended[0] if ended else "no window was good"
+        self.given_up = bool(ended and windows)
         self.is_reference = server in ("engine", "engine-hybi-02")
 
     def values(self, key):
@@ -66,20 +102,51 @@ class Line:
                 if row.get(key) is not None and other.get(key) and other[key] > 0]
 
     def limiter(self):
-        """What the rate was limited by."""
-        server, client = self.median("server_busy"), self.median("client_busy")
-        if client is None and server is None:
-            return ""
-        if max(server or 0, client or 0) < BUSY:
-            return "neither"
-        return "server" if (server or 0) >= (client or 0) else "client"
+        """What most of its windows were limited by."""
+        found = [limit for limit in (limited_by(row) for row, _ in self.rounds) if limit]
+        return statistics.mode(found) if found else ""
+
+    def absent(self):
+        """Why it has no figure, in two words."""
+        if self.given_up:
+            return "given up"
+        return "no figure" if self.rounds else "left out"
+
+    def troubles(self, name):
+        """What its figures are without."""
+        text = []
+        if self.given_up:
+            text.append(f"- {name} was given up after {counted(len(self.rounds), 'good round')}: "
+                        f"{self.reason}")
+        elif not self.rounds:
+            text.append(f"- {name} is left out: {self.reason}")
+        if self.failures:
+            text.append(f"- {name}: {counted(len(self.failures), 'window')} failed, the first: "
+                        f"{self.failures[0]}")
+        return text
+
+
+def counted(number_of, what):
+    """So many of these, in words."""
+    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
+
+
+def limited_by(row):
+    """What the rate of one window was limited by."""
+    server, client = row.get("server_busy"), row.get("client_busy")
+    if client is None and server is None:
+        return ""
+    if max(server or 0, client or 0) < BUSY:
+        return "neither"
+    return "server" if (server or 0) >= (client or 0) else "client"
 
 
 def lines_of(rows, workload):
     """The lines of a workload, the engine's first."""
     rows = [row for row in rows if row["workload"] == workload]
     kept = {(row["server"], row["round"]): row for row in rows if row["kept"]}
-    return [Line(server, rows, kept) for server in dict.fromkeys(row["server"] for row in rows)]
+    lines = [Line(server, rows, kept) for server in dict.fromkeys(row["server"] for row in rows)]
+    return sorted(lines, key=lambda line: not line.is_reference)
 
 
 def spread(values, form):
@@ -94,34 +161,76 @@ def plain(value, form, scale=1.0):
     return "" if value is None else f"{value / scale:{form}}"
 
 
-def summary(rows, workload, about, figure, versions):
-    """One workload as Markdown."""
-    what = "bytes per connection" if figure == "bytes_each" else "server CPU ns each"
-    text = [f"### {workload}: {about}", "",
+def driven_by(load, dialects, plan):
+    """The commands of loadgen that made the windows; scripts/peers itself holds idle connections."""
+    if load is None:
+        return "scripts/peers holds the connections, without loadgen."
+    cpus = ["--cpus", str(plan["cpus"][1])] if "cpus" in plan else []
+    length = ["-d", f"{round(plan['seconds'] * 1000)}ms"] if "seconds" in plan else []
+    commands = [shlex.join(["loadgen", load[0], "ws://ADDRESS/", *load[1:], "--dialect", dialect, *cpus,
+                            *length, "--warmup", "300ms", "--json", "--quiet", "--pid", "PID"])
+                for dialect in dialects]
+    return "\n".join(["```text", *commands, "```"])
+
+
+def summary(rows, workload, about, plan):
+    """One workload as Markdown; `about` knows what it is."""
+    lines, versions = lines_of(rows, workload), plan.get("servers", {})
+    dialects = dict.fromkeys(row.get("dialect") or "rfc6455" for row in rows
+                             if row["workload"] == workload)
+    what = "bytes per connection" if about.figure == "bytes_each" else "server CPU ns each"
+    text = [f"### {workload}: {about.about}", "",
+            driven_by(about.load, sorted(dialects, reverse=True), plan), "",
             f"| server | {what}: median (min to max) | times the engine's | per second "
             "| times the engine's | p50 us | p99 us | server busy | client busy | limited by "
             "| rounds |", "|---|---|---|---|---|---|---|---|---|---|---|"]
-    missing = []
-    for line in lines_of(rows, workload):
-        name = f"{line.server} {versions.get(line.server, '')}".strip()
-        if not line.rounds:
-            missing.append(f"- {name} is left out: {line.reason}")
-            continue
-        ratios = rates = ""
-        if not line.is_reference:
-            ratios = spread(line.ratios(figure), ".2f")
-            rates = plain(middle(line.ratios("per_second")), ".2f")
-        text.append(
-            f"| {name} | {spread(line.values(figure), ',.0f')} | {ratios} "
+    notes = []
+    for line in lines:
+        name = f"{line.server} {versions.get(line.server) or ''}".strip()
+        notes += line.troubles(name)
+        if line.rounds:
+            text.append(summary_row(line, name, about.figure))
+    notes += disturbances(lines)
+    if notes:
+        text += ["", *notes]
+    return "\n".join(text) + "\n"
+
+
+def summary_row(line, name, figure):
+    """One server's figures."""
+    ratios = rates = ""
+    if not line.is_reference:
+        ratios = spread(line.ratios(figure), ".2f")
+        rates = plain(middle(line.ratios("per_second")), ".2f")
+    mark = " (given up)" if line.given_up else ""
+    return (f"| {name}{mark} | {spread(line.values(figure), ',.0f')} | {ratios} "
             f"| {plain(line.median('per_second'), ',.0f')} | {rates} "
             f"| {plain(line.median('p50_ns'), ',.0f', 1e3)} "
             f"| {plain(line.median('p99_ns'), ',.0f', 1e3)} "
             f"| {plain(line.median('server_busy'), '.2f')} "
             f"| {plain(line.median('client_busy'), '.2f')} | {line.limiter()} "
             f"| {len(line.rounds)} |")
-    if missing:
-        text += ["", *missing]
-    return "\n".join(text) + "\n"
+
+
+def disturbances(lines):
+    """How many windows of a workload were good but for what else the machine did."""
+    causes = [cause for line in lines for cause in line.disturbed]
+    stolen = causes.count("steal")
+    found = [f"{counted(number_of, 'window')} {cause}" for number_of, cause in (
+        (stolen, "for steal"), (len(causes) - stolen, "disturbed by other work")) if number_of]
+    return [f"- not counted, of all servers: {', '.join(found)}; raw.csv has them"] if found else []
+
+
+def head(facts, plan):
+    """What was run, and where."""
+    def known(key):
+        return "; ".join(facts[key]) or "not known"
+
+    kernel = known("kernel") if facts["kernel"] else plan.get("kernel", "not known")
+    commands = facts["command"] or ["scripts/peers, with options that are not known"]
+    return "\n".join(["# The engine beside other servers", "", "```text", *commands, "```", "",
+                      f"Commit: {known('commit')}  ", f"Kernel: {kernel}  ", f"CPU: {known('cpu')}", "",
+                      f"![{TITLE}](plot.svg)", ""])
 
 
 def middle(values):
@@ -135,12 +244,17 @@ def absolute(value, figure):
         return ""
     if figure == "bytes_each":
         return f"{value:,.0f} B"
-    return f"{value / 1e3:.3g} µs" if value < 1e6 else f"{value / 1e6:.3g} ms"
+    return f"{value / 1e3:.3g} µs" if value < 999_500 else f"{value / 1e6:.3g} ms"
+
+
+def present_in(rows, workloads):
+    """The workloads of which there is anything."""
+    return [name for name in workloads if any(row["workload"] == name for row in rows)]
 
 
 def table(rows, workloads):
     """All workloads in one table: the engine's figure, and how many times it the others take."""
-    present = [name for name in workloads if any(row["workload"] == name for row in rows)]
+    present = present_in(rows, workloads)
     by_server = {}
     for name in present:
         for line in lines_of(rows, name):
@@ -150,24 +264,31 @@ def table(rows, workloads):
     text = ["| server | " + " | ".join(workloads[name].short for name in present) + " |",
             "|---" * (len(present) + 1) + "|"]
     for server in order:
-        cells = []
-        for name in present:
-            line, figure = by_server[server].get(name), workloads[name].figure
-            if line is None or not line.rounds:
-                cells.append("–")
-            elif line.is_reference:
-                cells.append(absolute(line.median(figure), figure))
-            else:
-                ratio = middle(line.ratios(figure))
-                cells.append("–" if ratio is None else cell(ratio))
+        cells = [cell(by_server[server].get(name), workloads[name].figure) for name in present]
         text.append(f"| {server} | " + " | ".join(cells) + " |")
+    engine = by_server.get("engine", {})
+    limits = [engine[name].limiter() if name in engine else "" for name in present]
+    text.append("| limited by | " + " | ".join(limit or "–" for limit in limits) + " |")
     return "\n".join(text) + "\n"
 
 
-def cell(ratio):
-    """Three digits; what is below the engine stands out."""
-    text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
-    return f"**{text}**" if ratio < 1 else text
+def cell(line, figure):
+    """A line in the table of all; what is below the engine stands out."""
+    if line is None or not line.rounds and not line.given_up:
+        return "–"
+    if line.given_up:
+        return "given up"
+    if line.is_reference:
+        return absolute(line.median(figure), figure) or "–"
+    ratio = middle(line.ratios(figure))
+    if ratio is None:
+        return "–"
+    return f"**{times(ratio)}**" if ratio < 1 else times(ratio)
+
+
+def times(ratio):
+    """Three digits."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def rank(server, lines, workloads):
@@ -181,11 +302,163 @@ def rank(server, lines, workloads):
     return group, middle(ratios) or float("inf"), server
 
 
-def write(folder, rows, workloads, versions):
-    """summary.md and table.md."""
-    present = [name for name in workloads if any(row["workload"] == name for row in rows)]
-    with open(os.path.join(folder, "summary.md"), "w", encoding="utf-8") as file:
-        file.write("\n".join(summary(rows, name, workloads[name].about, workloads[name].figure,
-                                     versions) for name in present))
-    with open(os.path.join(folder, "table.md"), "w", encoding="utf-8") as file:
-        file.write(table(rows, workloads))
+# Of the plot, in pixels: two columns of panels, in each of them names, bars and values.
+MARGIN, COLUMN, GAP = 12, 472, 16
+NAMES, BARS, SPACE = 142, 180, 8
+WIDTH, TOP, HEADING, ROW, AXIS = 2 * (MARGIN + COLUMN) + GAP, 112, 38, 17, 32
+NAME_LENGTH, FACTS_LENGTH = 20, 80  # characters of a server's name and of the facts that fit
+CUT = 6  # times the engine's; what is beyond is cut there
+INK, FAINT, GRID = "#1f2328", "#59636e", "#dde1e6"
+OURS, DEARER, CHEAPER = "#52a193", "#a9c4dd", "#e3a857"
+TITLE = "Cost of each server, times the engine's"
+HOW_TO_READ = [
+    "Server CPU per message, delivery or connection; bytes per connection where it says memory. Bars",
+    "are medians of rounds, each beside the engine in the same round; whiskers go from the lowest to",
+    f"the highest. An arrow: a bar cut at {CUT}. Servers of draft-02 stand beside the engine in draft-02.",
+]
+SWATCHES = {OURS: "the engine", DEARER: "dearer", CHEAPER: "cheaper"}
+
+
+def element(name, content=None, **attributes):
+    """One element of SVG; `_` stands for `-` in names of attributes."""
+    def shown(value):
+        return f"{round(value, 1):g}" if isinstance(value, (int, float)) else html.escape(value)
+
+    inside = "".join(f' {key.replace("_", "-")}="{shown(value)}"' for key, value in attributes.items())
+    if content is None:
+        return f"<{name}{inside}/>"
+    return f"<{name}{inside}>{html.escape(content)}</{name}>"
+
+
+def words(x, y, content, size=11, fill=INK, **more):
+    """A line of text."""
+    return element("text", content, x=x, y=y, font_size=size, fill=fill, **more)
+
+
+def cut(text, most):
+    """A text of at most so many characters."""
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+def stroke(x1, y1, x2, y2, colour=INK, **more):
+    """A straight line."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=colour, **more)
+
+
+def extent(line, figure):
+    """Lowest, median and highest ratio that a bar shows; None without a bar."""
+    if line.given_up:
+        return None
+    ratios = line.ratios(figure)
+    if line.is_reference:
+        ratios = [1.0] if line.values(figure) else []
+    return (min(ratios), statistics.median(ratios), max(ratios)) if ratios else None
+
+
+class Panel:
+    """The bars of one workload, the cheapest first."""
+
+    def __init__(self, name, about, rows):
+        self.name, self.about = name, about
+        found = [(line, extent(line, about.figure)) for line in lines_of(rows, name)]
+        self.bars = sorted(found, key=lambda bar: bar[1][1] if bar[1] else math.inf)
+        self.height = HEADING + ROW * len(self.bars) + AXIS
+        highest = max([1.0, *(min(bar[2], CUT) for _, bar in found if bar)])
+        self.step = 0.5 if highest <= 2.5 else 1
+        self.end = math.ceil(highest / self.step) * self.step
+
+    def draw(self, x, y):
+        """All of it, with its upper left corner there."""
+        self.x, bottom = x + NAMES + SPACE, y + self.height - AXIS
+        parts = [words(x, y + 12, self.name, 13, font_weight="bold"),
+                 words(x, y + 27, self.about.about, fill=FAINT)]
+        for number in range(round(self.end / self.step) + 1):
+            at = self.at(number * self.step)
+            parts += [stroke(at, y + HEADING - 2, at, bottom + 2, GRID),
+                      words(at, bottom + 14, f"{number * self.step:g}", 10, FAINT, text_anchor="middle")]
+        for number, (line, bar) in enumerate(self.bars):
+            parts += self.row(x, y + HEADING + ROW * number, line, bar)
+        parts.append(stroke(self.at(1), y + HEADING - 2, self.at(1), bottom + 2, stroke_dasharray="3 2"))
+        return parts
+
+    def at(self, ratio):
+        """Where a ratio is."""
+        return self.x + BARS * max(min(ratio, self.end), 0) / self.end
+
+    def row(self, x, y, line, bar):
+        """One server."""
+        parts = [words(x + NAMES, y + 12, cut(line.server, NAME_LENGTH), text_anchor="end")]
+        values = self.x + BARS + SPACE + 6
+        if bar is None:
+            return [*parts, words(values, y + 12, line.absent(), fill=FAINT, font_style="italic")]
+        fill = OURS if line.server.startswith("engine") else CHEAPER if bar[1] < 1 else DEARER
+        parts.append(element("rect", x=self.x, y=y + 2, width=self.at(bar[1]) - self.x, height=ROW - 5,
+                             fill=fill))
+        parts += self.arrow(y, fill) if bar[1] > self.end else self.whisker(y, bar)
+        return [*parts, words(values, y + 12, self.value(line, bar),
+                              font_weight="bold" if bar[1] < 1 else "normal")]
+
+    def arrow(self, y, fill):
+        """The end of a bar that is cut."""
+        end, low, high = self.x + BARS, y, y + ROW - 1
+        return [element("path", d=f"M{end} {low} L{end + 9} {(low + high) / 2} L{end} {high} Z", fill=fill)]
+
+    def whisker(self, y, bar):
+        """From the lowest to the highest ratio in a round; without an end where that is beyond."""
+        low, _, high = bar
+        if low == high:
+            return []
+        middle_of = y + (ROW - 1) / 2
+        ends = [ratio for ratio in (low, high) if ratio <= self.end]
+        return [stroke(self.at(low), middle_of, self.at(high), middle_of),
+                *(stroke(self.at(end), middle_of - 3, self.at(end), middle_of + 3) for end in ends)]
+
+    def value(self, line, bar):
+        """The figure that the table has, and its spread."""
+        if line.is_reference:
+            return absolute(line.median(self.about.figure), self.about.figure)
+        low, median, high = bar
+        return times(median) if low == high else f"{times(median)} ({times(low)}–{times(high)})"
+
+
+def plot(rows, workloads, facts):
+    """plot.svg: a panel of bars per workload."""
+    panels = [Panel(name, workloads[name], rows) for name in present_in(rows, workloads)]
+    y, parts = TOP, []
+    for pair in (panels[at:at + 2] for at in range(0, len(panels), 2)):
+        for number, panel in enumerate(pair):
+            parts += panel.draw(MARGIN + number * (COLUMN + GAP), y)
+        y += max(panel.height for panel in pair)
+    y += MARGIN
+    start = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" '
+             f'viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" role="img">')
+    # The background makes it readable on a dark page, too.
+    return "\n".join([start, element("title", TITLE),
+                      element("rect", width=WIDTH, height=y, fill="#ffffff"), *legend(facts), *parts,
+                      "</svg>"]) + "\n"
+
+
+def legend(facts):
+    """Above the panels: what is shown, of which commit and where, and how to read it."""
+    kernels = [kernel.split(" #")[0] for kernel in facts["kernel"]]
+    of = "; ".join([*(f"commit {commit}" for commit in facts["commit"]), *kernels, *facts["cpu"]])
+    parts = [words(MARGIN, 22, TITLE, 16, font_weight="bold")]
+    if of:
+        parts.append(words(WIDTH - MARGIN, 22, cut(of, FACTS_LENGTH), fill=FAINT, text_anchor="end"))
+    parts += [words(MARGIN, 42 + 14 * number, line, fill=FAINT)
+              for number, line in enumerate(HOW_TO_READ)]
+    for number, (fill, meaning) in enumerate(SWATCHES.items()):
+        x = MARGIN + 110 * number
+        parts += [element("rect", x=x, y=80, width=12, height=12, fill=fill), words(x + 18, 90, meaning)]
+    return parts
+
+
+def write(folder, rows, workloads):
+    """summary.md, table.md and plot.svg."""
+    plan, facts = read_plan(folder), read_facts(folder)
+    sections = [head(facts, plan), *(summary(rows, name, workloads[name], plan)
+                                     for name in present_in(rows, workloads))]
+    for name, text in (("summary.md", "\n".join(sections)), ("table.md", table(rows, workloads)),
+                       ("plot.svg", plot(rows, workloads, facts))):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)

@@ -84,6 +84,8 @@ class Bare(Peer):
 class Remote(Peer):
     """A server that somebody else runs."""
 
+    cannot = {"idle": "it is not started anew for each window, so its memory would be that of earlier ones"}
+
     def __init__(self, name, url, pid, dialect):
         super().__init__(name, "", [])
         self.url, self.pid, self.dialect = url, pid, dialect
