@@ -22,6 +22,9 @@ WITHOUT = {"uring -multishot-recv": "-multishot-recv", "uring -buffer-ring": "-b
            "uring -defer-taskrun,-coop-taskrun": "-defer-taskrun,-coop-taskrun",
            "uring -direct": "-direct", "uring -no-sqarray": "-no-sqarray",
            "uring -skip-success": "-skip-success", "uring none": "none"}
+# The ring driver with a feature that is off by default.
+WITH = {"uring +incremental": "+incremental"}
+VARIANTS = {**WITHOUT, **WITH}
 # Whether the scheduler has a say. In turns each side keeps the CPU until it has nothing to do.
 SHAPES = {"lockstep": True, "threads": False}
 # What may be nothing but the scheduler's or a timer's doing.
@@ -31,6 +34,9 @@ CONNECTIONS = {"echo": ["-c", "8"], "broadcast": ["-c", "16"]}
 MESSAGES = {"echo": 1600, "broadcast": 120}
 PER = {"echo": "message there and back", "broadcast": "delivery to one of 16 subscribers"}
 EVENTS = ["system_calls", "switches", "completions"]
+# Whose time a reading is.
+ALL, SERVER = "the time", "the server's time"
+UNREAD = "loadgen read the server's CPU time beside the window"
 # Two boots may differ by so much, in percent.
 EQUAL = 0.01
 LIMIT = 120
@@ -39,7 +45,7 @@ LIMIT = 120
 def server_of(name, workload):
     """The command of a server."""
     if name not in BARE[workload]:
-        features = [f"--ring-features={WITHOUT[name]}"] if name in WITHOUT else []
+        features = [f"--ring-features={VARIANTS[name]}"] if name in VARIANTS else []
         return ["/bin/engine", workload, "--listen", "127.0.0.1:0", "--shards", "1",
                 "--driver", name.split()[0], *features]
     return ["/bin/bare", BARE[workload][name]]
@@ -55,8 +61,25 @@ def load(workload, messages, count=False, mark=False):
 
 
 def servers(workload, shape):
-    """All that are measured. Single features move too little to be seen where the scheduler chooses."""
-    return [*DRIVERS, *BARE[workload], *(WITHOUT if shape == "lockstep" else [])]
+    """All that are measured. Single features move too little to be seen where the scheduler chooses, and
+    what packs received bytes is worth most where there are as many receives as messages."""
+    single = WITHOUT if shape == "lockstep" else []
+    return [*DRIVERS, *BARE[workload], *single, *(WITH if single and workload == "echo" else [])]
+
+
+def runs_of(name, workload, shape, repeats):
+    """The runs of a server: the repeats that count instructions, and but for a feature that is off by
+    default, two runs of different length for the events and two for the plugin."""
+    messages = MESSAGES[workload]
+    # In lockstep repeats are alike.
+    times = repeats if shape == "threads" else min(repeats, 2)
+    runs = [load(workload, messages) for _ in range(times)]
+    if name in WITH:
+        return runs
+    runs += [load(workload, messages * length, count=True) for length in (1, 2)]
+    if shape == "lockstep":
+        runs += [load(workload, messages * length, mark=True) for length in (1, 2)]
+    return runs
 
 
 def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES)):
@@ -66,63 +89,63 @@ def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES)):
     tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
                                           "seconds": LIMIT}]}]
     for workload in workloads:
-        messages = MESSAGES[workload]
         for shape in shapes:
-            turns = SHAPES[shape]
             for name in servers(workload, shape):
-                # In lockstep repeats are alike.
-                times = repeats if shape == "threads" else min(repeats, 2)
-                runs = [load(workload, messages) for _ in range(times)]
-                runs += [load(workload, messages * length, count=True) for length in (1, 2)]
-                if shape == "lockstep":
-                    runs += [load(workload, messages * length, mark=True) for length in (1, 2)]
-                tasks.append({"name": f"{workload}/{shape}/{name}", "turns": turns,
-                              "server": server_of(name, workload), "runs": runs})
+                tasks.append({"name": f"{workload}/{shape}/{name}", "turns": SHAPES[shape],
+                              "server": server_of(name, workload),
+                              "runs": runs_of(name, workload, shape, repeats)})
     return {"wait_until_quiet": True, "tasks": tasks}
 
 
-def proof(repeats):
+def proof():
     """The plan whose two boots must agree: the same load on every driver, without the bare servers."""
-    tasks = [task for task in plan(repeats)["tasks"] if task["name"].startswith("echo/")
+    tasks = [task for task in plan(1)["tasks"] if task["name"].startswith("echo/")
              and task["name"].split("/")[2] in DRIVERS]
     for task in tasks:
-        task["runs"] = task["runs"][:2]
+        # What is traced or marked for the plugin is no reading.
+        task["runs"] = [run for run in task["runs"] if not run["count"] and not run["mark"]]
     return {"wait_until_quiet": True, "tasks": tasks}
 
 
 def readings(boot):
-    """(task, run) -> nanoseconds of every run that measured."""
+    """(task, run, whose) -> nanoseconds of every run that measured; the server's where loadgen has them."""
     found = {}
     for name, results in boot.results.items():
         for result in results:
             if result.get("exit") == 0 and is_timed(result):
                 document = json.loads(result["out"])
-                found[name, result["run"]] = (document["outcome"]["elapsed_ns"],
-                                              document["cost"]["server_cpu_ns"])
+                found[name, result["run"], ALL] = document["outcome"]["elapsed_ns"]
+                if document["cost"]["server_cpu_ns"] is not None:
+                    found[name, result["run"], SERVER] = document["cost"]["server_cpu_ns"]
     return found
 
 
-def prove(image, programs, seconds):
-    """Boots a kernel twice; how far the two are apart, in percent at most, and over how many
-    readings."""
-    boots = [readings(guest.boot(image, programs, proof(1), seconds)) for _ in range(2)]
-    one, other = boots
-    if not one or one.keys() != other.keys():
-        raise guest.Failed(f"kernel {image.version}: two boots of the same did not measure the same "
-                           "runs")
-    apart = [abs(a - b) / max(b, 1) * 100 for key in one for a, b in zip(one[key], other[key])]
+def proving(image, programs, seconds):
+    """Boots a kernel for the proof; its readings."""
+    return readings(guest.boot(image, programs, proof(), seconds))
+
+
+def prove(image, one, other):
+    """How far the readings of two boots of a kernel are apart, in percent at most, and over how many."""
+    if not one and not other:
+        raise guest.Failed(f"kernel {image.version}: two boots did not measure anything")
+    alone = sorted(one.keys() ^ other.keys())
+    if alone:
+        task, run, whose = alone[0]
+        why = f"; {UNREAD} in the other" if whose == SERVER else ""
+        raise guest.Failed(f"kernel {image.version}: two boots of the same did not measure the same: "
+                           f"{whose} of run {run} of {task} is there in one boot only{why}")
+    apart = [abs(one[key] - other[key]) / max(other[key], 1) * 100 for key in one]
     return {"kernel": image.version, "readings": len(apart), "largest_difference_percent": max(apart),
             "equal": sum(value == 0 for value in apart), "allowed_percent": EQUAL}
 
 
-def measure(image, programs, options):
-    """Boots a kernel and measures everything there."""
-    counter, symbols, why = None, None, "no instructions are counted under hardware virtualisation"
-    if not options.kvm:
-        path, why = profile.plugin()
-        if path:
-            symbols = profile.symbols_of(image, programs, options.timeout)
-            counter, why = (path, symbols.mark()), None
+def measure(image, programs, options, plugin):
+    """Boots a kernel and measures everything there, with the compiled plugin or without, and why."""
+    (path, why), counter, symbols = plugin, None, None
+    if path:
+        symbols = profile.symbols_of(image, programs, options.timeout)
+        counter = (path, symbols.mark())
     told = plan(options.repeats, options.workload or MESSAGES, options.shape or SHAPES)
     boot = guest.boot(image, programs, told, options.timeout, options.kvm, counter=counter)
     doctor = json.loads(boot.results.pop("doctor")[0]["out"])
@@ -134,10 +157,9 @@ def measure(image, programs, options):
                   if counter and result.get("marked")]
         workload, shape, server = name.split("/")
         row = {"workload": workload, "shape": shape, "server": server}
-        lacks = [word for word in WITHOUT.get(server, "").split(",")
-                 if word.startswith("-") and word[1:] not in here]
+        lacks = lacking(server, here)
         if lacks:
-            row["absent"] = f"this kernel has no {lacks[0][1:]}"
+            row["absent"] = f"this kernel has no {lacks[0]}"
         else:
             row.update(figures(results, name))
             row.update(where(results, marked, symbols))
@@ -145,6 +167,13 @@ def measure(image, programs, options):
     return {"kernel": image.identity(), "release": boot.about["kernel"], "cpu": boot.about["cpu"],
             "clock": boot.about["clock"], "auto": doctor["auto"], "features": sorted(here),
             "no_profile": why, "boot_wall_seconds": round(boot.seconds, 1), "rows": rows}
+
+
+def lacking(server, here):
+    """The features that a server switches on or off and that this kernel does not have, so that there is
+    nothing to measure."""
+    words = VARIANTS.get(server, "").split(",")
+    return [word[1:] for word in words if word[:1] in ("+", "-") and word[1:] not in here]
 
 
 def is_timed(result):
@@ -174,13 +203,26 @@ def figures(results, name):
     timed = [document for document, result in zip(documents, results) if is_timed(result)]
     each = [document["outcome"]["elapsed_ns"] / document["outcome"]["received"]
             for document in timed]
-    of_server = [document["cost"]["server_cpu_ns"] / document["outcome"]["received"]
-                 for document in timed]
-    found = {"each": statistics.median(each), "each_all": each,
-             "spread_percent": (max(each) - min(each)) / statistics.median(each) * 100,
-             "server_each": statistics.median(of_server), "server_each_all": of_server}
+    found = {"each": statistics.median(each), "each_all": each, "spread_percent": spread_of(each)}
+    found.update(share_of_server(timed))
     found.update(events(documents, results))
     return found
+
+
+def share_of_server(timed):
+    """The server's part of a row; nothing if loadgen could not read it in each of the runs, since what is
+    left would look surer than it is."""
+    read = [(document["cost"]["server_cpu_ns"], document["outcome"]["received"]) for document in timed]
+    if any(nanos is None for nanos, _ in read):
+        return {}
+    each = [nanos / received for nanos, received in read]
+    return {"server_each": statistics.median(each), "server_each_all": each,
+            "server_spread_percent": spread_of(each)}
+
+
+def spread_of(values):
+    """How far repeats are apart, in percent of their median."""
+    return (max(values) - min(values)) / max(statistics.median(values), 1) * 100
 
 
 def events(documents, results):

@@ -6,6 +6,7 @@ configured for, in every release of Debian that has kernels of interest. The sys
 lists and packages are neither used nor changed.
 """
 
+import errno
 import functools
 import hashlib
 import json
@@ -28,6 +29,8 @@ FLAVOUR = "cloud-amd64"
 # From 6.19 on linux-image holds nothing, and linux-binary the kernel.
 HOLLOW = 1_000_000
 LISTS_LAST = 24 * 3600
+# Packages that are fetched at once: an archive is mostly waited for.
+FETCHES = 4
 SETTINGS = ["HZ", "PREEMPT_DYNAMIC", "PREEMPT_VOLUNTARY", "PREEMPT_LAZY", "IO_URING", "IPV6",
             "MITIGATION_PAGE_TABLE_ISOLATION", "PAGE_TABLE_ISOLATION", "CC_VERSION_TEXT"]
 
@@ -204,11 +207,21 @@ def keep(tree, fields):
     config = next((path for path in files if os.path.basename(path).startswith("config-")), None)
     digest = sha256(kernel)
     place = os.path.join(cache(), "images", f"{fields['Version'].replace(':', '_')}-{digest[:16]}")
-    os.makedirs(place, exist_ok=True)
-    shutil.copyfile(kernel, os.path.join(place, "vmlinuz"))
-    with open(os.path.join(place, "image.json"), "w", encoding="utf-8") as file:
-        json.dump({"package": fields["Package"], "version": fields["Version"], "sha256": digest,
-                   "settings": settings(config)}, file, indent=2)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache()) as folder:
+        # Aside first: whoever looks for another image meanwhile takes a part of one for broken.
+        aside = os.path.join(folder, "image")
+        os.makedirs(aside)
+        shutil.copyfile(kernel, os.path.join(aside, "vmlinuz"))
+        with open(os.path.join(aside, "image.json"), "w", encoding="utf-8") as file:
+            json.dump({"package": fields["Package"], "version": fields["Version"], "sha256": digest,
+                       "settings": settings(config)}, file, indent=2)
+        try:
+            os.rename(aside, place)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # Another run has kept the same meanwhile.
     return find(fields["Package"], fields["Version"])
 
 

@@ -51,10 +51,13 @@ def plugin():
     os.makedirs(cache(), exist_ok=True)
     path = os.path.join(cache(), f"counter-{api}.so")
     source = os.path.join(guest.ROOT, "scripts", "kernel_counter.c")
-    done = subprocess.run([compiler, "-O2", "-shared", "-fPIC", f"-DAPI={api}", "-o", path, source],
+    # Aside first: an emulator of another run may be loading it.
+    part = f"{path}.{os.getpid()}.part"
+    done = subprocess.run([compiler, "-O2", "-shared", "-fPIC", f"-DAPI={api}", "-o", part, source],
                           capture_output=True, text=True)
     if done.returncode != 0:
         return None, f"the plugin does not compile: {done.stderr.strip()}"
+    os.replace(part, path)
     return path, None
 
 

@@ -1,21 +1,21 @@
-"""Tables of what messages cost on kernels, and the comparison of two results.
+"""Tables of what messages cost on kernels.
 
 Not a program of its own: scripts/kernels imports it.
 """
 
 import json
+import os
 
-from kernel_costs import FORM, NOISE, PER, WITHOUT
-from kernel_images import Missing, in_order
+from kernel_costs import FORM, NOISE, PER, UNREAD, VARIANTS, WITH, spread_of
+from kernel_images import Missing
 
 CAVEAT = ("Instructions, not nanoseconds: an instruction that misses the cache, enters the kernel or "
           "stops the pipeline costs as much as hundreds that do not, and here all weigh the same. Read "
           "them with the system calls and switches beside them, and measure time on a real machine.")
 TIMED = ("Nanoseconds under hardware virtualisation, on a machine that others may use, too: compare "
          "within one boot, and nothing below the spread.")
-# What must be the same for two results to be compared, and what it is called.
-SAME = {"emulator": "emulator", "cpu": "CPU model", "kvm": "way of running", "memory": "memory",
-        "seed": "seed", "command_line": "kernel command line", "messages": "number of messages"}
+# The spread of the server's part is shown where it is above the whole's by so much, in percent.
+SPREAD_SHOWN = 2.0
 
 
 def of(rows, workload, shape):
@@ -51,6 +51,37 @@ def over(row, base):
     return f"{row['each'] / base['each']:.3f}"
 
 
+def inexact(document):
+    """Why the counts of a result are not exact; None where its proof was passed, or time was measured."""
+    proof = document.get("proof")
+    if document["kvm"]:
+        return None
+    if not proof:
+        # Of a boot that failed the first line says which; the others are what the kernel said.
+        why = document.get("no_proof") or "whether two boots agree was not shown"
+        return why.splitlines()[0].split("; it said:")[0]
+    if proof["largest_difference_percent"] <= proof["allowed_percent"]:
+        return None
+    return (f"two boots of kernel {proof['kernel']} are up to "
+            f"{proof['largest_difference_percent']:.4f} % apart, and {proof['allowed_percent']} % is allowed")
+
+
+def warning(document):
+    """What stands above everything where the counts are not exact."""
+    why = inexact(document)
+    return f"**Nothing here is exact: {why}.**\n\n" if why else ""
+
+
+def proof_of(document):
+    """What came of the proof."""
+    proof = document.get("proof")
+    if not proof:
+        return ""
+    return (f"Kernel {proof['kernel']} was booted twice: {proof['equal']} of {proof['readings']} readings "
+            "were the same integer, the others within "
+            f"{proof['largest_difference_percent']:.4f} %.\n\n")
+
+
 def caveat(document):
     """What every table says."""
     return TIMED if document["kvm"] else CAVEAT
@@ -67,7 +98,7 @@ def across(document, shapes=frozenset(NOISE)):
                   "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
                   "|---|" + "---|" * len(kernels)]
         tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
-        for name in dict.fromkeys(name for table in tables for name in table if name not in WITHOUT):
+        for name in dict.fromkeys(name for table in tables for name in table if name not in VARIANTS):
             cells = []
             for table in tables:
                 row = table.get(name, {})
@@ -80,23 +111,25 @@ def across(document, shapes=frozenset(NOISE)):
 
 
 def bought(document):
-    """What each feature of the ring is worth: how much more a message costs without it."""
+    """What each feature of the ring is worth: how much more a message costs without it, or with it where
+    it is off by default."""
     kernels, lines = document["kernels"], []
     for workload, shape in groups(row for kernel in kernels for row in kernel["rows"]
-                                  if row["server"] in WITHOUT):
+                                  if row["server"] in VARIANTS):
+        tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
+        names = [name for name in VARIANTS if any(name in table for table in tables)]
         lines += [f"### {workload}, {shape}: what the ring driver's {PER[workload]} costs more without a "
-                  "feature of the ring", "",
+                  "feature of the ring" + (", or with one more" if WITH.keys() & set(names) else ""), "",
                   "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
                   "|---|" + "---|" * len(kernels)]
-        tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
-        for name in WITHOUT:
+        for name in names:
             cells = []
             for table in tables:
                 row, whole = table.get(name, {}), table.get("uring", {})
                 both = "each" in row and "each" in whole
                 cells.append(f"{row['each'] - whole['each']:+,.0f} "
                              f"({(row['each'] / whole['each'] - 1) * 100:+.2f} %)" if both else "–")
-            lines.append(f"| {name.removeprefix('uring ')} | " + " | ".join(cells) + " |")
+            lines.append(f"| {name[len('uring '):]} | " + " | ".join(cells) + " |")
         lines += ["", f"`–`: the kernel has no such feature. Differences below {NOISE[shape]:g} % mean "
                   "nothing. " + caveat(document), ""]
     return lines
@@ -118,6 +151,23 @@ def in_full(document):
     return "\n".join(lines)
 
 
+def of_server(row):
+    """The server's part of a row, with its spread where its repeats agree much less than the whole's."""
+    if "server_each" not in row:
+        return number(None)
+    spread = row.get("server_spread_percent", spread_of(row["server_each_all"]))
+    apart = spread > row["spread_percent"] + SPREAD_SHOWN
+    return number(row["server_each"]) + (f" (spread {spread:.2f} %)" if apart else "")
+
+
+def unread(rows):
+    """The servers whose part was not measured."""
+    names = [row["server"] for row in rows if "each" in row and "server_each" not in row]
+    if not names:
+        return []
+    return [f"- What of it is in the server was not measured of {', '.join(names)}: {UNREAD}.", ""]
+
+
 def one_table(document, rows, workload, shape):
     """One workload and shape on one kernel."""
     unit = "ns" if document["kvm"] else "instructions"
@@ -132,10 +182,10 @@ def one_table(document, rows, workload, shape):
             continue
         lines.append(f"| {name} | {number(row['each'])} | {row['spread_percent']:.2f} % "
                      f"| {over(row, table.get('epoll'))} | {over(row, table.get('bare-epoll'))} "
-                     f"| {number(row['server_each'])} | {number(row.get('system_calls'), 3)} "
+                     f"| {of_server(row)} | {number(row.get('system_calls'), 3)} "
                      f"| {number(row.get('switches'), 3)} | {number(row.get('completions'), 3)} |")
     return [*lines, "", *(f"- {text}" for text in absent), *([""] if absent else []),
-            *unsteady(table.values()), caveat(document), ""]
+            *unsteady(table.values()), *unread(table.values()), caveat(document), ""]
 
 
 def where(rows, workload, shape):
@@ -155,7 +205,8 @@ def where(rows, workload, shape):
 
 
 def read(path):
-    """A result, as bench has written it."""
+    """A result, as bench has written it: the file, or the folder that it is in."""
+    path = os.path.join(path, "kernels.json") if os.path.isdir(path) else path
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
@@ -167,55 +218,3 @@ def read(path):
         raise Missing(f"{path} has not the form {FORM}; compare takes the kernels.json that bench "
                       "writes, of the same version of this program")
     return document
-
-
-def differences(old, new, allowed):
-    """Why two results cannot be compared."""
-    found = []
-    for key, name in SAME.items():
-        if old[key] != new[key] and key not in allowed:
-            found.append(f"{name}: {old[key]} and {new[key]}")
-    for name in sorted(old["programs"].keys() | new["programs"].keys()):
-        one, other = old["programs"].get(name, "none"), new["programs"].get(name, "none")
-        if one != other and name not in allowed:
-            found.append(f"the program {name}: {one[:16]} and {other[:16]} (SHA-256)")
-    return found
-
-
-def compare(old, new):
-    """The kernels of two results beside each other; their series are matched."""
-    lines, changed = [], 0
-    before = {kernel["kernel"]["series"]: kernel for kernel in old["kernels"]}
-    after = {kernel["kernel"]["series"]: kernel for kernel in new["kernels"]}
-    for series in sorted(before.keys() & after.keys(), key=in_order):
-        one, other = before[series], after[series]
-        lines += [f"### {one['kernel']['version']} → {other['kernel']['version']}", "",
-                  "| workload | shape | server | before | after | change | ÷ epoll, before | after |",
-                  "|---|---|---|---|---|---|---|---|"]
-        for workload, shape in groups(one["rows"]):
-            tables = [of(kernel["rows"], workload, shape) for kernel in (one, other)]
-            for name, row in tables[0].items():
-                text, differs = change(name, row, tables, shape)
-                lines.append(f"| {workload} | {shape} | {text} |")
-                changed += differs
-        lines.append("")
-    for series in sorted(before.keys() ^ after.keys(), key=in_order):
-        lines.append(f"- {series} is only in the {'first' if series in before else 'second'} result")
-    limits = ", ".join(f"{percent:g} % in {shape}" for shape, percent in NOISE.items())
-    lines += ["", f"`~`: a difference that may be nothing but a timer's or the scheduler's doing ({limits}, "
-              f"or the spread where that is more). {caveat(new)}"]
-    return "\n".join(lines), changed
-
-
-def change(name, row, tables, shape):
-    """One line of a comparison, and whether it shows a change."""
-    other = tables[1].get(name, {})
-    if "each" not in row or "each" not in other:
-        states = ["there" if "each" in one else "not there" for one in (row, other)]
-        return f"{name} | {states[0]} | {states[1]} | | | ", states[0] != states[1]
-    percent = (other["each"] / row["each"] - 1) * 100
-    differs = abs(percent) >= max(NOISE[shape], row["spread_percent"], other["spread_percent"])
-    mark = f"{percent:+.2f} %" if differs else f"~ ({percent:+.2f} %)"
-    ratios = [over(one, table.get("epoll")) for one, table in zip((row, other), tables)]
-    return (f"{name} | {number(row['each'])} | {number(other['each'])} | {mark} | {ratios[0]} "
-            f"| {ratios[1]}"), differs

@@ -3,22 +3,42 @@
     python3 scripts/kernel_tests.py
 """
 
+import contextlib
 import copy
+import importlib.machinery
+import importlib.util
+import io
 import json
 import os
 import sys
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import kernel_costs as costs  # noqa: E402  the path is set just above
+SCRIPTS = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, SCRIPTS)
+import kernel_compare as comparison  # noqa: E402  the path is set just above
+import kernel_costs as costs  # noqa: E402
 import kernel_guest as guest  # noqa: E402
 import kernel_images as images  # noqa: E402
 import kernel_profile as profile  # noqa: E402
 import kernel_tables as tables  # noqa: E402
 import kernel_verdict as verdict  # noqa: E402
 
+
+
+def script():
+    """scripts/kernels itself, whose name is none of a module."""
+    loader = importlib.machinery.SourceFileLoader("kernels", os.path.join(SCRIPTS, "kernels"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("kernels", loader))
+    loader.exec_module(module)
+    return module
+
+
+kernels = script()
+# Seconds in which what runs at once has met.
+MEET = 5
 PACKAGES = """Package: linux-image-6.1.0-50-cloud-amd64
 Version: 6.1.9-1
 Size: 26000000
@@ -92,6 +112,47 @@ class Images(unittest.TestCase):
                 file.write(b"!")
             self.assertIsNone(images.find("p", "6.1.2-3"))
 
+    def test_an_image_that_is_being_kept_is_not_taken_for_a_broken_one(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+            tree = os.path.join(folder, "tree", "boot")
+            os.makedirs(tree)
+            with open(os.path.join(tree, "vmlinuz-1"), "wb") as file:
+                file.write(b"kernel")
+            copy_file = images.shutil.copyfile
+
+            def look_meanwhile(*paths):
+                copy_file(*paths)
+                self.assertIsNone(images.find("another", "1"))
+
+            with mock.patch.object(images.shutil, "copyfile", look_meanwhile):
+                kept = images.keep(os.path.join(folder, "tree"), {"Package": "p", "Version": "6.1.2-3"})
+                again = images.keep(os.path.join(folder, "tree"), {"Package": "p", "Version": "6.1.2-3"})
+            self.assertTrue(os.path.exists(kept.path))
+            self.assertEqual(kept.sha256, again.sha256)
+            self.assertEqual(os.listdir(images.cache()), ["images"])
+
+    def test_packages_are_fetched_at_once_and_beside_the_build(self):
+        meeting = threading.Barrier(3)
+
+        def fetch(fields):
+            meeting.wait(MEET)
+            if fields["Version"] == "6.12":
+                raise images.Missing("the archive is away")
+            return fields["Version"]
+
+        packages = mock.Mock(fetch=fetch, absent=[])
+        packages.newest.return_value = {name: {"Version": name} for name in ["6.1", "6.12"]}
+        series = [word for name in ["6.1", "6.12", "3.0", "6.1"] for word in ("--series", name)]
+        options = kernels.options_of(["test", *series])
+        with mock.patch.object(images, "Packages", return_value=packages):
+            (one, *gone), built = kernels.wanted(options, lambda: meeting.wait(MEET) is not None)
+        self.assertEqual((one, [kernel.series for kernel in gone], built), ("6.1", ["6.12", "3.0"], True))
+        self.assertIn("away", gone[0].why)
+        packages.newest.return_value = {}
+        with mock.patch.object(images, "Packages", return_value=packages):
+            self.assertIsNone(kernels.wanted(options, lambda: self.fail("nothing can be booted"))[1])
+
 
 class Guest(unittest.TestCase):
     def test_an_archive_is_the_same_for_the_same_files(self):
@@ -108,6 +169,12 @@ class Guest(unittest.TestCase):
 
 class Verdict(unittest.TestCase):
     def judged(self, series, auto, **changed):
+        boot = self.boot(auto, **changed)
+        return verdict.Verdict(images.Image("", series, series, "", "", {}), boot).wrong
+
+    @staticmethod
+    def boot(auto, **changed):
+        """What a guest says where all is well, but for what is changed."""
         good = {"exit": 0, "out": "test result: ok. 3 passed; 0 failed"}
         doctor = {"auto": auto, "ladder": [{"driver": auto, "holds": True}],
                   "drivers": [{"name": name, "usable": True} for name in verdict.SUITES],
@@ -115,8 +182,7 @@ class Verdict(unittest.TestCase):
         results = {name: [good] * 5 for name in ["auto", *verdict.SUITES, "+direct", "-direct"]}
         results["doctor"] = [{"out": guest.json.dumps(doctor)}]
         results.update(changed)
-        boot = mock.Mock(results=results, seconds=1)
-        return verdict.Verdict(images.Image("", series, series, "", "", {}), boot).wrong
+        return mock.Mock(results=results, seconds=1)
 
     def test_each_kernel_must_choose_what_suits_it(self):
         self.assertEqual(self.judged("6.1", "uring"), [])
@@ -135,36 +201,307 @@ class Verdict(unittest.TestCase):
         self.assertIn("does not start", self.judged(
             "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
 
+    def test_the_tests_that_were_left_out_are_counted(self):
+        def ran(passed, failed, ignored, left):
+            word = "FAILED" if failed else "ok"
+            return {"exit": 101 if failed else 0, "status": "", "in_time": True, "err": "",
+                    "out": f"test result: {word}. {passed} passed; {failed} failed; {ignored} ignored; "
+                           f"0 measured; {left} filtered out; finished in 1.00s\n"}
+
+        good = {"exit": 0}
+        boot = self.boot("uring", epoll=[good, ran(60, 0, 0, 12), ran(6, 0, 1, 3)],
+                         uring=[good, ran(60, 0, 0, 0), ran(6, 2, 0, 0)],
+                         **{"tokio-uring": [good, ran(5, 0, 0, 0), ran(2, 0, 0, 0), ran(1, 0, 0, 0)]})
+        told = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot)
+        self.assertEqual(told.drivers, {"epoll": "66 of 82 tests", "uring": "60 of 68 tests",
+                                        "tokio-uring": "8 tests"})
+        self.assertIn("| driver epoll | 66 of 82 tests |", verdict.table([told]))
+
+
+def kernel_of(version, each=100.0, **changed):
+    """What a result says of a kernel."""
+    rows = [{"workload": "echo", "shape": "lockstep", "server": server, "each": value,
+             "spread_percent": 0.1, "server_each": 50.0, "server_each_all": [50.0, 50.0]}
+            for server, value in [("uring", each), ("epoll", 100.0)]]
+    about = {"series": images.series_of(version), "version": version, "package": "", **changed}
+    return {"kernel": about, "rows": rows, "cpu": "one", "auto": "uring", "features": [],
+            "no_profile": None}
+
 
 def document(each=100.0, **changed):
-    """A result with one kernel."""
-    rows = [{"workload": "echo", "shape": "lockstep", "server": server, "each": value,
-             "spread_percent": 0.1} for server, value in [("uring", each), ("epoll", 100.0)]]
-    kernel = {"kernel": {"series": "6.1", "version": "6.1.2", "package": ""}, "rows": rows}
-    same = {key: 1 for key in tables.SAME}
-    return {**same, "kvm": False, "programs": {"engine": "a" * 64}, "kernels": [kernel], **changed}
+    """A result with one kernel, or those that are given."""
+    same = {key: 1 for key in comparison.SAME}
+    proof = {"kernel": "6.1.2", "readings": 12, "equal": 12, "largest_difference_percent": 0.0,
+             "allowed_percent": costs.EQUAL}
+    return {**same, "form": costs.FORM, "kvm": False, "programs": {"engine": "a" * 64},
+            "commit": "c0ffee", "utc": "now", "command": "scripts/kernels bench", "repeats": 2,
+            "skipped": [], "proof": proof, "kernels": [kernel_of("6.1.2", each)], **changed}
+
+
+def apart(percent):
+    """The proof of a result whose two boots were so far apart."""
+    return {**document()["proof"], "equal": 11, "largest_difference_percent": percent}
 
 
 class Compare(unittest.TestCase):
     def test_what_differs_in_more_than_kernels_is_refused(self):
         one = document()
-        self.assertEqual(tables.differences(one, copy.deepcopy(one), set()), [])
-        other = document(programs={"engine": "b" * 64}, emulator="another")
-        found = tables.differences(one, other, set())
-        self.assertEqual(len(found), 2)
-        self.assertEqual(tables.differences(one, other, {"engine", "emulator"}), [])
+        self.assertEqual(comparison.differences(one, copy.deepcopy(one), set()), [])
+        other = document(programs={"engine": "b" * 64}, emulator="another", command_line=2)
+        found = comparison.differences(one, other, set())
+        self.assertEqual(len(found), 3)
+        self.assertIn("kernel command line: 1 and 2 (--allow-diff command_line)", found)
+        self.assertEqual(comparison.differences(one, other, {"engine", "emulator", "command_line"}), [])
+
+    def test_what_is_not_proven_is_refused(self):
+        good = document()
+        for proof, why in [(apart(0.02), "0.0200 % apart"), (None, "not shown")]:
+            bad = document(proof=proof)
+            for pair, side in [((bad, good), "first"), ((good, bad), "second")]:
+                (text,) = comparison.differences(*pair, set())
+                self.assertIn(f"the {side} result is not exact", text)
+                self.assertIn(why, text)
+                self.assertIn("--allow-diff proof", text)
+                self.assertEqual(comparison.differences(*pair, {"proof"}), [])
+                self.assertIn(f"**Nothing here is exact, since the {side} result is not: ",
+                              comparison.compare(*pair)[0].splitlines()[0])
+        self.assertEqual(len(comparison.differences(bad, bad, set())), 1)
+        self.assertEqual(comparison.differences(good, document(proof=apart(0.01)), set()), [])
+
+    def test_time_needs_no_proof_but_one_model_of_cpu(self):
+        one, other = document(kvm=True, proof=None), document(kvm=True, proof=None)
+        self.assertEqual(comparison.differences(one, other, set()), [])
+        other["kernels"][0]["cpu"] = "another"
+        self.assertIn("CPU model: another and one", comparison.differences(one, other, set())[0])
+        self.assertEqual(comparison.differences(one, other, {"cpu"}), [])
+        found = comparison.differences(one, document(), set(comparison.ALLOWED))
+        self.assertEqual(len(found), 1, "time and instructions are never compared")
 
     def test_small_differences_are_none(self):
-        text, changed = tables.compare(document(), document(100.9))
+        text, changed = comparison.compare(document(), document(100.9))
         self.assertEqual(changed, 0)
         self.assertIn("~ (+0.90 %)", text)
-        text, changed = tables.compare(document(), document(102.0))
+        text, changed = comparison.compare(document(), document(102.0))
         self.assertEqual(changed, 1)
         self.assertIn("+2.00 %", text)
 
+    def test_a_row_that_one_has_not_measured_is_no_change_and_one_that_it_lacks_is(self):
+        one, other = document(), document()
+        row = one["kernels"][0]["rows"][0]
+        other["kernels"][0]["rows"] += [{**row, "server": "uring +incremental"},
+                                        {**row, "workload": "broadcast"}]
+        text, changed = comparison.compare(one, other)
+        self.assertEqual(changed, 0)
+        self.assertIn("| uring +incremental | not measured | there |", text)
+        self.assertIn("| broadcast | lockstep | uring | not measured | there |", text)
+        one["kernels"][0]["rows"].append({"workload": "echo", "shape": "lockstep",
+                                          "server": "uring +incremental", "absent": "no"})
+        self.assertEqual(comparison.compare(one, other)[1], 1)
+
+    def test_two_kernels_of_one_result_are_compared(self):
+        both = document(kernels=[kernel_of("6.1.2"), kernel_of("7.3.4", 103.0)])
+        text, changed = comparison.compare(both, both, ["6.1", "7.3.4"])
+        self.assertIn("### 6.1.2 → 7.3.4\n", text)
+        self.assertEqual((changed, text.count("###"), "+3.00 %" in text), (1, 1, True))
+        self.assertIn("-2.91 %", comparison.compare(both, document(), ["7.3", "6.1"])[0])
+        with self.assertRaisesRegex(images.Missing, "no kernel 6.12 in the second result; it has 6.1.2, 7"):
+            comparison.compare(both, both, ["6.1", "6.12"])
+
+    def test_kernels_of_one_series_are_told_apart(self):
+        mine = kernel_of("6.1.2-mine", 102.0, sha256="12345678" + "0" * 56)
+        again = kernel_of("6.1.2-mine", 104.0, sha256="abcdef01" + "0" * 56)
+        one = document(kernels=[kernel_of("6.1.2"), mine])
+        two = document(kernels=[again, kernel_of("6.1.2")])
+        text, changed = comparison.compare(one, two)
+        self.assertIn("### 6.1.2 → 6.1.2\n", text)
+        self.assertIn("### 6.1.2-mine → 6.1.2-mine\n", text)
+        self.assertEqual(changed, 1)
+        with self.assertRaisesRegex(images.Missing, "several kernels of the first result.*by its version"):
+            comparison.compare(one, two, ["6.1", "6.1.2"])
+        three = document(kernels=[mine, again])
+        with self.assertRaisesRegex(images.Missing, "which kernels of series 6.1.*--series VERSION"):
+            comparison.compare(document(), three)
+        with self.assertRaisesRegex(images.Missing, "SHA-256 abcdef01"):
+            comparison.compare(three, three, ["6.1.2-mine", "6.1"])
+        self.assertIn("+1.96 %", comparison.compare(three, three, ["12345678", "abcdef010"])[0])
+        text, _ = comparison.compare(document(), one)
+        self.assertIn("- 6.1.2-mine is only in the second result", text)
+
+    def test_results_without_a_common_series_are_not_equal_but_refused(self):
+        with self.assertRaisesRegex(images.Missing, "no series in common: .*6.1.2.*7.3.4.*--series A B"):
+            comparison.compare(document(), document(kernels=[kernel_of("7.3.4")]))
+
     def test_every_table_says_that_an_instruction_is_no_nanosecond(self):
-        for text in [tables.across(document()), tables.compare(document(), document())[0]]:
+        for text in [tables.across(document()), comparison.compare(document(), document())[0]]:
             self.assertIn(tables.CAVEAT, text)
+
+
+class CommandLine(unittest.TestCase):
+    def said(self, *arguments):
+        """What is said of a command line that is refused."""
+        with contextlib.redirect_stderr(io.StringIO()) as err, self.assertRaises(SystemExit) as end:
+            kernels.options_of(list(arguments))
+        self.assertEqual(end.exception.code, 2)
+        return err.getvalue()
+
+    def test_what_is_unknown_or_missing_is_refused(self):
+        said = self.said("compare", "a", "b", "--allow-diff", "engin")
+        for name in ["engin", *comparison.ALLOWED]:
+            self.assertIn(f"'{name}'", said)
+        self.assertIn("--series A B", self.said("compare", "a"))
+        self.assertEqual(kernels.options_of(["compare", "a", "--series", "6.1", "7.3"]).pair, ["6.1", "7.3"])
+
+    def test_the_help_tells_how_long_it_takes(self):
+        for verb, words in [("test", ["4 to 5 minutes", "773 s", "2 minutes 20 s"]), ("bench", ["36 minutes"]),
+                            ("compare", ["--series 6.12 7.3"])]:
+            with contextlib.redirect_stdout(io.StringIO()) as out, self.assertRaises(SystemExit):
+                kernels.options_of([verb, "--help"])
+            for word in words:
+                self.assertIn(word, " ".join(out.getvalue().split()))
+
+    def test_two_kernels_of_a_result_in_a_folder_are_compared(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            both = document(kernels=[kernel_of("6.1.2"), kernel_of("7.3.4", 103.0)])
+            kernels.write(folder, both)
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                code = kernels.compare(kernels.options_of(
+                    ["compare", folder, "--series", "6.1", "7.3", "--check"]))
+            self.assertEqual(code, 1)
+            self.assertIn("### 6.1.2 → 7.3.4", out.getvalue())
+            kernels.write(folder, {**both, "proof": None})
+            with self.assertRaisesRegex(images.Missing, "the result is not exact"):
+                kernels.compare(kernels.options_of(["compare", folder, "--series", "6.1", "7.3"]))
+
+
+class Proof(unittest.TestCase):
+    def bench(self, readings, jobs=2):
+        """Measures one kernel whose boots for the proof read this; the exit code, what is said, the files."""
+        self.order, given, lock = [], iter(readings), threading.Lock()
+
+        def proving(*_):
+            with lock:
+                self.order.append("proof")
+                found = next(given)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        def measure(*_):
+            self.order.append("measured")
+            return kernel_of("6.1.2")
+
+        image = images.Image("", "6.1", "6.1.2", "", "", {})
+        about = document(kernels=[])
+        del about["proof"]
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            for where, name, value in [
+                    (kernels, "about", lambda *_: about), (costs, "proving", proving),
+                    (costs, "measure", measure), (guest, "build", lambda: {}),
+                    (guest, "emulator_version", lambda: "QEMU"),
+                    (kernels, "look_up", lambda _: [image]), (profile, "plugin", lambda: (None, "none"))]:
+                stack.enter_context(mock.patch.object(where, name, value))
+            out, err = io.StringIO(), io.StringIO()
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            code = kernels.bench(kernels.options_of(["bench", "--out", folder, "--jobs", str(jobs)]))
+            files = {}
+            for name in ["summary.md", "table.md", "kernels.json"]:
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    files[name] = file.read()
+        return code, out.getvalue(), err.getvalue(), files
+
+    def test_two_boots_that_agree_are_told(self):
+        reading = {("echo/lockstep/uring", 0, costs.ALL): 100}
+        code, out, _, files = self.bench([reading, reading])
+        self.assertEqual((code, self.order), (0, ["proof", "proof", "measured"]))
+        for text in [out, files["summary.md"]]:
+            self.assertIn("Kernel 6.1.2 was booted twice: 1 of 1 readings were the same integer", text)
+            self.assertNotIn("Nothing here is exact", text)
+
+    def test_what_is_not_exact_is_written_and_says_so_at_its_top_and_in_the_exit_code(self):
+        one, other = ({("echo/lockstep/uring", 0, costs.ALL): nanos} for nanos in (1000, 1001))
+        failed = guest.Failed("kernel 6.1.2 ended, code 1; it said:\npanic")
+        for readings, why in [([one, other], "0.0999 % apart"), ([one, failed], "ended, code 1"),
+                              ([one, {}], "there in one boot only"), ([{}, {}], "did not measure anything")]:
+            code, out, err, files = self.bench(readings, jobs=1)
+            self.assertEqual(code, 1)
+            for text in [files["summary.md"].split("\n\n")[1], files["table.md"].split("\n\n")[0]]:
+                self.assertTrue(text.startswith("**Nothing here is exact: ") and text.endswith(".**"), text)
+                self.assertIn(why, text)
+                self.assertIn(text, out)
+            self.assertIn(why, err.split("written: ")[1], "said after the results are written")
+            self.assertEqual(len(json.loads(files["kernels.json"])["kernels"]), 1)
+
+    def test_the_boots_of_the_proof_run_at_once(self):
+        meeting, reading = threading.Barrier(2), {("x", 0, costs.ALL): 1}
+        document_of = {"kernels": []}
+
+        def proving(*_):
+            meeting.wait(MEET)
+            return reading
+
+        options = mock.Mock(kvm=False, jobs=2, timeout=1)
+        image = images.Image("", "6.1", "6.1.2", "", "", {})
+        with mock.patch.object(costs, "proving", proving), \
+                mock.patch.object(costs, "measure", lambda *_: {}), \
+                mock.patch.object(profile, "plugin", lambda: (None, "none")), \
+                contextlib.redirect_stderr(io.StringIO()):
+            self.assertFalse(kernels.measure([image], {}, options, document_of))
+        self.assertEqual(document_of["proof"]["equal"], 1)
+
+    def test_the_servers_time_may_be_missing_in_both_boots_but_not_in_one(self):
+        def boot(server):
+            out = json.dumps({"outcome": {"elapsed_ns": 100}, "cost": {"server_cpu_ns": server}})
+            result = {"exit": 0, "run": 0, "out": out, "counts": None, "marked": False}
+            return costs.readings(mock.Mock(results={"echo/lockstep/epoll": [result]}))
+
+        image = images.Image("", "6.1", "6.1.2", "", "", {})
+        self.assertEqual(costs.prove(image, boot(None), boot(None))["readings"], 1)
+        self.assertEqual(costs.prove(image, boot(7), boot(7))["readings"], 2)
+        with self.assertRaisesRegex(guest.Failed, "server's time of run 0 of echo/lockstep/epoll.*; loadgen "
+                                                  "read the server's CPU time beside the window"):
+            costs.prove(image, boot(7), boot(None))
+
+    def test_every_run_of_the_proof_is_a_reading(self):
+        tasks = costs.proof()["tasks"]
+        self.assertEqual(len(tasks), 6)
+        self.assertTrue(all([run["count"] or run["mark"] for run in task["runs"]] == [False] for task in tasks))
+
+
+class Tables(unittest.TestCase):
+    def text(self, **changed):
+        """Everything of a kernel whose ring driver has a row like this."""
+        one = document()
+        row = one["kernels"][0]["rows"][0]
+        row.update(changed)
+        for name in [name for name, value in row.items() if value is None]:
+            del row[name]
+        return tables.in_full(one)
+
+    def test_a_servers_part_that_was_not_measured_is_none(self):
+        text = self.text(server_each=None)
+        self.assertIn("| uring | 100 | 0.10 % | 1.000 | – | – |", text)
+        self.assertIn(f"was not measured of uring: {costs.UNREAD}.", text)
+        self.assertNotIn("not measured", self.text())
+
+    def test_a_servers_part_whose_repeats_disagree_says_so(self):
+        self.assertIn("| 50 (spread 27.50 %) |", self.text(server_spread_percent=27.5))
+        self.assertNotIn("(spread", self.text(server_spread_percent=2.0))
+        self.assertIn("| 50 (spread 40.00 %) |", self.text(server_each_all=[40.0, 60.0]))
+
+    def test_what_a_feature_more_costs_is_told_beside_what_one_less_costs(self):
+        one = document()
+        rows = one["kernels"][0]["rows"]
+        for server, each in [("uring -direct", 110.0), ("uring +incremental", 104.0)]:
+            rows.append({**rows[0], "server": server, "each": each})
+        text = tables.across(one)
+        self.assertIn("costs more without a feature of the ring, or with one more", text)
+        self.assertIn("| +incremental | +4 (+4.00 %) |", text)
+        self.assertNotIn("| uring +incremental |", text)
+        rows[-1] = {"workload": "echo", "shape": "lockstep", "server": "uring +incremental",
+                    "absent": "this kernel has no incremental"}
+        self.assertIn("| +incremental | – |", tables.across(one))
+        self.assertIn("- uring +incremental is not there: this kernel has no incremental", tables.in_full(one))
 
 
 class Profile(unittest.TestCase):
@@ -178,6 +515,21 @@ class Profile(unittest.TestCase):
         self.assertEqual((found["user"], found["rep"], found["kernel"]), (8.0, 0.2, 7.0))
         self.assertEqual(found["functions"], {"tcp_sendmsg": 6.0, "io_issue_sqe": 1.0})
         self.assertEqual((found["groups"]["TCP and IP"], found["groups"]["ring"]), (6.0, 1.0))
+
+    def test_a_plugin_is_there_whole_or_not_at_all(self):
+        def compiler(command, **_):
+            path = command[command.index("-o") + 1]
+            self.assertFalse(path.endswith(".so"), "an emulator may load it half written")
+            open(path, "w", encoding="ascii").close()
+            return mock.Mock(returncode=0)
+
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}), \
+                mock.patch.object(guest, "emulator_version", lambda: "QEMU emulator version 7.2.22"), \
+                mock.patch.object(profile.shutil, "which", lambda name: name), \
+                mock.patch.object(profile.subprocess, "run", compiler):
+            path, why = profile.plugin()
+            self.assertEqual((os.listdir(images.cache()), why), ([os.path.basename(path)], None))
 
     def test_functions_are_known_by_their_names(self):
         for name, group in [("__tcp_transmit_skb", "TCP and IP"), ("ep_poll", "epoll"),
@@ -196,13 +548,51 @@ class Plans(unittest.TestCase):
         self.assertEqual(kinds, [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)] * 2)
         self.assertEqual(len(costs.plan(3, ["echo"], ["threads"])["tasks"]), 1 + 5)
 
-    def test_runs_that_were_to_be_counted_are_no_repeats_even_where_nothing_was(self):
-        def run(nanos, counts, marked=False):
-            document = {"outcome": {"elapsed_ns": nanos, "received": 10}, "cost": {"server_cpu_ns": nanos}}
-            return {"exit": 0, "out": json.dumps(document), "counts": counts, "marked": marked}
+    def test_a_feature_that_is_off_by_default_is_switched_on_in_echo_in_turns_only(self):
+        name, tasks = "uring +incremental", {task["name"]: task for task in costs.plan(3)["tasks"]}
+        self.assertEqual([task for task in tasks if task.endswith(name)], [f"echo/lockstep/{name}"])
+        task = tasks[f"echo/lockstep/{name}"]
+        self.assertIn("--ring-features=+incremental", task["server"])
+        self.assertEqual([(run["count"], run["mark"]) for run in task["runs"]], [(False, False)] * 2)
 
-        runs = [run(100, None), run(102, None), run(900, {}), run(950, {}), run(800, None, True)]
+    def test_a_kernel_that_lacks_a_feature_has_nothing_to_measure_of_it(self):
+        here = {"buffer-ring", "direct"}
+        for server, lacks in [("uring +incremental", ["incremental"]), ("uring none", []), ("uring", []),
+                              ("uring -skip-success", ["skip-success"]), ("uring -direct", [])]:
+            self.assertEqual(costs.lacking(server, here), lacks, server)
+
+    def test_a_row_tells_which_feature_its_kernel_lacks(self):
+        doctor = {"auto": "uring", "ring_features": [{"name": "incremental", "here": False}]}
+        results = {"doctor": [{"out": json.dumps(doctor)}],
+                   "echo/lockstep/uring +incremental": [{"error": "the engine does not start"}]}
+        boot = mock.Mock(results=results, counts="", seconds=1, about={"kernel": "6.1", "cpu": "", "clock": ""})
+        image = images.Image("", "6.1", "6.1.2", "", "", {})
+        options = mock.Mock(repeats=1, workload=None, shape=None, kvm=False, timeout=1)
+        with mock.patch.object(guest, "boot", return_value=boot):
+            (row,) = costs.measure(image, {}, options, (None, "no plugin"))["rows"]
+        self.assertEqual((row["server"], row["absent"]),
+                         ("uring +incremental", "this kernel has no incremental"))
+
+    @staticmethod
+    def run_of(nanos, counts=None, marked=False, server=0):
+        """A run of loadgen; the server's time is all, unless it is told."""
+        document = {"outcome": {"elapsed_ns": nanos, "received": 10},
+                    "cost": {"server_cpu_ns": nanos if server == 0 else server}}
+        return {"exit": 0, "out": json.dumps(document), "counts": counts, "marked": marked}
+
+    def test_runs_that_were_to_be_counted_are_no_repeats_even_where_nothing_was(self):
+        run = self.run_of
+        runs = [run(100), run(102), run(900, {}), run(950, {}), run(800, None, True)]
         self.assertEqual(costs.figures(runs, "x")["each_all"], [10, 10.2])
+
+    def test_a_row_without_the_servers_time_keeps_its_total(self):
+        run = self.run_of
+        for servers in [(None, None), (50, None)]:
+            found = costs.figures([run(100, server=server) for server in servers], "x")
+            self.assertEqual((found["each"], "server_each" in found), (10, False))
+        found = costs.figures([run(100, server=40), run(100, server=60)], "x")
+        self.assertEqual((found["server_each"], found["spread_percent"], found["server_spread_percent"]),
+                         (5.0, 0.0, 40.0))
 
 
 if __name__ == "__main__":

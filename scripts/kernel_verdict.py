@@ -29,6 +29,9 @@ FEATURES = "RINGBOLT_TEST_RING_FEATURES"
 # From this series on a kernel has all that makes a ring fast; before the other one, too little for it
 # to be taken unasked.
 RING_SINCE, RING_WORTH_SINCE = "6.1", "5.19"
+# The line that a program of tests ends with: tests passed, failed, ignored, left out.
+SUMMARY = (r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ measured; "
+           r"(\d+) filtered out")
 # Seconds of the guest's clock for one program of tests.
 LIMIT = 600
 
@@ -123,7 +126,7 @@ class Verdict:
         for suite, result, count in zip(SUITES[driver], results[1:], good):
             if not count:
                 self.wrong.append(f"{driver}: {suite}: {failures(result)}")
-        self.drivers[driver] = f"{sum(good)} tests"
+        self.drivers[driver] = of_all(sum(good), results[1:])
 
     def _judge_feature(self, row, results):
         name = row["name"]
@@ -149,6 +152,13 @@ def passed(result):
     """How many tests of a program passed; none if one failed."""
     found = re.search(r"^test result: ok\. (\d+) passed", result.get("out", ""), re.M)
     return int(found.group(1)) if result.get("exit") == 0 and found else 0
+
+
+def of_all(good, results):
+    """How many tests passed, and of how many where some were left out, as their programs tell."""
+    found = [re.search(SUMMARY, result.get("out", ""), re.M) for result in results]
+    there = sum(int(count) for one in found for count in one.groups()) if all(found) else good
+    return f"{good} tests" if there == good else f"{good} of {there} tests"
 
 
 def reason(result):
