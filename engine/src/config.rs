@@ -187,7 +187,8 @@ impl Compression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Driver {
-    /// The first of the others that can be had, in their order; what was taken and why is told.
+    /// The first of the others that pays, in their order: a ring with neither deferred nor cooperative
+    /// task work, which is slower than epoll, is passed over. What was taken and why is told.
     Auto,
     /// io_uring: Linux 5.11 or later, where no sandbox forbids it; what newer kernels add is used
     /// where it is found.
@@ -234,11 +235,20 @@ pub struct Taken {
     pub features: FeatureSet,
     /// The features that were wanted and could not be had.
     pub without: Vec<Absent>,
+    /// Why the tokio-uring driver reads and writes without registered buffers, on one shard at least;
+    /// `None` where it has them, and of other drivers. It works without them, and costs a little more.
+    pub unregistered: Option<String>,
 }
 
 impl Taken {
     pub(crate) const fn new(driver: Driver, because: Option<String>) -> Self {
-        Self { driver, because, features: FeatureSet::NONE, without: Vec::new() }
+        Self {
+            driver,
+            because,
+            features: FeatureSet::NONE,
+            without: Vec::new(),
+            unregistered: None,
+        }
     }
 
     /// The same with what became of the ring's features.
@@ -246,6 +256,21 @@ impl Taken {
         self.features = features;
         self.without = without;
         self
+    }
+
+    /// The same with what another shard goes without: the memory that may be locked can run out
+    /// between two of them.
+    pub(crate) fn with_unregistered_of(mut self, other: &Self) -> Self {
+        self.unregistered = self.unregistered.or_else(|| other.unregistered.clone());
+        self
+    }
+
+    /// What was wanted and could not be had, by name, each with the reason: features of the ring, or the
+    /// `registered-buffers` of the tokio-uring driver.
+    pub fn absences(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let features = self.without.iter().map(|one| (one.feature.name(), one.because.as_str()));
+        let buffers = self.unregistered.as_deref().map(|because| ("registered-buffers", because));
+        features.chain(buffers)
     }
 }
 

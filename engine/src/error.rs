@@ -146,7 +146,10 @@ impl StartError {
     /// Another kernel object could not be made.
     pub(crate) fn kernel(what: &str, error: &io::Error) -> Self {
         let remedy = match error.raw_os_error() {
-            Some(libc::EINVAL) => "run on Linux 6.1 or later",
+            Some(libc::EINVAL) => {
+                "run on Linux 6.1 or later, or take the driver `tokio-uring` (Linux 5.11 or later) or \
+                 `epoll` (any)"
+            }
             Some(libc::EMFILE | libc::ENFILE) => {
                 "raise the limit of open files: `ulimit -n 1048576`, or LimitNOFILE= in the unit"
             }
@@ -225,8 +228,19 @@ impl std::error::Error for StartError {}
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::{StartError, forbidden, kernel_setting};
     use crate::config::{Absent, RingFeature};
+
+    #[test]
+    fn where_the_kernel_is_too_old_the_drivers_for_it_are_named() {
+        let refused = io::Error::from_raw_os_error(libc::EINVAL);
+        let error = StartError::kernel("progress", &refused).to_string();
+        for part in ["cannot make progress: ", "Linux 6.1", "`tokio-uring`", "`epoll`"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
 
     #[test]
     fn who_forbids_rings_is_told_by_the_sysctl() {

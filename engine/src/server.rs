@@ -209,7 +209,7 @@ impl Builder {
         let mut failed = None;
         for outcome in outcomes.iter().take(shards) {
             match outcome {
-                Ok(taken) => server.taken = taken,
+                Ok(taken) => server.taken = taken.with_unregistered_of(&server.taken),
                 Err(error) => {
                     failed = Some(error);
                     break;

@@ -417,7 +417,8 @@ pub(crate) struct MachineArgs {
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
     /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which takes the first of them
-    /// that can be had
+    /// that pays: uring on Linux 5.19 or later, tokio-uring from 5.11 on, epoll where io_uring is
+    /// forbidden
     #[arg(
         long,
         env = "LOADGEN_DRIVER",
@@ -504,7 +505,8 @@ Exit codes:
   130 interrupted (the result is still written);
   of several the last one counts
 
-Every long option can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
+Every long option of a scenario can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
+Of `calibrate` --driver and --spin can; compare, report and merge take nothing from there.
 
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 10s
@@ -535,3 +537,65 @@ Examples:
   loadgen storm ws://127.0.0.1:9000/ -c 100 -d 10s      as fast as the server takes them
   loadgen storm ws://127.0.0.1:9000/ -c 1000 -r 5k/s    5,000 per second, on schedule
   loadgen storm ws://127.0.0.1:9000/ -n 100k            100,000 connections in all";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
+
+    #[test]
+    fn every_option_of_a_scenario_has_its_variable() {
+        let mut others = Vec::new();
+        for command in Cli::command().get_subcommands() {
+            let is_scenario = command.get_arguments().any(|arg| arg.get_id() == "plan");
+            for arg in command.get_arguments() {
+                let Some(flag) = arg.get_long().filter(|flag| *flag != "help") else { continue };
+                let variable = format!("LOADGEN_{}", flag.replace('-', "_").to_uppercase());
+                let set = arg.get_env().and_then(|name| name.to_str());
+                let named = format!("--{flag} of {}", command.get_name());
+                if is_scenario || set.is_some() {
+                    assert_eq!(set, Some(&*variable), "{named}");
+                }
+                if !is_scenario && set.is_some() {
+                    others.push(named);
+                }
+            }
+        }
+        assert_eq!(others, ["--driver of calibrate", "--spin of calibrate"], "as --help says");
+    }
+
+    /// The words of a command, as a shell takes them apart; quotes are around whole words.
+    fn words(command: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (number, text) in command.split('\'').enumerate() {
+            if number % 2 == 1 {
+                words.push(text.to_owned());
+            } else {
+                words.extend(text.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_example_is_accepted() {
+        let root = Cli::command();
+        let commands = std::iter::once(&root).chain(root.get_subcommands());
+        let texts = commands.flat_map(|one| [one.get_after_help(), one.get_after_long_help()]);
+        let text: String = texts.flatten().map(|text| format!("{text}\n")).collect();
+        let mut seen = 0;
+        for line in text.lines().filter(|line| line.starts_with("  loadgen ")) {
+            // What it does stands behind a gap.
+            let typed = line.trim_start().split("  ").next().unwrap_or_default();
+            let typed = typed.replace("$(pidof engine)", "1");
+            for command in typed.split(['&', ';']).filter(|part| part.contains("loadgen ")) {
+                if let Err(error) = Cli::try_parse_from(words(command)) {
+                    panic!("{line}: {error}");
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "only {seen} examples found");
+    }
+}

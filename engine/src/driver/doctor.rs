@@ -54,6 +54,9 @@ pub struct Diagnosis {
     pub auto: Option<Taken>,
     /// What the ring driver can use.
     pub features: Vec<FeatureReport>,
+    /// About how many bytes of memory each shard of the tokio-uring driver locks with these settings,
+    /// for its registered buffers; `None` if the program was built without that driver.
+    pub locked_bytes: Option<u64>,
 }
 
 /// Tries every driver with these settings, and every feature of a ring. Takes a moment, opens no
@@ -74,7 +77,8 @@ pub fn diagnose(config: &Config) -> Diagnosis {
     let rungs = rungs(&ring, tokio_uring.as_ref(), epoll.as_ref());
     let lower = [(Driver::TokioUring, tokio_uring), (Driver::Epoll, epoll)];
     let features = features(config, by_name.ok().as_ref());
-    Diagnosis { drivers, rungs, auto: takes(&auto, ring, lower), features }
+    let locked_bytes = ladder::locked_bytes(config);
+    Diagnosis { drivers, rungs, auto: takes(&auto, ring, lower), features, locked_bytes }
 }
 
 /// What a ring would be used with, if the driver would start.

@@ -55,7 +55,7 @@ impl<M: Machine> Loop<M> {
             match tokio_uring::set_up(&config.ring) {
                 Ok(runtime) => {
                     let driver = TokioUring::new(machine, listeners, runtime, &config.ring)?;
-                    let taken = Taken::new(Driver::TokioUring, refusals.because());
+                    let taken = driver.taken(refusals.because());
                     return Ok((Self::TokioUring(Box::new(driver)), taken));
                 }
                 Err(error) if is_final(config) => return Err(error),
@@ -134,6 +134,19 @@ pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
         "this program was built without it",
         "build it with the cargo feature `tokio-uring`, or take the driver `uring` or `epoll`",
     ))
+}
+
+/// About how many bytes a shard of the tokio-uring driver locks for its registered buffers; `None` if
+/// the program has no such driver.
+#[cfg(feature = "tokio-uring")]
+pub(super) fn locked_bytes(config: &Config) -> Option<u64> {
+    Some(tokio_uring::locked_bytes(&config.ring) as u64)
+}
+
+/// It was left out of this program.
+#[cfg(not(feature = "tokio-uring"))]
+pub(super) const fn locked_bytes(_: &Config) -> Option<u64> {
+    None
 }
 
 /// Why the rungs above one do not hold.

@@ -41,12 +41,13 @@ use tokio_uring::Runtime;
 use tokio_uring::net::TcpListener;
 
 use super::accept::Listener;
-use crate::config::RingConfig;
+use crate::config::{Driver, RingConfig, Taken};
 use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
 use crate::sys::socket::{raise_file_limit, watched};
 use crate::sys::spin::Spin;
 use buffers::Buffers;
+pub(super) use buffers::locked_bytes;
 use core::{Attempt, Core, Start};
 
 /// Accepts in flight: each takes one connection and a turn of the loop.
@@ -160,6 +161,13 @@ impl<M: Machine> TokioUring<M> {
             listeners,
             spin: Spin::new(config.spin, config.spin_budget_percent),
         })
+    }
+
+    /// What was taken, because the drivers above it could not be had, and what it goes without.
+    pub(crate) fn taken(&self, because: Option<String>) -> Taken {
+        let mut taken = Taken::new(Driver::TokioUring, because);
+        taken.unregistered.clone_from(&self.core.borrow().buffers.unregistered);
+        taken
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.

@@ -211,8 +211,11 @@ fn cases(out: &mut String) {
         out,
         "\n## RFC 6455\n\n### Servers\n\n{all} cases of `tests/rfc6455/table.rs` run against the engine over real \
          sockets; the client's side\nshares no code with it. A case begins with its section. The \
-         opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`. Which clients and \
-         servers of others it is tried with, says\n`scripts/interop --help`.\n"
+         opening handshake (§4.2) has tests of its own\nin `tests/rfc6455/opening.rs`, and so has compression (RFC 7692), on \
+         every driver: `tests/rfc6455/deflate.rs`\nsends 60 messages on each of 12 offers that are \
+         accepted, `tests/rfc6455/takeover.rs` has every\ncontext takeover of both sides with every \
+         window from 9 to 15 bits. Which clients and servers of others it is\ntried with, says \
+         `scripts/interop --help`.\n"
     )
     .expect("a String takes everything");
     for (group, cases) in groups {

@@ -16,7 +16,7 @@ Examples:
   engine echo                                     any free port of 127.0.0.1, one shard per CPU
   engine echo --listen 0.0.0.0:9002 --cpus 0-3    four shards on four CPUs
   engine broadcast --listen [::]:9002             rooms: one per resource name
-  engine broadcast --slow-consumer drop --max-outbound 256KiB
+  engine broadcast --slow-consumer drop --max-outbound 2MiB
   engine doctor                                   what this machine gives, and why not more
   engine echo --listen-tls 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   engine echo --allow-origin http://example.com --allow-host example.com:9002
@@ -517,9 +517,10 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
-    use super::Cli;
+    use super::{Cli, EXAMPLES};
+    use crate::settings::Settings;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -536,5 +537,23 @@ mod tests {
                 assert_eq!(set, Some(&*variable), "--{flag} of {}", command.get_name());
             }
         }
+    }
+
+    #[test]
+    fn every_example_is_accepted() {
+        let mut servers = 0;
+        for line in EXAMPLES.lines().filter(|line| line.starts_with("  engine ")) {
+            // What it does stands behind a gap.
+            let typed = line.trim_start().split("  ").next().unwrap_or_default();
+            let parsed = Cli::try_parse_from(typed.split(' '));
+            let cli = parsed.unwrap_or_else(|error| panic!("{typed}: {error}"));
+            let Ok((mode, args)) = cli.command.into_parts() else { continue };
+            // The files of TLS, which are not here, are read when a server starts.
+            if let Err(contradiction) = Settings::new(mode, args) {
+                panic!("{typed}: {contradiction}");
+            }
+            servers += 1;
+        }
+        assert!(servers > 3, "only {servers} examples of servers");
     }
 }

@@ -8,6 +8,7 @@ use ringbolt::{Config, Diagnosis, RingFeature, diagnose, raise_file_limit};
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
+use crate::serve::connections_by_files;
 
 /// No driver runs here (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
@@ -98,10 +99,11 @@ impl Report {
             used: row.used,
             gives: row.feature.gives(),
         });
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             schema: "ringbolt.doctor/1",
             kernel: setting("kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            cpus,
             auto: found.auto.as_ref().map(|taken| taken.driver.to_string()),
             auto_because: found.auto.as_ref().and_then(|taken| taken.because.clone()),
             auto_ring_features: found.auto.as_ref().map_or_else(Vec::new, |taken| {
@@ -110,7 +112,7 @@ impl Report {
             ladder: ladder.collect(),
             drivers: drivers.collect(),
             ring_features: features.collect(),
-            limits: limits(),
+            limits: limits(found, cpus as u64),
         }
     }
 
@@ -178,12 +180,15 @@ fn setting(name: &str) -> Option<String> {
     Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn limits() -> Vec<Limit> {
+/// What limits a server that takes the best driver, with one shard per CPU and one listener.
+fn limits(found: &Diagnosis, cpus: u64) -> Vec<Limit> {
+    let features = found.auto.as_ref().map(|taken| taken.features);
+    let direct = features.is_some_and(|features| features.contains(RingFeature::Direct));
     let files = raise_file_limit();
     let mut limits = vec![Limit {
         name: "open files (ulimit -Hn)",
         value: files.to_string(),
-        means: format!("about {} connections per process", files.saturating_sub(64)),
+        means: meaning_of_files(files, cpus, direct),
     }];
     let mut add = |name: &'static str, means: &dyn Fn(&str) -> String| {
         if let Some(value) = setting(name) {
@@ -215,7 +220,7 @@ fn limits() -> Vec<Limit> {
     });
     add("net/ipv4/tcp_rmem", &|_| "least, usual and most bytes of a receive buffer".to_owned());
     add("net/ipv4/tcp_wmem", &|_| "least, usual and most bytes of a send buffer".to_owned());
-    limits.extend(locked_memory());
+    limits.extend(locked_memory(found.locked_bytes));
     limits.extend(memory());
     if let Ok(quota) = fs::read_to_string("/sys/fs/cgroup/cpu.max") {
         let quota = quota.trim().to_owned();
@@ -229,18 +234,40 @@ fn limits() -> Vec<Limit> {
     limits
 }
 
-/// What of the process's memory the kernel may be told to keep in place.
-fn locked_memory() -> Option<Limit> {
+fn meaning_of_files(files: u64, shards: u64, direct: bool) -> String {
+    if direct {
+        let count = connections_by_files(files, 1, 1, direct);
+        format!("about {count} connections per shard, in its ring's own file table (direct)")
+    } else {
+        let count = connections_by_files(files, shards, 1, direct);
+        format!("about {count} connections per process")
+    }
+}
+
+/// What of the process's memory the kernel may be told to keep in place; `shard` bytes of it are the
+/// registered buffers of a shard of the tokio-uring driver, if there is that.
+fn locked_memory(shard: Option<u64>) -> Option<Limit> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let row = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
     let value = row.split_whitespace().next()?.to_owned();
-    let means = match value.parse::<u64>() {
-        Ok(bytes) => {
-            format!("{} sends of 32 KiB under way without a copy (zc-send)", bytes / (32 << 10))
-        }
-        Err(_) => "any number of sends under way without a copy (zc-send)".to_owned(),
-    };
+    let means = meaning_of_locked(value.parse().ok(), shard);
     Some(Limit { name: "locked memory (ulimit -l)", value, means })
+}
+
+/// The same in shards and sends; `None` is no limit.
+fn meaning_of_locked(limit: Option<u64>, shard: Option<u64>) -> String {
+    let Some(bytes) = limit else {
+        return "no bound to registered buffers and sends without a copy (zc-send)".to_owned();
+    };
+    let sends = bytes / (32 << 10);
+    let sends = format!("{sends} sends of 32 KiB under way without a copy (zc-send)");
+    let Some(shard) = shard else { return sends };
+    format!(
+        "registered buffers of {} shards on tokio-uring, about {} KiB each (others use the heap), or \
+         {sends}; does not bind a process with CAP_IPC_LOCK",
+        bytes / shard.max(1),
+        shard >> 10
+    )
 }
 
 /// Memory that is left, and the connections that it has room for.
@@ -256,4 +283,58 @@ fn memory() -> Option<Limit> {
             kibibytes / 5
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ringbolt::{Config, diagnose};
+
+    use super::{Report, meaning_of_files, meaning_of_locked};
+
+    #[test]
+    fn the_document_has_each_limit_and_what_it_means() {
+        let report = Report::new(&diagnose(&Config::new()));
+        let document = serde_json::to_value(&report).expect("plain data");
+        let limits = document["limits"].as_array().expect("a list");
+        for name in [
+            "open files (ulimit -Hn)",
+            "net/ipv4/ip_local_port_range",
+            "locked memory (ulimit -l)",
+            "net/core/somaxconn",
+        ] {
+            let limit = limits.iter().find(|limit| limit["name"] == name);
+            let limit = limit.unwrap_or_else(|| panic!("no {name} in {document}"));
+            for key in ["value", "means"] {
+                let text = limit[key].as_str().expect("text");
+                assert!(!text.is_empty(), "{key} of {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn open_files_are_shared_by_the_shards_unless_each_has_a_table() {
+        assert_eq!(meaning_of_files(1000, 2, false), "about 986 connections per process");
+        assert_eq!(meaning_of_files(10, 2, false), "about 0 connections per process");
+        for (files, count) in [(1000, 1000), (1 << 30, 1 << 20)] {
+            let meaning = meaning_of_files(files, 2, true);
+            assert!(
+                meaning.starts_with(&format!("about {count} connections per shard")),
+                "{meaning}"
+            );
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_told_in_shards_and_sends() {
+        let shard = Some(3 << 20);
+        let meaning = meaning_of_locked(Some(8 << 20), shard);
+        for part in ["of 2 shards on tokio-uring", "about 3072 KiB each", "or 256 sends of 32 KiB"]
+        {
+            assert!(meaning.contains(part), "{part} in {meaning}");
+        }
+        assert!(meaning_of_locked(None, shard).starts_with("no bound"));
+        // The program may be without that driver.
+        let sends = "256 sends of 32 KiB under way without a copy (zc-send)";
+        assert_eq!(meaning_of_locked(Some(8 << 20), None), sends);
+    }
 }

@@ -24,6 +24,8 @@ use crate::units::Bytes;
 const FAILED: u8 = 1;
 /// This kernel or sandbox gives no io_uring (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
+/// The largest file table of a ring.
+const TABLE_MAX: u64 = 1 << 20;
 /// How often the state of the shards is looked at while nobody sends a signal.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same during a drain, which is over as soon as they have ended.
@@ -111,9 +113,8 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     if let Some(because) = &taken.because {
         log::line(format_args!("driver took={} because={because:?}", taken.driver));
     }
-    for absent in &taken.without {
-        let (feature, because) = (absent.feature, &absent.because);
-        log::line(format_args!("driver without={feature} because={because:?}"));
+    for (name, because) in taken.absences() {
+        log::line(format_args!("driver without={name} because={because:?}"));
     }
     log::line(format_args!(
         "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} ring_features={} kernel={} \
@@ -144,19 +145,28 @@ fn shown(at: &Listening) -> String {
     if at.secure { at.to_string() } else { at.address.to_string() }
 }
 
-/// How many connections the limits allow: a ring's own file table is as large as the process's may
-/// be, and each shard has one.
+/// How many connections the limits allow.
 fn possible_connections(settings: &Settings, shards: usize, open_files: u64, direct: bool) -> u64 {
     let shards = shards as u64;
     let configured = (settings.config.max_connections as u64).saturating_mul(shards);
-    let files = if direct {
-        open_files.min(1 << 20) * shards
+    let listeners = (settings.plain.len() + settings.secure.len()) as u64;
+    configured.min(connections_by_files(open_files, shards, listeners, direct))
+}
+
+/// How many connections the limit of open files allows all shards together. Accepted directly, they are
+/// in the file table of their shard's ring, which is as large as the process's may be.
+pub(crate) fn connections_by_files(
+    open_files: u64,
+    shards: u64,
+    listeners: u64,
+    direct: bool,
+) -> u64 {
+    if direct {
+        open_files.min(TABLE_MAX) * shards
     } else {
         // Standard streams, and a ring, a doorbell and the listeners per shard.
-        let listeners = (settings.plain.len() + settings.secure.len()) as u64;
         open_files.saturating_sub(8 + (2 + listeners) * shards)
-    };
-    configured.min(files)
+    }
 }
 
 struct Cpus<'a>(&'a [Option<usize>]);

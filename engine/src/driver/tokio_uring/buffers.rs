@@ -4,6 +4,7 @@
 //! first ones pin registered buffers of 4 KiB; those beyond the pool get 1 KiB of the heap, and 4 KiB
 //! once they fill it.
 
+use std::io;
 use std::ops::Range;
 
 use tokio_uring::BufResult;
@@ -20,6 +21,36 @@ const TINY_BYTES: usize = 1024;
 const SPARE_BYTES: usize = 1 << 20;
 /// The kernel registers no more buffers than this.
 const REGISTERED_MAX: usize = 1024;
+/// Bytes of a page, on most machines.
+const PAGE_BYTES: usize = 4096;
+
+/// How many buffers of which length a shard registers.
+fn registered(config: &RingConfig) -> [(usize, usize); 2] {
+    let large = usize::from(config.large_buffers).min(REGISTERED_MAX / 4);
+    let small = usize::from(config.small_buffers).min(REGISTERED_MAX - large);
+    [(large, LARGE_BYTES), (small, SMALL_BYTES)]
+}
+
+/// About how many bytes a shard locks for its registered buffers. The kernel counts whole pages for each
+/// buffer, and a buffer begins and ends in the middle of one.
+pub(crate) fn locked_bytes(config: &RingConfig) -> usize {
+    registered(config).into_iter().map(|(count, len)| count * (len + PAGE_BYTES)).sum()
+}
+
+/// Why the kernel did not register the buffers, and what to do where something can be done.
+fn because(error: &io::Error, config: &RingConfig) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => format!(
+            "the limit of locked memory has no room for about {} KiB a shard ({error}); raise it with \
+             `ulimit -l`, or LimitMEMLOCK= in the service's unit",
+            locked_bytes(config) >> 10
+        ),
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+            format!("a sandbox, a seccomp profile perhaps, forbids it ({error})")
+        }
+        _ => format!("the kernel refused it ({error})"),
+    }
+}
 
 /// How large a buffer should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +149,8 @@ impl Buffer {
 pub(super) struct Buffers {
     /// None where the kernel would not lock the memory.
     registered: Option<FixedBufPool<Vec<u8>>>,
+    /// Why not.
+    pub(super) unregistered: Option<String>,
     spare: [Vec<Vec<u8>>; Class::ALL.len()],
     /// Times that no registered buffer was left.
     pub(super) exhausted: u64,
@@ -125,15 +158,16 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Registers the buffers with the runtime in whose context this is called. A limit of locked
-    /// memory that is too low for them leaves the heap's.
+    /// memory that is too low for them leaves the heap's, and `unregistered` says so.
     pub(super) fn new(config: &RingConfig) -> Self {
-        let large = usize::from(config.large_buffers).min(REGISTERED_MAX / 4);
-        let small = usize::from(config.small_buffers).min(REGISTERED_MAX - large);
-        let sizes = [(large, LARGE_BYTES), (small, SMALL_BYTES)];
-        let all = sizes.into_iter().flat_map(|(count, len)| (0..count).map(move |_| vec![0; len]));
-        let pool = FixedBufPool::new(all);
-        let registered = pool.register().is_ok().then_some(pool);
-        Self { registered, spare: Default::default(), exhausted: 0 }
+        let sizes = registered(config).into_iter();
+        let pool =
+            FixedBufPool::new(sizes.flat_map(|(count, len)| (0..count).map(move |_| vec![0; len])));
+        let (registered, unregistered) = match pool.register() {
+            Ok(()) => (Some(pool), None),
+            Err(error) => (None, Some(because(&error, config))),
+        };
+        Self { registered, unregistered, spare: Default::default(), exhausted: 0 }
     }
 
     /// Takes a buffer; its bytes are whatever they were.

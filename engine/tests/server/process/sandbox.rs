@@ -12,6 +12,8 @@ const ENTER: u32 = 426;
 const REGISTER: u32 = 427;
 
 /// Operations of `io_uring_register`.
+#[cfg(feature = "tokio-uring")]
+const BUFFERS: u32 = 0;
 const PROBE: u32 = 8;
 const FILES2: u32 = 13;
 const PBUF_RING: u32 = 22;
@@ -119,8 +121,15 @@ fn where_io_uring_is_refused_epoll_is_taken_and_the_reason_told() {
         assert!(took.contains(cause), "{took}");
         assert!(engine.logged("start mode=echo").contains("driver=epoll"));
         Client::connect(engine.address, "/").expect_alive();
+        // The counters tell the reason, too.
+        let (_, reason) = took.split_once(" because=").expect("a reason");
+        let counted = format!(" driver=epoll because={reason}");
+        engine.signal("USR1");
+        let counters = engine.logged("counters open=");
+        assert!(counters.ends_with(&counted), "{counted} in {counters}");
         engine.signal("TERM");
-        assert!(engine.logged("end open=0").contains("driver=epoll"));
+        let end = engine.logged("end open=0");
+        assert!(end.ends_with(&counted), "{counted} in {end}");
         assert_eq!(engine.wait().code(), Some(0));
     }
 }
@@ -155,6 +164,7 @@ fn registering_that_is_refused_costs_one_feature_and_no_more() {
         let files = refuse_registering(FILES2, errno);
         let probe = refuse_registering(PROBE, errno);
         let mut engine = Program::spawn(sandboxed(&[buffers, files, probe], "echo --shards 1"));
+        let mut reasons = Vec::new();
         for feature in ["buffer-ring", "multishot-recv", "direct"] {
             let line = engine.logged(&format!("driver without={feature} "));
             let cause = match (feature, errno) {
@@ -163,6 +173,8 @@ fn registering_that_is_refused_costs_one_feature_and_no_more() {
                 _ => "a seccomp profile perhaps",
             };
             assert!(line.contains(cause), "{line}");
+            let (_, because) = line.split_once(" because=").expect("a reason");
+            reasons.push((feature, because.trim_matches('"').to_owned()));
         }
         let start = engine.logged("start mode=echo");
         let features = "ring_features=multishot-accept,defer-taskrun,no-sqarray,skip-success ";
@@ -170,8 +182,31 @@ fn registering_that_is_refused_costs_one_feature_and_no_more() {
             assert!(start.contains(part), "{part} in {start}");
         }
         engine.signal("USR1");
-        let without = "ring_without=buffer-ring,multishot-recv,direct";
-        assert!(engine.logged("counters").ends_with(&format!("{features}{without}")));
+        let counters = engine.logged("counters");
+        let without = "ring_without=buffer-ring,multishot-recv,direct without_because=\"";
+        assert!(counters.contains(&format!("{features}{without}")), "{counters}");
+        for (feature, because) in reasons {
+            assert!(counters.contains(&format!("{feature}: {because}")), "{feature} in {counters}");
+        }
+        expect_service(engine);
+    }
+}
+
+#[cfg(feature = "tokio-uring")]
+#[test]
+fn buffers_that_cannot_be_registered_are_told_and_done_without() {
+    let rows =
+        [(libc::ENOMEM, "limit of locked memory"), (libc::EPERM, "a seccomp profile perhaps")];
+    for (errno, cause) in rows {
+        let refusal = refuse_registering(BUFFERS, errno);
+        let command = sandboxed(&[refusal], "echo --shards 2 --driver tokio-uring");
+        let mut engine = Program::spawn(command);
+        let line = engine.logged("driver without=registered-buffers because=");
+        assert!(line.contains(cause), "{line}");
+        engine.signal("USR1");
+        let counters = engine.logged("counters");
+        let told = "driver=tokio-uring without_because=\"registered-buffers: ";
+        assert!(counters.contains(told) && counters.contains(cause), "{counters}");
         expect_service(engine);
     }
 }
@@ -212,7 +247,7 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
     let (code, text) = look(sandboxed(&[], "doctor"));
     assert_eq!(code, Some(0), "{text}");
     expect(&text, &["--driver auto takes uring\n", "  taken uring, full\n", "multishot-recv"]);
-    expect(&text, &["  holds epoll\n", "connections per process"]);
+    expect(&text, &["  holds epoll\n", "connections per shard, in its ring's own file table"]);
     let (code, json) = look(sandboxed(&[], "doctor --json"));
     assert_eq!(code, Some(0));
     expect(&json, &["\"schema\": \"ringbolt.doctor/1\"", "\"auto\": \"uring\"", "\"holds\": true"]);
@@ -224,6 +259,7 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
     let (code, text) = look(sandboxed(&[refuse_registering(FILES2, libc::EPERM)], "doctor"));
     assert_eq!(code, Some(0), "{text}");
     expect(&text, &["takes uring\n", "  taken uring, reduced\n", "do without direct\n"]);
+    expect(&text, &["connections per process\n"]);
     // What is required and not there ends the walk.
     let command =
         sandboxed(&[refuse_registering(FILES2, libc::EPERM)], "doctor --ring-features +direct");
