@@ -91,7 +91,7 @@ class Server(Process):
             raise DidNotStart(f"{NAME}: {' '.join(command)} did not start{why}\n{self.log.read()}")
         # An engine says wss:// where it speaks TLS.
         scheme = "wss" if "wss://" in line else "ws"
-        self.address = line.split()[-1].removeprefix("wss://")
+        self.address = line.split()[-1].split("://")[-1]
         self.url = f"{scheme}://{self.address}/"
 
     def counters(self):

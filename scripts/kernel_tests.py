@@ -595,5 +595,25 @@ class Plans(unittest.TestCase):
                          (5.0, 0.0, 40.0))
 
 
+class Builds(unittest.TestCase):
+    """What cargo is asked for."""
+
+    def test_the_quick_build_is_one_for_tests_and_figures(self):
+        built = {"engine": "e", "bare": "b", "server": "s"}
+        for quick, calls in ((True, ["guest-quick"]), (False, ["guest", "guest"])):
+            with mock.patch.object(guest, "cargo", return_value=dict(built)) as cargo, \
+                    mock.patch.object(guest.platform, "machine", lambda: "x86_64"), \
+                    mock.patch.object(guest.shutil, "which", lambda name: name):
+                programs, _ = kernels.build_tests(quick)
+            self.assertEqual([call.args[0] for call in cargo.call_args_list], calls)
+            self.assertEqual(programs, {"engine": "e", "server": "s"})
+            self.assertTrue(any("server_epoll" in call.args[1] for call in cargo.call_args_list))
+        with mock.patch.object(guest, "cargo", return_value=dict(built)) as cargo, \
+                mock.patch.object(guest.platform, "machine", lambda: "x86_64"), \
+                mock.patch.object(guest.shutil, "which", lambda name: name):
+            self.assertEqual(kernels.build_programs(True), {"engine": "e", "bare": "b"})
+            self.assertIn("server_epoll", cargo.call_args.args[1], "the tests' own, which may be there")
+
+
 if __name__ == "__main__":
     unittest.main()

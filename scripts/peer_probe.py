@@ -213,7 +213,7 @@ def fit(check, *arguments):
         return None
     except (Unfit, hybi02.Broken) as reason:
         return str(reason)
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):  # one and the same since Python 3.10
         return f"no answer within {PATIENCE:g} s"
     except OSError as error:
         return str(error)
@@ -284,7 +284,7 @@ def hear(probe, number, others):
     """What a listener gets."""
     try:
         return probe.next()
-    except TimeoutError:
+    except (TimeoutError, socket.timeout):  # one and the same since Python 3.10
         raise Unfit(f"it did not deliver to listener {number} of {others}") from None
 
 
