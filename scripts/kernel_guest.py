@@ -48,9 +48,8 @@ class Boot:
                 self.results.setdefault(line["task"], []).append(line)
 
 
-def build(tests=(), quick=False):
-    """Builds the programs, and tests, that run in guests: name -> path. Quickly means in one go and with
-    little optimisation: the programs are others then, and so are their figures."""
+def build(tests=()):
+    """Builds the programs, and tests, that run in guests: name -> path."""
     if not shutil.which("cargo"):
         raise Missing("cargo is missing, and the guest's programs must be built")
     if platform.machine() != "x86_64":
@@ -58,19 +57,17 @@ def build(tests=(), quick=False):
     programs = [word for package in PACKAGES for word in ("-p", package)]
     programs += [word for name in PROGRAMS for word in ("--bin", name)]
     wanted = [word for name in tests for word in ("--test", name)]
-    if quick:
-        return cargo("guest-quick", programs + wanted)
-    found = cargo("guest", programs)
+    found = cargo(programs)
     if tests:
         # Apart: what only tests need would change the programs' dependencies, and so the programs.
-        found.update((name, path) for name, path in cargo("guest", ["-p", PACKAGES[0], *wanted]).items()
+        found.update((name, path) for name, path in cargo(["-p", PACKAGES[0], *wanted]).items()
                      if name in tests)
     return found
 
 
-def cargo(profile, wanted):
+def cargo(wanted):
     """Builds what runs without a library beside it: name -> path."""
-    command = ["cargo", "build", "--profile", profile, "--locked", "--target", TARGET,
+    command = ["cargo", "build", "--profile", "guest", "--locked", "--target", TARGET,
                "--message-format", "json-render-diagnostics", *wanted]
     flags = (os.environ.get("RUSTFLAGS", "") + " -C target-feature=+crt-static").strip()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags},

@@ -163,7 +163,12 @@ class Guest(unittest.TestCase):
         self.assertEqual(len(one) % 4, 0)
 
     def test_a_plan_has_the_doctor_each_driver_and_each_feature(self):
-        names = [task["name"] for task in verdict.plan(["direct"], False)["tasks"]]
+        options = mock.Mock(long=False, without_suites=True)
+        for task in verdict.plan(["direct"], False, verdict.suites_of(options))["tasks"]:
+            commands = [run["command"][0] for run in task["runs"]]
+            self.assertLessEqual(set(commands), {"/bin/engine", "/bin/loadgen"}, "no suite of tests")
+            self.assertEqual(len(commands), 1)
+        names = [task["name"] for task in verdict.plan(["direct"], False, verdict.SUITES)["tasks"]]
         self.assertEqual(names, ["doctor", "auto", *verdict.SUITES, "+direct", "-direct"])
 
 
@@ -352,7 +357,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(kernels.options_of(["compare", "a", "--series", "6.1", "7.3"]).pair, ["6.1", "7.3"])
 
     def test_the_help_tells_how_long_it_takes(self):
-        for verb, words in [("test", ["4 to 5 minutes", "773 s", "2 minutes 20 s"]), ("bench", ["36 minutes"]),
+        for verb, words in [("test", ["12 minutes", "773 s", "356 s"]), ("bench", ["36 minutes"]),
                             ("compare", ["--series 6.12 7.3"])]:
             with contextlib.redirect_stdout(io.StringIO()) as out, self.assertRaises(SystemExit):
                 kernels.options_of([verb, "--help"])
@@ -593,26 +598,6 @@ class Plans(unittest.TestCase):
         found = costs.figures([run(100, server=40), run(100, server=60)], "x")
         self.assertEqual((found["server_each"], found["spread_percent"], found["server_spread_percent"]),
                          (5.0, 0.0, 40.0))
-
-
-class Builds(unittest.TestCase):
-    """What cargo is asked for."""
-
-    def test_the_quick_build_is_one_for_tests_and_figures(self):
-        built = {"engine": "e", "bare": "b", "server": "s"}
-        for quick, calls in ((True, ["guest-quick"]), (False, ["guest", "guest"])):
-            with mock.patch.object(guest, "cargo", return_value=dict(built)) as cargo, \
-                    mock.patch.object(guest.platform, "machine", lambda: "x86_64"), \
-                    mock.patch.object(guest.shutil, "which", lambda name: name):
-                programs, _ = kernels.build_tests(quick)
-            self.assertEqual([call.args[0] for call in cargo.call_args_list], calls)
-            self.assertEqual(programs, {"engine": "e", "server": "s"})
-            self.assertTrue(any("server_epoll" in call.args[1] for call in cargo.call_args_list))
-        with mock.patch.object(guest, "cargo", return_value=dict(built)) as cargo, \
-                mock.patch.object(guest.platform, "machine", lambda: "x86_64"), \
-                mock.patch.object(guest.shutil, "which", lambda name: name):
-            self.assertEqual(kernels.build_programs(True), {"engine": "e", "bare": "b"})
-            self.assertIn("server_epoll", cargo.call_args.args[1], "the tests' own, which may be there")
 
 
 if __name__ == "__main__":
