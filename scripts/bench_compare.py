@@ -79,7 +79,7 @@ def runs_overlap(before, after, metric):
 
 
 def compare_row(base, new, options):
-    """What loadgen says of one row: its document, and its exit code."""
+    """What loadgen says of one row: its document, its exit code, and why it would not compare."""
     command = [options.program("loadgen"), "compare", "--format", "json"]
     for name in options.metric or ["server-cpu"]:
         command += ["--metric", name]
@@ -88,7 +88,8 @@ def compare_row(base, new, options):
     base, new = ([path for paths in side for path in paths] for side in (base, new))
     done = subprocess.run([*command, *base, "--", *new], capture_output=True, text=True, check=False)
     try:
-        return json.loads(done.stdout), done.returncode
+        said = done.stderr.strip().splitlines() or [f"loadgen compare ended with {done.returncode}"]
+        return json.loads(done.stdout), done.returncode, said[0] if done.returncode not in (0, 1) else None
     except ValueError:
         said = done.stderr.strip() or f"it ended with {done.returncode}"
         raise CannotRun(f"loadgen compare: {said}") from None
@@ -142,17 +143,18 @@ def compare(options):
     both = [row for row in before if row in after]
     if not both:
         raise CannotRun("the two runs have no row in common")
-    text, differences, codes, notes = [], {}, [], {}
+    text, differences, codes, notes, refusals = [], {}, [], {}, []
     for row in both:
-        document, code = compare_row(before[row], after[row], options)
+        document, code, refusal = compare_row(before[row], after[row], options)
         for difference in document["differences"]:
             name = difference["name"]
             differences.setdefault(name, (difference["standing"], difference["base"], difference["new"]))
         for warning in document["warnings"]:
             kind = re.sub(r"\d+ of the \d+", "some of the", warning)
             notes[kind] = notes.get(kind, 0) + 1
-        if code not in (0, 1):
+        if refusal:
             codes.append(code)
+            refusals.append(f"{' '.join(row)}: {refusal}")
         for metric in document["metrics"]:
             unit, overlap = metric["unit"], False
             if metric["verdict"] in ("worse", "better"):
@@ -182,7 +184,7 @@ def compare(options):
     if 3 in codes:
         refused = [name for name, (standing, *_) in differences.items() if standing == "refused"]
         why = (f"they differ in {', '.join(refused)}; measure under the same conditions, or --allow-diff NAME"
-               if refused else "fewer than five good rounds a side; measure more")
+               if refused else "; ".join(refusals))
         print(f"bench: not comparable: {why}", file=sys.stderr)
         return 3
     return 1 if 1 in codes else 0

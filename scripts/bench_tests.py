@@ -351,7 +351,7 @@ class Reports(unittest.TestCase):
         difference = {"name": "kernel.release", "standing": "compared", "base": ["6.1"], "new": ["6.2"]}
         answer = {"differences": [difference], "metrics": [metric], "warnings": ["3 of the 6 runs"],
                   "regressions": ["server-cpu"]}
-        real, bench_compare.compare_row = bench_compare.compare_row, lambda *_: (answer, 1)
+        real, bench_compare.compare_row = bench_compare.compare_row, lambda *_: (answer, 1, None)
         self.addCleanup(setattr, bench_compare, "compare_row", real)
         self.options.compare = [run.folder, run.folder]
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -366,6 +366,17 @@ class Reports(unittest.TestCase):
         with contextlib.redirect_stdout(io.StringIO()) as out:
             self.assertEqual(bench_compare.compare(self.options), 0)
         self.assertIn("0 of 4 lines show a change", out.getvalue())
+
+    def test_a_row_that_cannot_be_compared_says_why(self):
+        run = self.filled()
+        answer = {"differences": [], "metrics": [], "warnings": [], "regressions": []}
+        why = "error: cannot compare: server-cpu is missing in 1 of the 12 runs"
+        real, bench_compare.compare_row = bench_compare.compare_row, lambda *_: (answer, 3, why)
+        self.addCleanup(setattr, bench_compare, "compare_row", real)
+        self.options.compare = [run.folder, run.folder]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertEqual(bench_compare.compare(self.options), 3)
+        self.assertIn(f"echo uring hybi-02: {why}", said.getvalue())
 
     def test_labels_that_no_run_has(self):
         with self.assertRaisesRegex(bench_machine.CannotRun, "has this label"):

@@ -57,6 +57,16 @@ Size: 13000000
 """
 
 
+@contextlib.contextmanager
+def unpacked():
+    """A cache of its own, and beside it the tree of a package with an image."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+        os.makedirs(os.path.join(folder, "tree", "boot"))
+        with open(os.path.join(folder, "tree", "boot", "vmlinuz-1"), "wb") as file:
+            file.write(b"kernel")
+        yield folder
+
+
 class Images(unittest.TestCase):
     def test_the_newest_of_each_series_that_holds_a_kernel_is_found(self):
         packages = images.Packages.__new__(images.Packages)
@@ -98,12 +108,7 @@ class Images(unittest.TestCase):
                 images.local(file.name + ".absent")
 
     def test_an_image_whose_bytes_have_changed_is_not_used(self):
-        with tempfile.TemporaryDirectory() as folder, \
-                mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
-            tree = os.path.join(folder, "tree", "boot")
-            os.makedirs(tree)
-            with open(os.path.join(tree, "vmlinuz-1"), "wb") as file:
-                file.write(b"kernel")
+        with unpacked() as folder:
             fields = {"Package": "p", "Version": "6.1.2-3"}
             kept = images.keep(os.path.join(folder, "tree"), fields)
             self.assertEqual(images.find("p", "6.1.2-3").sha256, kept.sha256)
@@ -113,12 +118,7 @@ class Images(unittest.TestCase):
             self.assertIsNone(images.find("p", "6.1.2-3"))
 
     def test_an_image_that_is_being_kept_is_not_taken_for_a_broken_one(self):
-        with tempfile.TemporaryDirectory() as folder, \
-                mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
-            tree = os.path.join(folder, "tree", "boot")
-            os.makedirs(tree)
-            with open(os.path.join(tree, "vmlinuz-1"), "wb") as file:
-                file.write(b"kernel")
+        with unpacked() as folder:
             copy_file = images.shutil.copyfile
 
             def look_meanwhile(*paths):

@@ -153,14 +153,17 @@ impl Conductor {
         let ahead = begin.saturating_sub(control.clock.now());
         edges.when.began = since_1970().saturating_add(ahead);
         edges.when.opened = edges.when.began.saturating_add(open - begin);
-        // Without a warm-up the server has nothing to do yet.
+        // Without a warm-up the server has nothing to do just before. With --start-at that can be long
+        // after now.
+        self.wait(threads, |control| control.window().start.saturating_sub(LEAD));
         let ahead = if begin == open { self.reading_before(open) } else { None };
         self.wait(threads, |control| control.window().start);
         let first = ahead.or_else(|| self.reading());
         let opened = self.plan.pid.and_then(Memory::of);
         self.wait(threads, |control| control.done().unwrap_or_else(|| control.window().end));
+        let done = control.done();
         let mut last = self.reading();
-        if let Some(at) = control.done() {
+        if let Some(at) = done {
             // Nothing has happened since: the workers close their connections when the window is over.
             last = last.map(|(_, reading)| (at..at, reading));
             control.close_at(at);
