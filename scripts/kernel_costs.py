@@ -25,6 +25,8 @@ WITHOUT = {"uring -multishot-recv": "-multishot-recv", "uring -buffer-ring": "-b
 # The ring driver with a feature that is off by default.
 WITH = {"uring +incremental": "+incremental"}
 VARIANTS = {**WITHOUT, **WITH}
+# All that can be asked for.
+SERVERS = [*DRIVERS, *BARE["echo"], *VARIANTS]
 # Whether the scheduler has a say. In turns each side keeps the CPU until it has nothing to do.
 SHAPES = {"lockstep": True, "threads": False}
 # What may be nothing but the scheduler's or a timer's doing.
@@ -60,11 +62,13 @@ def load(workload, messages, count=False, mark=False):
             "seconds": LIMIT, "count": count, "mark": mark}
 
 
-def servers(workload, shape):
-    """All that are measured. Single features move too little to be seen where the scheduler chooses, and
-    what packs received bytes is worth most where there are as many receives as messages."""
+def servers(workload, shape, only=None):
+    """All that are measured, or those of them that were asked for. Single features move too little to be
+    seen where the scheduler chooses, and what packs received bytes is worth most where there are as many
+    receives as messages."""
     single = WITHOUT if shape == "lockstep" else []
-    return [*DRIVERS, *BARE[workload], *single, *(WITH if single and workload == "echo" else [])]
+    found = [*DRIVERS, *BARE[workload], *single, *(WITH if single and workload == "echo" else [])]
+    return [name for name in found if only is None or name in only]
 
 
 def runs_of(name, workload, shape, repeats):
@@ -82,7 +86,7 @@ def runs_of(name, workload, shape, repeats):
     return runs
 
 
-def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES)):
+def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES), only=None):
     """Every server under these workloads and shapes: the repeats that count instructions, two runs of
     different length in which the kernel counts events, and two that are marked for the plugin, so
     that their differences are the messages'."""
@@ -90,7 +94,7 @@ def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES)):
                                           "seconds": LIMIT}]}]
     for workload in workloads:
         for shape in shapes:
-            for name in servers(workload, shape):
+            for name in servers(workload, shape, only):
                 tasks.append({"name": f"{workload}/{shape}/{name}", "turns": SHAPES[shape],
                               "server": server_of(name, workload),
                               "runs": runs_of(name, workload, shape, repeats)})
@@ -146,7 +150,7 @@ def measure(image, programs, options, plugin):
     if path:
         symbols = profile.symbols_of(image, programs, options.timeout)
         counter = (path, symbols.mark())
-    told = plan(options.repeats, options.workload or MESSAGES, options.shape or SHAPES)
+    told = plan(options.repeats, options.workload or MESSAGES, options.shape or SHAPES, options.server)
     boot = guest.boot(image, programs, told, options.timeout, options.kvm, counter=counter)
     doctor = json.loads(boot.results.pop("doctor")[0]["out"])
     here = {row["name"] for row in doctor["ring_features"] if row["here"]}

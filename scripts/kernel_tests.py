@@ -154,6 +154,10 @@ class Images(unittest.TestCase):
             self.assertIsNone(kernels.wanted(options, lambda: self.fail("nothing can be booted"))[1])
 
 
+# What a guest does where the ring has one feature.
+TASKS = ["doctor", "auto", *verdict.SUITES, verdict.BARE, "+direct", "-direct"]
+
+
 class Guest(unittest.TestCase):
     def test_an_archive_is_the_same_for_the_same_files(self):
         one = guest.initramfs({"init": (0o755, b"abc"), "a": (0o644, b"")})
@@ -163,13 +167,15 @@ class Guest(unittest.TestCase):
         self.assertEqual(len(one) % 4, 0)
 
     def test_a_plan_has_the_doctor_each_driver_and_each_feature(self):
-        options = mock.Mock(long=False, without_suites=True)
-        for task in verdict.plan(["direct"], False, verdict.suites_of(options))["tasks"]:
+        for task in verdict.plan(["direct"], "none")["tasks"]:
             commands = [run["command"][0] for run in task["runs"]]
             self.assertLessEqual(set(commands), {"/bin/engine", "/bin/loadgen"}, "no suite of tests")
             self.assertEqual(len(commands), 1)
-        names = [task["name"] for task in verdict.plan(["direct"], False, verdict.SUITES)["tasks"]]
-        self.assertEqual(names, ["doctor", "auto", *verdict.SUITES, "+direct", "-direct"])
+        tasks = {task["name"]: task["runs"] for task in verdict.plan(["direct"], "usual")["tasks"]}
+        self.assertEqual(list(tasks), TASKS)
+        for driver, suites in verdict.SUITES.items():
+            told = [(run["command"][0], run["environment"]) for run in tasks[driver][1:]]
+            self.assertEqual(told, [(f"/bin/{suite}", {verdict.DRIVER: driver}) for suite in suites])
 
 
 class Verdict(unittest.TestCase):
@@ -184,7 +190,7 @@ class Verdict(unittest.TestCase):
         doctor = {"auto": auto, "ladder": [{"driver": auto, "holds": True}],
                   "drivers": [{"name": name, "usable": True} for name in verdict.SUITES],
                   "ring_features": [{"name": "direct", "here": True}]}
-        results = {name: [good] * 5 for name in ["auto", *verdict.SUITES, "+direct", "-direct"]}
+        results = {name: [good] * 5 for name in TASKS}
         results["doctor"] = [{"out": guest.json.dumps(doctor)}]
         results.update(changed)
         return mock.Mock(results=results, seconds=1)
@@ -203,6 +209,8 @@ class Verdict(unittest.TestCase):
         self.assertIn("that_one", wrong[0])
         self.assertIn("tests without direct",
                       self.judged("6.1", "uring", **{"+direct": [{"exit": 0}, bad]})[0])
+        self.assertIn(f"tests with {verdict.BARE}",
+                      self.judged("6.1", "uring", **{verdict.BARE: [{"exit": 0}, bad]})[0])
         self.assertIn("does not start", self.judged(
             "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
 
@@ -552,6 +560,8 @@ class Plans(unittest.TestCase):
         kinds = [(run["count"], run["mark"]) for run in runs]
         self.assertEqual(kinds, [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)] * 2)
         self.assertEqual(len(costs.plan(3, ["echo"], ["threads"])["tasks"]), 1 + 5)
+        some = costs.plan(1, ["echo"], ["lockstep"], ["uring none", "epoll"])["tasks"][1:]
+        self.assertEqual([task["name"] for task in some], ["echo/lockstep/epoll", "echo/lockstep/uring none"])
 
     def test_a_feature_that_is_off_by_default_is_switched_on_in_echo_in_turns_only(self):
         name, tasks = "uring +incremental", {task["name"]: task for task in costs.plan(3)["tasks"]}
@@ -572,7 +582,7 @@ class Plans(unittest.TestCase):
                    "echo/lockstep/uring +incremental": [{"error": "the engine does not start"}]}
         boot = mock.Mock(results=results, counts="", seconds=1, about={"kernel": "6.1", "cpu": "", "clock": ""})
         image = images.Image("", "6.1", "6.1.2", "", "", {})
-        options = mock.Mock(repeats=1, workload=None, shape=None, kvm=False, timeout=1)
+        options = mock.Mock(repeats=1, workload=None, shape=None, server=None, kvm=False, timeout=1)
         with mock.patch.object(guest, "boot", return_value=boot):
             (row,) = costs.measure(image, {}, options, (None, "no plugin"))["rows"]
         self.assertEqual((row["server"], row["absent"]),

@@ -10,14 +10,20 @@ import subprocess
 import kernel_guest as guest
 from kernel_images import in_order
 
-# The test programs of each driver.
+# The test programs of each driver; the first two are told which.
 SUITES = {"uring": ["server", "clients"],
-          "tokio-uring": ["server_tokio_uring", "clients_tokio_uring", "tokio_uring"],
-          "epoll": ["server_epoll", "clients_epoll"]}
-# The tests of the command line need a shell, which guests lack. Those that run the others again with
-# other features are for a CPU that is not emulated; here every feature has a task of its own.
-NOT_HERE = ["process::", "combinations::", "switches::"]
-# Minutes under an emulator; --long runs them, too.
+          "tokio-uring": ["server", "clients", "tokio_uring"],
+          "epoll": ["server", "clients"]}
+# Those that run the others again, on other drivers or with other features, are for a CPU that is not
+# emulated; here every driver and every feature has a task of its own.
+NOT_HERE = ["combinations::", "drivers::", "switches::"]
+# How much of the suites is run: nothing; what is quick; what does not take minutes; all that there is.
+LEVELS = ["none", "brief", "usual", "all"]
+# More than two seconds each under an emulator.
+HEAVY = ["a_late_reader_of_mixed", "a_late_reader_of_parts", "large_and_small_messages",
+         "a_message_that_nobody_finishes", "many_connections_relay", "a_server_that_is_cut_off",
+         "no_socket_is_left_of_connections", "the_smallest_queues_overflow"]
+# Minutes under an emulator.
 LONG = ["chaos::", "ten_thousand_bad", "a_late_reader_of_small", "a_late_reader_of_large",
         "subscribers_come_and_go", "the_end_of_one_connection_never", "a_thousand_connections",
         "a_callback_that_sends_and_ends", "a_flood_of_pings", "whatever_a_client_sends"]
@@ -26,6 +32,8 @@ BY_FEATURE = ["a_few_buffers_do", "thousands_of_frames_in_one", "a_slow_consumer
               "every_other_subscriber", "a_drain_without_patience", "both_kinds_come"]
 LONG_BY_FEATURE = ["a_late_reader_of", "large_and_small_messages", "many_connections_relay"]
 FEATURES = "RINGBOLT_TEST_RING_FEATURES"
+BARE = "no features"
+DRIVER = "RINGBOLT_TEST_DRIVER"
 # From this series on a kernel has all that makes a ring fast; before the other one, too little for it
 # to be taken unasked.
 RING_SINCE, RING_WORTH_SINCE = "6.1", "5.19"
@@ -47,31 +55,41 @@ def exchange(driver):
                         "--warmup", "0", "--driver", driver, "--json", "--quiet"], "seconds": LIMIT}
 
 
-def suites_of(options):
+def suites_of(level):
     """The test programs of each driver that are to run."""
-    return {driver: [] if options.without_suites else suites for driver, suites in SUITES.items()}
+    return {driver: [] if level == "none" else suites for driver, suites in SUITES.items()}
 
 
-def plan(features, long, all_suites):
+def of_suite(suite, level, names, environment):
+    """A program of tests, or those of these names."""
+    skipped = NOT_HERE + ([] if level == "all" else LONG) + (HEAVY if level == "brief" else [])
+    return {"command": [f"/bin/{suite}", *(word for name in skipped for word in ("--skip", name)), *names],
+            "seconds": LIMIT, "environment": environment}
+
+
+def plan(features, level):
     """What a guest does. A driver's tests run beside a server on it: where that does not start, the
     kernel does not have the driver, and the server says why. The same with a feature."""
-    skipped = [word for name in NOT_HERE + ([] if long else LONG) for word in ("--skip", name)]
     tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
                                           "seconds": LIMIT}]},
              {"name": "auto", "server": server("--driver", "auto"), "runs": [exchange("auto")]}]
-    for driver, suites in all_suites.items():
-        runs = [{"command": [f"/bin/{suite}", *skipped], "seconds": LIMIT} for suite in suites]
+    for driver, suites in suites_of(level).items():
+        runs = [of_suite(suite, level, [], {DRIVER: driver}) for suite in suites]
         tasks.append({"name": driver, "server": server("--driver", driver),
                       "runs": [exchange(driver), *runs]})
+
+    def ring(name, wanted, tested):
+        """A server whose ring has these features and, unless it is None, tests of rings with those."""
+        names = BY_FEATURE + (LONG_BY_FEATURE if level == "all" else [])
+        tests = [of_suite("server", level, names, {FEATURES: tested})] if tested else []
+        tasks.append({"name": name, "runs": [exchange("epoll"), *tests],
+                      "server": server("--driver", "uring", f"--ring-features={wanted}")})
+
+    ring(BARE, "none", "none" if level != "none" else None)
     for feature in features:
-        for sign in "+-":
-            tasks.append({"name": f"{sign}{feature}", "runs": [exchange("epoll")], "server": server(
-                "--driver", "uring", f"--ring-features={sign}{feature}")})
-        # Where this server starts, the kernel has the feature and can be told to leave it.
-        names = BY_FEATURE + (LONG_BY_FEATURE if long else [])
-        if all_suites["uring"]:
-            tasks[-2]["runs"].append({"command": ["/bin/server", *skipped, *names], "seconds": LIMIT,
-                                  "environment": {FEATURES: f"all,-{feature}"}})
+        # Where the first server starts, the kernel has the feature, and tests can be told to leave it.
+        ring(f"+{feature}", f"+{feature}", f"all,-{feature}" if level in ("usual", "all") else None)
+        ring(f"-{feature}", f"-{feature}", None)
     return {"tasks": tasks}
 
 
@@ -90,6 +108,7 @@ class Verdict:
         self._judge_auto(boot.results["auto"])
         for driver in SUITES:
             self._judge_driver(driver, boot.results[driver])
+        self._judge_bare(boot.results[BARE])
         for row in self.doctor["ring_features"]:
             self._judge_feature(row, boot.results)
 
@@ -133,6 +152,14 @@ class Verdict:
             if not count:
                 self.wrong.append(f"{driver}: {suite}: {failures(result)}")
         self.drivers[driver] = of_all(sum(good), results[1:]) if good else "yes"
+
+    def _judge_bare(self, results):
+        if not self._usable("uring"):
+            return
+        if not answered(results[0]):
+            self.wrong.append(f"{BARE}: {reason(results[0])}")
+        if results[1:] and not passed(results[1]):
+            self.wrong.append(f"tests with {BARE}: {failures(results[1])}")
 
     def _judge_feature(self, row, results):
         name = row["name"]
@@ -195,7 +222,7 @@ def features_of(program):
 
 def test(image, programs, features, options):
     """Boots a kernel and judges what it did."""
-    boot = guest.boot(image, programs, plan(features, options.long, suites_of(options)), options.timeout)
+    boot = guest.boot(image, programs, plan(features, options.suites), options.timeout)
     return Verdict(image, boot)
 
 

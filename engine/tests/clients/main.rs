@@ -1,8 +1,9 @@
-//! Client connections over real sockets, on the ring.
+//! Client connections over real sockets.
 
 #[path = "../server/combinations.rs"]
 mod combinations;
+#[path = "../server/drivers.rs"]
+mod drivers;
 mod suite;
-
-/// The driver that the clients of these tests run on; `clients_epoll` runs them on epoll.
-const DRIVER: ringbolt::Driver = ringbolt::Driver::Uring;
+#[path = "../server/variant.rs"]
+mod variant;

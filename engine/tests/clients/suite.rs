@@ -13,6 +13,8 @@ use ringbolt::handshake::{self, ClientRequest, HeadLimits, ServerHandshake, Serv
 use ringbolt::wire::CloseCode;
 use ringbolt::{Clients, CloseReason, Config, ConnectionId, Endpoint, Fleet, Message, WebSocket};
 
+use crate::variant::settings;
+
 /// Opens some connections and leaves when all of them have ended.
 struct Dialler {
     to: Endpoint,
@@ -123,7 +125,7 @@ fn connections_to_one_address_are_made_in_turn() {
             serve(first);
         }
     });
-    let done = Dialler::new(to, 3).run(config());
+    let done = Dialler::new(to, 3).run(settings());
     server.join().expect("the server's checks hold");
     assert_eq!(
         (done.opened, &done.reasons[..]),
@@ -137,7 +139,7 @@ fn a_connection_that_cannot_be_opened_fails_and_lets_the_next_one_try() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let to = listener.local_addr().expect("an address");
     drop(listener);
-    let done = Dialler::new(to, 4).run(config());
+    let done = Dialler::new(to, 4).run(settings());
     assert_eq!(done.opened, 0);
     assert_eq!(done.reasons, [CloseReason::Transport(111); 4], "refused, each of them");
 }
@@ -147,7 +149,7 @@ fn a_server_that_never_answers_is_given_up() {
     // covers: HS-C-31, CLOSE-01
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let to = listener.local_addr().expect("an address");
-    let config = config().with(|config| {
+    let config = settings().with(|config| {
         config.handshake_timeout = Duration::from_millis(100);
         config.connect_in_turn = false;
     });
@@ -168,7 +170,7 @@ fn a_wrong_answer_fails_the_connection() {
         // The client closes; whatever it does with unread bytes, the connection ends.
         while matches!(stream.read(&mut part), Ok(n) if n > 0) {}
     });
-    let done = Dialler::new(to, 1).run(config());
+    let done = Dialler::new(to, 1).run(settings());
     server.join().expect("the server's checks hold");
     assert_eq!((done.connected, done.opened), (1, 0));
     assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
@@ -178,7 +180,7 @@ fn a_wrong_answer_fails_the_connection() {
 #[test]
 fn unix_sockets_are_connected_to() {
     let path =
-        std::env::temp_dir().join(format!("ringbolt-{}-{}", crate::DRIVER, std::process::id()));
+        std::env::temp_dir().join(format!("ringbolt-{}-{}", settings().driver, std::process::id()));
     let listener = UnixListener::bind(&path).expect("a listener");
     let server = std::thread::spawn(move || {
         let (stream, _) = listener.accept().expect("a client");
@@ -187,15 +189,15 @@ fn unix_sockets_are_connected_to() {
     });
     let to = Endpoint::Unix(path.as_path().into());
     assert_eq!(to.to_string(), format!("unix:{}", path.display()));
-    let done = Dialler::new(to.clone(), 1).run(config());
+    let done = Dialler::new(to.clone(), 1).run(settings());
     server.join().expect("the server's checks hold");
     assert_eq!((done.connected, done.opened), (1, 1));
     assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
     std::fs::remove_file(&path).expect("removed");
-    let done = Dialler::new(to, 1).run(config());
+    let done = Dialler::new(to, 1).run(settings());
     assert_eq!(done.reasons, [CloseReason::Transport(2)], "nothing is there");
     let long = Endpoint::Unix(std::path::Path::new(&"x".repeat(200)).into());
-    let done = Dialler::new(long, 1).run(config());
+    let done = Dialler::new(long, 1).run(settings());
     assert!(matches!(done.reasons[..], [CloseReason::Transport(_)]), "{:?}", done.reasons);
 }
 
@@ -268,7 +270,7 @@ fn nothing_is_read_while_the_application_holds_it() {
     });
     let (turns, reasons) = ([0; 2], Vec::new());
     let holder = Holder { to, id: None, turns, sent, released: false, got: None, reasons };
-    let done = Clients::new(config()).run(holder).expect("clients run").0;
+    let done = Clients::new(settings()).run(holder).expect("clients run").0;
     server.join().expect("the server's checks hold");
     assert_eq!(done.got, Some(false), "the message waited");
     assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
@@ -276,14 +278,3 @@ fn nothing_is_read_while_the_application_holds_it() {
 
 /// How long a server of these tests waits for its client.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn config() -> Config {
-    Config::new().with(|config| {
-        config.driver = crate::DRIVER;
-        // As `combinations` wants it.
-        if let Ok(features) = std::env::var("RINGBOLT_TEST_RING_FEATURES") {
-            config.ring.features = features.parse().expect("a list of features");
-            config.ring.zero_copy_bytes = 1 << 10;
-        }
-    })
-}

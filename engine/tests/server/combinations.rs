@@ -6,18 +6,13 @@
 //! `switches` takes every single combination, if for a short while.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
 
 use ringbolt::{FeatureSet, RingFeature};
 
-/// What tests of rings read it from.
-const LIST: &str = "RINGBOLT_TEST_RING_FEATURES";
+use crate::variant::{RING_FEATURES, run_again};
 
 /// Tests that are about something else.
-const ELSEWHERE: [&str; 8] = [
-    "combinations::",
-    "switches::",
-    "process::",
+const ELSEWHERE: [&str; 5] = [
     "bad_input::",
     "chat::",
     "rfc6455_clients::",
@@ -48,20 +43,7 @@ fn run_with(features: FeatureSet, skipped: &[&str]) {
         let off = RingFeature::ALL.into_iter().filter(|one| !features.contains(*one));
         off.fold("all".to_owned(), |list, one| format!("{list},-{one}"))
     };
-    let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.arg("--quiet").args(["--test-threads", "4"]).stdin(Stdio::null()).env(LIST, &list);
-    for name in ELSEWHERE.iter().chain(skipped) {
-        command.args(["--skip", name]);
-    }
-    let output = command.output().expect("it runs");
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "with {LIST}={list} in the environment: {}\n{}\n{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
+    run_again(RING_FEATURES, &list, &[&ELSEWHERE, skipped].concat());
 }
 
 /// A row of the table: Paley's matrix for the prime 11, whose entries tell squares from others.

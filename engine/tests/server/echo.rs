@@ -209,7 +209,7 @@ fn a_few_buffers_do_for_many_connections() {
     }
     let end = server.wait_for_nothing();
     // Not everywhere are there buffers that could be used up.
-    let offers = match crate::DRIVER {
+    let offers = match server.driver().driver {
         Driver::Uring => server.driver().features.contains(RingFeature::BufferRing),
         driver => driver != Driver::Epoll,
     };

@@ -13,6 +13,7 @@ mod chat;
 #[path = "../../examples/chat.rs"]
 mod chat_example;
 mod combinations;
+mod drivers;
 mod echo;
 mod endings;
 mod parts;
@@ -22,6 +23,6 @@ mod rfc6455;
 mod rfc6455_clients;
 mod support;
 mod switches;
+mod variant;
 
-/// The driver that the servers of these tests run on; `server_epoll` runs the same tests on epoll.
-const DRIVER: ringbolt::Driver = ringbolt::Driver::Uring;
+use variant::settings;

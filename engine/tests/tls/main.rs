@@ -5,7 +5,7 @@
     reason = "what these tests send is short, and a cut length would fail them"
 )]
 
-use ringbolt::Driver;
+use ringbolt::{Config, Driver};
 
 mod authority;
 mod certificates;
@@ -31,4 +31,6 @@ const DRIVERS: &[Driver] = &[
 ];
 
 /// For what is shared with tests of one driver.
-const DRIVER: Driver = Driver::Auto;
+fn settings() -> Config {
+    Config::new()
+}

@@ -10,8 +10,12 @@ mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The driver that everything here runs on.
-const DRIVER: ringbolt::Driver = ringbolt::Driver::TokioUring;
+use ringbolt::{Config, Driver};
+
+/// The settings of everything here.
+fn settings() -> Config {
+    Config::new().with(|config| config.driver = Driver::TokioUring)
+}
 
 /// Descriptors are counted for the whole process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
