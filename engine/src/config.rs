@@ -355,6 +355,12 @@ pub struct RingConfig {
     pub zero_copy_bytes: usize,
 }
 
+impl RingConfig {
+    /// As many connections as the file table of a ring holds at most ([`RingFeature::Direct`]), on one
+    /// shard. The table is as large as the process's limit of open files up to that.
+    pub const MAX_DIRECT: u32 = 1 << 20;
+}
+
 impl Default for RingConfig {
     fn default() -> Self {
         Self {

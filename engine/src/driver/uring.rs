@@ -74,7 +74,8 @@ impl<M: Machine> Uring<M> {
         mut ring: Ring,
         config: &RingConfig,
     ) -> Result<Self, StartError> {
-        let files = u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(1 << 20);
+        let files =
+            u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(RingConfig::MAX_DIRECT);
         // Only what is accepted can be without a descriptor.
         let absent = ring.register_files((!listeners.is_empty()).then_some(files)).err();
         if let Some(absent) = absent

@@ -97,8 +97,22 @@ fn frames(opcode: u8, packed: &[u8], parts: usize) -> Vec<u8> {
     out
 }
 
+/// Messages of every size, of letters that repeat and of bytes that do not: payload, whether it is
+/// random, and what it is compressed.
+fn messages() -> Vec<(Vec<u8>, bool, Vec<u8>)> {
+    let sizes = [0, 1, 16, 255, 256, 1024, 4096, 65_536, 131_072, 1 << 20];
+    let all = sizes.into_iter().flat_map(|len| [(len, false), (len, true)]);
+    all.map(|(len, random)| {
+        let payload = message(len, random);
+        let packed = deflate(&payload);
+        (payload, random, packed)
+    })
+    .collect()
+}
+
 #[test]
 fn every_offer_with_every_kind_of_message() {
+    let messages = messages();
     with_servers(|address| {
         for &(offer, expected) in OFFERS {
             let (mut peer, answer) = connect(address, offer);
@@ -106,21 +120,21 @@ fn every_offer_with_every_kind_of_message() {
             assert_eq!(answer, wanted, "{offer}");
             let Some(behind) = expected else { continue };
             let bits = behind.rsplit('=').next().and_then(|bits| bits.parse().ok()).unwrap_or(15);
-            for len in [0, 1, 16, 255, 256, 1024, 4096, 65_536, 131_072, 1 << 20] {
-                for (opcode, random) in [(TEXT, false), (BINARY, false), (BINARY, true)] {
+            for (payload, random, packed) in &messages {
+                let (len, random) = (payload.len(), *random);
+                for &opcode in if random { &[BINARY][..] } else { &[TEXT, BINARY] } {
                     for parts in [1, 3] {
                         let what = format!("{offer}: {len} bytes in {parts}, random {random}");
-                        let payload = message(len, random);
-                        peer.write(&frames(opcode, &deflate(&payload), parts));
+                        peer.write(&frames(opcode, packed, parts));
                         let Got::Frame(back) = peer.read() else { panic!("{what}: no frame") };
                         let compressed = back.first == FIN | RSV1 | opcode;
                         assert!(compressed || back.first == FIN | opcode, "{what}: {back:?}");
                         // What is short or does not get smaller is sent as it is.
                         assert_eq!(compressed, len >= 256 && !random, "{what}");
                         let same = if compressed {
-                            back.payload.len() < len && inflate(&back.payload, bits) == payload
+                            back.payload.len() < len && inflate(&back.payload, bits) == *payload
                         } else {
-                            back.payload == payload
+                            back.payload == *payload
                         };
                         assert!(same, "{what}: another message came back");
                     }

@@ -293,6 +293,7 @@ fn a_budget_that_is_used_up() {
         assert_eq!(close.first, FIN | CLOSE);
         assert_eq!(close.payload[..2], 1013_u16.to_be_bytes());
         assert!(close.payload[2..].starts_with(b"no memory is left"), "{close:?}");
+        last.write(&frame(FIN | CLOSE, &close.payload));
         assert!(matches!(last.read(), Got::End));
         let told = ProtocolError::CompressionBudget.index();
         assert_eq!(server.snapshot().protocol_errors[told], 1);

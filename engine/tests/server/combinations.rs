@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use ringbolt::{FeatureSet, RingFeature};
+use ringbolt::{Driver, FeatureSet, RingFeature};
 
-use crate::variant::{RING_FEATURES, run_again};
+use crate::variant::{DRIVER, RING_FEATURES, run_again};
 
 /// Tests that are about something else.
 const ELSEWHERE: [&str; 5] = [
@@ -43,7 +43,8 @@ fn run_with(features: FeatureSet, skipped: &[&str]) {
         let off = RingFeature::ALL.into_iter().filter(|one| !features.contains(*one));
         off.fold("all".to_owned(), |list, one| format!("{list},-{one}"))
     };
-    run_again(RING_FEATURES, &list, &[&ELSEWHERE, skipped].concat());
+    let variant = [(DRIVER, Driver::Uring.name()), (RING_FEATURES, &list)];
+    run_again(&variant, &[&ELSEWHERE, skipped].concat());
 }
 
 /// A row of the table: Paley's matrix for the prime 11, whose entries tell squares from others.

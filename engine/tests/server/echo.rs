@@ -7,8 +7,8 @@ use std::time::Duration;
 use ringbolt::{Driver, RingFeature};
 
 use crate::support::{
-    BINARY, CONTINUATION, Client, MORE, PING, PONG, TEXT, config, echo, frame, letters, pattern,
-    request, wait_until,
+    BINARY, CONTINUATION, Client, MORE, PING, PONG, TEXT, config, echo, frame, frames, letters,
+    pattern, request, wait_until,
 };
 
 #[test]
@@ -91,7 +91,7 @@ fn thousands_of_frames_in_one_write_come_back_in_order() {
     let server = echo(1, config());
     let mut client = Client::connect(server.address(), "/");
     let messages: Vec<_> = (0..20_000).map(|n| format!("message {n}")).collect();
-    let wire: Vec<u8> = messages.iter().flat_map(|m| frame(TEXT, m.as_bytes())).collect();
+    let wire = frames(TEXT, &messages);
     let mut writer = client.stream.try_clone().expect("a second handle");
     let writing = thread::spawn(move || writer.write_all(&wire));
     for message in &messages {
@@ -141,7 +141,7 @@ fn read_late(messages: &[Vec<u8>], config: ringbolt::Config) -> ringbolt::metric
     let server = echo(1, config);
     let mut client = Client::connect(server.address(), "/");
     let mut writer = client.stream.try_clone().expect("a second handle");
-    let wire: Vec<u8> = messages.iter().flat_map(|m| frame(BINARY, m)).collect();
+    let wire = frames(BINARY, messages);
     let writing = thread::spawn(move || writer.write_all(&wire));
     // Nothing is read until the server has stopped reading, too.
     wait_until("the server pauses", || server.snapshot().counters.read_pauses > 0);

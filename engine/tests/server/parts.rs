@@ -10,8 +10,8 @@ use ringbolt::handshake::UpgradeRequest;
 use ringbolt::{Accept, Handler, Message, Part, Reject, Server, Topic, WebSocket};
 
 use crate::support::{
-    BINARY, CONTINUATION, Client, MORE, PING, PONG, Running, TEXT, config, frame, letters, pattern,
-    wait_until,
+    BINARY, CONTINUATION, Client, MORE, PING, PONG, Running, TEXT, config, frame, frames, letters,
+    pattern, wait_until,
 };
 
 /// Large enough that a message of several is received directly into its memory.
@@ -144,7 +144,7 @@ fn a_late_reader_of_parts_gets_everything() {
     let server = relay(1);
     let mut client = Client::connect(server.address(), "/");
     let messages: Vec<_> = (0..40).map(|n| pattern(1 << 20, n)).collect();
-    let wire: Vec<u8> = messages.iter().flat_map(|m| frame(BINARY, m)).collect();
+    let wire = frames(BINARY, &messages);
     let mut writer = client.stream.try_clone().expect("a second handle");
     let writing = thread::spawn(move || writer.write_all(&wire));
     wait_until("the server pauses", || server.snapshot().counters.read_pauses > 0);

@@ -144,7 +144,7 @@ fn thousands_of_frames_and_large_ones_come_back_in_order() {
     let messages: Vec<_> = (0..5000_u64)
         .map(|n| pattern(if n % 500 == 3 { 150_000 } else { (n % 300) as usize }, n))
         .collect();
-    let wire: Vec<u8> = messages.iter().flat_map(|m| frame(BINARY, m)).collect();
+    let wire = messages.iter().map(|m| frame(BINARY, m)).collect::<Vec<_>>().concat();
     let mut writer = client.stream.try_clone().expect("a second handle");
     let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &wire));
     for message in &messages {

@@ -3,8 +3,8 @@
 
 use ringbolt::handshake::UpgradeRequest;
 use ringbolt::{
-    Accept, Config, FeatureSet, Handler, Message, Reject, RingFeature, RingFeatures, Server, Topic,
-    WebSocket,
+    Accept, Config, Driver, FeatureSet, Handler, Message, Reject, RingFeature, RingFeatures,
+    Server, Topic, WebSocket,
 };
 
 use crate::support::{BINARY, Client, PATIENCE, Running, TEXT, config, frame, pattern};
@@ -56,6 +56,7 @@ fn sets() -> impl Iterator<Item = FeatureSet> {
 
 fn settings(features: FeatureSet) -> Config {
     config().with(|config| {
+        config.driver = Driver::Uring;
         config.ring.features = RingFeatures::want(features);
         config.ring.zero_copy_bytes = 1 << 10;
         // Fewer than connections and pieces of messages, so that some have to wait.

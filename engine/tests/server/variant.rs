@@ -30,9 +30,10 @@ pub(crate) fn settings() -> Config {
 
 /// Runs this program again as another variant, without the tests of these names.
 #[track_caller]
-pub(crate) fn run_again(variable: &str, value: &str, skipped: &[&str]) {
+pub(crate) fn run_again(variant: &[(&str, &str)], skipped: &[&str]) {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.arg("--quiet").args(["--test-threads", "4"]).stdin(Stdio::null()).env(variable, value);
+    command.arg("--quiet").args(["--test-threads", "4"]).stdin(Stdio::null());
+    command.envs(variant.iter().copied());
     for name in ELSEWHERE.iter().chain(skipped) {
         command.args(["--skip", name]);
     }
@@ -40,7 +41,7 @@ pub(crate) fn run_again(variable: &str, value: &str, skipped: &[&str]) {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
-        "with {variable}={value} in the environment: {}\n{}\n{}",
+        "with {variant:?} in the environment: {}\n{}\n{}",
         output.status,
         text(&output.stdout),
         text(&output.stderr)

@@ -10,7 +10,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::DRIVERS;
 use crate::peer::{World, client, config, connect, stream};
-use crate::support::{BINARY, Client, PATIENCE, frame, pattern, request};
+use crate::support::{BINARY, Client, PATIENCE, frame, frames, pattern, request};
 
 /// Ends a server whose clients have gone: nothing is left of any of them.
 #[track_caller]
@@ -101,8 +101,7 @@ fn what_is_sent_at_once_comes_back_in_order() {
         for round in 0..20 {
             let payloads: Vec<_> =
                 (0..50).map(|n| pattern(n * 37, round * 100 + n as u64)).collect();
-            let frames: Vec<u8> = payloads.iter().flat_map(|p| frame(BINARY, p)).collect();
-            client.send(&frames);
+            client.send(&frames(BINARY, &payloads));
             for payload in &payloads {
                 client.expect(BINARY, payload);
             }

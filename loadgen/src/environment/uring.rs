@@ -34,9 +34,8 @@ pub(super) fn value(files: &Files, taken: Option<&Taken>) -> Value {
             taken.features.iter().map(RingFeature::name).collect::<Vec<_>>()
         }),
         "features_refused": taken.map(|taken| {
-            let rows = taken.without.iter();
-            rows.map(|row| (row.feature.name().to_owned(), json!(row.because)))
-                .collect::<Map<String, Value>>()
+            let rows = taken.absences();
+            rows.map(|(name, why)| (name.to_owned(), json!(why))).collect::<Map<String, Value>>()
         }),
     })
 }

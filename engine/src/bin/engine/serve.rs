@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use ringbolt::config::RingConfig;
 use ringbolt::{
     Builder, Listening, RingFeature, Server, ServerTls, ServerTlsBuilder, StartError,
     StartErrorKind, raise_file_limit,
@@ -24,8 +25,6 @@ use crate::units::Bytes;
 const FAILED: u8 = 1;
 /// This kernel or sandbox gives no io_uring (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
-/// The largest file table of a ring.
-const TABLE_MAX: u64 = 1 << 20;
 /// How often the state of the shards is looked at while nobody sends a signal.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same during a drain, which is over as soon as they have ended.
@@ -162,7 +161,7 @@ pub(crate) fn connections_by_files(
     direct: bool,
 ) -> u64 {
     if direct {
-        open_files.min(TABLE_MAX) * shards
+        open_files.min(RingConfig::MAX_DIRECT.into()) * shards
     } else {
         // Standard streams, and a ring, a doorbell and the listeners per shard.
         open_files.saturating_sub(8 + (2 + listeners) * shards)
