@@ -23,6 +23,7 @@ from unittest import mock
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import peer_probe  # noqa: E402  the path is set just above
+import peer_plot  # noqa: E402
 import peer_report  # noqa: E402
 import peer_servers  # noqa: E402
 from interleaved import WindowFailed, load_window  # noqa: E402
@@ -128,7 +129,7 @@ class Report(unittest.TestCase):
         self.assertIn("\n- peer was given up after 1 good round: its windows failed\n", text)
         self.assertIn("\n- peer: 1 window failed, the first: loadgen: lost\n", text)
         self.assertIn("| peer | given up |", peer_report.table(rows, {"w": ABOUT}))
-        self.assertIn(">given up<", peer_report.plot(rows, {"w": ABOUT}, NO_FACTS))
+        self.assertIn(">given up<", peer_plot.plot(rows, {"w": ABOUT}, NO_FACTS))
 
     def test_the_commands_are_those_of_the_windows(self):
         rows = [row("engine", 1, 100), row("bare-ring", 1, 100, dialect="hybi-02")]
@@ -220,7 +221,7 @@ class Plot(unittest.TestCase):
     def drawing(self, rows, facts=NO_FACTS):
         """The elements of a plot, by name without its namespace."""
         workloads = {"w": ABOUT, **peers.WORKLOADS}
-        root = xml.etree.ElementTree.fromstring(peer_report.plot(rows, workloads, facts))
+        root = xml.etree.ElementTree.fromstring(peer_plot.plot(rows, workloads, facts))
         found = {}
         for element in root.iter():
             found.setdefault(element.tag.split("}")[1], []).append(element)
@@ -229,18 +230,18 @@ class Plot(unittest.TestCase):
     def names(self, drawing):
         """The servers, from above."""
         return [text.text for text in drawing["text"]
-                if text.get("text-anchor") == "end" and float(text.get("y")) > peer_report.TOP]
+                if text.get("text-anchor") == "end" and float(text.get("y")) > peer_plot.TOP]
 
     def bars(self, drawing):
         """Their lengths."""
         return [float(rect.get("width")) for rect in drawing["rect"]
-                if float(rect.get("y", 0)) > peer_report.TOP]
+                if float(rect.get("y", 0)) > peer_plot.TOP]
 
     def test_servers_are_sorted_and_bars_are_ratios(self):
         drawing = self.drawing(self.ROWS)
         self.assertEqual(self.names(drawing), ["cheap", "engine", "dear", "far<away>", "absent"])
         one = self.bars(drawing)[1]
-        for bar, ratio in zip(self.bars(drawing), (0.9, 1.0, 1.75, peer_report.CUT)):
+        for bar, ratio in zip(self.bars(drawing), (0.9, 1.0, 1.75, peer_plot.CUT)):
             self.assertAlmostEqual(bar / one, ratio, delta=0.02)
         texts = [text.text for text in drawing["text"]]
         for value in ("0.90", "0.15 µs", "1.75 (1.50–2.00)", "9.00", "left out"):
@@ -251,7 +252,7 @@ class Plot(unittest.TestCase):
         self.assertEqual(len(drawing["path"]), 1)
         near = self.drawing([row for row in self.ROWS if row["server"] in ("engine", "dear")])
         self.assertNotIn("path", near)
-        dark = [line for line in near["line"] if line.get("stroke") == peer_report.INK]
+        dark = [line for line in near["line"] if line.get("stroke") == peer_plot.INK]
         self.assertEqual(len(dark), 4, "the line at 1.0, a whisker and its ends")
 
     def test_no_text_leaves_its_column(self):
@@ -260,14 +261,14 @@ class Plot(unittest.TestCase):
         rows += [{**row, "workload": name} for row in rows for name in peers.WORKLOADS]
         drawing = self.drawing(rows, {**NO_FACTS, "kernel": ["Linux " + "6" * 200]})
         self.assertEqual(set(drawing), {"svg", "title", "text", "rect", "line", "path"}, "no script")
-        self.assertTrue(all(len(name) <= peer_report.NAME_LENGTH for name in self.names(drawing)))
-        left, right = peer_report.MARGIN, peer_report.WIDTH - peer_report.MARGIN
-        second = left + peer_report.COLUMN + peer_report.GAP
+        self.assertTrue(all(len(name) <= peer_plot.NAME_LENGTH for name in self.names(drawing)))
+        left, right = peer_plot.MARGIN, peer_plot.WIDTH - peer_plot.MARGIN
+        second = left + peer_plot.COLUMN + peer_plot.GAP
         for text in drawing["text"]:
             # No usual font without serifs has letters that are wider on average.
             width = len(text.text) * float(text.get("font-size")) * 0.64
             begin = float(text.get("x")) - {"end": width, "middle": width / 2}.get(text.get("text-anchor"), 0)
-            in_panel = float(text.get("y")) > peer_report.TOP
+            in_panel = float(text.get("y")) > peer_plot.TOP
             low = second if in_panel and begin > second - 20 else left
             high = second if in_panel and low == left else right
             self.assertGreaterEqual(begin, low, text.text)
