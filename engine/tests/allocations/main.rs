@@ -132,14 +132,14 @@ fn exchange(stream: &mut TcpStream, frame: &[u8], answer: &[u8], depth: usize, r
 fn an_echo_in_steady_state_allocates_nothing() {
     let _alone = ALONE.lock();
     let rows = [
-        ("64 B text", 4, 64, 1, 4000),
-        ("64 B binary", 5, 64, 1, 4000),
-        ("64 B text, 16 deep", 4, 64, 16, 1000),
-        ("64 B binary, 16 deep", 5, 64, 16, 1000),
-        ("1 KiB binary", 5, 1024, 1, 2000),
-        ("16 KiB binary", 5, 16 << 10, 1, 1000),
-        ("16 KiB text", 4, 16 << 10, 1, 1000),
-        ("60 KiB binary", 5, 60 << 10, 1, 500),
+        ("64 B text", 4, 64, 1, 2000),
+        ("64 B binary", 5, 64, 1, 2000),
+        ("64 B text, 16 deep", 4, 64, 16, 500),
+        ("64 B binary, 16 deep", 5, 64, 16, 500),
+        ("1 KiB binary", 5, 1024, 1, 1000),
+        ("16 KiB binary", 5, 16 << 10, 1, 500),
+        ("16 KiB text", 4, 16 << 10, 1, 500),
+        ("60 KiB binary", 5, 60 << 10, 1, 250),
     ];
     let built = |driver: &Driver| {
         let left_out = *driver == Driver::TokioUring && !cfg!(feature = "tokio-uring");

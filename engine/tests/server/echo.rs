@@ -159,7 +159,10 @@ fn a_late_reader_of_small_messages_gets_everything() {
     // covers: CONF-05
     let messages: Vec<_> = (0..400_000).map(|n| pattern(60, n)).collect();
     let end = read_late(&messages, config());
-    assert!(end.ring.blocked_sends > 0 && end.ring.slow_sends > 0, "{end}");
+    // The runtime of tokio-uring waits for room by itself, and may find enough for all of a send.
+    let waits_itself = end.driver.as_ref().is_some_and(|taken| taken.driver == Driver::TokioUring);
+    let blocked = end.ring.blocked_sends > 0 || waits_itself;
+    assert!(blocked && end.ring.slow_sends > 0, "{end}");
     assert_eq!(end.counters.sends_refused, 0, "{end}");
 }
 

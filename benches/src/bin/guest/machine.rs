@@ -15,10 +15,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, sendto,
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot, sethostname, uname};
 use rustix::termios::tcdrain;
-use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
-use thread_priority::{
-    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-};
+use uapi::c::{SCHED_FIFO, SCHED_OTHER, pid_t, sched_param};
+use uapi::sched_setscheduler;
 
 /// As many files as a process may open where nobody has said otherwise (`fs.nr_open`).
 const OPEN_FILES: u64 = 1 << 20;
@@ -39,6 +37,7 @@ pub(crate) fn set_up() -> Result<(), String> {
     quietly("/proc/sys/kernel/printk", "1 1 1 1");
     // Real-time programs, which take turns, would be held up for a twentieth of each second.
     quietly("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+    postponed_interrupts_first().map_err(|e| format!("the priority of ksoftirqd: {e}"))?;
     loopback_up().map_err(|e| format!("the loopback interface: {e}"))
 }
 
@@ -152,15 +151,33 @@ fn times() -> (u64, u64) {
 /// Whether programs that this thread starts from now on keep the CPU until they have nothing to do,
 /// and then the next one has it (`SCHED_FIFO`, all with the same priority).
 pub(crate) fn take_turns(turns: bool) -> Result<(), String> {
-    let (priority, policy) = if turns {
-        let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-        (ThreadPriority::Min, policy)
-    } else {
-        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
-        (ThreadPriority::Min, policy)
-    };
-    set_thread_priority_and_policy(thread_native_id(), priority, policy)
-        .map_err(|e| format!("the scheduling policy: {e:?}"))
+    let this_thread = 0;
+    schedule(this_thread, if turns { Some(TURNS) } else { None })
+        .map_err(|e| format!("the scheduling policy: {e}"))
+}
+
+/// The real-time priority of programs that take turns.
+const TURNS: i32 = 1;
+
+/// Gives a thread a real-time priority, or takes it away.
+fn schedule(thread: pid_t, priority: Option<i32>) -> Result<(), uapi::Errno> {
+    let policy = if priority.is_some() { SCHED_FIFO } else { SCHED_OTHER };
+    let param = sched_param { sched_priority: priority.unwrap_or(0) };
+    sched_setscheduler(thread, policy, &param).map(drop)
+}
+
+/// Lets the kernel's thread for postponed interrupt work go before programs that take turns. Kernels
+/// before 6.5 leave packets to it from the moment it is woken, so that it would hold them back for as long
+/// as any program has something to do.
+fn postponed_interrupts_first() -> Result<(), uapi::Errno> {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let thread = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(thread) = thread.filter(|_| name.starts_with("ksoftirqd/")) {
+            schedule(thread, Some(TURNS + 1))?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until the port has sent everything.
