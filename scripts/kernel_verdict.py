@@ -97,7 +97,8 @@ class Verdict:
     """What came of a kernel."""
 
     def __init__(self, image, boot):
-        self.image, self.seconds, self.wrong, self.drivers = image, boot.seconds, [], {}
+        self.image, self.seconds, self.wrong = image, boot.seconds, []
+        self.drivers, self.left = {}, {}
         out = boot.results["doctor"][0].get("out", "")
         try:
             self.doctor = json.loads(out)
@@ -151,7 +152,8 @@ class Verdict:
         for suite, result, count in zip(SUITES[driver], results[1:], good):
             if not count:
                 self.wrong.append(f"{driver}: {suite}: {failures(result)}")
-        self.drivers[driver] = of_all(sum(good), results[1:]) if good else "yes"
+        there, failed, self.left[driver] = counts_of(results[1:])
+        self.drivers[driver] = in_words(there, failed) if good else "yes"
 
     def _judge_bare(self, results):
         if not self._usable("uring"):
@@ -188,11 +190,16 @@ def passed(result):
     return int(found.group(1)) if result.get("exit") == 0 and found else 0
 
 
-def of_all(good, results):
-    """How many tests passed, and of how many where some were left out, as their programs tell."""
+def counts_of(results):
+    """How many tests passed, failed and were left out, as their programs tell."""
     found = [re.search(SUMMARY, result.get("out", ""), re.M) for result in results]
-    there = sum(int(count) for one in found for count in one.groups()) if all(found) else good
-    return f"{good} tests" if there == good else f"{good} of {there} tests"
+    counts = [[int(count) for count in one.groups()] for one in found if one]
+    return tuple(map(sum, zip((0, 0, 0), *((count[0], count[1], count[2] + count[3]) for count in counts))))
+
+
+def in_words(good, failed):
+    """How many tests passed, and of how many where that were not all."""
+    return f"{good} of {good + failed} tests" if failed else f"{good} tests"
 
 
 def reason(result):
@@ -244,4 +251,8 @@ def table(verdicts):
         here = [{feature["name"]: feature["here"] for feature in verdict.doctor["ring_features"]}
                 for verdict in verdicts]
         row(name, [signs[known.get(name)] for known in here])
+    left = {driver: max(verdict.left.get(driver, 0) for verdict in verdicts) for driver in SUITES}
+    if any(left.values()):
+        lines += ["", "Left out, since they take long in an emulator or only run others again: "
+                  + ", ".join(f"{count} tests of {driver}" for driver, count in left.items()) + "."]
     return "\n".join(lines)
