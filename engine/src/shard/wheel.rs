@@ -12,6 +12,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 64;
 /// Ticks that the wheel spans, 32.8 s; later deadlines are put back when they come up.
 const BUCKETS: u32 = 512;
+/// Entries that a bucket keeps memory for. Connections come in bursts, and each finds another bucket: if
+/// all kept as much as their largest, one burst would in the end have its memory in each of them.
+const KEPT: usize = 16;
 
 /// A point in time, in ticks since the shard began; lasts eight years.
 pub(crate) type Tick = u32;
@@ -66,7 +69,8 @@ impl Wheel {
             let bucket = (at % BUCKETS) as usize;
             self.cursor += 1;
             if !self.buckets[bucket].is_empty() {
-                std::mem::swap(&mut self.buckets[bucket], out);
+                out.append(&mut self.buckets[bucket]);
+                self.buckets[bucket].shrink_to(KEPT);
                 self.occupied[bucket / 64] &= !(1 << (bucket % 64));
                 return Some(at);
             }
@@ -106,7 +110,7 @@ impl Wheel {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{BUCKETS, ConnectionId, TICK, Wheel};
+    use super::{BUCKETS, ConnectionId, KEPT, TICK, Wheel};
 
     fn all(wheel: &mut Wheel, now: u32) -> Vec<(u32, u32)> {
         let (mut found, mut ids) = (Vec::new(), Vec::new());
@@ -145,6 +149,20 @@ mod tests {
         assert_eq!(all(&mut wheel, 10), []);
         assert_eq!(wheel.schedule(ConnectionId::new(2, 0), 0), 11);
         assert_eq!(all(&mut wheel, BUCKETS), [(11, 2), (BUCKETS - 1, 1)]);
+    }
+
+    #[test]
+    fn what_bursts_took_is_given_back() {
+        let (mut wheel, mut ids) = (Wheel::new(Instant::now()), Vec::new());
+        for at in 0..4 * BUCKETS {
+            for slot in 0..1000 {
+                wheel.schedule(ConnectionId::new(slot, 0), at);
+            }
+            assert_eq!(wheel.expired(at, &mut ids), Some(at));
+            assert_eq!(ids.drain(..).count(), 1000);
+        }
+        let kept: usize = wheel.buckets.iter().map(Vec::capacity).sum();
+        assert!(kept <= BUCKETS as usize * KEPT, "room for {kept} entries");
     }
 
     #[test]
