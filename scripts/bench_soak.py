@@ -17,7 +17,7 @@ import bench_machine
 import bench_matrix
 from bench_machine import CannotRun
 from bench_record import duration
-from interleaved import DidNotStart, Server, WindowFailed, read_result, ticks
+from interleaved import DidNotStart, Server, WindowFailed, read_result, reason, ticks
 
 SAMPLES = ["seconds", "segment", "phase", "memory_bytes", "files", "open"]
 ENOUGH = 5  # segments a side, below which loadgen compare tells nothing
@@ -95,12 +95,11 @@ class Soak:
         self.children.remove(child)
         out.seek(0)
         err.seek(0)
-        said = [line for line in err.read().splitlines() if line.strip()]
-        text = out.read()
+        said, text = err.read(), out.read()
         if child.returncode != 0:
-            reason = f"loadgen: {said[0].strip() if said else 'it failed'}"
-            self.progress.say(f"{case.name}, segment {segment}: {reason}")
-            self.run.add(case.name, *self.way, segment, kept=0, failure=reason)
+            why = f"loadgen: {reason(child.returncode, said, text)}"
+            self.progress.say(f"{case.name}, segment {segment}: {why}")
+            self.run.add(case.name, *self.way, segment, kept=0, failure=why)
             return
         figures = read_result(text)
         cpus = self.run.facts["generator_cpus"]
@@ -188,9 +187,9 @@ def soak(run, options, machine, progress):
     going = Soak(run, options, way, progress)
     try:
         for case in plan.cases:
-            reason = bench_matrix.check(going.server, case, way[1])
-            if reason:
-                raise CannotRun(f"the engine is not fit for {case.name}: {reason}")
+            unfit = bench_matrix.check(going.server, case, way[1])
+            if unfit:
+                raise CannotRun(f"the engine is not fit for {case.name}: {unfit}")
         going.all()
     except WindowFailed as failure:
         progress.say(str(failure))

@@ -20,7 +20,7 @@ import bench_plan  # noqa: E402
 import bench_record  # noqa: E402
 import bench_report  # noqa: E402
 import bench_soak  # noqa: E402
-from interleaved import ROOT, WindowFailed, is_disturbed, read_result, read_window  # noqa: E402
+from interleaved import ROOT, WindowFailed, is_disturbed, read_result, read_window, reason  # noqa: E402
 
 ECHO = {"name": "echo", "scenario": "echo"}
 ALL = {"uring": None, "tokio-uring": "too old", "epoll": None}
@@ -47,6 +47,15 @@ def figures(ns_each, **more):
 
 
 class Windows(unittest.TestCase):
+    def test_why_a_run_failed_is_told_by_its_words_or_its_errors(self):
+        errors = {"timeout": {"count": 3, "examples": ["no answer in 10 s", "again"], "reasons": {}},
+                  "reset": {"count": 1, "examples": [], "reasons": {}}}
+        document = json.dumps({"outcome": {"errors": errors}})
+        self.assertEqual(reason(1, "\nno such host\nmore\n", document), "no such host")
+        self.assertEqual(reason(1, "", document),
+                         "errors: 3 of timeout, the first: no answer in 10 s; 1 of reset")
+        self.assertEqual(reason(9, "\n", ""), "it ended with code 9 and said nothing")
+
     """Which windows count."""
 
     def test_other_work_disturbs_by_stealing_and_by_making_wait(self):

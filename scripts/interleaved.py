@@ -186,9 +186,22 @@ def run_loadgen(command, cpus, limit):
         after = ticks(cpu)
         steal = max(steal, (after[1] - stolen) / max(after[2] - whole, 1))
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise WindowFailed(f"loadgen: {said[0].strip() if said else 'it failed'}")
+        raise WindowFailed(f"loadgen: {reason(done.returncode, done.stderr, done.stdout)}")
     return done.stdout, steal
+
+
+def reason(code, said, document):
+    """Why a run of loadgen failed: its first words, or the errors that its document has."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    if lines:
+        return lines[0].strip()
+    try:
+        errors = json.loads(document)["outcome"]["errors"]
+    except (ValueError, KeyError, TypeError):
+        return f"it ended with code {code} and said nothing"
+    told = [f"{error['count']} of {name}" + "".join(f", the first: {text}" for text in error["examples"][:1])
+            for name, error in errors.items()]
+    return f"errors: {'; '.join(told)}" if told else f"it ended with code {code} without errors"
 
 
 def load_window(server, dialect, load, options):
