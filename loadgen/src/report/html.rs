@@ -20,12 +20,15 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// Of the style, as a browser takes it: all that stands between its tags.
+const STYLE_HASH: &str = "sha256-9VTd3bGR+mc+wKHgr6i1WMCN6i2n2rPh68YksUvtJeI=";
+
 /// A whole page; `body` is markup.
 pub(crate) fn page(title: &str, body: &str) -> String {
     let title = escape(title);
     let style = include_str!("style.css");
-    // Nothing can be fetched or run, whatever the texts in the page are.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    // Nothing can be fetched or run, and no other style applies, whatever the texts in the page are.
+    let policy = format!("default-src 'none'; style-src '{STYLE_HASH}'");
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -86,7 +89,21 @@ pub(crate) fn table(class: &str, titles: &[String], rows: &[(String, Vec<Cell>)]
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use sha2::{Digest, Sha256};
+
     use super::{Cell, escape, page, table};
+
+    #[test]
+    fn the_policy_allows_the_style_and_nothing_else() {
+        let page = page("a title", "");
+        let (_, rest) = page.split_once("<style>").expect("a style");
+        let (style, _) = rest.split_once("</style>").expect("its end");
+        let hash = BASE64_STANDARD.encode(Sha256::digest(style));
+        let policy = format!("content=\"default-src 'none'; style-src 'sha256-{hash}'\"");
+        assert!(page.contains(&policy), "the style's hash is {hash}");
+    }
 
     #[test]
     fn nothing_of_a_text_is_markup() {
