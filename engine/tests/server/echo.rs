@@ -136,6 +136,13 @@ fn large_and_small_messages_mix() {
     server.wait_for_nothing();
 }
 
+/// Else the programs that run themselves again would run the same again.
+#[test]
+fn the_driver_is_the_one_that_the_environment_names() {
+    let wanted = std::env::var(crate::variant::DRIVER).unwrap_or_else(|_| "uring".to_owned());
+    assert_eq!(echo(1, config()).driver().driver.name(), wanted);
+}
+
 /// What a reader that stops reading for a while gets afterwards.
 fn read_late(messages: &[Vec<u8>], config: ringbolt::Config) -> ringbolt::metrics::Snapshot {
     let server = echo(1, config);
