@@ -37,7 +37,6 @@ pub(crate) fn set_up() -> Result<(), String> {
     quietly("/proc/sys/kernel/printk", "1 1 1 1");
     // Real-time programs, which take turns, would be held up for a twentieth of each second.
     quietly("/proc/sys/kernel/sched_rt_runtime_us", "-1");
-    postponed_interrupts_first().map_err(|e| format!("the priority of ksoftirqd: {e}"))?;
     loopback_up().map_err(|e| format!("the loopback interface: {e}"))
 }
 
@@ -150,10 +149,19 @@ fn times() -> (u64, u64) {
 
 /// Whether programs that this thread starts from now on keep the CPU until they have nothing to do,
 /// and then the next one has it (`SCHED_FIFO`, all with the same priority).
+///
+/// The kernel's thread for postponed interrupt work then goes before them: kernels before 6.5 leave packets
+/// to it from the moment it is woken, and it would hold them back for as long as any program has something
+/// to do.
 pub(crate) fn take_turns(turns: bool) -> Result<(), String> {
     let this_thread = 0;
-    schedule(this_thread, if turns { Some(TURNS) } else { None })
-        .map_err(|e| format!("the scheduling policy: {e}"))
+    schedule(this_thread, turns.then_some(TURNS))
+        .map_err(|e| format!("the scheduling policy: {e}"))?;
+    for thread in postponed_interrupts() {
+        schedule(thread, turns.then_some(TURNS + 1))
+            .map_err(|e| format!("the priority of ksoftirqd: {e}"))?;
+    }
+    Ok(())
 }
 
 /// The real-time priority of programs that take turns.
@@ -166,18 +174,12 @@ fn schedule(thread: pid_t, priority: Option<i32>) -> Result<(), uapi::Errno> {
     sched_setscheduler(thread, policy, &param).map(drop)
 }
 
-/// Lets the kernel's thread for postponed interrupt work go before programs that take turns. Kernels
-/// before 6.5 leave packets to it from the moment it is woken, so that it would hold them back for as long
-/// as any program has something to do.
-fn postponed_interrupts_first() -> Result<(), uapi::Errno> {
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let thread = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(thread) = thread.filter(|_| name.starts_with("ksoftirqd/")) {
-            schedule(thread, Some(TURNS + 1))?;
-        }
-    }
-    Ok(())
+/// The threads ksoftirqd, one for each CPU.
+fn postponed_interrupts() -> impl Iterator<Item = pid_t> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        name.starts_with("ksoftirqd/").then(|| entry.file_name().to_str()?.parse().ok())?
+    })
 }
 
 /// Waits until the port has sent everything.
