@@ -155,7 +155,7 @@ class Images(unittest.TestCase):
 
 
 # What a guest does where the ring has one feature.
-TASKS = ["doctor", "auto", *verdict.SUITES, verdict.BARE, "+direct", "-direct"]
+TASKS = ["doctor", "auto", *verdict.SUITES, verdict.FEATURELESS, "+direct", "-direct"]
 
 
 class Guest(unittest.TestCase):
@@ -209,8 +209,8 @@ class Verdict(unittest.TestCase):
         self.assertIn("that_one", wrong[0])
         self.assertIn("tests without direct",
                       self.judged("6.1", "uring", **{"+direct": [{"exit": 0}, bad]})[0])
-        self.assertIn(f"tests with {verdict.BARE}",
-                      self.judged("6.1", "uring", **{verdict.BARE: [{"exit": 0}, bad]})[0])
+        self.assertIn(f"tests with {verdict.FEATURELESS}",
+                      self.judged("6.1", "uring", **{verdict.FEATURELESS: [{"exit": 0}, bad]})[0])
         self.assertIn("does not start", self.judged(
             "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
 

@@ -32,7 +32,8 @@ BY_FEATURE = ["a_few_buffers_do", "thousands_of_frames_in_one", "a_slow_consumer
               "every_other_subscriber", "a_drain_without_patience", "both_kinds_come"]
 LONG_BY_FEATURE = ["a_late_reader_of", "large_and_small_messages", "many_connections_relay"]
 FEATURES = "RINGBOLT_TEST_RING_FEATURES"
-BARE = "no features"
+# The task of a ring with none of its features.
+FEATURELESS = "no features"
 DRIVER = "RINGBOLT_TEST_DRIVER"
 # From this series on a kernel has all that makes a ring fast; before the other one, too little for it
 # to be taken unasked.
@@ -85,7 +86,7 @@ def plan(features, level):
         tasks.append({"name": name, "runs": [exchange("epoll"), *tests],
                       "server": server("--driver", "uring", f"--ring-features={wanted}")})
 
-    ring(BARE, "none", "none" if level != "none" else None)
+    ring(FEATURELESS, "none", "none" if level != "none" else None)
     for feature in features:
         # Where the first server starts, the kernel has the feature, and tests can be told to leave it.
         ring(f"+{feature}", f"+{feature}", f"all,-{feature}" if level in ("usual", "all") else None)
@@ -109,7 +110,7 @@ class Verdict:
         self._judge_auto(boot.results["auto"])
         for driver in SUITES:
             self._judge_driver(driver, boot.results[driver])
-        self._judge_bare(boot.results[BARE])
+        self._judge_featureless(boot.results[FEATURELESS])
         for row in self.doctor["ring_features"]:
             self._judge_feature(row, boot.results)
 
@@ -155,13 +156,13 @@ class Verdict:
         there, failed, self.left[driver] = counts_of(results[1:])
         self.drivers[driver] = in_words(there, failed) if good else "yes"
 
-    def _judge_bare(self, results):
+    def _judge_featureless(self, results):
         if not self._usable("uring"):
             return
         if not answered(results[0]):
-            self.wrong.append(f"{BARE}: {reason(results[0])}")
+            self.wrong.append(f"{FEATURELESS}: {reason(results[0])}")
         if results[1:] and not passed(results[1]):
-            self.wrong.append(f"tests with {BARE}: {failures(results[1])}")
+            self.wrong.append(f"tests with {FEATURELESS}: {failures(results[1])}")
 
     def _judge_feature(self, row, results):
         name = row["name"]
