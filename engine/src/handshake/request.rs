@@ -109,8 +109,9 @@ impl ServerHandshake {
 /// The beginning of every request.
 const GET: &[u8] = b"GET /";
 
-/// Those of an absolute URI, which RFC 6455 lets stand for a resource name (§4.2.1).
-const ABSOLUTE: [&str; 2] = ["GET http://", "GET https://"];
+/// Those of an absolute URI, which RFC 6455 lets stand for a resource name (§4.2.1), in letters of
+/// either case (RFC 3986 §3.1).
+const ABSOLUTE: [&str; 2] = ["http://", "https://"];
 
 /// What the first bytes of a head show, complete or not.
 #[inline]
@@ -119,11 +120,12 @@ fn judge_start(received: &[u8]) -> Result<(), RequestError> {
     if begins(GET) {
         return Ok(());
     }
-    if ABSOLUTE.iter().any(|start| begins(start.as_bytes())) {
-        return Ok(());
-    }
-    if received.starts_with(b"GET ") {
-        return Err(RequestError::ResourceName);
+    if let Some(target) = received.strip_prefix(b"GET ") {
+        let begins = |wanted: &str| {
+            target.iter().zip(wanted.as_bytes()).all(|(is, wanted)| is.eq_ignore_ascii_case(wanted))
+        };
+        let absolute = ABSOLUTE.iter().any(|start| begins(start));
+        return if absolute { Ok(()) } else { Err(RequestError::ResourceName) };
     }
     // Another method is told from another protocol: only the former gets an HTTP answer.
     let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
@@ -572,9 +574,15 @@ impl<'a> RequestLine<'a> {
         if target.starts_with('/') {
             return Ok(Self { resource_name: target, authority: None, version });
         }
-        let start = ABSOLUTE.iter().find(|start| line.starts_with(**start));
-        let uri = start.and_then(|start| target.get(start.len() - "GET ".len()..));
-        let uri = uri.ok_or(RequestError::ResourceName)?;
+        let mut uris = ABSOLUTE.iter().filter_map(|start| {
+            let (scheme, uri) = target.split_at_checked(start.len())?;
+            scheme.eq_ignore_ascii_case(start).then_some(uri)
+        });
+        let uri = uris.next().ok_or(RequestError::ResourceName)?;
+        // One with a query and no path stands for "/?query", which is not among the bytes received.
+        if uri.find(['/', '?']) != uri.find('/') {
+            return Err(RequestError::ResourceName);
+        }
         let (authority, resource_name) =
             uri.find('/').and_then(|at| uri.split_at_checked(at)).unwrap_or((uri, "/"));
         Ok(Self { resource_name, authority: Some(authority), version })

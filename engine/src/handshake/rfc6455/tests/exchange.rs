@@ -78,6 +78,8 @@ fn an_absolute_uri_holds_the_resource_name_and_the_host() {
         ("http://other.example:8080/chat?a=1", "/chat?a=1", "other.example:8080"),
         ("https://other.example/", "/", "other.example"),
         ("http://[::1]:9001", "/", "[::1]:9001"),
+        ("HTTP://other.example/?a=/", "/?a=/", "other.example"),
+        ("Https://other.example/chat", "/chat", "other.example"),
     ] {
         let bytes = changed("/chat?a=1", uri);
         for cut in 0..bytes.len() {
@@ -95,7 +97,8 @@ fn an_absolute_uri_holds_the_resource_name_and_the_host() {
     for (uri, error) in [
         ("http://a@b/", RequestError::HostMalformed),
         ("http:///chat", RequestError::HostMalformed),
-        ("http://host?a=1", RequestError::HostMalformed),
+        ("http://host?a=1", RequestError::ResourceName),
+        ("http://host?a=/", RequestError::ResourceName),
         ("http://host:x/", RequestError::HostMalformed),
         ("ws://host/", RequestError::ResourceName),
         ("http:/host/", RequestError::ResourceName),
