@@ -206,10 +206,23 @@ fn a_load_begins_when_it_was_told_to() {
     let server = Running::echo(|_, _| Answer::Send);
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-    let at = now.as_secs() + 2;
-    let run = ["echo", &server.url, "-n", "20", "--warmup", "0", "--start-at", &at.to_string()];
-    let (code, document) = document(&run);
+    let at = now.as_secs() + 3;
+    let (pid, start) = (std::process::id().to_string(), at.to_string());
+    let run = ["echo", &server.url, "-n", "20", "--warmup", "0", "--start-at", &start];
+    // What the server, which is in this process, uses before is not of the window.
+    let busy = std::thread::spawn(move || {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_secs(1) {
+            std::hint::black_box(());
+        }
+        let account = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        account.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(1e9)
+    });
+    let (code, document) = document(&[&run[..], &["--pid", &pid]].concat());
     assert_eq!(code, 0, "{document:#}");
+    let used: f64 = busy.join().expect("no panic");
+    let counted = document["cost"]["server_cpu_ns"].as_f64().unwrap_or(0.0);
+    assert!(counted < used / 2.0, "{counted} of {used} ns: {document:#}");
     let off = number(&document["clock"]["window_opened_unix_ns"]) - at as f64 * 1e9;
     // The clock of the system is adjusted now and then; the one of the run is not.
     assert!(off.abs() < 50e6, "{off} ns off: {document:#}");
