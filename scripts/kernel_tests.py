@@ -176,6 +176,11 @@ class Guest(unittest.TestCase):
         for driver, suites in verdict.SUITES.items():
             told = [(run["command"][0], run["environment"]) for run in tasks[driver][1:]]
             self.assertEqual(told, [(f"/bin/{suite}", {verdict.DRIVER: driver}) for suite in suites])
+        built = [verdict.programs_of(level) for level in verdict.LEVELS]
+        self.assertEqual((built[0], built[1]), (set(), built[2]))
+        (task,) = [task for task in verdict.plan([], "all")["tasks"] if task["name"] == verdict.PROTOCOLS]
+        run = {run["command"][0].removeprefix("/bin/") for run in task["runs"]}
+        self.assertEqual(run, built[3] - built[2])
 
 
 class Verdict(unittest.TestCase):
@@ -213,6 +218,18 @@ class Verdict(unittest.TestCase):
                       self.judged("6.1", "uring", **{verdict.FEATURELESS: [{"exit": 0}, bad]})[0])
         self.assertIn("does not start", self.judged(
             "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
+
+    def test_suites_that_take_every_driver_are_judged_where_they_ran(self):
+        good = {"exit": 0, "out": "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"}
+        bad = {"exit": 1, "status": "exit status: 1", "out": "test result: FAILED. 2 passed; 2 failed; 0 ignored; "
+               "0 measured; 0 filtered out\nfailures:\n    that_one\n", "in_time": True, "err": ""}
+        for runs, told, wrong in [([good] * 3, "12 tests", 0), ([good, bad, good], "10 of 12 tests", 1)]:
+            boot = self.boot("uring", **{verdict.PROTOCOLS: runs})
+            ran = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot)
+            self.assertEqual((ran.protocols, len(ran.wrong)), (told, wrong))
+            self.assertIn(f"| {verdict.PROTOCOLS}, every driver | {told} |", verdict.table([ran]))
+        without = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), self.boot("uring"))
+        self.assertNotIn(verdict.PROTOCOLS, verdict.table([without]))
 
     def test_the_tests_that_were_left_out_are_counted(self):
         def ran(passed, failed, ignored, left):

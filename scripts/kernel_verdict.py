@@ -14,6 +14,8 @@ from kernel_images import in_order
 SUITES = {"uring": ["server", "clients"],
           "tokio-uring": ["server", "clients", "tokio_uring"],
           "epoll": ["server", "clients"]}
+# Those that take every driver in turn by themselves, and a name for what they are about.
+PROTOCOLS, OF_PROTOCOLS = "RFC 6455 and TLS", ["rfc6455", "rfc6455_clients", "tls"]
 # Those that run the others again, on other drivers or with other features, are for a CPU that is not
 # emulated; here every driver and every feature has a task of its own.
 NOT_HERE = ["combinations::", "drivers::", "switches::"]
@@ -61,6 +63,12 @@ def suites_of(level):
     return {driver: [] if level == "none" else suites for driver, suites in SUITES.items()}
 
 
+def programs_of(level):
+    """The test programs that are to be built."""
+    protocols = OF_PROTOCOLS if level == "all" else []
+    return {suite for suites in [*suites_of(level).values(), protocols] for suite in suites}
+
+
 def of_suite(suite, level, names, environment):
     """A program of tests, or those of these names."""
     skipped = NOT_HERE + ([] if level == "all" else LONG) + (HEAVY if level == "brief" else [])
@@ -78,6 +86,9 @@ def plan(features, level):
         runs = [of_suite(suite, level, [], {DRIVER: driver}) for suite in suites]
         tasks.append({"name": driver, "server": server("--driver", driver),
                       "runs": [exchange(driver), *runs]})
+
+    if level == "all":
+        tasks.append({"name": PROTOCOLS, "runs": [of_suite(suite, level, [], {}) for suite in OF_PROTOCOLS]})
 
     def ring(name, wanted, tested):
         """A server whose ring has these features and, unless it is None, tests of rings with those."""
@@ -99,7 +110,7 @@ class Verdict:
 
     def __init__(self, image, boot):
         self.image, self.seconds, self.wrong = image, boot.seconds, []
-        self.drivers, self.left = {}, {}
+        self.drivers, self.left, self.protocols = {}, {}, None
         out = boot.results["doctor"][0].get("out", "")
         try:
             self.doctor = json.loads(out)
@@ -110,6 +121,8 @@ class Verdict:
         self._judge_auto(boot.results["auto"])
         for driver in SUITES:
             self._judge_driver(driver, boot.results[driver])
+        if PROTOCOLS in boot.results:
+            self._judge_protocols(boot.results[PROTOCOLS])
         self._judge_featureless(boot.results[FEATURELESS])
         for row in self.doctor["ring_features"]:
             self._judge_feature(row, boot.results)
@@ -149,12 +162,19 @@ class Verdict:
             self.wrong.append(f"{driver}: not usable by the doctor, and a server starts on it")
         if not answered(results[0]):
             self.wrong.append(f"{driver}: {reason(results[0])}")
-        good = [passed(result) for result in results[1:]]
-        for suite, result, count in zip(SUITES[driver], results[1:], good):
-            if not count:
-                self.wrong.append(f"{driver}: {suite}: {failures(result)}")
-        there, failed, self.left[driver] = counts_of(results[1:])
-        self.drivers[driver] = in_words(there, failed) if good else "yes"
+        told, self.left[driver] = self._judge_suites(driver, SUITES[driver], results[1:])
+        self.drivers[driver] = told if results[1:] else "yes"
+
+    def _judge_suites(self, name, suites, results):
+        """How many tests passed, in words, and how many were left out."""
+        for suite, result in zip(suites, results):
+            if not passed(result):
+                self.wrong.append(f"{name}: {suite}: {failures(result)}")
+        there, failed, left = counts_of(results)
+        return in_words(there, failed), left
+
+    def _judge_protocols(self, results):
+        self.protocols, _ = self._judge_suites(PROTOCOLS, OF_PROTOCOLS, results)
 
     def _judge_featureless(self, results):
         if not self._usable("uring"):
@@ -245,6 +265,8 @@ def table(verdicts):
     row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
     for driver in SUITES:
         row(f"driver {driver}", [verdict.drivers.get(driver, "?") for verdict in verdicts])
+    if any(verdict.protocols for verdict in verdicts):
+        row(f"{PROTOCOLS}, every driver", [verdict.protocols or "?" for verdict in verdicts])
     names = dict.fromkeys(feature["name"] for verdict in verdicts
                           for feature in verdict.doctor["ring_features"])
     signs = {True: "yes", False: "–", None: "?"}
