@@ -219,6 +219,14 @@ class Verdict(unittest.TestCase):
         self.assertIn("does not start", self.judged(
             "6.1", "uring", epoll=[{"error": "it does not start"}])[0])
 
+    def test_a_server_that_waits_before_it_listens_is_told(self):
+        def started(seconds):
+            return self.judged("6.1", "uring", epoll=[
+                {"exit": 0, "out": "test result: ok. 3 passed; 0 failed", "server_start_nanoseconds": seconds * 1e9}] * 3)
+
+        self.assertEqual(started(0.1), [])
+        self.assertIn("epoll: a server listens after 1.02 s", started(1.02)[0])
+
     def test_suites_that_take_every_driver_are_judged_where_they_ran(self):
         good = {"exit": 0, "out": "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"}
         bad = {"exit": 1, "status": "exit status: 1", "out": "test result: FAILED. 2 passed; 2 failed; 0 ignored; "

@@ -45,6 +45,9 @@ SUMMARY = (r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored; \d+ 
            r"(\d+) filtered out")
 # Seconds of the guest's clock for one program of tests.
 LIMIT = 600
+# Seconds of that clock, which counts instructions and no pauses of the host, until a server listens. More
+# is no work, but waiting for what never comes.
+START = 0.2
 
 
 def server(*arguments):
@@ -126,6 +129,14 @@ class Verdict:
         self._judge_featureless(boot.results[FEATURELESS])
         for row in self.doctor["ring_features"]:
             self._judge_feature(row, boot.results)
+        self._judge_starts(boot.results)
+
+    def _judge_starts(self, results):
+        for name, runs in results.items():
+            took = (runs[0].get("server_start_nanoseconds") or 0) / 1e9
+            if took > START:
+                self.wrong.append(f"{name}: a server listens after {took:.2f} s of the guest's clock; it must after "
+                                  f"{START}")
 
     def _judge_choice(self):
         holds = [rung["driver"] for rung in self.doctor["ladder"] if rung["holds"]]

@@ -49,6 +49,7 @@ fn in_order(
         };
         line["task"] = json!(task.name);
         line["run"] = json!(number);
+        line["server_start_nanoseconds"] = json!(server.as_ref().map(|server| nanos(server.start)));
         report(&line)?;
     }
     Ok(())
@@ -58,12 +59,15 @@ fn in_order(
 struct Server {
     child: Child,
     address: String,
+    /// How long it took until it was listening.
+    start: Duration,
 }
 
 impl Server {
     fn start(command: &[String]) -> Result<Self, String> {
         let log = File::create(SERVER_LOG).map_err(|e| format!("{SERVER_LOG}: {e}"))?;
         let mut program = prepared(command)?;
+        let began = Instant::now();
         let spawned = program.stdout(Stdio::piped()).stderr(log).spawn();
         let mut child = spawned.map_err(|e| format!("{}: {e}", command.join(" ")))?;
         let mut line = String::new();
@@ -71,7 +75,7 @@ impl Server {
             // An error leaves the line empty, which is told.
             drop(BufReader::new(out).read_line(&mut line));
         }
-        let mut server = Self { child, address: String::new() };
+        let mut server = Self { child, address: String::new(), start: began.elapsed() };
         match line.trim().strip_prefix("listening on ") {
             Some(address) => address.clone_into(&mut server.address),
             None => {
@@ -131,12 +135,16 @@ fn program(run: &Run, server: Option<&Server>) -> Result<Value, String> {
         "exit": status.code(),
         "status": status.to_string(),
         "in_time": in_time,
-        "nanoseconds": u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        "nanoseconds": nanos(took),
         "out": words(OUT),
         "err": words(ERR),
         "counts": counts,
         "marked": run.mark,
     }))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Waits for the end of a program, which is killed when its time is over. Sleeps meanwhile.
