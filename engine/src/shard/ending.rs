@@ -95,7 +95,8 @@ impl<A: Application> Shard<A> {
                 self.requested.push(Action::Close(id));
             }
             Ending::Fin => {
-                self.requested.push(Action::Shutdown(id));
+                slot.only_the_end_matters();
+                self.requested.extend([Action::Shutdown(id), Action::Receive(id)]);
                 self.schedule(id);
             }
             Ending::Last => {

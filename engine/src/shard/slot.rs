@@ -64,7 +64,8 @@ pub(crate) struct Slot<D> {
     pub(crate) secure: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
-    /// Small reads to go before small buffers do again; 0 with small buffers.
+    /// Small reads to go before small buffers do again; 0 with small buffers. While we wait for the
+    /// peer's end of TCP after ours it stays above 0.
     large: u8,
     /// Whether messages were larger than a large buffer lately.
     direct: bool,
@@ -143,7 +144,17 @@ impl<D> Slot<D> {
         self.want(SMALL_READ, pause)
     }
 
+    /// What is still read is dropped, until the peer's end of TCP comes. A receive that goes on by
+    /// itself misses that end where it is a reset on the heels of data, in kernels up to 7.3 at least
+    /// (what wakes it twice before it runs counts as once); one that is asked for anew sees it.
+    pub(super) const fn only_the_end_matters(&mut self) {
+        self.large = SMALL_READS;
+    }
+
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
+        if matches!(self.ending, Ending::Fin) {
+            return Want::LargeOnce;
+        }
         if remaining > 0 {
             self.large = SMALL_READS;
             self.direct |= remaining > DIRECT_BYTES;
