@@ -42,7 +42,8 @@ pub struct Config {
     /// turns it off.
     pub idle_timeout: Duration,
     /// A connection from which nothing was heard for this long is sent a ping, which keeps a
-    /// living one from being idle. Default 45 s; zero turns it off.
+    /// living one from being idle, and finds the ones that are gone without the kernel saying so.
+    /// Default 45 s; zero turns it off.
     pub ping_interval: Duration,
     /// How long the answer to our Close, and the peer's end of TCP after it, may take. Default
     /// 5 s (CLOSE-08).

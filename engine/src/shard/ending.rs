@@ -68,6 +68,10 @@ impl<A: Application> Shard<A> {
             State::CloseSent if !slot.closing => {
                 slot.closing = true;
                 slot.since = self.tick;
+                if slot.side.outbound.role() == Role::Server {
+                    slot.receive_singly();
+                    self.requested.push(Action::Receive(id));
+                }
                 self.schedule(id);
             }
             _ => {}
@@ -95,7 +99,7 @@ impl<A: Application> Shard<A> {
                 self.requested.push(Action::Close(id));
             }
             Ending::Fin => {
-                slot.only_the_end_matters();
+                slot.receive_singly();
                 self.requested.extend([Action::Shutdown(id), Action::Receive(id)]);
                 self.schedule(id);
             }

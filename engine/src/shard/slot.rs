@@ -65,7 +65,7 @@ pub(crate) struct Slot<D> {
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers. While we wait for the
-    /// peer's end of TCP after ours it stays above 0.
+    /// peer's end it stays above 0.
     large: u8,
     /// Whether messages were larger than a large buffer lately.
     direct: bool,
@@ -144,16 +144,23 @@ impl<D> Slot<D> {
         self.want(SMALL_READ, pause)
     }
 
-    /// What is still read is dropped, until the peer's end of TCP comes. A receive that goes on by
-    /// itself misses that end where it is a reset on the heels of data, in kernels up to 7.3 at least
-    /// (what wakes it twice before it runs counts as once); one that is asked for anew sees it.
-    pub(super) const fn only_the_end_matters(&mut self) {
+    /// From now on the peer's end is waited for. A receive that goes on by itself misses that end where
+    /// it is a reset on the heels of data, in kernels from 6.12 to 6.18 and some later ones (what wakes it
+    /// twice before it runs counts as once); one that is asked for anew sees it.
+    pub(super) const fn receive_singly(&mut self) {
         self.large = SMALL_READS;
     }
 
+    /// Whether [`Slot::receive_singly`] was said.
+    const fn awaits_end(&self) -> bool {
+        matches!(self.ending, Ending::Fin)
+            || self.closing && matches!(self.side.outbound.role(), Role::Server)
+    }
+
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
-        if matches!(self.ending, Ending::Fin) {
-            return Want::LargeOnce;
+        if self.awaits_end() {
+            let paused = self.is_paused(pause);
+            return if paused { Want::Nothing } else { Want::LargeOnce };
         }
         if remaining > 0 {
             self.large = SMALL_READS;

@@ -136,9 +136,13 @@ fn check(end: &Snapshot, seed: u64) {
     assert_eq!(end.ring.operations_in_flight, 0, "RINGBOLT_SEED={seed}: {end}");
 }
 
-/// Config for peers that are soon gone, where that is noticed and not only its time over.
+/// Config for peers that are soon gone, where that is noticed and not only its time over. An open
+/// connection whose reset a multishot receive has missed takes a ping to notice.
 fn patient() -> Config {
-    config().with(|config| config.close_timeout = Duration::from_secs(600))
+    config().with(|config| {
+        config.close_timeout = Duration::from_secs(600);
+        config.ping_interval = Duration::from_millis(500);
+    })
 }
 
 fn calm_after_chaos(config: Config) {
