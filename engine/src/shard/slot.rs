@@ -157,6 +157,8 @@ impl<D> Slot<D> {
             || self.closing && matches!(self.side.outbound.role(), Role::Server)
     }
 
+    // Apart, so that small messages do not carry it: 17 instructions less for each of them.
+    #[inline(never)]
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
         if self.awaits_end() {
             let paused = self.is_paused(pause);
