@@ -301,7 +301,9 @@ impl<M: Machine> Epoll<M> {
         match socket.want {
             Want::Nothing => {}
             Want::Direct => self.read_direct(id, now),
-            Want::Small | Want::Large | Want::LargeOnce => self.read_shared(id, now),
+            Want::Small | Want::SmallOnce | Want::Large | Want::LargeOnce => {
+                self.read_shared(id, now)
+            }
         }
         if self.turn.bytes() > TURN_BYTES {
             self.flush();

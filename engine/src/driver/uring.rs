@@ -486,7 +486,7 @@ impl<M: Machine> Uring<M> {
         // it ends first. Cancelling it costs little, and the close sends our FIN; the kernel hands
         // a shutdown to a thread of its own, so that is for what cannot be cancelled by name.
         match connection.armed {
-            Armed::As(want @ (Want::Small | Want::Large | Want::LargeOnce))
+            Armed::As(want @ (Want::Small | Want::SmallOnce | Want::Large | Want::LargeOnce))
                 if !connection.sending =>
             {
                 connection.armed = Armed::Cancelling(want);

@@ -30,6 +30,8 @@ pub enum Want {
     Nothing,
     /// Into small shared buffers, again and again.
     Small,
+    /// Into one small shared buffer, once: as [`Want::LargeOnce`].
+    SmallOnce,
     /// Into large shared buffers, again and again.
     Large,
     /// Into one large shared buffer, once: what follows will be asked for when it was read.

@@ -162,7 +162,7 @@ impl<D> Slot<D> {
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
         if self.awaits_end() {
             let paused = self.is_paused(pause);
-            return if paused { Want::Nothing } else { Want::LargeOnce };
+            return if paused { Want::Nothing } else { Want::SmallOnce };
         }
         if remaining > 0 {
             self.large = SMALL_READS;
@@ -198,3 +198,25 @@ impl<D> Slot<D> {
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
 const _: () = assert!(size_of::<Slot<()>>() <= 176);
+
+#[cfg(test)]
+mod tests {
+    use super::{Ending, Slot, Want};
+    use crate::conn::Role;
+
+    #[test]
+    fn a_peer_s_end_is_received_singly_and_in_little_memory() {
+        for (ending, closing) in [(Ending::Fin, false), (Ending::No, true)] {
+            let mut slot: Slot<()> = Slot::new(Role::Server, 0);
+            assert_eq!(slot.want_now(usize::MAX), Want::Small);
+            (slot.ending, slot.closing) = (ending, closing);
+            slot.receive_singly();
+            for len in [1, 100, 4096].into_iter().cycle().take(100) {
+                assert_eq!(slot.want(len, usize::MAX), Want::SmallOnce, "{ending:?} {closing}");
+            }
+            slot.side.held = closing;
+            let held = if closing { Want::Nothing } else { Want::SmallOnce };
+            assert_eq!(slot.want_now(usize::MAX), held);
+        }
+    }
+}

@@ -300,7 +300,7 @@ impl Session {
     /// How to receive when nothing was read.
     pub(super) const fn want_now(&self, inner: Want) -> Want {
         match inner {
-            Want::Nothing => Want::Nothing,
+            Want::Nothing | Want::SmallOnce => inner,
             Want::Small if self.large == 0 => Want::Small,
             // What comes is encrypted: it cannot go where the message lies.
             _ => Want::Large,

@@ -130,8 +130,8 @@ impl Connection {
 
     fn class(&self, want: Want) -> Class {
         match want {
-            Want::Small | Want::Nothing if self.grown.get() == 0 => Class::Tiny,
-            Want::Small | Want::Nothing => Class::Small,
+            Want::Small | Want::SmallOnce | Want::Nothing if self.grown.get() == 0 => Class::Tiny,
+            Want::Small | Want::SmallOnce | Want::Nothing => Class::Small,
             Want::Large | Want::LargeOnce | Want::Direct => Class::Large,
         }
     }

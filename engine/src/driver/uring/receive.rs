@@ -171,7 +171,9 @@ impl<M: Machine> Uring<M> {
         match connection.armed {
             Armed::As(armed) if armed == want => Ok(()),
             // These end by themselves.
-            Armed::As(Want::Direct | Want::LargeOnce) | Armed::Cancelling(_) => Ok(()),
+            Armed::As(Want::Direct | Want::SmallOnce | Want::LargeOnce) | Armed::Cancelling(_) => {
+                Ok(())
+            }
             Armed::As(armed) => {
                 connection.armed = Armed::Cancelling(armed);
                 self.ring.cancel_receive(id)
@@ -181,6 +183,7 @@ impl<M: Machine> Uring<M> {
                 match want {
                     Want::Nothing => Ok(()),
                     Want::Small => self.ring.receive(socket, id, Class::Small, false),
+                    Want::SmallOnce => self.ring.receive(socket, id, Class::Small, true),
                     Want::Large => self.ring.receive(socket, id, Class::Large, false),
                     Want::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
                     Want::Direct => self.receive_direct(id, socket),
