@@ -26,7 +26,7 @@ HEAVY = ["chaos::a_drain", "chaos::the_loop", "chaos::what_arrives", "with_few_b
          "a_late_reader_of_mixed", "a_late_reader_of_parts", "large_and_small_messages",
          "a_message_that_nobody_finishes", "many_connections_relay", "a_server_that_is_cut_off",
          "no_socket_is_left_of_connections", "the_smallest_queues_overflow"]
-# Minutes under an emulator.
+# Long under an emulator.
 LONG = ["ten_thousand_bad", "a_late_reader_of_small", "a_late_reader_of_large",
         "subscribers_come_and_go", "the_end_of_one_connection_never", "a_thousand_connections",
         "a_callback_that_sends_and_ends", "a_flood_of_pings", "whatever_a_client_sends"]
