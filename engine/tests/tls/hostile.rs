@@ -318,3 +318,25 @@ fn any_bytes_at_any_time_end_one_connection_and_no_other() {
         expect_well(&world, server, &[("open", 0)]);
     }
 }
+
+#[test]
+fn a_reset_on_the_heels_of_noise_is_not_missed() {
+    let world = World::new();
+    for &driver in DRIVERS {
+        // Longer than anybody waits here: only what is noticed ends a connection.
+        let patient = config(driver).with(|config| config.close_timeout = Duration::from_secs(600));
+        let server = world.echo(1, patient);
+        for _ in 0..100 {
+            let mut peer = tcp(server.address());
+            // The first write is judged before the rest of it and the reset come.
+            peer.write_all(&[b'x'; 100]).expect("room");
+            std::thread::yield_now();
+            // Whatever fails: the server may be faster.
+            let _ = peer.write_all(&[b'x'; 20_000]);
+            let socket = socket2::Socket::from(peer);
+            socket.set_linger(Some(Duration::ZERO)).expect("an option");
+        }
+        let end = server.wait_for_nothing();
+        assert_eq!(end.counters.accepted, 100, "{driver}: {end}");
+    }
+}
