@@ -109,6 +109,8 @@ pub mod conn;
 mod credentials;
 mod driver;
 mod error;
+#[doc(hidden)]
+pub mod fault;
 mod handler;
 pub mod handshake;
 mod hub;

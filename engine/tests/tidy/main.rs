@@ -29,6 +29,7 @@ const FUNCTION_MAX: usize = 70;
 /// The modules of the engine and how high each stands. A module may know those below it and those
 /// beside it; what concerns `sys` is in [`may_know`].
 const LAYERS: &[(&str, u8)] = &[
+    ("fault", 0),
     ("wire", 0),
     ("handshake", 1),
     ("conn", 2),

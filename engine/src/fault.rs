@@ -1,0 +1,41 @@
+//! Faults that once were there and that tests put back one at a time, to prove that the simulator
+//! would find them. In a build without the feature `sim` none can be, and nothing asks.
+
+/// A mended fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// None: the engine as it is.
+    None,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: &[Self] = &[];
+}
+
+#[cfg(feature = "sim")]
+thread_local! {
+    static PRESENT: std::cell::Cell<Fault> = const { std::cell::Cell::new(Fault::None) };
+}
+
+/// Puts a fault back on this thread, in the place of the last one.
+#[cfg(feature = "sim")]
+pub fn put_back(fault: Fault) {
+    PRESENT.set(fault);
+}
+
+/// Whether a fault is there.
+#[cfg(feature = "sim")]
+#[must_use]
+pub fn is_back(fault: Fault) -> bool {
+    PRESENT.get() == fault
+}
+
+/// Whether a fault is there: never, in a build that serves.
+#[cfg(not(feature = "sim"))]
+#[inline(always)]
+#[must_use]
+pub const fn is_back(_: Fault) -> bool {
+    false
+}
