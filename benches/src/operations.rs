@@ -286,7 +286,7 @@ impl<M: Machine> Harness<M> {
     }
 
     fn receive(&mut self, id: ConnectionId, input: &mut [u8]) {
-        black_box(self.machine.received(id, input, LOAN, &mut self.turn, self.now));
+        black_box(self.machine.received(id, input, &LOAN, &mut self.turn, self.now));
     }
 
     /// Does what is due until nothing is; how many bytes that sent.

@@ -16,13 +16,13 @@ use crate::shard::Serve;
 pub use crate::shard::machine::{Action, Machine, Next, Want};
 pub use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
-pub use crate::shard::table::GENERATION_MASK;
+pub use crate::shard::table::GENERATION_MAX;
 pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
 use crate::shard::wheel::Wheel;
 use crate::wire::Dialect;
 
-/// The name of a receive buffer, for machines that are driven from memory.
-pub const LOAN: Loan = Loan(0);
+/// A loan of no buffer, for machines that are driven from memory.
+pub const LOAN: Loan = Loan::NOWHERE;
 
 /// A server's shard, to be driven from memory.
 ///

@@ -58,7 +58,7 @@ const EVENTS: usize = 1024;
 /// belongs to one read.
 const LINE: usize = 64;
 
-/// No connection's name: generations have 24 bits.
+/// No connection's name: generations are below it (`GENERATION_MAX`).
 const DOORBELL: u64 = u64::MAX;
 /// The first listener; the others follow.
 const LISTENERS: u64 = 0xFF << 56;
@@ -326,8 +326,8 @@ impl<M: Machine> Epoll<M> {
         };
         socket.readable = n == READ_BYTES || socket.ending;
         #[expect(clippy::cast_possible_truncation, reason = "an offset in the buffer")]
-        let loan = Loan(start as u32);
-        let want = self.machine.received(id, &mut room[..n], loan, &mut self.turn, now);
+        let loan = Loan::new(start as u32);
+        let want = self.machine.received(id, &mut room[..n], &loan, &mut self.turn, now);
         if self.turn.took_loan() {
             self.used = (start + n).next_multiple_of(LINE);
         }

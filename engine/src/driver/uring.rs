@@ -25,7 +25,7 @@ use crate::error::StartError;
 use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::sys::operation::{Completion, Operation, Socket};
+use crate::sys::operation::{Completion, Operation, Socket, UserData};
 use crate::sys::ring::{Ring, Wait};
 use crate::sys::socket::raise_file_limit;
 
@@ -326,6 +326,14 @@ impl<M: Machine> Uring<M> {
         alive.then_some(connection)
     }
 
+    /// The connection that a completion is of, if it is still there.
+    #[inline]
+    fn find_completed(&mut self, of: UserData) -> Option<(ConnectionId, &mut Connection)> {
+        let connection = self.connections.get_mut(of.slot() as usize)?;
+        let id = of.id(connection.generation)?;
+        (connection.phase != Phase::Free).then_some((id, connection))
+    }
+
     // ---- accepting and connecting
 
     fn accept(&mut self) -> io::Result<()> {
@@ -506,8 +514,9 @@ impl<M: Machine> Uring<M> {
     }
 
     fn shutdown_done(&mut self, completion: Completion) -> io::Result<()> {
-        let id = completion.user_data.id();
-        let Some(connection) = self.find(id) else { return Ok(()) };
+        let Some((id, connection)) = self.find_completed(completion.user_data) else {
+            return Ok(());
+        };
         connection.shutdowns -= 1;
         if connection.phase == Phase::Closing { self.release(id) } else { Ok(()) }
     }

@@ -124,13 +124,13 @@ pub trait Machine {
     /// A connection asked for by [`Action::Connect`] stands.
     fn connected(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant);
 
-    /// Bytes arrived in a buffer that is lent for this call. If [`Turn::took_loan`] says so
-    /// afterwards, output points into it.
+    /// Bytes arrived in a buffer that is lent for this call, and longer only if output was queued from
+    /// it: [`Turn::send_lent`].
     fn received(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: Loan,
+        loan: &Loan,
         turn: &mut Turn,
         now: Instant,
     ) -> Want;

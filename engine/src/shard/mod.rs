@@ -228,7 +228,7 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         input: &mut [u8],
         len: usize,
-        loan: Option<Loan>,
+        loan: Option<&Loan>,
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
@@ -317,7 +317,7 @@ impl<A: Application> Machine for Shard<A> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: Loan,
+        loan: &Loan,
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
@@ -391,6 +391,9 @@ impl<A: Application> Machine for Shard<A> {
 
     fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
         self.tick = self.wheel.tick(now);
+        if turn.must_forget() {
+            self.table.values_mut().for_each(|slot| slot.side.send.forget_place());
+        }
         if self.world.stop {
             self.requested.push(Action::Exit);
             return Next { deadline: None, busy: true };
@@ -493,7 +496,7 @@ impl<A: Application> Shard<A> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: Option<Loan>,
+        loan: Option<&Loan>,
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };

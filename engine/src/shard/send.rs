@@ -119,6 +119,11 @@ impl SendSide {
         Self { ticket: Ticket::NONE, in_flight: 0, backlog: None, refused: false }
     }
 
+    /// Forgets the place in an earlier turn.
+    pub(crate) const fn forget_place(&mut self) {
+        self.ticket = Ticket::NONE;
+    }
+
     /// Bytes accepted from the application and not yet taken by the kernel.
     #[inline]
     pub(crate) fn queued(&self, turn: &Turn) -> usize {

@@ -23,7 +23,7 @@ pub struct WebSocket<'a, D> {
     world: &'a mut World,
     /// Where the message being delivered lies, until something is sent from there.
     place: Option<Place<'a>>,
-    loan: Option<Loan>,
+    loan: Option<&'a Loan>,
 }
 
 impl<'a, D> WebSocket<'a, D> {
@@ -40,7 +40,7 @@ impl<'a, D> WebSocket<'a, D> {
 
     /// The same while a message is delivered that lies in `place`.
     #[inline]
-    pub(super) fn at(mut self, place: Place<'a>, loan: Option<Loan>) -> Self {
+    pub(super) fn at(mut self, place: Place<'a>, loan: Option<&'a Loan>) -> Self {
         self.place = Some(place);
         self.loan = loan;
         self

@@ -2,16 +2,17 @@
 
 use std::fmt;
 
-/// Names one connection of one shard for as long as it lives; a slot that is used again has
-/// another generation.
+/// Names one connection of one shard, and no other one ever: a slot that is used again has another
+/// generation, and one whose generations are used up is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     slot: u32,
     generation: u32,
 }
 
-/// Generations fit beside a slot and an operation in the 64 bits that the kernel carries.
-pub const GENERATION_MASK: u32 = 0x00FF_FFFF;
+/// The last generation of a slot. Those above it are names of other things where ids share 64 bits with
+/// them.
+pub const GENERATION_MAX: u32 = 0xFEFF_FFFF;
 
 impl ConnectionId {
     /// Only whoever keeps the table makes ids: a shard, or a bench's machine.
@@ -27,7 +28,7 @@ impl ConnectionId {
         self.slot
     }
 
-    /// Tells connections apart that use the same slot one after another; 24 bits.
+    /// Tells connections apart that use the same slot one after another.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.generation
@@ -97,10 +98,19 @@ impl<T> Table<T> {
             return None;
         }
         let value = place.value.take()?;
-        place.generation = (place.generation + 1) & GENERATION_MASK;
-        self.free.push(id.slot());
+        // A slot without a generation left stays empty, so that no name that somebody kept comes to
+        // mean another connection. That takes four billion connections, and then costs one slot.
+        if place.generation < GENERATION_MAX {
+            place.generation += 1;
+            self.free.push(id.slot());
+        }
         self.len -= 1;
         Some(value)
+    }
+
+    /// All values.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pages.iter_mut().flatten().filter_map(|place| place.value.as_mut())
     }
 
     /// The ids of all connections.
@@ -120,7 +130,7 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{ConnectionId, GENERATION_MAX, Table};
 
     #[test]
     fn a_removed_key_finds_nothing_even_when_its_slot_lives_again() {
@@ -137,10 +147,37 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_has_used_up_its_generations_is_not_used_again() {
+        let mut table = Table::new(100);
+        let first = table.insert(0).expect("room");
+        table.remove(first);
+        // As after four billion connections.
+        table.pages[0][0].generation = GENERATION_MAX;
+        let last = table.insert(1).expect("room");
+        assert_eq!(last, ConnectionId::new(first.slot(), GENERATION_MAX));
+        assert_eq!(table.remove(last), Some(1));
+        let ids: Vec<_> = (0..64).map(|n| table.insert(n).expect("room")).collect();
+        assert!(ids.iter().all(|id| id.slot() != first.slot()), "the slot is out of use");
+        assert_eq!(table.find(first), None);
+        assert_eq!(table.find(last), None);
+    }
+
+    #[test]
+    fn a_name_means_the_same_after_sixteen_million_others() {
+        let mut table = Table::new(1);
+        let kept = table.insert(0).expect("room");
+        table.remove(kept);
+        table.pages[0][kept.slot() as usize].generation = (1 << 24) + kept.generation();
+        let other = table.insert(1).expect("room");
+        assert_eq!(other.slot(), kept.slot());
+        assert_eq!(table.find(kept), None);
+    }
+
+    #[test]
     fn a_full_table_gives_the_value_back() {
         let mut table = Table::new(65);
         for n in 0..65 {
-            assert_eq!(table.insert(n).map(super::ConnectionId::slot), Ok(n));
+            assert_eq!(table.insert(n).map(ConnectionId::slot), Ok(n));
         }
         assert_eq!(table.insert(65), Err(65));
         assert_eq!(table.len(), 65);

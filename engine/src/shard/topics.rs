@@ -191,9 +191,14 @@ impl Topics {
         }
         if let Some(name) = state.name.take() {
             self.by_name.remove(&name);
-            let generation = state.generation.wrapping_add(1);
+            // As with connections: a place without a generation left is not used again, so that a
+            // handle that somebody kept never comes to mean another topic.
+            let next = state.generation.checked_add(1);
+            let generation = next.unwrap_or(state.generation);
             *state = TopicState { generation, ..TopicState::default() };
-            self.free.push(index);
+            if next.is_some() {
+                self.free.push(index);
+            }
         }
     }
 

@@ -23,12 +23,45 @@ pub(crate) const ROOM_MAX: usize = BLOCK;
 const SEGMENTS_MAX: u32 = 1024;
 /// Blocks kept for the next turns: more than most of them need.
 const BLOCKS_KEPT: usize = 128;
+/// The epoch at which connections must forget their places in turns: before epochs come round, no
+/// connection may remember one from the round before.
+const FORGET: u32 = 1 << 31;
 /// No segment follows.
 const END: u32 = u32::MAX;
 
-/// Names a receive buffer that a driver has lent; only the driver knows what it means.
+/// A receive buffer that a driver has lent: there is one for each time a buffer is lent, only a driver
+/// makes it, and it is gone once the buffer was given back. Whoever is shown it can send from the buffer
+/// while the call lasts, and cannot keep it.
+///
+/// ```compile_fail,E0382
+/// use ringbolt::bench::Loan;
+///
+/// fn twice(loan: Loan) -> (Loan, Loan) {
+///     (loan, loan)
+/// }
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Loan(LoanNumber);
+
+/// What a loan is called where output refers to it; only the driver knows what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Loan(pub(crate) u32);
+pub(crate) struct LoanNumber(pub(crate) u32);
+
+impl Loan {
+    /// A loan of no buffer, for machines that are driven from memory: no driver finds anything by it.
+    pub const NOWHERE: Self = Self(LoanNumber(u32::MAX));
+
+    /// A loan of the buffer that the driver knows by this number.
+    #[inline]
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(LoanNumber(number))
+    }
+
+    #[inline]
+    pub(crate) const fn number(&self) -> LoanNumber {
+        self.0
+    }
+}
 
 /// Memory that lives longer than the block it is cut from: a publication, a message, a big frame.
 #[derive(Debug)]
@@ -58,7 +91,7 @@ impl Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A receive buffer.
-    Lent(Loan),
+    Lent(LoanNumber),
     /// A block of the arena.
     Arena(u32),
     /// A chunk.
@@ -119,6 +152,8 @@ impl Ticket {
 #[derive(Debug)]
 pub struct Turn {
     epoch: u32,
+    /// Places of earlier turns must be forgotten now.
+    forget: bool,
     entries: Vec<Entry>,
     segments: Vec<Segment>,
     blocks: Vec<Vec<u8>>,
@@ -147,6 +182,7 @@ impl Default for Turn {
     fn default() -> Self {
         Self {
             epoch: 1,
+            forget: false,
             entries: Vec::with_capacity(1024),
             segments: Vec::with_capacity(1024),
             blocks: Vec::new(),
@@ -234,7 +270,7 @@ impl Turn {
     /// Whether something sent since the last call points into the receive buffer that was lent:
     /// then that buffer must be kept until the turn is cleared.
     #[inline]
-    pub fn took_loan(&mut self) -> bool {
+    pub(crate) fn took_loan(&mut self) -> bool {
         std::mem::take(&mut self.lent)
     }
 
@@ -244,18 +280,25 @@ impl Turn {
         self.entry(ticket).map_or(0, |entry| entry.bytes as usize)
     }
 
+    /// Whether all places in earlier turns must be forgotten: once in four billion turns, long before a
+    /// place that is remembered could be taken for one of the present turn.
+    #[inline]
+    pub(crate) const fn must_forget(&mut self) -> bool {
+        std::mem::replace(&mut self.forget, false)
+    }
+
     /// Queues a range of the receive buffer that is lent at the moment.
     #[inline]
     pub(crate) fn push_lent(
         &mut self,
         id: ConnectionId,
         ticket: &mut Ticket,
-        loan: Loan,
+        loan: &Loan,
         start: usize,
         len: usize,
     ) {
         self.lent = true;
-        self.push(id, ticket, Source::Lent(loan), start, len);
+        self.push(id, ticket, Source::Lent(loan.number()), start, len);
     }
 
     /// A masking key for a client's frame.
@@ -403,7 +446,7 @@ impl Turn {
         &mut self,
         entry: &Entry,
         sent: usize,
-        mut lent: impl FnMut(Loan, usize, usize) -> Bytes,
+        mut lent: impl FnMut(LoanNumber, usize, usize) -> Bytes,
     ) -> Transmit {
         let mut rest = Transmit::default();
         let mut skip = sent;
@@ -440,7 +483,7 @@ impl Turn {
         &mut self,
         id: ConnectionId,
         output: &mut Output,
-        loan: Loan,
+        loan: &Loan,
         range: std::ops::Range<usize>,
     ) {
         self.push_lent(id, &mut output.0, loan, range.start, range.len());
@@ -485,6 +528,7 @@ impl Turn {
     /// Forgets everything: the sends are settled.
     pub(crate) fn clear(&mut self) {
         self.epoch = self.epoch.wrapping_add(1).max(1);
+        self.forget |= self.epoch == FORGET;
         self.entries.clear();
         self.segments.clear();
         self.blocks.truncate(BLOCKS_KEPT);
@@ -543,5 +587,33 @@ impl Turn {
             self.blocks.push(vec![0; BLOCK]);
         }
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectionId, FORGET, Ticket, Turn};
+
+    #[test]
+    fn places_are_forgotten_before_epochs_come_round() {
+        let mut turn = Turn::default();
+        let (one, two) = (ConnectionId::new(1, 0), ConnectionId::new(2, 0));
+        let (mut old, mut new) = (Ticket::NONE, Ticket::NONE);
+        turn.push_copy(one, &mut old, [b"old", &[]], None);
+        turn.clear();
+        assert!(!turn.must_forget());
+        // Halfway round: whoever keeps tickets forgets them.
+        turn.epoch = FORGET - 1;
+        turn.clear();
+        assert!(turn.must_forget() && !turn.must_forget());
+        old = Ticket::NONE;
+        turn.epoch = u32::MAX;
+        turn.clear();
+        assert_eq!(turn.epoch, 1, "the epoch that the old ticket was of");
+        turn.push_copy(two, &mut new, [b"new", &[]], None);
+        assert_eq!((turn.queued(old), turn.queued(new)), (0, 3));
+        turn.push_copy(one, &mut old, [b"one", &[]], None);
+        let ids: Vec<_> = turn.entries().iter().map(|entry| entry.id).collect();
+        assert_eq!(ids, [two, one], "each has its own entry");
     }
 }

@@ -63,13 +63,19 @@ impl Operation {
     ];
 }
 
+/// The bits of a generation that the kernel carries. They are enough: a slot is used again only when
+/// the kernel has nothing of the connection before, so a completion is never 16 million generations old.
+const GENERATION_BITS: u32 = 24;
+const CARRIED: u32 = (1 << GENERATION_BITS) - 1;
+
 /// Operation 8 bits, generation 24, slot or key 32; never a pointer (S4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UserData(pub(super) u64);
 
 impl UserData {
     pub(super) const fn connection(operation: Operation, id: ConnectionId) -> Self {
-        Self((operation as u64) << 56 | (id.generation() as u64) << 32 | id.slot() as u64)
+        let generation = (id.generation() & CARRIED) as u64;
+        Self((operation as u64) << 56 | generation << 32 | id.slot() as u64)
     }
 
     pub(super) const fn key(operation: Operation, key: u32) -> Self {
@@ -80,9 +86,21 @@ impl UserData {
         Operation::ALL.get((self.0 >> 56) as usize).copied().unwrap_or(Operation::Unknown)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the parts were packed here")]
-    pub(crate) const fn id(self) -> ConnectionId {
-        ConnectionId::new(self.0 as u32, (self.0 >> 32) as u32 & 0x00FF_FFFF)
+    /// The slot of the connection.
+    #[inline]
+    pub(crate) const fn slot(self) -> u32 {
+        self.low()
+    }
+
+    /// The connection, if the one that has the slot now, of this generation, is meant.
+    #[inline]
+    pub(crate) const fn id(self, generation: u32) -> Option<ConnectionId> {
+        let carried = (self.0 >> 32) as u32 & CARRIED;
+        if carried == generation & CARRIED {
+            Some(ConnectionId::new(self.slot(), generation))
+        } else {
+            None
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low half is the key")]

@@ -8,9 +8,9 @@ use io_uring::Submitter;
 use slab::Slab;
 
 use super::buffer_ring::BufferRing;
-use super::operation::{Class, Completion};
+use super::operation::{Class, Completion, UserData};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::Loan;
+use crate::shard::turn::{Loan, LoanNumber};
 
 /// Bytes of a small receive buffer.
 pub(crate) const SMALL_BYTES: usize = 4096;
@@ -159,7 +159,7 @@ impl ReceiveMemory {
                 let place = ring.taken(buffer, len, completion.buffer_goes_on());
                 Some(Self::pack(class, ring.is_incremental(), buffer, place))
             }
-            Self::Owned(owned) => owned.received(completion.user_data.id()),
+            Self::Owned(owned) => owned.received(completion.user_data),
         }
     }
 
@@ -168,15 +168,15 @@ impl ReceiveMemory {
     const fn pack(class: Class, incremental: bool, buffer: u16, place: usize) -> Loan {
         let large = if matches!(class, Class::Large) { LARGE } else { 0 };
         if incremental {
-            return Loan(large | (buffer as u32) << PLACE_BITS | place as u32);
+            return Loan::new(large | (buffer as u32) << PLACE_BITS | place as u32);
         }
-        Loan(large | buffer as u32)
+        Loan::new(large | buffer as u32)
     }
 
     /// The ring that a loan is of, the buffer and the place in it.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the loan was made by `loan`")]
-    const fn unpack(rings: &[BufferRing; 2], loan: Loan) -> (usize, u16, usize) {
+    const fn unpack(rings: &[BufferRing; 2], loan: LoanNumber) -> (usize, u16, usize) {
         let class = (loan.0 & LARGE != 0) as usize;
         if rings[class].is_incremental() {
             let (buffer, place) = (loan.0 >> PLACE_BITS, loan.0 & ((1 << PLACE_BITS) - 1));
@@ -187,7 +187,7 @@ impl ReceiveMemory {
 
     /// Lends the first `len` bytes of what came.
     #[inline]
-    pub(super) fn lend(&mut self, loan: Loan, len: usize) -> Option<&mut [u8]> {
+    pub(super) fn lend(&mut self, loan: LoanNumber, len: usize) -> Option<&mut [u8]> {
         match self {
             Self::Rings(rings) => {
                 let (class, buffer, place) = Self::unpack(rings, loan);
@@ -201,7 +201,7 @@ impl ReceiveMemory {
 
     /// Where it starts, if it holds `len` bytes.
     #[inline]
-    pub(super) fn address(&self, loan: Loan, len: usize) -> Option<NonNull<u8>> {
+    pub(super) fn address(&self, loan: LoanNumber, len: usize) -> Option<NonNull<u8>> {
         match self {
             Self::Rings(rings) => {
                 let (class, buffer, place) = Self::unpack(rings, loan);
@@ -216,7 +216,9 @@ impl ReceiveMemory {
 
     /// Gives back what came.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "the loan is over")]
     pub(super) fn end_loan(&mut self, loan: Loan) {
+        let loan = loan.number();
         match self {
             Self::Rings(rings) => {
                 let (class, buffer, _) = Self::unpack(rings, loan);
@@ -246,14 +248,14 @@ impl Owned {
 
     /// The connection's receive is over. A slot is used again only when nothing of it is in flight,
     /// so this is the receive of that very connection (S4).
-    fn received(&mut self, id: ConnectionId) -> Option<Loan> {
-        let key = self.receiving.get_mut(id.slot() as usize)?;
+    fn received(&mut self, of: UserData) -> Option<Loan> {
+        let key = self.receiving.get_mut(of.slot() as usize)?;
         let held = self.in_use.get(*key as usize)?;
-        if held.id != id {
+        if of.id(held.id.generation()) != Some(held.id) {
             return None;
         }
         self.in_flight -= 1;
-        Some(Loan(OWNED | std::mem::replace(key, NONE)))
+        Some(Loan::new(OWNED | std::mem::replace(key, NONE)))
     }
 
     fn recycle(&mut self, key: usize) {
@@ -271,9 +273,10 @@ mod tests {
 
     use super::{
         BufferRing, Class, INCREMENTAL_MAX, LARGE_BYTES, OWNED, Owned, PIECES, ReceiveMemory,
-        SMALL_BYTES,
+        SMALL_BYTES, UserData,
     };
     use crate::shard::table::ConnectionId;
+    use crate::sys::operation::Operation;
 
     #[test]
     fn owned_memory_goes_round() {
@@ -282,17 +285,19 @@ mod tests {
         let (place, bytes) = owned.take(id, Class::Small);
         assert_eq!((bytes, owned.in_use.len(), owned.in_flight), (SMALL_BYTES, 1, 1));
         // Neither another generation nor another slot gets it.
-        assert!(owned.received(ConnectionId::new(7, 4)).is_none());
-        assert!(owned.received(ConnectionId::new(8, 3)).is_none());
-        let loan = owned.received(id).expect("it was in flight");
-        assert!(owned.received(id).is_none(), "it is over");
+        let of = |id| UserData::connection(Operation::Receive, id);
+        assert!(owned.received(of(ConnectionId::new(7, 4))).is_none());
+        assert!(owned.received(of(ConnectionId::new(8, 3))).is_none());
+        let loan = owned.received(of(id)).expect("it was in flight");
+        assert!(owned.received(of(id)).is_none(), "it is over");
         let mut memory = ReceiveMemory::Owned(owned);
         assert_eq!(memory.held(), 1);
-        memory.lend(loan, 3).expect("it is ours").copy_from_slice(b"abc");
-        assert_eq!(memory.address(loan, 3), Some(place));
-        assert!(memory.lend(loan, SMALL_BYTES + 1).is_none() && memory.lend(loan, 0).is_some());
+        memory.lend(loan.number(), 3).expect("it is ours").copy_from_slice(b"abc");
+        assert_eq!(memory.address(loan.number(), 3), Some(place));
+        let number = loan.number();
+        assert!(memory.lend(number, SMALL_BYTES + 1).is_none() && memory.lend(number, 0).is_some());
         memory.end_loan(loan);
-        memory.end_loan(loan);
+        assert!(memory.lend(number, 0).is_none(), "it was given back");
         assert_eq!(memory.held(), 0);
         let ReceiveMemory::Owned(mut owned) = memory else { panic!("it was owned") };
         let (again, _) = owned.take(id, Class::Small);
@@ -333,7 +338,7 @@ mod tests {
         ] {
             let rings = rings(incremental);
             let incremental = rings[class as usize].is_incremental();
-            let loan = ReceiveMemory::pack(class, incremental, buffer, place);
+            let loan = ReceiveMemory::pack(class, incremental, buffer, place).number();
             assert_eq!(loan.0 & OWNED, 0);
             assert_eq!(ReceiveMemory::unpack(&rings, loan), (class as usize, buffer, place));
         }

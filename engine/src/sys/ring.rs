@@ -42,7 +42,7 @@ use crate::conn::Assembly;
 use crate::error::StartError;
 use crate::metrics::RingCounters;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::Loan;
+use crate::shard::turn::{Loan, LoanNumber};
 
 /// Memory and names that the kernel uses until the operation completes.
 #[derive(Debug)]
@@ -359,7 +359,7 @@ impl Ring {
 
     /// Lends the first `len` bytes of it.
     #[inline]
-    pub(crate) fn lend(&mut self, loan: Loan, len: usize) -> Option<&mut [u8]> {
+    pub(crate) fn lend(&mut self, loan: LoanNumber, len: usize) -> Option<&mut [u8]> {
         self.memory.lend(loan, len)
     }
 

@@ -350,7 +350,7 @@ impl<M: Secured> Machine for Tls<M> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: Loan,
+        loan: &Loan,
         turn: &mut Turn,
         now: Instant,
     ) -> Want {

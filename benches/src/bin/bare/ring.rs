@@ -154,7 +154,7 @@ impl Bare {
     }
 
     /// Adds bytes to what the others get.
-    fn publish(&mut self, id: ConnectionId, input: &[u8], loan: Loan, turn: &mut Turn) {
+    fn publish(&mut self, id: ConnectionId, input: &[u8], loan: &Loan, turn: &mut Turn) {
         match kind(input) {
             Kind::Data => {}
             Kind::Close => return self.echo(id, input, loan, turn),
@@ -171,7 +171,7 @@ impl Bare {
     }
 
     #[inline]
-    fn echo(&mut self, id: ConnectionId, input: &[u8], loan: Loan, turn: &mut Turn) {
+    fn echo(&mut self, id: ConnectionId, input: &[u8], loan: &Loan, turn: &mut Turn) {
         let seat = self.seat(id);
         if seat.blocked {
             let len = input.len();
@@ -251,7 +251,7 @@ impl Machine for Bare {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: Loan,
+        loan: &Loan,
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
@@ -342,7 +342,7 @@ impl Machine for Bare {
 
     fn released(&mut self, id: ConnectionId) {
         let seat = self.seat(id);
-        seat.generation = (seat.generation + 1) & bench::GENERATION_MASK;
+        seat.generation = (seat.generation + 1) % bench::GENERATION_MAX;
         seat.upgraded = false;
         seat.blocked = false;
         seat.closing = false;

@@ -204,9 +204,9 @@ impl<M: Machine> Core<M> {
     ) -> Option<Buffer> {
         let now = self.begin();
         #[expect(clippy::cast_possible_truncation, reason = "a turn holds far fewer buffers")]
-        let loan = Loan(self.held.len() as u32);
+        let loan = Loan::new(self.held.len() as u32);
         let input = buffer.bytes_mut().get_mut(..n).unwrap_or_default();
-        let want = self.machine.received(connection.id, input, loan, &mut self.turn, now);
+        let want = self.machine.received(connection.id, input, &loan, &mut self.turn, now);
         let kept = if self.turn.took_loan() {
             self.held.push(Some(buffer));
             None

@@ -16,8 +16,7 @@ const DIRECT_BYTES: u64 = 256 << 10;
 impl<M: Machine> Uring<M> {
     #[inline]
     pub(super) fn received(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        let id = completion.user_data.id();
-        let Some(connection) = self.find(id) else {
+        let Some((id, connection)) = self.find_completed(completion.user_data) else {
             self.stale(completion);
             return Ok(());
         };
@@ -32,15 +31,16 @@ impl<M: Machine> Uring<M> {
             self.return_memory(loan);
             return self.receive_failed(id, -completion.result, now);
         };
-        let Some(loan) = loan.filter(|_| len > 0 && !closing) else {
-            self.return_memory(loan);
+        let (loan, unused) = if len > 0 && !closing { (loan, None) } else { (None, loan) };
+        let Some(loan) = loan else {
+            self.return_memory(unused);
             if closing {
                 return self.release(id);
             }
             return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
         };
-        let Some(input) = self.ring.lend(loan, len) else { return Ok(()) };
-        let want = self.machine.received(id, input, loan, &mut self.turn, now);
+        let Some(input) = self.ring.lend(loan.number(), len) else { return Ok(()) };
+        let want = self.machine.received(id, input, &loan, &mut self.turn, now);
         if self.turn.took_loan() {
             self.held.push(loan);
         } else {

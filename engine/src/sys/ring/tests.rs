@@ -45,7 +45,7 @@ fn expect_service(mut ring: Ring, case: &str) {
         let all = next(&mut ring, &turn, socket);
         assert_eq!(all.len(), 1, "{case}: {all:?}");
         let loan = ring.loan(all[0], Class::Small).expect("memory came with it");
-        assert_eq!(ring.lend(loan, 3).expect("three bytes"), text, "{case}");
+        assert_eq!(ring.lend(loan.number(), 3).expect("three bytes"), text, "{case}");
         ring.end_loan(loan);
         armed = all[0].more();
         turn.send_copy(id, &mut Output::default(), text);
