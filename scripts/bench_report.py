@@ -208,7 +208,7 @@ def head(run):
             "Limited by: who kept the windows from being faster, as loadgen tells; `schedule`: the fixed rate; "
             "`neither`: both wait to be woken. Where it is not the server, a rate says nothing of it; its cost "
             "does.",
-            "Every document is in `runs/`; any two runs: `loadgen compare A/runs/WORKLOAD/DRIVER-DIALECT.* -- "
+            "Every document was left in `runs/`, which is not kept in git; any two runs: `loadgen compare A/runs/WORKLOAD/DRIVER-DIALECT.* -- "
             "B/runs/WORKLOAD/DRIVER-DIALECT.*`, or all of them: `scripts/bench --compare A B`.", ""]
 
 

@@ -270,6 +270,31 @@ fn nothing_is_left_over() {
     none(&findings, "leftovers");
 }
 
+/// Bytes that all results together may have in git.
+const RESULTS_MAX: usize = 3 << 20;
+
+#[test]
+fn results_are_what_people_read() {
+    if !workspace().join(".git").exists() {
+        // Sources from an archive: nothing is kept or left out there.
+        return;
+    }
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "-z", "results"])
+        .current_dir(workspace())
+        .output()
+        .expect("git is there: it is how the sources came");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let names = String::from_utf8(listed.stdout).expect("file names are text");
+    let names: Vec<_> = names.split('\0').filter(|name| !name.is_empty()).collect();
+    let sizes = names.iter().filter_map(|name| workspace().join(name).metadata().ok());
+    let bytes = sizes.map(|file| usize::try_from(file.len()).expect("a size")).sum::<usize>();
+    assert!(bytes <= RESULTS_MAX, "results/ holds {bytes} bytes, {RESULTS_MAX} at most");
+    let windows = names.iter().filter(|name| name.contains("/runs/") || name.contains("/logs/"));
+    let windows: Vec<_> = windows.map(ToString::to_string).collect();
+    none(&windows, "documents and logs of single windows");
+}
+
 #[test]
 fn every_file_is_part_of_a_crate() {
     let all = sources();
