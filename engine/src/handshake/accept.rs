@@ -33,8 +33,8 @@ pub fn accept(
 pub struct Terms {
     /// Compression: one of the client's offers, as [`UpgradeRequest::deflate`] chose it.
     pub deflate: Option<Deflate>,
-    /// This connection is TLS, whatever the policy says of the server: draft-02's location is a wss
-    /// URL then.
+    /// This connection is TLS: draft-02's location is a wss URL then, unless a proxy that the policy
+    /// trusts says otherwise.
     pub secure: bool,
 }
 
@@ -60,7 +60,7 @@ pub fn accept_with(
     }
     let answer = request.answer();
     match request.dialect() {
-        Dialect::Hybi02 => hybi02_head(request, terms.secure || policy.is_secure(), out),
+        Dialect::Hybi02 => hybi02_head(request, policy.is_secure(request, terms.secure), out),
         Dialect::Rfc6455 => {
             out.reserve(256);
             out.extend_from_slice(RFC6455_HEAD);

@@ -267,7 +267,7 @@ impl RequestError {
             Self::HostMissing => "the field Host is absent",
             Self::HostMalformed => "the field Host is not a host and an optional port",
             Self::HostRefused => "the field Host does not name this server",
-            Self::OriginMissing => "the field Origin is absent",
+            Self::OriginMissing => "the field Origin is absent, and this server wants one",
             Self::OriginRefused => "the origin is not accepted here",
             Self::SubprotocolMissing => "the field Sec-WebSocket-Protocol is absent",
             Self::SubprotocolUnsupported => "no requested subprotocol is supported",

@@ -15,6 +15,7 @@ pub struct ServerPolicy {
     require_subprotocol: bool,
     require_origin: bool,
     secure: bool,
+    trust_forwarded_proto: bool,
     more_drafts: [bool; 2],
     hybi02: bool,
     rfc6455: bool,
@@ -29,6 +30,7 @@ impl Default for ServerPolicy {
             require_subprotocol: false,
             require_origin: true,
             secure: false,
+            trust_forwarded_proto: false,
             more_drafts: [false; 2],
             hybi02: true,
             rfc6455: true,
@@ -51,7 +53,8 @@ impl ServerPolicy {
         self
     }
 
-    /// The origins whose pages may connect; any other, and a client without one, is refused.
+    /// The origins whose pages may connect; any other is refused, and so is a client without one,
+    /// unless [`ServerPolicy::require_origin`] says otherwise.
     #[must_use]
     pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.origins = Some(origins.into_iter().map(Into::into).collect());
@@ -72,20 +75,36 @@ impl ServerPolicy {
         self
     }
 
-    /// Whether a client of draft-02 must send its origin. If not, the answer to one that sends none
-    /// carries an empty one (AMB-12). Of RFC 6455's clients only browsers have one (§4.1 item 8):
-    /// this does not concern them, the list of [`ServerPolicy::origins`] does.
+    /// Whether a client must send its origin where one is expected: in draft-02, whose clients always
+    /// have one (§5.2.1), and in both dialects beside a list of [`ServerPolicy::origins`]. Default
+    /// true. If not, a client without one is taken, list or not: pages cannot leave it out, programs
+    /// can. Draft-02's answer to it carries an empty one (AMB-12).
+    ///
+    /// Of RFC 6455's clients only browsers have one (§4.1 item 8): without a list none needs it.
     #[must_use]
     pub const fn require_origin(mut self, required: bool) -> Self {
         self.require_origin = required;
         self
     }
 
-    /// Whether clients reach the server by TLS, here or before it: the answer's location is a wss
-    /// URL then.
+    /// Whether clients reach the server by TLS that ends in front of it: the location in draft-02's
+    /// answer is a wss URL then, as it is where the server itself speaks TLS. Default false.
     #[must_use]
     pub const fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
+        self
+    }
+
+    /// Whether `X-Forwarded-Proto` says how the client has reached the proxy in front of the server,
+    /// and so whether the location in draft-02's answer is a wss URL; without that field, or with
+    /// one that names neither http, https, ws nor wss, it is as [`ServerPolicy::secure`] says.
+    /// Default false.
+    ///
+    /// The field is believed whoever sends it. So nobody but the proxy should reach the server; the
+    /// worst that another can do is to get a location that its own handshake cannot use.
+    #[must_use]
+    pub const fn trust_forwarded_proto(mut self, trusted: bool) -> Self {
+        self.trust_forwarded_proto = trusted;
         self
     }
 
@@ -116,8 +135,11 @@ impl ServerPolicy {
         self
     }
 
-    pub(super) const fn is_secure(&self) -> bool {
-        self.secure
+    /// Whether the client asked for a wss URL, as far as can be known; `tls` is whether its
+    /// connection to this server is TLS.
+    pub(super) fn is_secure(&self, request: &UpgradeRequest<'_>, tls: bool) -> bool {
+        let told = self.trust_forwarded_proto.then(|| request.field("X-Forwarded-Proto")).flatten();
+        told.and_then(is_secure_scheme).unwrap_or(tls || self.secure)
     }
 
     /// Judges what depends on the server: draft, host, origin, subprotocol.
@@ -140,8 +162,9 @@ impl ServerPolicy {
             return Err(RequestError::HostRefused);
         }
         match (request.origin(), &self.origins) {
-            (None, Some(_)) => return Err(RequestError::OriginMissing),
-            (None, None) if self.require_origin && request.draft().is_some() => {
+            (None, list)
+                if self.require_origin && (list.is_some() || request.draft().is_some()) =>
+            {
                 return Err(RequestError::OriginMissing);
             }
             (Some(origin), Some(list)) if !list.iter().any(|o| o.eq_ignore_ascii_case(origin)) => {
@@ -167,6 +190,16 @@ impl ServerPolicy {
     pub fn choose_subprotocol<'r>(&self, request: &UpgradeRequest<'r>) -> Option<&'r str> {
         request.subprotocols().find(|name| self.subprotocols.iter().any(|own| own == name))
     }
+}
+
+/// Whether the first proxy of the list, the one that the client talked to, was reached by TLS.
+fn is_secure_scheme(value: &[u8]) -> Option<bool> {
+    let first = value.split(|byte| *byte == b',').next()?.trim_ascii();
+    let is = |names: [&str; 2]| names.iter().any(|n| first.eq_ignore_ascii_case(n.as_bytes()));
+    if is(["https", "wss"]) {
+        return Some(true);
+    }
+    is(["http", "ws"]).then_some(false)
 }
 
 /// Whether an entry of the list is the host that the request is for.

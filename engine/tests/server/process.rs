@@ -297,13 +297,61 @@ fn hosts_origins_and_subprotocols_are_checked_where_that_was_asked_for() {
     let mut client = Client::raw(engine.address);
     client.send(spoken.as_bytes());
     assert!(client.head().contains("Sec-WebSocket-Protocol: chat\r\n"));
-    // And without being asked, everybody may come, even without an origin.
+    // And without being asked, every host and origin is taken.
     let engine = Program::start("echo --shards 1");
-    for request in &refused[..3] {
+    for request in &refused[..2] {
+        asking(engine.address, request).expect_alive();
+    }
+}
+
+/// A connection that this request has established.
+fn asking(address: SocketAddr, request: &str) -> Client {
+    let mut client = Client::raw(address);
+    client.send(request.as_bytes());
+    client.finish_opening();
+    client
+}
+
+#[test]
+fn a_client_of_the_draft_without_an_origin_is_taken_only_where_that_is_allowed() {
+    // covers: HS-S-11, AMB-12
+    let good = String::from_utf8(request("/")).expect("text");
+    let without = good.replace("Origin: http://example.com\r\n", "");
+    let engine = Program::start("echo --shards 1");
+    let mut client = Client::raw(engine.address);
+    client.send(without.as_bytes());
+    assert!(client.head().starts_with("HTTP/1.1 403 "));
+    let mut told = String::new();
+    while let Some(byte) = client.take(1) {
+        told.push(char::from(byte[0]));
+    }
+    assert!(told.contains("Origin"), "{told}");
+    rfc6455::expect_echo(engine.address);
+    for flags in ["", " --allow-origin http://example.com"] {
+        let line = format!("echo --shards 1 --allow-missing-origin{flags}");
+        let engine = Program::start(&line);
+        asking(engine.address, &without).expect_alive();
+    }
+}
+
+#[test]
+fn where_tls_ends_in_front_the_location_is_wss() {
+    // covers: HS-S-23
+    let good = String::from_utf8(request("/")).expect("text");
+    let told = good.replace("Upgrade: W", "X-Forwarded-Proto: https\r\nUpgrade: W");
+    for (flag, request, scheme) in [
+        ("", &good, "ws"),
+        ("", &told, "ws"),
+        (" --tls-in-front", &good, "wss"),
+        (" --trust-forwarded-proto", &good, "ws"),
+        (" --trust-forwarded-proto", &told, "wss"),
+    ] {
+        let engine = Program::start(&format!("echo --shards 1{flag}"));
         let mut client = Client::raw(engine.address);
         client.send(request.as_bytes());
-        client.finish_opening();
-        client.expect_alive();
+        let head = client.head();
+        let location = format!("Sec-WebSocket-Location: {scheme}://example.com/\r\n");
+        assert!(head.contains(&location), "{flag} {request} got {head}");
     }
 }
 

@@ -184,9 +184,26 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
     pub(crate) dialect: Vec<Dialect>,
 
-    /// Refuse clients of draft-02 that send no Origin; of RFC 6455's only browsers do
-    #[arg(long, env = "ENGINE_REQUIRE_ORIGIN", value_parser = BoolishValueParser::new())]
-    pub(crate) require_origin: bool,
+    /// Also take clients that send no Origin where one is expected
+    ///
+    /// That is in draft-02, whose clients always have one (§5.2.1), and in both dialects beside
+    /// --allow-origin. Pages of browsers cannot leave it out; programs can. Of RFC 6455's clients only
+    /// browsers send one, and without --allow-origin none needs it.
+    #[arg(long, env = "ENGINE_ALLOW_MISSING_ORIGIN", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_missing_origin: bool,
+
+    /// TLS ends in front of this server: tell clients of draft-02 that they have reached a wss URL
+    ///
+    /// They compare it with the one they asked for. RFC 6455's clients are not told a URL.
+    #[arg(long, env = "ENGINE_TLS_IN_FRONT", value_parser = BoolishValueParser::new())]
+    pub(crate) tls_in_front: bool,
+
+    /// Take from the field X-Forwarded-Proto whether TLS ends in front: https or http
+    ///
+    /// For a proxy that serves both; it must set the field itself. It is believed whoever sends it, so
+    /// let nobody but the proxy reach this server.
+    #[arg(long, env = "ENGINE_TRUST_FORWARDED_PROTO", value_parser = BoolishValueParser::new())]
+    pub(crate) trust_forwarded_proto: bool,
 
     /// Subprotocol to speak; repeatable
     ///

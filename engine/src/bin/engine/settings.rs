@@ -326,9 +326,21 @@ fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contra
             "--accept-draft is for neighbours of hybi-02, which --dialect leaves out",
         );
     }
+    let idle = [
+        ("--tls-in-front", args.tls_in_front),
+        ("--trust-forwarded-proto", args.trust_forwarded_proto),
+        ("--allow-missing-origin", args.allow_missing_origin && args.allow_origin.is_empty()),
+    ];
+    if !dialects.contains(&Dialect::Hybi02)
+        && let Some((flag, _)) = idle.into_iter().find(|(_, given)| *given)
+    {
+        return contradiction(format!("{flag} is for hybi-02, which --dialect leaves out"));
+    }
     let mut policy = ServerPolicy::new()
         .dialects(dialects.iter().copied())
-        .require_origin(args.require_origin)
+        .require_origin(!args.allow_missing_origin)
+        .secure(args.tls_in_front)
+        .trust_forwarded_proto(args.trust_forwarded_proto)
         .require_subprotocol(args.require_subprotocol)
         .subprotocols(args.subprotocol)
         .accept_draft_1(args.accept_draft.contains(&Neighbour::Draft1))
@@ -366,10 +378,8 @@ mod tests {
 
     #[test]
     fn no_flags_mean_the_librarys_defaults() {
-        let mut typed = settings("").expect("the defaults agree").config;
+        let typed = settings("").expect("the defaults agree").config;
         let library = Config::default();
-        // The one difference: a program from a shell sends no Origin.
-        typed.policy = typed.policy.require_origin(true);
         assert_eq!(format!("{typed:#?}"), format!("{library:#?}"));
     }
 
@@ -384,7 +394,8 @@ mod tests {
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
-                    --completion-entries 32 --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
+                    --completion-entries 32 --allow-missing-origin --tls-in-front \
+                    --trust-forwarded-proto --no-direct-descriptors --ring-features none,+msg-ring --zc-min 64k";
         let Settings { plain, secure, tls, place, config, drain, .. } =
             settings(line).expect("they agree");
         assert_eq!(plain, [["127.0.0.1:1".parse().expect("an address")]]);
@@ -422,6 +433,9 @@ mod tests {
             "completion_entries: 32",
             "required: msg-ring",
             "zero_copy_bytes: 65536",
+            "require_origin: false",
+            " secure: true",
+            "trust_forwarded_proto: true",
         ] {
             assert!(shown.contains(part), "{part} not in {shown}");
         }
@@ -452,6 +466,9 @@ mod tests {
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
+            ("--dialect rfc6455 --tls-in-front", "--tls-in-front"),
+            ("--dialect rfc6455 --trust-forwarded-proto", "--trust-forwarded-proto"),
+            ("--dialect rfc6455 --allow-missing-origin", "--allow-missing-origin"),
             ("--listen-tls nonsense", "--listen-tls nonsense"),
             ("--tls-cert a.pem --tls-key a.key", "--listen-tls"),
             ("--tls-min 1.3", "--tls-min has no effect"),

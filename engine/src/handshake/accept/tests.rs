@@ -1,5 +1,5 @@
 use super::super::request::tests::{V1, V4, changed, read};
-use super::super::{AcceptError, RequestError, ServerPolicy, accept, refuse};
+use super::super::{AcceptError, RequestError, ServerPolicy, Terms, accept, accept_with, refuse};
 
 const NO_EXTRA: &[(&str, &str)] = &[];
 
@@ -68,6 +68,53 @@ fn the_location_is_lower_case_and_without_the_scheme_s_own_port() {
 }
 
 const LOCATION: &str = "Sec-WebSocket-Location";
+
+#[test]
+fn a_trusted_proxy_says_whether_the_location_is_wss() {
+    // covers: HS-S-23
+    let base = ServerPolicy::new().subprotocols(["sample"]);
+    let trusting = base.clone().trust_forwarded_proto(true);
+    let secure = trusting.clone().secure(true);
+    // What the field says; the location's scheme if it is not trusted, if it is, and if it is and
+    // the policy says that TLS ends in front.
+    for (field, without, trusted, in_front) in [
+        ("", "ws", "ws", "wss"),
+        ("X-Forwarded-Proto: https\r\n", "ws", "wss", "wss"),
+        ("x-forwarded-proto: WSS\r\n", "ws", "wss", "wss"),
+        ("X-Forwarded-Proto: http\r\n", "ws", "ws", "ws"),
+        ("X-Forwarded-Proto: ws\r\n", "ws", "ws", "ws"),
+        ("X-Forwarded-Proto: https , http\r\n", "ws", "wss", "wss"),
+        ("X-Forwarded-Proto: http, https\r\n", "ws", "ws", "ws"),
+        ("X-Forwarded-Proto: \r\n", "ws", "ws", "wss"),
+        ("X-Forwarded-Proto: httpsx\r\n", "ws", "ws", "wss"),
+        ("X-Forwarded-Proto: \u{e9}\r\n", "ws", "ws", "wss"),
+    ] {
+        let bytes = changed("Upgrade: W", &format!("{field}Upgrade: W"));
+        for (policy, scheme) in [(&base, without), (&trusting, trusted), (&secure, in_front)] {
+            let text = answer(&bytes, policy, NO_EXTRA);
+            assert_eq!(value(&text, LOCATION), format!("{scheme}://example.com/demo"), "{field}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_of_tls_has_a_wss_location_unless_a_trusted_proxy_says_otherwise() {
+    // covers: HS-S-23
+    let policy = ServerPolicy::new().subprotocols(["sample"]);
+    let plain = changed("Upgrade: W", "X-Forwarded-Proto: http\r\nUpgrade: W");
+    for (bytes, policy, scheme) in [
+        (V1.as_bytes(), policy.clone(), "wss"),
+        (&plain, policy.clone(), "wss"),
+        (&plain, policy.trust_forwarded_proto(true), "ws"),
+    ] {
+        let request = read(bytes).unwrap().unwrap();
+        let mut out = Vec::new();
+        let terms = Terms { secure: true, ..Terms::default() };
+        accept_with(&request, &policy, Some("sample"), NO_EXTRA, terms, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(value(&text, LOCATION), format!("{scheme}://example.com/demo"));
+    }
+}
 
 #[test]
 fn the_origin_is_lower_case_and_empty_if_there_is_none() {
@@ -143,7 +190,9 @@ fn the_policy_is_applied() {
         (&any, base.clone().origins(["https://example.com"]), Err(E::OriginRefused)),
         (&no_origin, base.clone(), Err(E::OriginMissing)),
         (&no_origin, base.clone().require_origin(false), Ok(())),
-        (&no_origin, base.clone().require_origin(false).origins(["x"]), Err(E::OriginMissing)),
+        (&no_origin, base.clone().origins(["x"]), Err(E::OriginMissing)),
+        (&no_origin, base.clone().require_origin(false).origins(["x"]), Ok(())),
+        (&any, base.clone().require_origin(false).origins(["x"]), Err(E::OriginRefused)),
         (&any, ServerPolicy::new(), Err(E::SubprotocolUnsupported)),
         (&any, base.clone().subprotocols(["Sample"]), Err(E::SubprotocolUnsupported)),
         (&changed(": sample", ": "), base.clone(), Err(E::SubprotocolUnsupported)),
