@@ -202,7 +202,7 @@ fn response_seeds() -> Vec<Vec<u8>> {
 /// A URL: what was parsed is valid, and its construction parses to the same.
 pub fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(url) = Url::parse(text) else { return };
+    let Ok(url) = Url::parse(text).map(Url::without_credentials) else { return };
     let again = Url::parse(&url.location());
     assert_eq!(again.as_ref(), Ok(&url), "{text:?} gives {}", url.location());
     let built = Url::new(url.host(), url.port(), url.resource_name(), url.secure());
@@ -219,6 +219,8 @@ fn url_seeds() -> Vec<Vec<u8>> {
         "ws://b\u{fc}cher.example/\u{6f22}?\u{5b57}",
         "ws://[::1]:8080/?",
         "ws://user@127.0.0.1:/x#y",
+        "ws://us%65r:p%40ss@v2--site.example./..?",
+        "ws://0x7f.1/",
     ];
     urls.iter().map(|url| url.as_bytes().to_vec()).collect()
 }

@@ -66,9 +66,11 @@ impl ClientTls {
     }
 }
 
-/// The name in a certificate: a URL has IPv6 addresses in brackets, a certificate has not.
+/// The name in a certificate: a URL has IPv6 addresses in brackets and may have a dot behind a name, a
+/// certificate has neither (RFC 6066 §3).
 fn parse(host: &str) -> Option<ServerName<'static>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = bare.strip_suffix('.').unwrap_or(bare);
     ServerName::try_from(bare.to_owned()).ok()
 }
 

@@ -16,7 +16,7 @@ use super::{HeadLimits, ResponseError, Url};
 use crate::wire::Dialect;
 
 /// Everything about a client's request that is the same for each connection made with it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientRequest {
     dialect: Dialect,
     url: Url,
@@ -32,7 +32,7 @@ pub struct ClientRequest {
 }
 
 /// Collects what a [`ClientRequest`] is made of; made by [`ClientRequest::builder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct ClientRequestBuilder {
     dialect: Dialect,
@@ -42,6 +42,35 @@ pub struct ClientRequestBuilder {
     cookies: Vec<(String, String)>,
     defer_cookies: bool,
     deflate: Option<DeflateTerms>,
+}
+
+/// What its fields say stays out of logs: passwords and cookies are among it.
+impl fmt::Debug for ClientRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |line: &String| line.split(':').next().unwrap_or_default().to_owned();
+        f.debug_struct("ClientRequest")
+            .field("dialect", &self.dialect)
+            .field("url", &self.url)
+            .field("origin", &self.origin)
+            .field("protocols", &self.protocols)
+            .field("deflate", &self.deflate)
+            .field("fields", &self.lines.iter().map(name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same.
+impl fmt::Debug for ClientRequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRequestBuilder")
+            .field("dialect", &self.dialect)
+            .field("url", &self.url)
+            .field("origin", &self.origin)
+            .field("protocols", &self.protocols)
+            .field("deflate", &self.deflate)
+            .field("cookies", &self.cookies.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientRequest {
@@ -127,7 +156,8 @@ impl ClientRequestBuilder {
     }
 
     /// The HTTP fields that carry the cookies for the URL, such as ("Cookie", "a=1; b=2"), one line
-    /// each (§5.1 steps 17 and 18).
+    /// each (§5.1 steps 17 and 18), and others of the application's. An Authorization field among
+    /// them is sent instead of the name and the password in the URL.
     pub fn cookies<N: Into<String>, V: Into<String>>(
         mut self,
         fields: impl IntoIterator<Item = (N, V)>,
@@ -188,6 +218,10 @@ impl ClientRequestBuilder {
         };
         if let Some(terms) = deflate {
             lines.push(format!("Sec-WebSocket-Extensions: {}\r\n", terms.offer()));
+        }
+        let authorized = |(name, _): &(String, String)| name.eq_ignore_ascii_case("Authorization");
+        if let Some(value) = url.authorization().filter(|_| !cookies.iter().any(authorized)) {
+            lines.push(format!("Authorization: {value}\r\n"));
         }
         lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         if lines.len() + KEYS > FIELDS_MAX {

@@ -13,10 +13,12 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accept;
+mod basic;
 mod client;
 mod error;
 mod extension;
 mod field;
+mod host;
 pub mod hybi02;
 mod limits;
 mod policy;

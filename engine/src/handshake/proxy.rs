@@ -7,13 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::Url;
-
-/// A name and a password for a proxy.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    name: String,
-    password: String,
-}
+pub use super::basic::Credentials;
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,24 +45,6 @@ impl Proxies {
     #[must_use]
     pub fn choose(&self) -> Option<&Proxy> {
         self.socks.as_ref().or(self.https.as_ref()).or(self.http.as_ref())
-    }
-}
-
-impl Credentials {
-    /// `None` if they cannot be sent: a control character or a colon in the name, a control
-    /// character in the password, or more than 255 bytes in either.
-    #[must_use]
-    pub fn new(name: &str, password: &str) -> Option<Self> {
-        let right = |text: &str| text.len() <= 255 && !text.bytes().any(|b| b.is_ascii_control());
-        (right(name) && right(password) && !name.is_empty() && !name.contains(':'))
-            .then(|| Self { name: name.to_owned(), password: password.to_owned() })
-    }
-}
-
-/// The password stays out of logs.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -269,8 +245,8 @@ impl Tunnel {
     fn authenticate(&mut self, out: &mut Vec<u8>) -> Result<(), ProxyError> {
         let Some(credentials) = &self.credentials else { return Err(ProxyError::Malformed) };
         out.push(1);
-        push_counted(&credentials.name, out);
-        push_counted(&credentials.password, out);
+        push_counted(credentials.name(), out);
+        push_counted(credentials.password(), out);
         self.state = State::SocksAuthentication;
         Ok(())
     }
@@ -310,9 +286,9 @@ fn push_counted(text: &str, out: &mut Vec<u8>) {
 /// Appends an HTTP request for a tunnel, as in the draft's example.
 fn write_connect(host: &str, port: u16, credentials: Option<&Credentials>, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}\r\n").as_bytes());
-    if let Some(Credentials { name, password }) = credentials {
-        let token = base64(format!("{name}:{password}").as_bytes());
-        out.extend_from_slice(format!("Proxy-authorization: Basic {token}\r\n").as_bytes());
+    if let Some(credentials) = credentials {
+        let value = credentials.authorization();
+        out.extend_from_slice(format!("Proxy-authorization: {value}\r\n").as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -323,21 +299,6 @@ fn http_status(answer: &[u8]) -> Option<u16> {
     let (&[_minor, space, code @ .., end], _) = rest.split_first_chunk::<6>()?;
     let code = std::str::from_utf8(&code).ok().filter(|c| c.bytes().all(|b| b.is_ascii_digit()))?;
     (space == b' ' && matches!(end, b' ' | b'\r')).then(|| code.parse().ok())?
-}
-
-/// RFC 4648 §4, padded.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits =
-            group.iter().chain(&[0; 2]).take(3).fold(0, |bits, &b| bits << 8 | usize::from(b));
-        for i in 0..4 {
-            let digit = DIGITS.get(bits >> (18 - 6 * i) & 63).copied().unwrap_or(b'=');
-            text.push(char::from(if i > group.len() { b'=' } else { digit }));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

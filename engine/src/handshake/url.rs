@@ -3,13 +3,22 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::basic::Credentials;
+pub use super::basic::without_secrets;
+use super::host::{self, bracketed, is_name_byte};
+
 /// A valid WebSocket URL, as its four components. One that exists may be connected to (§3.3).
+///
+/// Beside them it keeps the name and the password of the text that it was parsed from, which a
+/// [`ClientRequest`](super::ClientRequest) sends as Basic authorisation. They are a part of neither its
+/// form as text nor of its `Debug` form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     host: String,
     port: u16,
     resource_name: String,
     secure: bool,
+    credentials: Option<Credentials>,
 }
 
 /// Why a text is no WebSocket URL (draft-02 §3.1), or components make no valid one (§3.3).
@@ -30,15 +39,26 @@ pub enum UrlError {
     Port,
     /// The resource name is not "/" followed by U+0021 to U+007E (URL-13).
     ResourceName,
+    /// The name or the password before the "@" cannot be sent: a control character, bytes that are
+    /// not UTF-8, or a colon in the name (RFC 7617 §2).
+    UserInfo,
 }
 
 impl Url {
     /// Parses a URL from any source (§3.1), so that the result is valid by §3.3.
     ///
-    /// It is resolved first: space around it is dropped, the host goes through IDNA ToASCII with the
-    /// STD3 rules (§9.1), path and query become UTF-8 and %-escaped, "." and ".." segments are
-    /// removed. User information is no component of a WebSocket URL and is dropped. An empty port
-    /// counts as none.
+    /// It is resolved first, as browsers do it (the URL Standard of the WHATWG): space around it is
+    /// dropped, the host becomes Punycode in lower case and an address its shortest form, path and
+    /// query become UTF-8 and %-escaped, "." and ".." segments are removed. An empty port counts as
+    /// none.
+    ///
+    /// A host is what browsers take for one: hyphens stand anywhere, also at the third and fourth
+    /// place, a dot may end it (`example.com.` is another host than `example.com`), "_", "~" and
+    /// RFC 3986's sub-delims are letters as others are, and a name whose last label is a number is an
+    /// address of IPv4 (`127.1`). It must fit the DNS, though: labels of 1 to 63 bytes, 253 in all.
+    ///
+    /// User information is no component of a WebSocket URL: it is kept apart, see
+    /// [`Url::has_credentials`].
     ///
     /// # Errors
     ///
@@ -67,35 +87,29 @@ impl Url {
             return Err(UrlError::Fragment);
         }
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '\\']).unwrap_or(rest.len()));
-        let host_port = authority.rsplit_once('@').map_or(authority, |(_, host_port)| host_port);
-        let (host, port) = split_port(host_port).ok_or(UrlError::Port)?;
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (rest, None),
+        let (credentials, host_port) = match authority.rsplit_once('@') {
+            Some((userinfo, host_port)) => (Credentials::of_userinfo(userinfo)?, host_port),
+            None => (None, authority),
         };
-        let mut resource_name = String::with_capacity(rest.len() + 1);
-        push_path(path, &mut resource_name);
-        if let Some(query) = query {
-            resource_name.push('?');
-            escape(query, &mut resource_name);
-        }
-        Self::new(
-            &resolve_host(host)?,
-            port.unwrap_or_else(|| default_port(secure)),
-            &resource_name,
+        let (host, port) = split_port(host_port).ok_or(UrlError::Port)?;
+        let (path, query) = split_query(rest);
+        Ok(Self {
+            host: host::resolve(host)?,
+            port: port.unwrap_or_else(|| default_port(secure)),
+            resource_name: resolve_resource(path, query),
             secure,
-        )
+            credentials,
+        })
     }
 
-    /// A URL of components that stem from elsewhere; the host is put into lower case.
+    /// A URL of components that stem from elsewhere, resolved as [`Url::parse`] does it: what is made
+    /// here, it reads.
     ///
     /// # Errors
     ///
-    /// The component that §3.3 forbids.
+    /// The component that §3.3 forbids, or a fragment in the resource name.
     pub fn new(host: &str, port: u16, resource_name: &str, secure: bool) -> Result<Self, UrlError> {
-        if host.len() > HOST_MAX
-            || !HostPort::parse(host).is_some_and(|it| it.port.is_none() && it.host == host)
-        {
+        if !host.is_ascii() || host.contains('%') {
             return Err(UrlError::Host);
         }
         if !resource_name.starts_with('/')
@@ -103,8 +117,37 @@ impl Url {
         {
             return Err(UrlError::ResourceName);
         }
-        let host = host.to_ascii_lowercase();
-        Ok(Self { host, port, resource_name: resource_name.to_owned(), secure })
+        if resource_name.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let (path, query) = split_query(resource_name);
+        Ok(Self {
+            host: host::resolve(host)?,
+            port,
+            resource_name: resolve_resource(path, query),
+            secure,
+            credentials: None,
+        })
+    }
+
+    /// Whether the text that was parsed had a name or a password before an "@". The request of a
+    /// client sends them as Basic authorisation (RFC 7617), in UTF-8, unless it is given an
+    /// Authorization field of its own.
+    #[must_use]
+    pub const fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// The same URL without name and password.
+    #[must_use]
+    pub fn without_credentials(mut self) -> Self {
+        self.credentials = None;
+        self
+    }
+
+    /// The value of the Authorization field, if there are credentials.
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.credentials.as_ref().map(Credentials::authorization)
     }
 
     /// The host in ASCII lowercase, Punycode if needed, an IPv6 address in brackets. This is also
@@ -181,14 +224,15 @@ impl fmt::Display for UrlError {
             Self::Host => "the host is neither a valid host name nor an address",
             Self::Port => "the port is not a number up to 65535",
             Self::ResourceName => "the resource name is not \"/\" and visible ASCII",
+            Self::UserInfo => {
+                "the name or the password before the \"@\" holds a control character, no UTF-8, or a \
+                 colon in the name"
+            }
         })
     }
 }
 
 impl std::error::Error for UrlError {}
-
-/// The longest host name of the DNS (RFC 1035 §2.3.4, as text).
-const HOST_MAX: usize = 253;
 
 /// The port that the scheme implies.
 pub(super) const fn default_port(secure: bool) -> u16 {
@@ -210,18 +254,10 @@ impl<'a> HostPort<'a> {
         let right = if let Some(address) = bracketed(host) {
             address.parse::<Ipv6Addr>().is_ok()
         } else {
-            !host.is_empty()
-                && host.bytes().all(|byte| {
-                    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~')
-                })
+            !host.is_empty() && host.bytes().all(is_name_byte)
         };
         right.then_some(Self { host, port })
     }
-}
-
-/// What stands between brackets.
-fn bracketed(host: &str) -> Option<&str> {
-    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 /// Splits the port off; `None` if it is not a number up to 65,535. An empty one is none.
@@ -242,35 +278,23 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     Some((host, Some(port.parse().ok()?)))
 }
 
-/// The host in the form that goes on the wire: %-escapes read as UTF-8, then IDNA ToASCII.
-fn resolve_host(host: &str) -> Result<String, UrlError> {
-    if let Some(address) = bracketed(host) {
-        let address: Ipv6Addr = address.parse().map_err(|_| UrlError::Host)?;
-        return Ok(format!("[{address}]"));
+/// Path and query apart.
+fn split_query(resource: &str) -> (&str, Option<&str>) {
+    match resource.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (resource, None),
     }
-    let decoded = decode(host).ok_or(UrlError::Host)?;
-    idna::domain_to_ascii_strict(&decoded).map_err(|_| UrlError::Host)
 }
 
-/// The text with its %-escapes read as UTF-8; `None` if they are malformed.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = behind;
-        if first == b'%' {
-            let (digits, behind) = rest.split_first_chunk::<2>()?;
-            let digits = std::str::from_utf8(digits).ok()?;
-            if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                return None;
-            }
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = behind;
-        } else {
-            bytes.push(first);
-        }
+/// The resource name of a path and a query.
+fn resolve_resource(path: &str, query: Option<&str>) -> String {
+    let mut name = String::with_capacity(path.len() + query.map_or(1, |query| query.len() + 2));
+    push_path(path, &mut name);
+    if let Some(query) = query {
+        name.push('?');
+        escape(query, &mut name);
     }
-    String::from_utf8(bytes).ok()
+    name
 }
 
 /// Appends the path, its "." and ".." segments removed, escaped; "/" if it is empty (URL-08).

@@ -9,6 +9,7 @@ use super::{
     Answer, ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError, HeadLimits,
     ResponseError, UpgradeResponse, Url,
 };
+use crate::wire::Dialect;
 
 /// The server's part of V1, the draft's §1.2.
 const V1_ANSWER: &str = "HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
@@ -514,4 +515,35 @@ fn same_in_two_pieces(bytes: &[u8], cut: usize) {
         early => early,
     };
     assert_eq!(pieces.map(|response| response.map(|r| r.len())), whole);
+}
+
+#[test]
+fn a_name_and_a_password_in_the_url_are_sent_and_never_shown() {
+    for dialect in [Dialect::Hybi02, Dialect::Rfc6455] {
+        let url = Url::parse("ws://us%65r:p%40ss-w0rd@example.com:81/a").unwrap();
+        let builder = ClientRequest::builder(url, "http://example.com")
+            .dialect(dialect)
+            .cookies([("Cookie", "session=s3cret")]);
+        let mut shown = format!("{builder:?} {builder:#?}");
+        let request = Arc::new(builder.clone().build().unwrap());
+        let mut out = Vec::new();
+        let handshake = ClientHandshake::start(&request, &mut Rng::with_seed(7), &mut out);
+        shown += &format!("{request:?} {request:#?} {handshake:?} {}", request.location());
+        let sent = String::from_utf8_lossy(&out);
+        assert!(sent.contains("\r\nAuthorization: Basic dXNlcjpwQHNzLXcwcmQ=\r\n"), "{sent}");
+        assert!(sent.contains("\r\nHost: example.com:81\r\n"), "{sent}");
+        assert!(sent.starts_with("GET /a HTTP/1.1\r\n"), "{sent}");
+        assert_eq!(request.location(), "ws://example.com:81/a");
+        assert!(shown.contains("Authorization"), "that there is one may be known: {shown}");
+        for secret in ["user", "us%65r", "p@ss", "p%40ss", "w0rd", "dXNlcj", "s3cret"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+        // A field of the application's goes before.
+        let other = builder.cookies([("authorization", "Bearer x")]).build().unwrap();
+        let mut out = Vec::new();
+        ClientHandshake::start(&Arc::new(other), &mut Rng::with_seed(7), &mut out);
+        let sent = String::from_utf8_lossy(&out).to_lowercase();
+        assert_eq!(sent.matches("authorization:").count(), 1, "{sent}");
+        assert!(sent.contains("\r\nauthorization: bearer x\r\n"), "{sent}");
+    }
 }

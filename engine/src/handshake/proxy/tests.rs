@@ -1,6 +1,6 @@
 use proptest::prelude::{ProptestConfig, proptest};
 
-use super::{ANSWER_MAX, Credentials, Proxies, Proxy, ProxyError, ProxyKind, Tunnel, Url, base64};
+use super::{ANSWER_MAX, Credentials, Proxies, Proxy, ProxyError, ProxyKind, Tunnel, Url};
 
 fn start(proxy: &Proxy, url: &str) -> (Tunnel, Vec<u8>) {
     let mut out = Vec::new();
@@ -150,33 +150,6 @@ fn socks_refusals() {
     }
     let unasked = talk(&socks(), "ws://h/", b"\x05\x02").1;
     assert_eq!(unasked, Err(E::Malformed), "a method that was not offered");
-}
-
-#[test]
-fn credentials_that_cannot_be_sent_are_refused() {
-    for (name, password) in [("", "x"), ("a:b", "x"), ("a\r\n", "x"), ("a", "\n")] {
-        assert_eq!(Credentials::new(name, password), None, "{name:?} {password:?}");
-    }
-    assert_eq!(Credentials::new(&"x".repeat(256), ""), None);
-    assert!(Credentials::new(&"x".repeat(255), "a:b \u{fc}").is_some());
-    let text = format!("{:?}", Credentials::new("edna", "secret"));
-    assert!(text.contains("edna") && !text.contains("secret"));
-}
-
-#[test]
-fn base64_of_rfc_4648() {
-    for (plain, coded) in [
-        ("", ""),
-        ("f", "Zg=="),
-        ("fo", "Zm8="),
-        ("foo", "Zm9v"),
-        ("foob", "Zm9vYg=="),
-        ("fooba", "Zm9vYmE="),
-        ("foobar", "Zm9vYmFy"),
-        ("\u{3fb}\u{3ff}~?", "z7vPv34/"),
-    ] {
-        assert_eq!(base64(plain.as_bytes()), coded);
-    }
 }
 
 proptest! {
