@@ -219,7 +219,11 @@ pub(crate) enum Takeover {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
-    #[arg(value_name = "URL", env = "LOADGEN_URL")]
+    ///
+    /// A name and a password, as in ws://NAME:PASSWORD@HOST/ with %-escapes, are sent as Basic
+    /// authorisation, and stand in no output and no result. An Authorization field of --header goes
+    /// before them.
+    #[arg(value_name = "URL", env = "LOADGEN_URL", hide_env_values = true)]
     pub(crate) url: String,
     /// Take what is not given here from this file: TOML, with the long options as keys
     #[arg(long, env = "LOADGEN_PLAN", value_name = "FILE", help_heading = "Target",
@@ -251,13 +255,20 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "LOADGEN_PROTOCOL", value_name = "NAME", help_heading = "Target")]
     pub(crate) protocol: Vec<String>,
     /// Send this cookie, such as `session=1`; may be repeated
-    #[arg(long, env = "LOADGEN_COOKIE", value_name = "NAME=VALUE", help_heading = "Target")]
+    #[arg(
+        long,
+        env = "LOADGEN_COOKIE",
+        hide_env_values = true,
+        value_name = "NAME=VALUE",
+        help_heading = "Target"
+    )]
     pub(crate) cookie: Vec<String>,
     /// Send this field in the opening handshake, such as 'X-Token: abc'; may be repeated
     #[arg(
         short = 'H',
         long,
         env = "LOADGEN_HEADER",
+        hide_env_values = true,
         value_name = "FIELD",
         help_heading = "Target"
     )]

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser as _};
+use ringbolt::handshake::url::without_secrets;
 use toml::Value;
 
 use crate::args::{Cli, Command};
@@ -18,7 +20,7 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let cli = match plan_file(&words) {
         Some(file) => with_file(&words, &file)?,
-        None => Cli::parse_from(&words),
+        None => understood(Cli::try_parse_from(&words), &words),
     };
     let Command::Run(run) = cli.command else { return Ok(cli) };
     let table = read(&run.file)?;
@@ -33,6 +35,35 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     let head = [program, scenario.into(), "--plan".into(), run.file.clone().into()];
     let words: Vec<OsString> = head.into_iter().chain(run.options).collect();
     with_file(&words, &run.file)
+}
+
+/// What was understood of the words; wrong usage ends the process.
+fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> T {
+    parsed.unwrap_or_else(|error| {
+        let text = error.render().to_string();
+        let shown = without_secrets_of(&text, words);
+        if shown == text {
+            error.exit();
+        }
+        // Nobody reads it if that fails.
+        let _ = write!(std::io::stderr(), "{shown}");
+        std::process::exit(error.exit_code())
+    })
+}
+
+/// A text that may quote words: a URL among them that stands where none is expected is shown without
+/// its password.
+fn without_secrets_of(text: &str, words: &[OsString]) -> String {
+    let variables = ["LOADGEN_URL", "LOADGEN_PROXY"].iter().filter_map(std::env::var_os);
+    let mut shown = text.to_owned();
+    for word in words.iter().cloned().chain(variables) {
+        let word = word.to_string_lossy();
+        let value = word.split_once('=').map_or(&*word, |(_, value)| value);
+        for secret in [&*word, value].into_iter().filter(|text| text.contains('@')) {
+            shown = shown.replace(secret, &without_secrets(secret));
+        }
+    }
+    shown
 }
 
 /// The file that the words, or the environment, name.
@@ -98,7 +129,7 @@ fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
     let Some(sub) = known.filter(|sub| sub.get_arguments().any(|arg| arg.get_id() == "plan"))
     else {
         // Not of a scenario: other commands have no plan.
-        return Ok(Cli::parse_from(words));
+        return Ok(understood(Cli::try_parse_from(words), words));
     };
     let name = sub.get_name().to_owned();
     let table = read(file)?;
@@ -119,8 +150,9 @@ fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
     // In front of what was typed, so that what one of them requires can be in the other.
     let (head, tail) = words.split_at(2);
     let whole = head.iter().cloned().chain(of_file.map(OsString::from)).chain(tail.iter().cloned());
-    let matches = command.clone().get_matches_from(whole);
-    Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+    let whole: Vec<_> = whole.collect();
+    let matches = understood(command.clone().try_get_matches_from(&whole), &whole);
+    Ok(understood(Cli::from_arg_matches(&matches), &whole))
 }
 
 /// The values of a file, for the arguments that they are of.
@@ -163,17 +195,19 @@ fn plain(value: &Value) -> Option<String> {
 /// Whether the file alone would be the beginning of a command line.
 fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
     let name = sub.get_name().to_owned();
-    let words = [name].into_iter().chain(defaults.iter().flat_map(|default| default.words(sub)));
+    let values = defaults.iter().flat_map(|default| default.words(sub));
+    let words: Vec<_> = [name].into_iter().chain(values).map(OsString::from).collect();
     // What stands in the environment goes before the file, and is not a part of it.
     let alone = sub.clone().mut_args(|arg| arg.env(Resettable::Reset));
-    match alone.try_get_matches_from(words) {
+    match alone.try_get_matches_from(&words) {
         Ok(_) => Ok(()),
         // It may be typed.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            Err(first.strip_prefix("error: ").unwrap_or(first).to_owned())
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            Err(without_secrets_of(first, &words))
         }
     }
 }

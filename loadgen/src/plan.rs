@@ -499,6 +499,7 @@ impl Parts {
             None => Endpoint::Tcp(target::resolve(&url)?),
         };
         let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
+        let (shown, fields) = (target::shown(&target.url, &url), target::fields(&target, &url));
         let request = Arc::new(target::request(&target, url)?);
         let sources = preflight::sources(&dial, &address, connections, rotation)?;
         let connect_rate = match (dial.connect_rate, dial.ramp) {
@@ -525,14 +526,14 @@ impl Parts {
             connect_rate,
             timeout: target.timeout,
             connect_timeout: target.connect_timeout.unwrap_or(target.timeout),
-            fields: target::fields(&target),
+            fields,
             seed,
             threads,
             driver: machine.driver,
             spin: machine.spin,
             pid: machine.pid,
             file_limit,
-            url: target.url,
+            url: shown,
             output: Output {
                 json: output.json,
                 csv: output.csv,

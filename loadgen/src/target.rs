@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use ringbolt::handshake::url::without_secrets;
 use ringbolt::handshake::{ClientRequest, DeflateTerms, Url};
 use ringbolt::wire::Dialect;
 
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 pub(crate) fn parse(text: &str) -> Result<(Option<Arc<Path>>, Url), Failure> {
     let wrong = |why: String| {
         Failure::usage(
-            format!("`{text}` is no address of a WebSocket server"),
+            format!("`{}` is no address of a WebSocket server", without_secrets(text)),
             why,
             "write it like ws://127.0.0.1:9000/chat or unix:/run/server.sock:/chat",
         )
@@ -76,11 +77,21 @@ fn terms(takeover: Takeover) -> DeflateTerms {
     DeflateTerms::default().with_takeover(sent, received)
 }
 
-/// The names of the fields that --header and --cookie add.
-pub(crate) fn fields(target: &TargetArgs) -> Vec<String> {
+/// A target as results show it: as it was typed, but for a name and a password in it.
+pub(crate) fn shown(text: &str, url: &Url) -> String {
+    if url.has_credentials() { url.location() } else { text.to_owned() }
+}
+
+/// The names of the fields that --header, --cookie, and a name and a password in the URL add.
+pub(crate) fn fields(target: &TargetArgs, url: &Url) -> Vec<String> {
     let name = |line: &String| line.split(':').next().unwrap_or_default().trim().to_owned();
     let cookies = target.cookie.iter().map(|_| "Cookie".to_owned());
-    target.header.iter().map(name).chain(cookies).collect()
+    let mut all: Vec<_> = target.header.iter().map(name).chain(cookies).collect();
+    let authorization = "Authorization";
+    if url.has_credentials() && !all.iter().any(|name| name.eq_ignore_ascii_case(authorization)) {
+        all.push(authorization.to_owned());
+    }
+    all
 }
 
 /// The opening handshake that is asked for.

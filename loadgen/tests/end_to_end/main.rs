@@ -16,6 +16,7 @@ mod hostile;
 mod payloads;
 mod plans;
 mod reports;
+mod secrets;
 mod secure;
 mod servers;
 mod signals;

@@ -256,3 +256,32 @@ impl Handler for Demand {
         ws.send(message).expect("room");
     }
 }
+
+/// Only clients with this Authorization field are accepted; theirs comes back.
+pub(crate) fn authorized(value: &'static str) -> Running {
+    Running::start(move || Authorized { value })
+}
+
+struct Authorized {
+    value: &'static str,
+}
+
+impl Handler for Authorized {
+    type Data = ();
+
+    fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        let named = |field: &ringbolt::handshake::Field<'_>| field.is("Authorization");
+        let all: Vec<_> = request.fields().filter(named).map(|field| field.value).collect();
+        let bare = !request.host().contains('@')
+            && !request.origin().is_some_and(|origin| origin.contains('@'));
+        if all == [self.value.as_bytes()] && bare {
+            Ok(Accept::new(()))
+        } else {
+            Err(Reject::FORBIDDEN)
+        }
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        ws.send(message).expect("room");
+    }
+}
