@@ -15,13 +15,13 @@ import subprocess
 import tempfile
 import time
 
+import kernel_emulator as emulator
 from kernel_images import Missing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = "x86_64-unknown-linux-gnu"
 PACKAGES = ["ringbolt", "ringbolt-loadgen", "ringbolt-benches"]
 PROGRAMS = ["engine", "loadgen", "bare", "guest"]
-EMULATOR = "qemu-system-x86_64"
 # Without the flags that make the kernel copy and clear byte by byte: the emulator counts each round of
 # a repeated string instruction as one.
 EMULATED_CPU = "max,-erms,-fsrm"
@@ -94,10 +94,7 @@ def digests(programs):
 
 def emulator_version():
     """What the emulator calls itself."""
-    if not shutil.which(EMULATOR):
-        raise Missing(f"{EMULATOR} is missing; on Debian: apt-get install --no-install-recommends "
-                      "qemu-system-x86")
-    out = subprocess.run([EMULATOR, "--version"], capture_output=True, text=True).stdout
+    out = subprocess.run([*emulator.command(), "--version"], capture_output=True, text=True).stdout
     return out.splitlines()[0].strip()
 
 
@@ -154,7 +151,7 @@ def contents(programs, plan):
 
 def command_of(image, folder, kvm, seed, counter):
     """The command that boots. A counter is a plugin and the address that it takes for its mark."""
-    command = [EMULATOR, "-machine", "q35", "-smp", "1", "-m", MEMORY, "-nodefaults",
+    command = [*emulator.command(), "-machine", "q35", "-smp", "1", "-m", MEMORY, "-nodefaults",
                "-display", "none", "-no-reboot", "-seed", str(seed),
                "-serial", f"file:{folder}/console", "-serial", f"file:{folder}/report",
                "-kernel", image.path, "-initrd", f"{folder}/initramfs", "-append", COMMAND_LINE]

@@ -192,6 +192,15 @@ class Packages:
             return keep(os.path.join(folder, "tree"), fields)
 
 
+    def download(self, name, suite, folder):
+        """Fetches a package of a suite, and all that it needs, into a folder."""
+        print(f"kernels: fetching {name} of {suite}", file=sys.stderr, flush=True)
+        os.makedirs(os.path.join(folder, "partial"), exist_ok=True)
+        # Nothing is installed in this root, so that all of it is fetched.
+        run("apt-get", "-q", "-y", "-t", suite, "--no-install-recommends", "--download-only",
+            "-o", f"Dir::Cache::archives={folder}", "install", name, env=self.environment)
+
+
 @functools.lru_cache(maxsize=None)
 def newer(one, other):
     """Whether one version of a package comes after the other, as dpkg orders them."""

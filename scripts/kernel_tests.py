@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, SCRIPTS)
 import kernel_compare as comparison  # noqa: E402  the path is set just above
 import kernel_costs as costs  # noqa: E402
+import kernel_emulator as emulator  # noqa: E402
 import kernel_guest as guest  # noqa: E402
 import kernel_images as images  # noqa: E402
 import kernel_profile as profile  # noqa: E402
@@ -633,6 +635,51 @@ class Plans(unittest.TestCase):
         found = costs.figures([run(100, server=40), run(100, server=60)], "x")
         self.assertEqual((found["server_each"], found["spread_percent"], found["server_spread_percent"]),
                          (5.0, 0.0, 40.0))
+
+
+class Emulators(unittest.TestCase):
+    """Which emulator is taken, and what is said where there is none."""
+
+    def setUp(self):
+        emulator.command.cache_clear()
+        self.addCleanup(emulator.command.cache_clear)
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.enterContext(mock.patch.object(images, "cache", lambda: self.folder))
+
+    def test_one_that_is_installed_is_taken_as_it_is(self):
+        with mock.patch.object(shutil, "which", lambda name: f"/usr/bin/{name}"):
+            self.assertEqual(emulator.command(), (emulator.PROGRAM,))
+
+    def test_one_that_is_unpacked_starts_with_its_own_libraries_and_firmware(self):
+        with mock.patch.object(shutil, "which", lambda name: None), \
+                mock.patch.object(emulator, "release", lambda: "trixie"), \
+                mock.patch.object(emulator, "starts", lambda command: True):
+            words = emulator.command()
+        tree = os.path.join(self.folder, "emulator", "trixie")
+        self.assertIn(os.path.join(tree, "lib64/ld-linux-x86-64.so.2"), words)
+        self.assertIn(f"QEMU_MODULE_DIR={tree}/usr/lib/x86_64-linux-gnu/qemu", words)
+        self.assertIn(os.path.join(tree, "usr/bin", emulator.PROGRAM), words)
+        self.assertIn(os.path.join(tree, "usr/share/seabios"), words)
+
+    def test_without_any_the_text_says_what_failed_and_what_to_do(self):
+        def no_packages():
+            raise images.Missing("no archive")
+
+        with mock.patch.object(shutil, "which", lambda name: None), \
+                mock.patch.object(images, "Packages", no_packages), \
+                self.assertRaises(images.Missing) as raised:
+            emulator.command()
+        for word in ["no archive", "apt-get install", emulator.PACKAGE]:
+            self.assertIn(word, str(raised.exception))
+
+    def test_what_does_not_start_is_not_kept(self):
+        packages = mock.Mock(download=lambda name, suite, folder: None)
+        with mock.patch.object(shutil, "which", lambda name: None), \
+                mock.patch.object(images, "Packages", lambda: packages), \
+                self.assertRaises(images.Missing):
+            emulator.command()
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "emulator")))
 
 
 if __name__ == "__main__":
