@@ -61,7 +61,7 @@ fn heads(c: &mut Criterion) {
         });
         // What a server does with it: judge everything, and write the whole answer.
         group.bench_function("handshake", |b| {
-            let policy = ServerPolicy::new().subprotocols(["sample"]);
+            let policy = ServerPolicy::new().subprotocols(["sample"]).expect("names");
             let mut out = Vec::with_capacity(512);
             b.iter(|| {
                 out.clear();

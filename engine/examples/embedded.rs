@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Serves one client: accepts what it asks for and sends every message back.
 fn serve(listener: &TcpListener) -> Result<(), Box<dyn Error>> {
     let (socket, peer) = listener.accept()?;
-    let policy = ServerPolicy::new().subprotocols([SUBPROTOCOL]);
+    let policy = ServerPolicy::new().subprotocols([SUBPROTOCOL])?;
     let config = Arc::new(ConnectionConfig::default().with_policy(policy));
     let mut connection = Connection::server(&config, Instant::now());
     run(&mut connection, socket, |event| match event {

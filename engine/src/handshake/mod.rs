@@ -13,6 +13,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accept;
+mod allowed;
 mod basic;
 mod client;
 mod error;
@@ -31,6 +32,7 @@ pub mod scan;
 pub mod url;
 
 pub use accept::{AcceptError, Terms, accept, accept_with, refuse};
+pub use allowed::PolicyError;
 pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
 pub use error::{RequestError, ResponseError};
 pub use extension::{Deflate, DeflateTerms};

@@ -1,5 +1,6 @@
 //! What a server accepts.
 
+use super::allowed::{AllowedHost, AllowedOrigin, PolicyError, read_subprotocol};
 use super::{RequestError, UpgradeRequest, hybi02};
 use crate::wire::Dialect;
 
@@ -9,8 +10,8 @@ use crate::wire::Dialect;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerPolicy {
-    hosts: Option<Vec<String>>,
-    origins: Option<Vec<String>>,
+    hosts: Option<Vec<AllowedHost>>,
+    origins: Option<Vec<AllowedOrigin>>,
     subprotocols: Vec<String>,
     require_subprotocol: bool,
     require_origin: bool,
@@ -46,26 +47,62 @@ impl ServerPolicy {
     }
 
     /// The hosts of this server; any other is refused, which is the defence against DNS rebinding.
-    /// An entry without a port stands for all ports of that host.
-    #[must_use]
-    pub fn hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.hosts = Some(hosts.into_iter().map(Into::into).collect());
-        self
+    ///
+    /// An entry is `example.com`, `[::1]` or the like, and stands for all ports of that host unless
+    /// one is behind it. `*.example.com` stands for every name below `example.com`, however many
+    /// labels it has more, and not for `example.com` itself. `*` stands for every host, as if there
+    /// were no list.
+    ///
+    /// # Errors
+    ///
+    /// An entry that no client's Host field can meet, with the form that would: in capitals, in
+    /// Unicode instead of Punycode, with a scheme, a path or the ports 80 and 443, which clients
+    /// leave out.
+    pub fn hosts(
+        mut self,
+        hosts: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, PolicyError> {
+        let all = hosts.into_iter().map(|entry| AllowedHost::read(entry.as_ref()));
+        self.hosts = all.collect::<Result<Vec<_>, _>>()?.into_iter().collect();
+        Ok(self)
     }
 
     /// The origins whose pages may connect; any other is refused, and so is a client without one,
     /// unless [`ServerPolicy::require_origin`] says otherwise.
-    #[must_use]
-    pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.origins = Some(origins.into_iter().map(Into::into).collect());
-        self
+    ///
+    /// An entry is an origin as browsers write it: scheme, host, and the port if it is not the
+    /// scheme's own; or `null`. `https://*.example.com` stands for every name below `example.com`,
+    /// however many labels it has more, with that scheme and port, and not for
+    /// `https://example.com` itself (as in Content Security Policy). `*` stands for every origin,
+    /// as if there were no list.
+    ///
+    /// # Errors
+    ///
+    /// An entry that no client's Origin field can meet, with the form that would: without a scheme,
+    /// with a path or only a slash behind the host, the scheme's own port, capitals, Unicode
+    /// instead of Punycode, or a `*` elsewhere.
+    pub fn origins(
+        mut self,
+        origins: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, PolicyError> {
+        let all = origins.into_iter().map(|entry| AllowedOrigin::read(entry.as_ref()));
+        self.origins = all.collect::<Result<Vec<_>, _>>()?.into_iter().collect();
+        Ok(self)
     }
 
-    /// The subprotocols that the server speaks.
-    #[must_use]
-    pub fn subprotocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.subprotocols = names.into_iter().map(Into::into).collect();
-        self
+    /// The subprotocols that the server speaks; which one is case-sensitive.
+    ///
+    /// # Errors
+    ///
+    /// A name that no client can ask for: empty, or with other bytes than U+0021 to U+007E or with a
+    /// comma. `*` is none, either: the server must say which one it speaks.
+    pub fn subprotocols(
+        mut self,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, PolicyError> {
+        let all = names.into_iter().map(|name| read_subprotocol(name.as_ref()));
+        self.subprotocols = all.collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// Whether a client must ask for a subprotocol.
@@ -158,7 +195,7 @@ impl ServerPolicy {
             Some(3) if self.hybi02 && draft_3 => {}
             Some(_) => return Err(RequestError::DraftUnsupported),
         }
-        if self.hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|h| is_host(request, h))) {
+        if self.hosts.as_ref().is_some_and(|hosts| !hosts.iter().any(|h| h.matches(request))) {
             return Err(RequestError::HostRefused);
         }
         match (request.origin(), &self.origins) {
@@ -167,7 +204,7 @@ impl ServerPolicy {
             {
                 return Err(RequestError::OriginMissing);
             }
-            (Some(origin), Some(list)) if !list.iter().any(|o| o.eq_ignore_ascii_case(origin)) => {
+            (Some(origin), Some(list)) if !list.iter().any(|o| o.matches(origin)) => {
                 return Err(RequestError::OriginRefused);
             }
             _ => {}
@@ -200,10 +237,4 @@ fn is_secure_scheme(value: &[u8]) -> Option<bool> {
         return Some(true);
     }
     is(["http", "ws"]).then_some(false)
-}
-
-/// Whether an entry of the list is the host that the request is for.
-fn is_host(request: &UpgradeRequest<'_>, entry: &str) -> bool {
-    entry.eq_ignore_ascii_case(request.host())
-        || entry.eq_ignore_ascii_case(request.host_port().host)
 }

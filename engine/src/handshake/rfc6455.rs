@@ -65,7 +65,8 @@ pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether this is a token (RFC 7230 §3.2.6).
-pub(super) fn is_token(text: &str) -> bool {
+#[must_use]
+pub fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| {
             byte.is_ascii_alphanumeric()

@@ -261,7 +261,7 @@ impl<'a> HostPort<'a> {
 }
 
 /// Splits the port off; `None` if it is not a number up to 65,535. An empty one is none.
-fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_address = text.rfind(']').map_or(0, |at| at + 1);
     if after_address == 0 && text.starts_with('[') {
         return Some((text, None)); // no host, and these colons begin no port

@@ -27,7 +27,7 @@ impl Running {
         config: Config,
         handler: impl Fn() -> H + Send + Clone + 'static,
     ) -> Self {
-        let policy = ServerPolicy::new().subprotocols(["chat"]);
+        let policy = ServerPolicy::new().subprotocols(["chat"]).expect("names");
         let config = config.with(|config| config.policy = policy);
         let builder = Server::builder().shards(1).config(config);
         let server = builder.start(move |_| handler()).expect("a free port");

@@ -170,11 +170,18 @@ pub(crate) struct TlsArgs {
 pub(crate) struct PolicyArgs {
     /// Host to serve, against DNS rebinding; repeatable [default: any]
     ///
-    /// Without a port it stands for all ports of that host.
+    /// Without a port it stands for all ports of that host. *.example.com stands for every name below
+    /// example.com, not for that itself; * for every host. What no client could ask for, such as
+    /// capitals or the ports 80 and 443, is refused with the form that is meant.
     #[arg(long, env = "ENGINE_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) allow_host: Vec<String>,
 
-    /// Origin whose pages may connect; repeatable [default: any]
+    /// Origin whose pages may connect, such as https://example.com; repeatable [default: any]
+    ///
+    /// Scheme, host, and the port if it is not the scheme's own. https://*.example.com stands for every
+    /// name below example.com, however deep, not for that itself; * for every origin. What no page could
+    /// have, such as a slash at the end, is refused with the form that is meant. Clients without an origin
+    /// are refused then, too, but for --allow-missing-origin.
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringbolt::config::RingConfig;
 use ringbolt::conn::{Deflater, Inflater, InvalidUtf8, Limits};
-use ringbolt::handshake::{DeflateTerms, HeadLimits, ServerPolicy, scan};
+use ringbolt::handshake::{DeflateTerms, HeadLimits, PolicyError, ServerPolicy, rfc6455, scan};
 use ringbolt::wire::Dialect;
 use ringbolt::{
     ClientAuth, Compression, Config, Driver, RingFeature, RingFeatures, ServerTls,
@@ -336,20 +336,30 @@ fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contra
     {
         return contradiction(format!("{flag} is for hybi-02, which --dialect leaves out"));
     }
+    let is_no_token = |name: &&String| !rfc6455::is_token(name);
+    if !dialects.contains(&Dialect::Hybi02)
+        && let Some(name) = args.subprotocol.iter().find(is_no_token)
+    {
+        return contradiction(format!(
+            "--subprotocol `{name}` is no token, as subprotocols of RFC 6455 are: letters, digits and \
+             !#$%&'*+-.^_`|~ are its characters"
+        ));
+    }
     let mut policy = ServerPolicy::new()
         .dialects(dialects.iter().copied())
         .require_origin(!args.allow_missing_origin)
         .secure(args.tls_in_front)
         .trust_forwarded_proto(args.trust_forwarded_proto)
         .require_subprotocol(args.require_subprotocol)
-        .subprotocols(args.subprotocol)
         .accept_draft_1(args.accept_draft.contains(&Neighbour::Draft1))
         .accept_draft_3(args.accept_draft.contains(&Neighbour::Draft3));
+    let wrong = |flag: &'static str| move |e: PolicyError| Contradiction(format!("{flag} {e}"));
+    policy = policy.subprotocols(args.subprotocol).map_err(wrong("--subprotocol"))?;
     if !args.allow_host.is_empty() {
-        policy = policy.hosts(args.allow_host);
+        policy = policy.hosts(args.allow_host).map_err(wrong("--allow-host"))?;
     }
     if !args.allow_origin.is_empty() {
-        policy = policy.origins(args.allow_origin);
+        policy = policy.origins(args.allow_origin).map_err(wrong("--allow-origin"))?;
     }
     Ok(policy)
 }
@@ -466,6 +476,14 @@ mod tests {
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
+            ("--dialect rfc6455 --subprotocol a/b", "--subprotocol `a/b` is no token"),
+            ("--subprotocol *", "--subprotocol `*` is the subprotocol of no client"),
+            (
+                "--allow-host a.example,::1",
+                "--allow-host `::1` is the Host of no client; write [::1]",
+            ),
+            ("--allow-origin https://a.example/", "--allow-origin `https://a.example/` is the"),
+            ("--allow-origin *,a.example", "write https://a.example or http://a.example"),
             ("--dialect rfc6455 --tls-in-front", "--tls-in-front"),
             ("--dialect rfc6455 --trust-forwarded-proto", "--trust-forwarded-proto"),
             ("--dialect rfc6455 --allow-missing-origin", "--allow-missing-origin"),

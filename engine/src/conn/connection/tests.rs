@@ -110,7 +110,11 @@ impl Side {
 }
 
 fn policy() -> ServerPolicy {
-    ServerPolicy::new().subprotocols(["sample"]).hosts(["example.com"])
+    ServerPolicy::new()
+        .subprotocols(["sample"])
+        .expect("names")
+        .hosts(["example.com"])
+        .expect("names")
 }
 
 /// Carries bytes to and fro, `read` at a time, until both are silent.
@@ -252,7 +256,7 @@ fn the_largest_head_fits_in_pieces_with_frames_behind_it() {
 #[test]
 fn what_the_policy_refuses_is_answered_and_ended() {
     // covers: HS-S-10, CLOSE-04, SEC-02, SEC-03
-    let policy = policy().hosts(["example.org"]);
+    let policy = policy().hosts(["example.org"]).expect("names");
     let mut side = Side::server_with(ConnectionConfig::default().with_policy(policy));
     side.feed(&[REQUEST, b"\x04\x02hi"].concat());
     let failure = Failure::Request(RequestError::HostRefused);

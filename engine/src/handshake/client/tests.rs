@@ -173,7 +173,7 @@ fn a_server_s_answer_to_any_request_is_taken() {
     let limits = HeadLimits::default();
     for (url, secure) in [("ws://Example.com/demo?x", false), ("wss://h:8443/", true)] {
         let request = builder(url).protocols(["a", "sample"]).build().map(Arc::new).unwrap();
-        let policy = ServerPolicy::new().subprotocols(["sample"]).secure(secure);
+        let policy = ServerPolicy::new().subprotocols(["sample"]).unwrap().secure(secure);
         for _ in 0..500 {
             let mut bytes = Vec::new();
             let mut client = ClientHandshake::start(&request, &mut rng, &mut bytes);

@@ -48,7 +48,7 @@ fn the_example_of_the_rfc_is_answered() {
     assert_eq!((request.path(), request.query("a")), ("/chat", Some("1")));
     assert_eq!(request.origin(), Some("http://example.com"));
     assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
-    let policy = ServerPolicy::new().subprotocols(["superchat", "chat"]);
+    let policy = ServerPolicy::new().subprotocols(["superchat", "chat"]).unwrap();
     policy.judge(&request).unwrap();
     let mut out = Vec::new();
     accept(&request, &policy, policy.choose_subprotocol(&request), &NONE, &mut out).unwrap();
@@ -91,7 +91,7 @@ fn an_absolute_uri_holds_the_resource_name_and_the_host() {
         }
         // The host of the URI counts, not the field's (RFC 9112 §3.2.2).
         let request = read(&bytes).unwrap().unwrap();
-        let only = ServerPolicy::new().hosts(["server.example.com"]);
+        let only = ServerPolicy::new().hosts(["server.example.com"]).unwrap();
         assert_eq!(only.judge(&request), Err(RequestError::HostRefused), "{uri}");
     }
     for (uri, error) in [
@@ -191,10 +191,10 @@ fn a_server_chooses_its_dialects_origins_and_subprotocols() {
     let only_hybi02 = ServerPolicy::new().dialects([Dialect::Hybi02]);
     assert_eq!(only_hybi02.judge(&request), Err(RequestError::VersionUnsupported));
     assert_eq!(ServerPolicy::new().dialects([Dialect::Rfc6455]).judge(&request), Ok(()));
-    let elsewhere = ServerPolicy::new().origins(["http://elsewhere.example"]);
+    let elsewhere = ServerPolicy::new().origins(["http://elsewhere.example"]).unwrap();
     assert_eq!(elsewhere.judge(&request), Err(RequestError::OriginRefused));
     // None that the server speaks: the client decides, unless one is required.
-    let other = ServerPolicy::new().subprotocols(["other"]);
+    let other = ServerPolicy::new().subprotocols(["other"]).unwrap();
     assert_eq!(other.judge(&request), Ok(()));
     assert_eq!(other.choose_subprotocol(&request), None);
     let required = other.require_subprotocol(true);
