@@ -89,18 +89,25 @@ pub struct Builder {
 /// Where to listen, and with what.
 #[derive(Debug, Clone)]
 struct Bind {
-    address: SocketAddr,
+    /// Those of one name; one alone if it was given as such.
+    addresses: Vec<SocketAddr>,
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
 }
 
 impl Bind {
-    const fn plain(address: SocketAddr) -> Self {
+    const fn plain(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            address,
+            addresses,
             #[cfg(feature = "tls")]
             tls: None,
         }
+    }
+
+    /// Where it is listened; each address once.
+    fn listening(&self) -> impl Iterator<Item = Listening> {
+        let secure = self.is_secure();
+        self.addresses.iter().map(move |address| Listening { address: *address, secure })
     }
 
     #[cfg(feature = "tls")]
@@ -119,16 +126,43 @@ impl Builder {
     /// Listens here, beside wherever else it does. Port 0 takes a free port. A server that is told
     /// nothing takes a free port of 127.0.0.1.
     #[must_use]
-    pub fn bind(mut self, address: SocketAddr) -> Self {
-        self.binds.push(Bind::plain(address));
+    pub fn bind(self, address: SocketAddr) -> Self {
+        self.bind_all([address])
+    }
+
+    /// Listens on all of these, as on every address of a name: on the same port if it is 0 and one that
+    /// is free everywhere is found. An address that this machine does not have is left out as long as
+    /// it has another one of them; [`Server::listening`] tells which it has.
+    ///
+    /// ```
+    /// use std::net::ToSocketAddrs as _;
+    ///
+    /// let everywhere = "localhost:0".to_socket_addrs()?;
+    /// let builder = ringbolt::Server::builder().bind_all(everywhere);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn bind_all(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.binds.push(Bind::plain(addresses.into_iter().collect()));
         self
     }
 
     /// Listens here for TLS: what is spoken inside, and by the same handlers, is the same as without.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn bind_tls(mut self, address: SocketAddr, tls: ServerTls) -> Self {
-        self.binds.push(Bind { address, tls: Some(tls) });
+    pub fn bind_tls(self, address: SocketAddr, tls: ServerTls) -> Self {
+        self.bind_tls_all([address], tls)
+    }
+
+    /// The same on all of these, as [`Builder::bind_all`] does it.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn bind_tls_all(
+        mut self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        tls: ServerTls,
+    ) -> Self {
+        self.binds.push(Bind { addresses: addresses.into_iter().collect(), tls: Some(tls) });
         self
     }
 
@@ -177,11 +211,13 @@ impl Builder {
             self
         };
         let settings = Arc::new(this.config);
-        let binds: Arc<[Bind]> = match this.binds {
-            none if none.is_empty() => Arc::new([Bind::plain((Ipv4Addr::LOCALHOST, 0).into())]),
-            binds => binds.into(),
+        let binds = match this.binds {
+            none if none.is_empty() => vec![Bind::plain(vec![(Ipv4Addr::LOCALHOST, 0).into()])],
+            binds => binds,
         };
-        let (listeners, endpoints) = listen(&binds, this.cpus.len())?;
+        let (listeners, binds) = listen(&binds, this.cpus.len())?;
+        let endpoints = binds.iter().flat_map(Bind::listening).collect();
+        let binds: Arc<[Bind]> = binds.into();
         let mailboxes: io::Result<Vec<_>> = this
             .cpus
             .iter()
@@ -237,22 +273,29 @@ struct Place {
     listeners: Vec<Listener>,
 }
 
-/// Binds everything, for each shard a socket of its own: the listeners of each shard.
-fn listen(
-    binds: &[Bind],
-    shards: usize,
-) -> Result<(Vec<Vec<Listener>>, Vec<Listening>), StartError> {
+/// Binds everything, for each shard a socket of its own: the listeners of each shard, and what each is
+/// of, by its place.
+fn listen(binds: &[Bind], shards: usize) -> Result<(Vec<Vec<Listener>>, Vec<Bind>), StartError> {
     let mut listeners: Vec<_> = std::iter::repeat_with(Vec::new).take(shards).collect();
-    let mut endpoints = Vec::new();
+    let mut bound = Vec::new();
     for bind in binds {
-        let sockets = Listener::bind(bind.address, shards)?;
-        let address = sockets.first().and_then(Listener::address).unwrap_or(bind.address);
-        endpoints.push(Listening { address, secure: bind.is_secure() });
-        for (shard, socket) in listeners.iter_mut().zip(sockets) {
-            shard.push(socket);
+        let Some(first) = bind.addresses.first() else {
+            return Err(StartError::new(
+                StartErrorKind::Address,
+                "cannot listen",
+                "there is no address",
+                "give the address of an interface of this machine, or a name that has one",
+            ));
+        };
+        for sockets in Listener::bind_all(&bind.addresses, shards)? {
+            let address = sockets.first().and_then(Listener::address).unwrap_or(*first);
+            bound.push(Bind { addresses: vec![address], ..bind.clone() });
+            for (shard, socket) in listeners.iter_mut().zip(sockets) {
+                shard.push(socket);
+            }
         }
     }
-    Ok((listeners, endpoints))
+    Ok((listeners, bound))
 }
 
 /// Ends the process when a handler panics: the shard's state may be torn, its connections would

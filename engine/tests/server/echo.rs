@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use ringbolt::{Driver, RingFeature};
+use ringbolt::{Driver, RingFeature, Server};
 
 use crate::support::{
-    BINARY, CONTINUATION, Client, MORE, PING, PONG, TEXT, config, echo, frame, frames, letters,
-    pattern, request, wait_until,
+    BINARY, CONTINUATION, Client, Echo, MORE, PING, PONG, Running, TEXT, config, echo, frame,
+    frames, letters, pattern, request, wait_until,
 };
 
 #[test]
@@ -251,4 +251,20 @@ fn a_thousand_connections_at_once() {
     }
     let end = server.wait_for_nothing();
     assert_eq!(end.counters.opened, 1200);
+}
+
+#[test]
+fn all_addresses_of_a_name_are_served() {
+    let name = ["127.0.0.1:0", "127.0.0.2:0"].map(|one| one.parse().expect("an address"));
+    let builder = Server::builder().shards(2).config(config()).bind_all(name);
+    let server = Running::new(builder, || Echo);
+    let [first, second] = server.listening() else { panic!("{:?}", server.listening()) };
+    assert_eq!(first.address.port(), second.address.port());
+    for at in [first, second] {
+        let mut client = Client::connect(at.address, "/");
+        client.expect_alive();
+        client.close();
+    }
+    let nowhere = Server::builder().bind_all([]).start(|_| Echo).expect_err("nowhere");
+    assert!(nowhere.to_string().contains("no address"), "{nowhere}");
 }

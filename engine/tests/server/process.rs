@@ -3,7 +3,7 @@
 mod sandbox;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -489,4 +489,37 @@ fn a_full_shard_refuses_and_counts() {
         client.try_send(&[request("/"), frame(TEXT, b"x")].concat());
         client.take(1).is_some()
     });
+}
+
+#[test]
+fn every_address_of_a_name_is_listened_on() {
+    let named: Vec<SocketAddr> = "localhost:0".to_socket_addrs().expect("localhost").collect();
+    let mut child = Command::new(ENGINE)
+        .args(["echo", "--shards", "1", "--listen", "localhost:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let ips: std::collections::HashSet<_> = named.iter().map(SocketAddr::ip).collect();
+    // One that the machine does not have is left out.
+    let here = ips.iter().filter(|ip| TcpListener::bind((**ip, 0)).is_ok()).count();
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for line in lines.take(here) {
+        let line = line.expect("a line for each");
+        let address = line.strip_prefix("listening on ").expect("an address");
+        found.push(address.parse().expect("an address"));
+    }
+    for address in &found {
+        assert!(ips.contains(&address.ip()), "{address}");
+        assert_eq!(address.port(), found[0].port());
+        let mut client = Client::connect(*address, "/");
+        client.expect_alive();
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), here, "{found:?}");
 }

@@ -105,8 +105,9 @@ pub(crate) struct EchoArgs {
 pub(crate) struct ServeArgs {
     // As a doc comment the address would be a link.
     #[arg(
-        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002 or name:9002; port 0 takes a free \
-                one; repeatable [default: 127.0.0.1:0, unless there is --listen-tls]"
+        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002, or name:9002 for every address that \
+                the name has here; port 0 takes a free one; repeatable [default: 127.0.0.1:0, unless \
+                there is --listen-tls]"
     )]
     #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen: Vec<String>,

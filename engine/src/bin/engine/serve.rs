@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -67,11 +66,13 @@ pub(crate) fn fail(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
 
 fn start(settings: &Settings) -> Result<(Server, Option<ServerTls>), StartError> {
     let tls = settings.tls.clone().map(ServerTlsBuilder::build).transpose()?;
-    let plain = settings.plain.iter().filter_map(|addresses| bindable(addresses));
-    let mut builder = plain.fold(Server::builder(), Builder::bind);
+    let plain = settings.plain.iter();
+    let mut builder =
+        plain.fold(Server::builder(), |builder, all| builder.bind_all(all.iter().copied()));
     if let Some(tls) = &tls {
-        let secure = settings.secure.iter().filter_map(|addresses| bindable(addresses));
-        builder = secure.fold(builder, |builder, at| builder.bind_tls(at, tls.clone()));
+        let secure = settings.secure.iter();
+        builder = secure
+            .fold(builder, |builder, all| builder.bind_tls_all(all.iter().copied(), tls.clone()));
     }
     let builder = builder.config(settings.config.clone());
     let builder = match &settings.place {
@@ -80,13 +81,6 @@ fn start(settings: &Settings) -> Result<(Server, Option<ServerTls>), StartError>
         Place::Cpus(cpus) => builder.cpus(cpus.iter().copied()),
     };
     Ok((start_mode(settings.mode, builder)?, tls))
-}
-
-/// The first that can be listened on, or the first of all: a name may have addresses of a family that
-/// this machine does not have.
-fn bindable(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    let free = |address: &&SocketAddr| TcpListener::bind(address).is_ok();
-    addresses.iter().find(free).or_else(|| addresses.first()).copied()
 }
 
 fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
@@ -115,6 +109,14 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     for (name, because) in taken.absences() {
         log::line(format_args!("driver without={name} because={because:?}"));
     }
+    for absent in settings.plain.iter().chain(&settings.secure).flatten() {
+        if !server.listening().iter().any(|at| at.address.ip() == absent.ip()) {
+            log::line(format_args!(
+                "listen without={} because=\"this machine does not have the address\"",
+                absent.ip()
+            ));
+        }
+    }
     log::line(format_args!(
         "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} ring_features={} kernel={} \
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
@@ -127,7 +129,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
         if direct { "direct" } else { "process" },
         taken.features,
         kernel.trim(),
-        possible_connections(settings, server.cpus().len(), open_files, direct),
+        possible_connections(server, settings.config.max_connections, open_files, direct),
         Bytes(limits.max_message_bytes),
         Bytes(limits.max_frame_bytes),
         Bytes(config.max_outbound_bytes as u64),
@@ -145,10 +147,10 @@ fn shown(at: &Listening) -> String {
 }
 
 /// How many connections the limits allow.
-fn possible_connections(settings: &Settings, shards: usize, open_files: u64, direct: bool) -> u64 {
-    let shards = shards as u64;
-    let configured = (settings.config.max_connections as u64).saturating_mul(shards);
-    let listeners = (settings.plain.len() + settings.secure.len()) as u64;
+fn possible_connections(server: &Server, most: usize, open_files: u64, direct: bool) -> u64 {
+    let shards = server.cpus().len() as u64;
+    let configured = (most as u64).saturating_mul(shards);
+    let listeners = server.listening().len() as u64;
     configured.min(connections_by_files(open_files, shards, listeners, direct))
 }
 

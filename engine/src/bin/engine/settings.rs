@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// Those that clients may choose from.
     pub(crate) dialects: Vec<Dialect>,
-    /// Where each `--listen` leads; the first that can be bound is taken.
+    /// Where each `--listen` leads: every address of its name.
     pub(crate) plain: Vec<Vec<SocketAddr>>,
     /// The same of each `--listen-tls`.
     pub(crate) secure: Vec<Vec<SocketAddr>>,
