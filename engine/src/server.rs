@@ -289,7 +289,9 @@ fn listen(binds: &[Bind], shards: usize) -> Result<(Vec<Vec<Listener>>, Vec<Bind
         };
         for sockets in Listener::bind_all(&bind.addresses, shards)? {
             let address = sockets.first().and_then(Listener::address).unwrap_or(*first);
-            bound.push(Bind { addresses: vec![address], ..bind.clone() });
+            let mut one = bind.clone();
+            one.addresses = vec![address];
+            bound.push(one);
             for (shard, socket) in listeners.iter_mut().zip(sockets) {
                 shard.push(socket);
             }
