@@ -13,7 +13,7 @@ use crate::handler::Handler;
 pub use crate::hub::Mailbox;
 use crate::hub::{Hub, Mail};
 use crate::shard::Serve;
-pub use crate::shard::machine::{Action, Machine, Next, Want};
+pub use crate::shard::machine::{Action, Look, Machine, Next, Want};
 pub use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
 pub use crate::shard::table::GENERATION_MAX;

@@ -38,15 +38,21 @@ pub struct Config {
     pub mailbox_entries: usize,
     /// How long the opening handshake may take. Default 10 s.
     pub handshake_timeout: Duration,
-    /// A connection from which nothing was heard for this long is ended. Default 2 min; zero
-    /// turns it off.
+    /// A connection whose peer makes no progress for this long is told so and ended: it sends no byte,
+    /// and takes none of what is sent to it. While we read nothing from it (`pause_reading_bytes`,
+    /// [`WebSocket::hold_reading`](crate::WebSocket::hold_reading)) its silence does not count, and only
+    /// output that it does not take ends it. Where output waits, it may take a quarter longer: what the
+    /// peer has taken is known by looking. Default 2 min; zero turns it off.
     pub idle_timeout: Duration,
     /// A connection from which nothing was heard for this long is sent a ping, which keeps a
     /// living one from being idle, and finds the ones that are gone without the kernel saying so.
-    /// Default 45 s; zero turns it off.
+    /// After the process was stopped or starved, for a quarter of the shortest timeout or longer, nobody
+    /// counts as silent before this time has passed once more (`idle_timeout`, where it is off). Default
+    /// 45 s; zero turns it off.
     pub ping_interval: Duration,
-    /// How long the answer to our Close, and the peer's end of TCP after it, may take. Default
-    /// 5 s (CLOSE-08).
+    /// How long the answer to our Close, and the peer's end of TCP after it, may take, each from the
+    /// last progress of the peer: a byte of ours that it takes or, before its Close, one that it sends.
+    /// Default 5 s (CLOSE-08).
     pub close_timeout: Duration,
     /// Whether a client makes connections to one address one after the other, each established
     /// before the next is begun, as draft-02 §5.1 step 2 demands of clients (HS-C-02). A load

@@ -7,11 +7,33 @@
 pub enum Fault {
     /// None: the engine as it is.
     None,
+    /// A ping that comes between our Close and the peer's is not answered.
+    PongAfterCloseMissing,
+    /// A peer that takes a part of what waits for it counts as silent until it has taken all of it.
+    ProgressOnlyWhenAllLeft,
+    /// The time that a connection has to close runs from when our Close is queued.
+    CloseTimeoutFromQueueing,
+    /// Deadlines act on what is known, without a look at the socket.
+    NoLookBeforeDeadline,
+    /// One that nobody listens to counts as silent.
+    SilenceWhileNotReading,
+    /// After the process was stopped deadlines act at once.
+    NoGraceAfterLateWake,
+    /// Once both Closes are through TCP is closed at once, whatever is unread on either side.
+    ResetOnUnread,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: &[Self] = &[];
+    pub const ALL: &[Self] = &[
+        Self::PongAfterCloseMissing,
+        Self::ProgressOnlyWhenAllLeft,
+        Self::CloseTimeoutFromQueueing,
+        Self::NoLookBeforeDeadline,
+        Self::SilenceWhileNotReading,
+        Self::NoGraceAfterLateWake,
+        Self::ResetOnUnread,
+    ];
 }
 
 #[cfg(feature = "sim")]

@@ -160,7 +160,8 @@ pub enum CloseReason {
     Transport(i32),
     /// The opening handshake, or the answer to our Close, did not come in time.
     TimedOut,
-    /// Nothing was heard from the peer for the idle timeout, not even a pong.
+    /// The peer made no progress for the idle timeout: it sent nothing, not even a pong, and took
+    /// nothing.
     Idle,
     /// The peer read too slowly and the policy closes such connections.
     SlowConsumer,

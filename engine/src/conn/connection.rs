@@ -279,7 +279,7 @@ pub enum ConnectionEvent<'e> {
     Message(Message<'e>, Sender<'e>),
     /// A piece of a message, with [`Limits::part_bytes`](super::Limits::part_bytes).
     Part(Part<'e>, Sender<'e>),
-    /// A ping; its pong is already written, unless we have sent a Close.
+    /// A ping; its pong is already written, also after our own Close.
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),

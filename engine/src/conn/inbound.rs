@@ -29,7 +29,7 @@ pub enum Event<'e> {
     Message(Message<'e>, Place<'e>),
     /// A piece of a message, and the room around it, where messages are taken in parts.
     Part(Part<'e>, Place<'e>),
-    /// A ping; its pong is already written, unless we have sent a Close: after that we send nothing.
+    /// A ping; its pong is already written, also after our own Close.
     Ping(&'e [u8]),
     /// A pong, asked for or not (AMB-05).
     Pong(&'e [u8]),

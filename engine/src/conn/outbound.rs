@@ -6,6 +6,7 @@ use super::masking::MaskingKeys;
 use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Part, Role};
+use crate::fault::{Fault, is_back};
 use crate::handshake::Deflate;
 use crate::wire::{
     CloseCode, ClosePayload, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02,
@@ -282,11 +283,16 @@ impl Outbound {
     /// sends nothing, where [`Outbound::message`] does, and where RFC 6455 allows no payload of this
     /// length (125 bytes, §5.5).
     pub fn ping(&self, payload: &[u8], out: &mut impl Output) -> bool {
-        self.control(Opcode::Ping, payload, out)
+        self.state.can_send() && self.control(Opcode::Ping, payload, out)
     }
 
+    /// Answers a ping, also between our Close and the peer's: only data is forbidden then (RFC 6455
+    /// §5.5.1, §5.5.2; CTL-02, CTL-05).
     pub(super) fn pong(&self, payload: &[u8], out: &mut impl Output) {
-        self.control(Opcode::Pong, payload, out);
+        let closing = self.state == State::CloseSent && !is_back(Fault::PongAfterCloseMissing);
+        if self.state.can_send() || closing {
+            self.control(Opcode::Pong, payload, out);
+        }
     }
 
     /// Starts the closing handshake; a second call does nothing (CTL-04, CTL-08). Draft-02 has
@@ -348,7 +354,7 @@ impl Outbound {
     }
 
     fn control(&self, opcode: Opcode, payload: &[u8], out: &mut impl Output) -> bool {
-        if !self.state.can_send() || payload.len() > self.rules().control_max {
+        if payload.len() > self.rules().control_max {
             return false;
         }
         self.frame(FrameHeader::whole(opcode, payload.len() as u64), payload, out);

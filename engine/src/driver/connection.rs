@@ -39,6 +39,8 @@ pub(super) struct Connection {
     pub(super) shutdowns: u8,
     /// The receive waits for buffers.
     pub(super) parked: bool,
+    /// The socket is to be looked at when the receive has ended.
+    pub(super) looking: bool,
     /// The peer has closed its side, or the receive failed: never armed again.
     pub(super) deaf: bool,
 }
@@ -52,6 +54,7 @@ impl Connection {
         sending: false,
         shutdowns: 0,
         parked: false,
+        looking: false,
         deaf: false,
     };
 

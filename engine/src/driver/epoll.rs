@@ -21,7 +21,7 @@ mod socket;
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
@@ -33,10 +33,10 @@ use super::accept::{self, Listener};
 use crate::config::RingConfig;
 use crate::error::StartError;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Endpoint, Machine, Want};
+use crate::shard::machine::{Action, Endpoint, Look, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::sys::socket::raise_file_limit;
+use crate::sys::socket::{queues, raise_file_limit};
 use crate::sys::spin::Spin;
 use socket::{Phase, Sockets};
 
@@ -404,6 +404,14 @@ impl<M: Machine> Epoll<M> {
                         let want = self.machine.want(id);
                         self.wants(id, want);
                     }
+                }
+                Action::Look(id) => {
+                    let given = self.machine.given(id, &self.turn);
+                    let seen = self.sockets.get(id).map(|socket| queues(socket.fd.as_raw_fd()));
+                    self.counters.enters += if seen.is_some() { 2 } else { 0 };
+                    let (untaken, unread) = seen.unwrap_or_default();
+                    let look = Look { given, untaken, unread };
+                    self.machine.looked(id, look, &mut self.turn, now);
                 }
                 Action::Close(id) => {
                     self.counters.enters += 1;

@@ -10,6 +10,7 @@
 //! is free again when that is nothing and the socket is closed. A completion of an earlier
 //! generation is counted, and its buffer goes back all the same.
 
+mod look;
 mod receive;
 
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::sys::operation::{Completion, Operation, Socket, UserData};
-use crate::sys::ring::{Ring, Wait};
+use crate::sys::ring::{Ring, SlowSent, Wait};
 use crate::sys::socket::raise_file_limit;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
@@ -268,6 +269,7 @@ impl<M: Machine> Uring<M> {
                 Operation::SlowSend => self.slow_sent(completion, now)?,
                 Operation::Connect => self.connected(completion, now)?,
                 Operation::Shutdown => self.shutdown_done(completion)?,
+                Operation::LookUnread | Operation::LookUntaken => self.looked(completion, now),
                 Operation::Doorbell if !completion.more() => {
                     if completion.result == -libc::EINVAL {
                         self.ring.watch_once();
@@ -300,6 +302,7 @@ impl<M: Machine> Uring<M> {
                         self.shut_down(id, Shutdown::Write)?;
                     }
                 }
+                Action::Look(id) => self.look(id, now)?,
                 Action::Close(id) => self.close(id)?,
                 Action::StopAccepting => self.stop_accepting()?,
                 Action::Exit => self.exit = true,
@@ -445,6 +448,15 @@ impl<M: Machine> Uring<M> {
         });
         let Some((id, outcome)) = outcome else { return Ok(()) };
         let Some(connection) = self.find(id) else { return Ok(()) };
+        let outcome = match outcome {
+            SlowSent::Over(outcome) => outcome,
+            SlowSent::Took(_) if connection.phase == Phase::Closing => return Ok(()),
+            SlowSent::Took(bytes) => {
+                self.machine.took(id, bytes);
+                let want = self.machine.want(id);
+                return self.reconcile(id, want);
+            }
+        };
         connection.sending = false;
         let socket = connection.socket;
         if connection.phase == Phase::Closing {
@@ -478,7 +490,7 @@ impl<M: Machine> Uring<M> {
             return Ok(());
         };
         if connection.phase == Phase::Closing {
-            return Ok(());
+            return self.force(id);
         }
         let quiet = connection.is_quiet();
         let connecting = connection.phase == Phase::Connecting;

@@ -26,6 +26,12 @@ impl<A: Application> Shard<A> {
                 self.attend_to(id);
             }
             while let Some(id) = self.world.held.pop() {
+                if let Some(slot) = self.table.find(id)
+                    && !slot.side.held
+                {
+                    // From now on it is listened to again.
+                    slot.heard = self.tick;
+                }
                 self.requested.push(Action::Receive(id));
             }
         }
@@ -41,14 +47,15 @@ impl<A: Application> Shard<A> {
             // is shut down first: closing it with bytes unread would reset it, and take from the
             // peer what it was told.
             let ending = match (slot.side.outbound.rules().close_codes, slot.side.outbound.role()) {
-                (false, _) => Ending::Now,
-                (true, Role::Server) => Ending::Fin,
                 (true, Role::Client) => Ending::Await,
+                _ => Ending::Fin,
             };
             return self.finish(id, CloseReason::Protocol(error), ending);
         }
         if slot.side.ended {
-            return self.finish(id, CloseReason::Ended, Ending::Now);
+            let established = slot.state() != State::Opening;
+            let ending = if established { Ending::Fin } else { Ending::Now };
+            return self.finish(id, CloseReason::Ended, ending);
         }
         // Its end is under way, and what it still had to say may be on its way out.
         if slot.ending != Ending::No {
@@ -59,7 +66,8 @@ impl<A: Application> Shard<A> {
             // for that a little (AMB-14, CTL-07).
             State::Closed => {
                 let ending = match slot.side.outbound.role() {
-                    Role::Server => Ending::Last,
+                    Role::Server if slot.may_close() => Ending::Last,
+                    Role::Server => Ending::Fin,
                     Role::Client => Ending::Await,
                 };
                 self.finish(id, CloseReason::Clean(said), ending);
@@ -93,7 +101,13 @@ impl<A: Application> Shard<A> {
         }
         let ticket = slot.opening.take().and_then(|opening| opening.ticket());
         let data = slot.data.take();
+        let gone = slot.half_closed && slot.side.send.waiting() == 0;
         match how {
+            // The server has ended TCP already: nothing is left to wait for.
+            Ending::Await if gone => {
+                slot.ending = Ending::Now;
+                self.requested.push(Action::Close(id));
+            }
             Ending::Now => {
                 slot.side.send.abandon();
                 self.requested.push(Action::Close(id));
@@ -101,15 +115,11 @@ impl<A: Application> Shard<A> {
             Ending::Fin => {
                 slot.receive_singly();
                 self.requested.extend([Action::Shutdown(id), Action::Receive(id)]);
-                self.schedule(id);
             }
-            Ending::Last => {
-                self.requested.push(Action::Close(id));
-                self.schedule(id);
-            }
-            Ending::Await => self.schedule(id),
-            Ending::No => {}
+            Ending::Last => self.requested.push(Action::Close(id)),
+            Ending::Await | Ending::No => {}
         }
+        self.schedule(id);
         self.dials.leave(ticket);
         if first {
             self.world.closed.count(reason.index());
@@ -191,15 +201,18 @@ impl<A: Application> Shard<A> {
     pub(super) fn drained(&mut self, id: ConnectionId, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
         if slot.ending == Ending::Last {
-            self.requested.push(Action::Close(id));
+            // It did not leave at once, so the peer may be long in reading it.
+            slot.ending = Ending::Fin;
+            slot.receive_singly();
+            self.requested.push(Action::Receive(id));
+        }
+        if matches!(slot.ending, Ending::Fin | Ending::Await) && slot.half_closed {
+            // The peer's end of TCP came before ours.
+            self.finish(id, CloseReason::Clean(CloseCode::NO_STATUS), Ending::Now);
+            return;
         }
         if slot.ending == Ending::Fin {
             self.requested.push(Action::Shutdown(id));
-            if slot.half_closed {
-                // The peer's end of TCP came before ours.
-                self.finish(id, CloseReason::Clean(CloseCode::NO_STATUS), Ending::Now);
-                return;
-            }
         }
         if std::mem::take(&mut slot.side.send.refused)
             && let Some(data) = &mut slot.data

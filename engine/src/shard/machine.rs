@@ -93,12 +93,28 @@ pub enum Action {
     Receive(ConnectionId),
     /// Tell the peer that nothing more will be sent; go on receiving.
     Shutdown(ConnectionId),
-    /// End the connection; [`Machine::released`] follows when the kernel has nothing left of it.
+    /// Look at the connection's socket: [`Machine::looked`] follows, whatever there is to be seen.
+    Look(ConnectionId),
+    /// End the connection; [`Machine::released`] follows when the kernel has nothing left of it. Asked
+    /// for again, it has taken too long: what the kernel has of it is cancelled by all means.
     Close(ConnectionId),
     /// Accept no more connections.
     StopAccepting,
     /// Leave the loop.
     Exit,
+}
+
+/// What is to be seen of a connection's socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "drivers make it")]
+pub struct Look {
+    /// What [`Machine::given`] said when the kernel was asked.
+    pub given: u32,
+    /// Bytes of these that the peer's kernel has not taken; its end counts as one more. Of a unix
+    /// socket, the memory that they take.
+    pub untaken: u32,
+    /// Bytes that have arrived and were not read yet.
+    pub unread: u32,
 }
 
 /// When a machine wants its turn again.
@@ -177,6 +193,24 @@ pub trait Machine {
         self.sent(id, turn, now)
     }
 
+    /// The kernel has taken `bytes` of the slow send, which goes on: the peer makes room.
+    fn took(&mut self, id: ConnectionId, bytes: usize) {
+        let _ = (id, bytes);
+    }
+
+    /// How many bytes of the connection the kernel has been given so far, as a count that wraps round:
+    /// what is still in the turn and what blocked do not count. A driver asks right before it asks the
+    /// kernel how many of them the peer has not taken.
+    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
+        let _ = (id, turn);
+        0
+    }
+
+    /// What was seen of a connection after [`Action::Look`]; nothing, if it has no socket.
+    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, now: Instant) {
+        let _ = (id, look, turn, now);
+    }
+
     /// All sends of the last turn are settled or blocked.
     fn settled(&mut self);
 
@@ -211,6 +245,9 @@ pub(crate) trait Secured: Machine {
 
     /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it.
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;
+
+    /// Bytes arrived that the layer can make nothing of yet: the peer is not silent.
+    fn heard(&mut self, id: ConnectionId);
 
     /// The layer's handshake succeeded.
     fn secured(&mut self, id: ConnectionId, security: Security);

@@ -10,6 +10,7 @@ mod ending;
 mod fleet;
 pub(crate) mod machine;
 mod opening;
+mod progress;
 mod publish;
 pub(crate) mod send;
 pub(crate) mod slot;
@@ -31,7 +32,8 @@ use fleet::Dials;
 pub use fleet::Fleet;
 #[cfg(feature = "tls")]
 use machine::Secured;
-use machine::{Action, Machine, Next, Want};
+use machine::{Action, Look, Machine, Next, Want};
+use progress::Lateness;
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
 use socket::WebSocket;
@@ -45,6 +47,7 @@ use crate::conn::{Assembly, Event, Limits, Role, State};
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
 use crate::error::TlsError;
+use crate::fault::{Fault, is_back};
 use crate::handler::CloseReason;
 #[cfg(feature = "tls")]
 use crate::handshake::ClientRequest;
@@ -103,6 +106,7 @@ pub(crate) struct Shard<A: Application> {
     table: Table<Slot<A::Data>>,
     wheel: Wheel,
     tick: Tick,
+    lateness: Lateness,
     expired: Vec<ConnectionId>,
     /// The other shards, for publications.
     hub: Arc<Hub>,
@@ -141,6 +145,7 @@ impl<A: Application> Shard<A> {
         let seed = settings.handshake_seed;
         Self {
             app,
+            lateness: Lateness::new(&settings),
             table: Table::new(settings.max_connections),
             world: World {
                 topics: Topics::new(settings.max_topics),
@@ -293,6 +298,7 @@ impl<A: Application> Machine for Shard<A> {
     fn turn_began(&mut self, now: Instant) {
         // The last turn may have slept for long.
         self.tick = self.wheel.tick(now);
+        self.lateness.woke(now, self.tick);
     }
 
     fn accepted(&mut self, listener: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
@@ -337,7 +343,9 @@ impl<A: Application> Machine for Shard<A> {
         _: Instant,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.last_heard = self.tick;
+        if n > 0 {
+            slot.heard = self.tick;
+        }
         slot.inbound.return_direct(memory, n);
         self.deliver(id, &mut [], n, None, turn)
     }
@@ -350,8 +358,7 @@ impl<A: Application> Machine for Shard<A> {
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
-        let leaving = matches!(slot.ending, Ending::Fin | Ending::Last);
-        if error.is_none() && leaving && slot.side.send.waiting() > 0 {
+        if error.is_none() && slot.ending != Ending::No && slot.side.send.waiting() > 0 {
             // It may still be reading; `drained` goes on, or the close timeout.
             return;
         }
@@ -371,8 +378,27 @@ impl<A: Application> Machine for Shard<A> {
 
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit> {
         // A peer that takes what waited for it lives, even while nothing is read from it.
-        self.table.find(id)?.last_heard = self.tick;
+        let slot = self.table.find(id)?;
+        (slot.taken, slot.side.send.waited) = (self.tick, true);
         self.sent_at_once(id, turn, now)
+    }
+
+    fn took(&mut self, id: ConnectionId, bytes: usize) {
+        let Some(slot) = self.table.find(id) else { return };
+        slot.side.send.took(bytes);
+        if !is_back(Fault::ProgressOnlyWhenAllLeft) {
+            slot.taken = self.tick;
+        }
+        slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+    }
+
+    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
+        self.table.find(id).map_or(0, |slot| slot.side.send.given(turn))
+    }
+
+    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, _: Instant) {
+        self.saw(id, look, turn);
+        self.attend();
     }
 
     fn sent_at_once(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
@@ -411,9 +437,11 @@ impl<A: Application> Machine for Shard<A> {
         }
         let busy = !self.requested.is_empty() || self.world.topics.is_busy() || self.world.stop;
         if busy {
+            self.lateness.sleep_until(Some(now));
             return Next { deadline: None, busy };
         }
         let deadline = [wake, self.wheel.next(), self.drain].into_iter().flatten().min();
+        self.lateness.sleep_until(deadline);
         Next { deadline, busy }
     }
 
@@ -481,6 +509,12 @@ impl<A: Application> Secured for Shard<A> {
         }
     }
 
+    fn heard(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.table.find(id) {
+            slot.heard = self.tick;
+        }
+    }
+
     fn insecure(&mut self, id: ConnectionId, error: TlsError) {
         self.give_up(id, error);
     }
@@ -500,7 +534,7 @@ impl<A: Application> Shard<A> {
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.last_heard = self.tick;
+        slot.heard = self.tick;
         if slot.state() == State::Opening {
             return self.received_opening(id, input, turn);
         }

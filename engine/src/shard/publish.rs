@@ -193,7 +193,7 @@ impl<A: Application> Shard<A> {
             if send.is_blocked() {
                 send.push_shared(frames);
             } else {
-                turn.push_chunk(id, send.ticket(), chunk, 0, frames.len());
+                turn.push_chunk(id, send.ticket(frames.len()), chunk, 0, frames.len());
             }
             return Delivered::Queued;
         }
@@ -209,7 +209,7 @@ impl<A: Application> Shard<A> {
             } else if end > from && send.is_blocked() {
                 send.push_shared(chunk.1.slice(from..end));
             } else if end > from {
-                turn.push_chunk(id, send.ticket(), chunk.0, from, end - from);
+                turn.push_chunk(id, send.ticket(end - from), chunk.0, from, end - from);
             }
             from = next;
         }

@@ -17,6 +17,9 @@ const TAIL_BYTES: usize = 16 << 10;
 const TRANSMIT_PIECES: usize = 64;
 /// Most bytes that leave in one send from a backlog.
 const TRANSMIT_BYTES: usize = 256 << 10;
+/// So many bytes any peer's kernel takes without its program reading them: half of the window that TCP
+/// opens with.
+const LITTLE: u32 = 32 << 10;
 
 /// A range of owned memory on its way out.
 #[derive(Debug)]
@@ -108,15 +111,26 @@ impl Backlog {
 pub(crate) struct SendSide {
     ticket: Ticket,
     /// Bytes that the driver is sending the slow way; 0 when it is not.
-    in_flight: usize,
+    in_flight: u32,
     backlog: Option<Box<Backlog>>,
+    /// Bytes that were queued so far; the count wraps round.
+    handed: u32,
     /// A send was refused and the application waits for `on_drain`.
     pub(crate) refused: bool,
+    /// The kernel had no room once, and the peer was waited for.
+    pub(crate) waited: bool,
 }
 
 impl SendSide {
     pub(crate) const fn new() -> Self {
-        Self { ticket: Ticket::NONE, in_flight: 0, backlog: None, refused: false }
+        Self {
+            ticket: Ticket::NONE,
+            in_flight: 0,
+            backlog: None,
+            handed: 0,
+            refused: false,
+            waited: false,
+        }
     }
 
     /// Forgets the place in an earlier turn.
@@ -133,7 +147,19 @@ impl SendSide {
     /// Bytes that wait because the kernel would not take them.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        self.in_flight + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+        self.in_flight as usize + self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+    }
+
+    /// Bytes that the kernel has taken so far; the count wraps round. What is sent the slow way counts
+    /// when the driver has told of it.
+    #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
+    pub(crate) fn given(&self, turn: &Turn) -> u32 {
+        self.handed.wrapping_sub(self.queued(turn) as u32)
+    }
+
+    /// Whether all that was ever queued is so little that the peer's kernel has room for it.
+    pub(crate) const fn is_little(&self) -> bool {
+        self.handed <= LITTLE && !self.waited && self.in_flight == 0
     }
 
     /// Whether the kernel would not take the last send: everything new must wait behind it.
@@ -156,6 +182,7 @@ impl SendSide {
         parts: [&[u8]; 2],
         mask: Option<Mask>,
     ) {
+        self.count(parts[0].len() + parts[1].len());
         if self.is_blocked() {
             self.push_backlog(parts, mask);
         } else {
@@ -163,15 +190,23 @@ impl SendSide {
         }
     }
 
-    /// The place in the turn, for output that need not be copied; only when not blocked.
+    /// The place in the turn for so many bytes of output that need not be copied; only when not blocked.
     #[inline]
-    pub(crate) const fn ticket(&mut self) -> &mut Ticket {
+    pub(crate) const fn ticket(&mut self, bytes: usize) -> &mut Ticket {
+        self.count(bytes);
         &mut self.ticket
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
+    const fn count(&mut self, bytes: usize) {
+        self.handed = self.handed.wrapping_add(bytes as u32);
     }
 
     /// Queues a share of a publication behind what waits.
     pub(crate) fn push_shared(&mut self, bytes: Bytes) {
         let end = bytes.len();
+        self.count(end);
         let backlog = self.backlog.get_or_insert_default();
         backlog.seal();
         backlog.ready.push(Piece::new(Chunk::Shared(bytes), 0, end));
@@ -193,8 +228,17 @@ impl SendSide {
     }
 
     /// The driver is sending `bytes` the slow way.
-    pub(crate) const fn block(&mut self, bytes: usize) {
-        self.in_flight = bytes;
+    pub(crate) fn block(&mut self, bytes: usize) {
+        self.in_flight = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
+    /// The kernel has taken `bytes` of the slow send, which goes on.
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.waited = true;
+        if self.is_blocked() {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.in_flight = self.in_flight.saturating_sub(bytes).max(1);
+        }
     }
 
     /// The slow send is done: the next one, if something waits.
@@ -214,7 +258,7 @@ impl SendSide {
         if next.bytes == 0 {
             return None;
         }
-        self.in_flight = next.bytes;
+        self.block(next.bytes);
         Some(next)
     }
 

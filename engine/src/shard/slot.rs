@@ -3,12 +3,14 @@
 use super::codec::Codec;
 use super::machine::Want;
 use super::opening::Opening;
+use super::progress::Watch;
 use super::send::SendSide;
 use super::table::ConnectionId;
 use super::topics::Subscriptions;
 use super::wheel::Tick;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Inflater, Outbound, Role, State};
+use crate::fault::{Fault, is_back};
 use crate::handshake::Deflate;
 use crate::wire::{Dialect, FIRST};
 
@@ -48,8 +50,12 @@ pub(crate) struct Slot<D> {
     pub(crate) data: Option<D>,
     /// The opening handshake, where it needs a memory.
     pub(crate) opening: Option<Box<Opening>>,
-    /// When the peer was last heard.
-    pub(crate) last_heard: Tick,
+    /// When the peer last sent anything.
+    pub(crate) heard: Tick,
+    /// When the peer was last known to take anything.
+    pub(crate) taken: Tick,
+    /// What is known of its socket, once it was looked at.
+    pub(super) watch: Option<Box<Watch>>,
     /// When the present phase (opening, closing, ending) began; in an open connection, when the
     /// last keep-alive ping was sent.
     pub(crate) since: Tick,
@@ -86,7 +92,9 @@ impl<D> Slot<D> {
             },
             data: None,
             opening: None,
-            last_heard: now,
+            heard: now,
+            taken: now,
+            watch: None,
             since: now,
             scheduled: Tick::MAX,
             ending: Ending::No,
@@ -144,6 +152,14 @@ impl<D> Slot<D> {
         self.want(SMALL_READ, pause)
     }
 
+    /// Whether TCP may be closed as soon as the last frames are on their way: whatever was sent is with
+    /// the peer's kernel, and nothing more is to come that would make ours take it back by a reset. A
+    /// peer in TLS has its close_notify to send.
+    pub(super) fn may_close(&self) -> bool {
+        let safe = !self.secure && self.side.send.is_little();
+        safe || is_back(Fault::ResetOnUnread)
+    }
+
     /// From now on the peer's end is waited for. A receive that goes on by itself misses that end where
     /// it is a reset on the heels of data, in kernels from 6.12 to 6.18 and some later ones (what wakes it
     /// twice before it runs counts as once); one that is asked for anew sees it.
@@ -197,7 +213,7 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 176);
+const _: () = assert!(size_of::<Slot<()>>() <= 184);
 
 #[cfg(test)]
 mod tests {

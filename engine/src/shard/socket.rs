@@ -221,8 +221,9 @@ impl<D> WebSocket<'_, D> {
 
     /// Reads nothing more from the connection, or reads again. What has been read already is still
     /// delivered; then the peer's messages fill the kernel's buffers, and the peer has to wait.
-    /// Nothing is heard of the peer meanwhile: not its pings, its Close nor its end, and under
-    /// [`crate::Config::idle_timeout`] the connection counts as silent.
+    /// Nothing is heard of the peer meanwhile: not its pings, its Close nor its end. That does not count
+    /// as its silence under [`crate::Config::idle_timeout`]; only output that it does not take for so
+    /// long ends the connection then.
     pub fn hold_reading(&mut self, held: bool) {
         if self.side.held != held {
             self.side.held = held;
@@ -231,7 +232,8 @@ impl<D> WebSocket<'_, D> {
         }
     }
 
-    /// Ends the connection without a closing handshake.
+    /// Ends the connection without a closing handshake. What was sent before still leaves, as long as
+    /// the peer takes it ([`crate::Config::close_timeout`]); what the peer sends is dropped.
     pub fn end(&mut self) {
         self.side.ended = true;
         self.world.attention.push(self.id);
@@ -365,7 +367,7 @@ impl<D> WebSocket<'_, D> {
         }
         let Some(taken) = header.write_before(place.head) else { return false };
         let (start, len) = (place.start - taken, taken + payload.len());
-        let ticket = self.side.send.ticket();
+        let ticket = self.side.send.ticket(len);
         match loan {
             Some(loan) if origin == Origin::Input => {
                 self.turn.push_lent(self.id, ticket, loan, start, len);

@@ -1,7 +1,7 @@
 //! Timeouts and keep-alive pings.
 
-use std::time::Duration;
-
+use super::machine::Action;
+use super::progress::{between_looks, last_progress, timeout};
 use super::slot::{Ending, Slot};
 use super::table::ConnectionId;
 use super::turn::Turn;
@@ -9,40 +9,70 @@ use super::wheel::{Tick, ticks};
 use super::{Application, Shard, TurnOutput};
 use crate::config::Config;
 use crate::conn::State;
+use crate::fault::{Fault, is_back};
 use crate::handler::CloseReason;
 use crate::wire::CloseCode;
 
 /// What is due next on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
+    /// Its socket is to be looked at.
+    Look,
     /// The phase has lasted too long.
     TimedOut,
     /// The peer has been silent too long.
     Idle,
     /// The peer has been silent for a while.
     Ping,
+    /// The kernel has not let go of it.
+    Release,
 }
 
-/// When the next thing is due, and what.
-fn deadline<D>(slot: &Slot<D>, settings: &Config) -> Option<(Tick, Due)> {
-    // The tick it began in had partly passed.
-    let after = |start: Tick, timeout: Duration| start + ticks(timeout) + 1;
-    if slot.ending != Ending::No || slot.closing {
-        return Some((after(slot.since, settings.close_timeout), Due::TimedOut));
+/// The tick at which `timeout` has passed since `start`: the tick it began in had partly passed.
+const fn after(start: Tick, timeout: Tick) -> Tick {
+    start.saturating_add(timeout).saturating_add(1)
+}
+
+/// When the next thing is due, and what. Nobody is held to be silent before `grace`.
+fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, Due)> {
+    if slot.ending == Ending::Now {
+        return Some((after(slot.since, ticks(settings.close_timeout)), Due::Release));
     }
-    if slot.state() == State::Opening {
-        return Some((after(slot.since, settings.handshake_timeout), Due::TimedOut));
-    }
-    let heard = slot.last_heard;
-    let idle = (!settings.idle_timeout.is_zero())
-        .then(|| (after(heard, settings.idle_timeout), Due::Idle));
+    let open = slot.ending == Ending::No && !slot.closing && slot.state() == State::Open;
+    let silence =
+        (!open || !settings.idle_timeout.is_zero()).then(|| silence(slot, settings, grace));
     // One ping per interval of silence, counted from the last ping, too: a lost pong costs nothing
-    // while there is time for another.
-    let ping = (!settings.ping_interval.is_zero())
-        .then(|| (after(heard.max(slot.since), settings.ping_interval), Due::Ping));
-    match (idle, ping) {
-        (Some(idle), Some(ping)) => Some(if ping.0 <= idle.0 { ping } else { idle }),
-        (idle, ping) => idle.or(ping),
+    // while there is time for another. Behind output that waits none would arrive.
+    let pings = open && !settings.ping_interval.is_zero() && !slot.side.send.is_blocked();
+    let ping = pings
+        .then(|| (after(slot.heard.max(slot.since), ticks(settings.ping_interval)), Due::Ping));
+    match (silence, ping) {
+        (Some(silence), Some(ping)) => Some(if ping.0 <= silence.0 { ping } else { silence }),
+        (silence, ping) => silence.or(ping),
     }
+}
+
+/// When silence ends the connection, or its socket is looked at before that.
+fn silence<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> (Tick, Due) {
+    let watch = slot.watch.as_deref();
+    if let Some(asked) = watch.and_then(|watch| watch.asked) {
+        return (after(asked, between_looks(slot, settings)), Due::Look);
+    }
+    let start = last_progress(slot);
+    let end = after(start, ticks(timeout(slot, settings))).max(grace);
+    let end = end.max(watch.map_or(0, |watch| watch.not_before));
+    let looked = watch.map_or(0, |watch| watch.looked);
+    let next = after(start.max(looked), between_looks(slot, settings));
+    let opening = slot.ending == Ending::No && slot.state() == State::Opening;
+    let open = slot.ending == Ending::No && !slot.closing;
+    let waits = !opening && (!open || slot.side.send.is_blocked());
+    if waits && next < end {
+        return (next, Due::Look);
+    }
+    if looked < end && !is_back(Fault::NoLookBeforeDeadline) {
+        return (end, Due::Look);
+    }
+    (end, if open && !opening { Due::Idle } else { Due::TimedOut })
 }
 
 impl<A: Application> Shard<A> {
@@ -51,7 +81,7 @@ impl<A: Application> Shard<A> {
     pub(super) fn schedule(&mut self, id: ConnectionId) {
         let Some(slot) = self.table.find(id) else { return };
         // With keep-alive off nothing is due, but a later phase will schedule again.
-        if let Some((at, _)) = deadline(slot, &self.world.settings)
+        if let Some((at, _)) = deadline(slot, &self.world.settings, self.lateness.until)
             && at < slot.scheduled
         {
             slot.scheduled = self.wheel.schedule(id, at);
@@ -70,19 +100,34 @@ impl<A: Application> Shard<A> {
     }
 
     fn check(&mut self, id: ConnectionId, at: Tick, turn: &mut Turn) {
-        let tick = self.tick;
         let Some(slot) = self.table.find(id) else { return };
         if slot.scheduled != at {
             return;
         }
         slot.scheduled = Tick::MAX;
-        let Some((due, what)) = deadline(slot, &self.world.settings) else { return };
-        if tick < due {
-            slot.scheduled = self.wheel.schedule(id, due);
+        self.decide(id, turn);
+    }
+
+    /// Does what is due, or sees to it that it will be.
+    pub(super) fn decide(&mut self, id: ConnectionId, turn: &mut Turn) {
+        let tick = self.tick;
+        let Some(slot) = self.table.find(id) else { return };
+        let Some((due, what)) = deadline(slot, &self.world.settings, self.lateness.until) else {
             return;
+        };
+        if tick < due {
+            return self.schedule(id);
         }
         match what {
-            Due::TimedOut => self.finish(id, CloseReason::TimedOut, Ending::Now),
+            Due::Look => self.look(id, turn),
+            Due::TimedOut => {
+                // With input unread the kernel would reset it, and take from the peer what it was
+                // told.
+                let unread = slot.watch.as_ref().is_some_and(|watch| watch.unread);
+                let first = slot.ending == Ending::No && slot.closing;
+                let ending = if first && unread { Ending::Fin } else { Ending::Now };
+                self.finish(id, CloseReason::TimedOut, ending);
+            }
             Due::Idle => {
                 // It may live and only have been silent.
                 let mut out = TurnOutput {
@@ -92,7 +137,7 @@ impl<A: Application> Shard<A> {
                     codec: &mut self.world.codec,
                 };
                 slot.side.outbound.tell(CloseCode::GOING_AWAY, "silent for too long", &mut out);
-                self.finish(id, CloseReason::Idle, Ending::Now);
+                self.finish(id, CloseReason::Idle, Ending::Fin);
             }
             Due::Ping => {
                 slot.since = tick;
@@ -104,6 +149,11 @@ impl<A: Application> Shard<A> {
                     codec: &mut self.world.codec,
                 };
                 slot.side.outbound.ping(&[], &mut out);
+                self.schedule(id);
+            }
+            Due::Release => {
+                slot.since = tick;
+                self.requested.push(Action::Close(id));
                 self.schedule(id);
             }
         }

@@ -43,11 +43,15 @@ pub(crate) enum Operation {
     Bell,
     /// A message from another ring.
     Nudge,
+    /// Whether something waits to be read.
+    LookUnread,
+    /// Whether something waits for the peer.
+    LookUntaken,
     Unknown,
 }
 
 impl Operation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Accept,
         Self::Receive,
         Self::ReceiveDirect,
@@ -60,6 +64,8 @@ impl Operation {
         Self::Doorbell,
         Self::Bell,
         Self::Nudge,
+        Self::LookUnread,
+        Self::LookUntaken,
     ];
 }
 

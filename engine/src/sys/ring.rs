@@ -12,6 +12,7 @@
 
 mod bell;
 mod exchange;
+mod look;
 mod probe;
 mod send;
 mod set_up;
@@ -29,8 +30,10 @@ use slab::Slab;
 use socket2::SockAddr;
 
 pub(crate) use exchange::Wait;
+pub(crate) use send::SlowSent;
 
 use self::bell::Bells;
+use self::look::Looking;
 use self::send::{OwnedSend, ZeroCopy};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use super::receive::ReceiveMemory;
@@ -50,6 +53,7 @@ enum InFlight {
     Send(OwnedSend),
     Receive { id: ConnectionId, memory: Box<Assembly> },
     Connect { id: ConnectionId, to: Box<SockAddr> },
+    Look(Looking),
 }
 
 /// See the module's text. Field order is the order of death (S8): the ring is closed before the
@@ -72,6 +76,9 @@ pub(crate) struct Ring {
     /// `MSG_WAITALL` where the kernel keeps count of what is cut short, else nothing: then every
     /// request ends with what went through at once.
     wait_all: i32,
+    /// The same for receives, which are cancelled when it is to be known how far they are: where the
+    /// kernel tells it then.
+    receive_all: i32,
     pub(crate) counters: RingCounters,
     spin: Spin,
 }
@@ -120,6 +127,7 @@ impl Ring {
             bells: Bells::default(),
             watches_on: true,
             wait_all: if found.counts_all { libc::MSG_WAITALL } else { 0 },
+            receive_all: if found.counts_received { libc::MSG_WAITALL } else { 0 },
             counters: RingCounters::default(),
             spin: Spin::new(config.spin, config.spin_budget_percent),
         })
@@ -223,7 +231,7 @@ impl Ring {
         let spare = memory.spare(wanted);
         let (start, len) = (spare.as_mut_ptr(), u32::try_from(spare.len()).unwrap_or(u32::MAX));
         let key = self.in_flight.insert(InFlight::Receive { id, memory });
-        let flags = self.wait_all;
+        let flags = self.receive_all;
         let entry = on(
             socket,
             |fd| opcode::Recv::new(fd, start, len).flags(flags).build(),

@@ -20,6 +20,18 @@ pub(crate) fn bind_address_no_port(socket: RawFd) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How many bytes of a stream socket the peer's kernel has not taken, and how many have arrived and were
+/// not read; of a unix socket the first is the memory that they take. Nothing of one that cannot tell.
+pub(crate) fn queues(socket: RawFd) -> (u32, u32) {
+    let ask = |what| {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one integer to a place that holds one.
+        let done = unsafe { libc::ioctl(socket, what, &raw mut bytes) };
+        if done == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
+    };
+    (ask(libc::TIOCOUTQ), ask(libc::FIONREAD))
+}
+
 /// Raises the soft limit of open files to the hard one and says what it is then.
 pub fn raise_file_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

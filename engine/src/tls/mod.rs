@@ -34,7 +34,7 @@ use crate::error::TlsError;
 use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Machine, Next, Secured, Want};
+use crate::shard::machine::{Action, Look, Machine, Next, Secured, Want};
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Chunk, Loan, ROOM_MAX, Segment, Turn};
@@ -166,6 +166,8 @@ impl<M: Secured> Tls<M> {
         let len = input.len();
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
+        // Also where it makes no whole record yet.
+        self.inner.heard(id);
         let Some(session) = find(&mut self.sessions, id) else { return Want::Nothing };
         let (open, deaf) = (session.open, session.deaf);
         let outcome = session.receive(input, &mut plain);
@@ -227,6 +229,8 @@ impl<M: Secured> Tls<M> {
         bytes.reserve(next.bytes() + (next.bytes() / RECORD + 1) * OVERHEAD);
         let sealed = seal_pieces(session, next, content, &mut bytes);
         let end = bytes.len();
+        session.count(next.bytes(), end);
+        self.inner.blocked(id, end);
         if end > 0 {
             records.push(Piece::new(Chunk::Shared(Bytes::from(bytes)), 0, end));
         }
@@ -396,7 +400,11 @@ impl<M: Secured> Machine for Tls<M> {
         for index in 0..turn.entries().len() {
             let Some(id) = turn.entries().get(index).map(|entry| entry.id) else { break };
             let Some(session) = find(&mut self.sessions, id) else { continue };
+            let bytes =
+                |turn: &Turn| turn.entries().get(index).map_or(0, |entry| entry.bytes as usize);
+            let plain = bytes(turn);
             let sealed = seal_entry(session, turn, index, &mut self.content, &mut self.segments);
+            session.count(plain, bytes(turn));
             if let Err(error) = sealed {
                 self.inner.insecure(id, error);
                 self.list(id);
@@ -412,6 +420,7 @@ impl<M: Secured> Machine for Tls<M> {
             session.listed = false;
             if !session.out.is_empty() && !session.blocked {
                 let index = turn.add_entry(id);
+                session.count(0, session.out.len());
                 tell(session, turn, index);
             }
         }
@@ -435,6 +444,19 @@ impl<M: Secured> Machine for Tls<M> {
         now: Instant,
     ) -> Option<Transmit> {
         self.next(id, |inner| inner.sent_at_once(id, turn, now))
+    }
+
+    fn took(&mut self, id: ConnectionId, bytes: usize) {
+        self.inner.took(id, bytes);
+    }
+
+    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
+        let plain = self.inner.given(id, turn);
+        find(&mut self.sessions, id).map_or(plain, |session| plain.wrapping_add(session.added))
+    }
+
+    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, now: Instant) {
+        self.inner.looked(id, look, turn, now);
     }
 
     fn settled(&mut self) {

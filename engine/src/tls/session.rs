@@ -58,6 +58,8 @@ pub(super) struct Session {
     pub(super) listed: bool,
     /// Small reads to go before small buffers do again.
     large: u8,
+    /// By how many bytes all that was sent is longer than what is in it; the count wraps round.
+    pub(super) added: u32,
 }
 
 /// What is to be written while rustls has nothing of its own to say.
@@ -104,7 +106,14 @@ impl Session {
             blocked: false,
             listed: false,
             large: 0,
+            added: 0,
         }
+    }
+
+    /// Counts what so many plain bytes have become.
+    #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
+    pub(super) const fn count(&mut self, plain: usize, sent: usize) {
+        self.added = self.added.wrapping_add(sent as u32).wrapping_sub(plain as u32);
     }
 
     pub(super) const fn is_client(&self) -> bool {

@@ -19,6 +19,7 @@ mod endings;
 mod parts;
 #[cfg(feature = "cli")]
 mod process;
+mod progress;
 mod rfc6455;
 mod rfc6455_clients;
 mod support;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
 use ringbolt::metrics::Snapshot;
 use ringbolt::{Accept, Builder, Config, Handler, Message, Reject, Server, WebSocket};
+use socket2::{Domain, Type};
 
 /// Longer than anything takes that works, on a machine that has other things to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,6 +114,14 @@ impl Client {
         client
     }
 
+    /// An established connection whose kernel takes little at a time.
+    pub(crate) fn small(address: SocketAddr) -> Self {
+        let mut client = Self::of(small_stream(address));
+        client.send(&request("/"));
+        client.finish_opening();
+        client
+    }
+
     /// Whether anything comes before the stream's read timeout.
     pub(crate) fn is_readable(&self) -> bool {
         self.at < self.received.len() || self.stream.peek(&mut [0]).is_ok_and(|n| n > 0)
@@ -210,6 +219,29 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// Reads `parts` messages of a [`Fountain`], a little at a time and with pauses: about 1 MB/s. Pings
+    /// between them are not answered.
+    #[track_caller]
+    pub(crate) fn sip(&mut self, parts: usize) {
+        for n in 0..parts {
+            let mut take = |len| {
+                self.take(len).unwrap_or_else(|| panic!("the end before part {n} of {parts}"))
+            };
+            let mut head = take(2);
+            while head == [PING, 0] {
+                head = take(2);
+            }
+            head.extend(take(8));
+            assert_eq!(head[2..], (PART as u64).to_be_bytes(), "the length of part {n}");
+            for _ in 0..PART / SIP {
+                let part = self.take(SIP);
+                let part = part.unwrap_or_else(|| panic!("the end in part {n} of {parts}"));
+                assert!(part.iter().all(|byte| *byte == n as u8), "part {n}");
+                thread::sleep(SIP_PAUSE);
+            }
+        }
+    }
+
     #[track_caller]
     pub(crate) fn expect_text(&mut self, text: &str) {
         let frame = self.frame();
@@ -240,6 +272,14 @@ impl<S: Read + Write> Client<S> {
         }
         panic!("no answer to the Close");
     }
+}
+
+/// A TCP connection whose kernel takes little at a time.
+pub(crate) fn small_stream(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.connect(&address.into()).expect("the server listens");
+    socket.into()
 }
 
 /// Waits until `done` says so.
@@ -320,6 +360,38 @@ pub(crate) fn config() -> Config {
 /// A server on `shards` shards that sends everything back.
 pub(crate) fn echo(shards: usize, config: Config) -> Running {
     Running::new(Server::builder().shards(shards).config(config), || Echo)
+}
+
+/// Bytes of a part of what a [`Fountain`] sends.
+pub(crate) const PART: usize = 256 << 10;
+/// Bytes that are read at a time by those who are slow, and how long they are busy with them.
+const SIP: usize = 32 << 10;
+const SIP_PAUSE: Duration = Duration::from_millis(25);
+
+/// Sends as many parts as it is asked for, each of bytes of its number, and closes if that is asked for,
+/// too.
+#[derive(Debug)]
+pub(crate) struct Fountain;
+
+impl Handler for Fountain {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        let Message::Text(asked) = message else { return };
+        let (parts, end) = asked.split_once(' ').unwrap_or((asked, ""));
+        for n in 0..parts.parse().expect("a number") {
+            ws.send(Message::Binary(&vec![n; PART])).expect("room");
+        }
+        match end {
+            "close" => ws.close(),
+            "end" => ws.end(),
+            _ => {}
+        }
+    }
 }
 
 /// Sends everything back.

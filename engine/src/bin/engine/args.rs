@@ -384,7 +384,7 @@ pub(crate) struct TimeoutArgs {
     #[arg(long, env = "ENGINE_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) handshake_timeout: Span,
 
-    /// End connections that were silent for this long; 0: never
+    /// End connections whose peer sends and takes nothing for this long; 0: never
     #[arg(long, env = "ENGINE_IDLE_TIMEOUT", value_name = "TIME", default_value = "2m")]
     pub(crate) idle_timeout: Span,
 
@@ -392,7 +392,8 @@ pub(crate) struct TimeoutArgs {
     #[arg(long, env = "ENGINE_PING_INTERVAL", value_name = "TIME", default_value = "45s")]
     pub(crate) ping_interval: Span,
 
-    /// How long the answer to our Close, and the peer's end of TCP after it, may take
+    /// How long the answer to our Close, and the peer's end of TCP after it, may take, each from when
+    /// the peer last sent or took anything
     #[arg(long, env = "ENGINE_CLOSE_TIMEOUT", value_name = "TIME", default_value = "5s")]
     pub(crate) close_timeout: Span,
 

@@ -28,9 +28,11 @@ fn we_start() {
         assert_eq!(side.outbound.state(), State::CloseSent);
         side.wire.bytes.clear();
         assert_silent(&mut side);
-        // The peer may finish what it was saying; we answer nothing, not even a ping.
+        // The peer may finish what it was saying; pings are answered, for only data is forbidden.
         side.feed(&[frame(0x84, b"He"), frame(0x02, b"?"), frame(0x00, b"llo")].concat());
         assert_eq!(side.seen, [Seen::Ping(b"?".to_vec()), text("Hello")]);
+        assert_eq!(side.wire.bytes, frame(0x03, b"?"));
+        side.wire.bytes.clear();
         assert_eq!(side.outbound.state(), State::CloseSent);
         side.feed(&[frame(0x01, b""), frame(0x04, b"late")].concat());
         assert_eq!(side.seen.last(), Some(&Seen::Close(vec![])));

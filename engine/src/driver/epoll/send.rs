@@ -77,13 +77,17 @@ impl<M: Machine> Epoll<M> {
                 count += 1;
             }
             let none = &mut SendAncillaryBuffer::default();
-            match rustix::net::sendmsg(&socket.fd, &ranges[..count], none, FLAGS) {
-                Ok(n) => rest.advance(n),
+            let sent = match rustix::net::sendmsg(&socket.fd, &ranges[..count], none, FLAGS) {
+                Ok(n) => n,
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => continue,
                 Err(e) => return self.send_failed(id, e, now),
-            }
+            };
+            rest.advance(sent);
             if rest.bytes() > 0 {
+                self.machine.took(id, sent);
+                let want = self.machine.want(id);
+                self.wants(id, want);
                 continue;
             }
             self.sockets.set_sending(id, None);

@@ -257,22 +257,25 @@ async fn write_job<M: Machine>(
     job: Job,
 ) -> io::Result<()> {
     let mut rest = match job {
-        Job::One(part) => return write_part(core, connection, part).await,
+        Job::One(part) => return write_part(core, connection, part).await.map(drop),
         Job::Rest(rest) => rest,
     };
     loop {
         let part = core.borrow_mut().next_part(&mut rest);
         let Some(part) = part else { return Ok(()) };
-        write_part(core, connection, part).await?;
+        let n = write_part(core, connection, part).await?;
+        if rest.bytes() > 0 {
+            core.borrow_mut().took(connection, n);
+        }
     }
 }
 
-/// Sends all of one part.
+/// Sends all of one part; says how many bytes went last.
 async fn write_part<M: Machine>(
     core: &RefCell<Core<M>>,
     connection: &Connection,
     mut part: Part,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let outcome = loop {
         let (outcome, back) = part.write(&connection.stream).await;
         part = back;
@@ -280,9 +283,11 @@ async fn write_part<M: Machine>(
             Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
                 if part.advance(n) {
-                    break Ok(());
+                    break Ok(n);
                 }
-                core.borrow_mut().counters.blocked_sends += 1;
+                let mut core = core.borrow_mut();
+                core.counters.blocked_sends += 1;
+                core.took(connection, n);
             }
             Err(e) if is_passing(&e) => {}
             Err(e) => break Err(e),

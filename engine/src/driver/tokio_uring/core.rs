@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, Shutdown};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -18,10 +18,11 @@ use super::send::{self, Job, Part};
 use crate::conn::Assembly;
 use crate::driver::accept;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Endpoint, Machine, Next};
+use crate::shard::machine::{Action, Endpoint, Look, Machine, Next};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
+use crate::sys::socket::queues;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
 const TURN_BYTES: usize = 4 << 20;
@@ -281,6 +282,16 @@ impl<M: Machine> Core<M> {
         }
     }
 
+    /// The kernel has taken `n` bytes of a send that goes on.
+    pub(super) fn took(&mut self, connection: &Connection, n: usize) {
+        if connection.ending.get() {
+            return;
+        }
+        self.begin();
+        self.machine.took(connection.id, n);
+        connection.want.set(self.machine.want(connection.id));
+    }
+
     /// A send is done: the next one follows, if something waits.
     pub(super) fn written(
         &mut self,
@@ -411,11 +422,21 @@ impl<M: Machine> Core<M> {
                     connection.want.set(self.machine.want(id));
                     connection.wake();
                 }
+                Action::Look(id) => self.look(id),
                 Action::Close(id) => self.close(id),
                 Action::StopAccepting => self.stop_accepting(),
                 Action::Exit => self.exit = true,
             }
         }
+    }
+
+    fn look(&mut self, id: ConnectionId) {
+        let given = self.machine.given(id, &self.turn);
+        let seen = self.find(id).map(|connection| queues(connection.stream.as_raw_fd()));
+        self.counters.enters += if seen.is_some() { 2 } else { 0 };
+        let (untaken, unread) = seen.unwrap_or_default();
+        let look = Look { given, untaken, unread };
+        self.machine.looked(id, look, &mut self.turn, self.now);
     }
 
     fn shut_down(&mut self, connection: &Connection, how: Shutdown) {
@@ -440,7 +461,8 @@ impl<M: Machine> Core<M> {
             return;
         };
         if connection.ending.replace(true) {
-            return;
+            // It takes too long.
+            return self.cut(&connection);
         }
         if connection.write.get() == Write::Idle {
             self.cut(&connection);

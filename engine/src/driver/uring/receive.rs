@@ -153,7 +153,11 @@ impl<M: Machine> Uring<M> {
             Ok(n) => (n, None),
             Err(_) => (0, Some(-completion.result)),
         };
+        let looking = std::mem::take(&mut connection.looking);
         let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
+        if looking {
+            self.look(id, now)?;
+        }
         match error {
             Some(error) => self.receive_failed(id, error, now),
             None if n == 0 => self.end_of_stream(id, now),

@@ -5,12 +5,14 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
+use super::look::{UNREAD, UNTAKEN, command};
 use super::send::REPORT_USAGE;
 use super::set_up::Flags;
 use crate::config::{Absent, FeatureSet, RingFeature};
@@ -26,6 +28,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(10);
 /// Several times what a socket with [`SEND_BUFFER`] takes at once.
 static BIG: [u8; 64 << 10] = [0; 64 << 10];
 const SEND_BUFFER: usize = 4096;
+/// Where what is received to no purpose goes.
+static PLACE: AtomicU16 = AtomicU16::new(0);
 
 /// Why something did not work; in words that follow "because".
 type Verdict = Result<(), String>;
@@ -37,6 +41,8 @@ pub(super) struct Found {
     pub(super) absent: Vec<Absent>,
     /// Whether a request for all bytes (`MSG_WAITALL`) that ends early says how many there were.
     pub(super) counts_all: bool,
+    /// Whether a receive of all bytes that is cancelled says how many it has.
+    pub(super) counts_received: bool,
 }
 
 /// Tries every feature that is wanted, in order.
@@ -51,6 +57,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Found> {
     if !counts_all && !trial.sends_are_counted(0)? {
         return Err(io::Error::other("the kernel does not say how much of a send it took"));
     }
+    let counts_received = counts_all && trial.counts_what_was_received()?;
     let mut absent: Vec<Absent> = Vec::new();
     for feature in wanted.iter() {
         let missing = |feature| absent.iter().any(|absent| absent.feature == feature);
@@ -80,7 +87,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Found> {
             absent.push(Absent { feature, because });
         }
     }
-    Ok(Found { absent, counts_all })
+    Ok(Found { absent, counts_all, counts_received })
 }
 
 /// What an error number of a refused feature means.
@@ -129,8 +136,9 @@ struct Trial {
 
 impl Trial {
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: S1: no entry made here points to memory but statics, which the kernel only reads,
-        // and the rings of buffers, which outlive their requests or are never freed.
+        // SAFETY: S1: no entry made here points to memory but statics, which the kernel only reads
+        // or nobody else does, and the rings of buffers, which outlive their requests or are never
+        // freed.
         if unsafe { self.ring.submission().push(entry) }.is_err() {
             return Err(io::Error::other("the submission queue of eight is full"));
         }
@@ -215,6 +223,34 @@ impl Trial {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Whether a receive of all bytes that is cancelled says how many it has: kernels around 6.0 forget
+    /// them.
+    fn counts_what_was_received(&mut self) -> io::Result<bool> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        theirs.write_all(b"x")?;
+        let receive = opcode::Recv::new(Fd(ours.as_raw_fd()), PLACE.as_ptr().cast(), 2);
+        let receive = receive.flags(libc::MSG_WAITALL).build().user_data(TRIED);
+        self.push(&receive)?;
+        if !self.complete(0)?.is_empty() {
+            // It does not wait for the rest: then it need not be cancelled.
+            return Ok(true);
+        }
+        self.push(&opcode::AsyncCancel::new(TRIED).build().user_data(HELPER))?;
+        let outcomes = self.complete(2)?;
+        Ok(outcomes.iter().any(|outcome| outcome.user_data == TRIED && outcome.result == 1))
+    }
+
+    /// Whether a socket that has no descriptor can be looked at, tried on one that has.
+    fn looks(&mut self) -> Verdict {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(|e| because(&e))?;
+        for what in [UNREAD, UNTAKEN] {
+            let look = command(super::Socket::Descriptor(socket.as_raw_fd()), what);
+            let outcome = self.one(&look.user_data(HELPER))?.checked();
+            outcome.map_err(|why| format!("such a socket could not be looked at: {why}"))?;
+        }
+        Ok(())
     }
 
     fn skips_success(&mut self) -> Verdict {
@@ -370,6 +406,7 @@ impl Trial {
         younger.set_read_timeout(Some(CLOSE_PATIENCE)).map_err(|e| because(&e))?;
         let ended = matches!((&younger).read(&mut [0]), Ok(0));
         self.cancel()?;
+        self.looks()?;
         if ended { Ok(()) } else { Err("this kernel keeps closed sockets open".to_owned()) }
     }
 

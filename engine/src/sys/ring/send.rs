@@ -102,7 +102,8 @@ impl Ring {
         send.zero_copy = self.zero_copy.from.is_some_and(|from| left >= from);
         let header = send.gather_rest();
         let wait = if send.may_wait { 0 } else { libc::MSG_DONTWAIT };
-        let flags = (libc::MSG_NOSIGNAL | self.wait_all | wait).unsigned_abs();
+        // Without MSG_WAITALL: each time that the peer makes room is to be told.
+        let flags = (libc::MSG_NOSIGNAL | wait).unsigned_abs();
         let entry = if send.zero_copy {
             self.counters.zero_copy_sends += 1;
             let report = REPORT_USAGE;
@@ -121,13 +122,13 @@ impl Ring {
         self.push(entry, UserData::key(Operation::SlowSend, to_key(key)))
     }
 
-    /// The connection whose slow send is over, and how it ended: whether the kernel waited for
-    /// room, or with which error. `None` when it goes on, or the completion was a notification.
+    /// The connection whose slow send has come further. `None` when the completion was a notification,
+    /// or the send begins anew.
     pub(crate) fn slow_sent(
         &mut self,
         completion: Completion,
         socket: impl Fn(ConnectionId) -> Option<Socket>,
-    ) -> Option<(ConnectionId, Result<bool, i32>)> {
+    ) -> Option<(ConnectionId, SlowSent)> {
         if completion.is_notification() {
             self.note_notification(completion);
             return None;
@@ -144,7 +145,10 @@ impl Ring {
                 }
                 match socket(id).map(|socket| self.submit_send(socket, key)) {
                     None => Err(libc::ENOTCONN),
-                    Some(Ok(())) => return None,
+                    Some(Ok(())) => {
+                        let took = usize::try_from(completion.result).ok();
+                        return took.map(|bytes| (id, SlowSent::Took(bytes)));
+                    }
                     Some(Err(e)) => Err(e.raw_os_error().unwrap_or(libc::EIO)),
                 }
             }
@@ -155,7 +159,7 @@ impl Ring {
                 self.in_flight.remove(key);
             }
         }
-        Some((id, outcome))
+        Some((id, SlowSent::Over(outcome)))
     }
 
     /// The kernel needs the memory of a zero-copy send no more.
@@ -193,6 +197,15 @@ impl Ring {
     }
 }
 
+/// How far a slow send has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlowSent {
+    /// The kernel has taken so many more bytes, and it goes on.
+    Took(usize),
+    /// It is over: whether the kernel waited for room, or with which error.
+    Over(Result<bool, i32>),
+}
+
 /// How far a completion brought a send.
 enum Progress {
     Over(Result<bool, i32>),
@@ -203,6 +216,15 @@ enum Progress {
 }
 
 impl OwnedSend {
+    pub(super) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Whether the kernel only reads its memory still.
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The header of what is left; it stays where it is until the next call. Nothing is dropped of
     /// what was sent: the kernel may still read it.
     fn gather_rest(&mut self) -> *const libc::msghdr {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use io_uring::opcode;
 
-use super::{Ring, Wait};
+use super::{Ring, SlowSent, Wait};
 use crate::config::{FeatureSet, RingConfig, RingFeature, RingFeatures};
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
@@ -196,7 +196,7 @@ fn send(ring: &mut Ring, socket: Socket, bytes: &Bytes) -> Result<bool, i32> {
         let mut outcome = None;
         for completion in all {
             assert_eq!(completion.user_data.operation(), Operation::SlowSend);
-            if let Some((_, end)) = ring.slow_sent(completion, |_| Some(socket)) {
+            if let Some((_, SlowSent::Over(end))) = ring.slow_sent(completion, |_| Some(socket)) {
                 outcome = Some(end);
             }
         }
@@ -244,7 +244,9 @@ fn memory_that_the_kernel_still_reads_outlives_the_ring() {
     let mut out = Vec::new();
     ring.exchange(&Turn::default(), |_| Some(socket), Wait::No, &mut out).expect("it enters");
     for completion in out {
-        assert!(ring.slow_sent(completion, |_| Some(socket)).is_none(), "the peer reads nothing");
+        let further = ring.slow_sent(completion, |_| Some(socket));
+        let over = matches!(further, Some((_, SlowSent::Over(_))));
+        assert!(!over, "the peer reads nothing");
     }
     let owed = ring.owes_notifications();
     drop(ring);

@@ -1,7 +1,7 @@
 //! Close frames with codes and reasons, in both roles (RFC 6455 §5.5.1, §7).
 
 use super::super::{Seen, Side, frame};
-use super::{CLOSE, MORE, PING, ROLES, TEXT, assert_told, own, peer, side};
+use super::{CLOSE, MORE, PING, PONG, ROLES, TEXT, assert_told, own, peer, side};
 use crate::conn::{Event, Role, State};
 use crate::wire::{CloseCode, ProtocolError};
 
@@ -68,7 +68,7 @@ fn the_application_hears_code_and_reason() {
 }
 
 #[test]
-fn we_start_with_a_code_and_nothing_is_sent_after_it() {
+fn we_start_with_a_code_and_no_data_is_sent_after_it() {
     for role in ROLES {
         let mut side = side(role);
         let Side { outbound, wire, .. } = &mut side;
@@ -79,10 +79,13 @@ fn we_start_with_a_code_and_nothing_is_sent_after_it() {
         // The peer may finish what it was saying; even a broken rule is not answered.
         side.feed(&[peer(role, 1, TEXT, b"still"), peer(role, 2, PING, b"?")].concat());
         assert_eq!(side.outbound.state(), State::CloseSent);
+        let sent =
+            [own(role, 1, CLOSE, &said(1001, b"maintenance")), own(role, 2, PONG, b"?")].concat();
+        assert_eq!(side.wire.bytes, sent);
         let mut broken = side;
         broken.feed(b"\xF0");
         assert_eq!(broken.seen.last(), Some(&Seen::Failed(ProtocolError::ReservedBit)));
-        assert_eq!(broken.wire.bytes, own(role, 1, CLOSE, &said(1001, b"maintenance")));
+        assert_eq!(broken.wire.bytes, sent);
         assert_eq!(broken.outbound.state(), State::Failed);
     }
 }
@@ -119,4 +122,21 @@ fn unsendable_codes_and_long_reasons_are_made_fit() {
     server.outbound.close(CloseCode::NORMAL, &"ü".repeat(100), &mut server.wire);
     let reason = "ü".repeat(61);
     assert_eq!(server.wire.bytes, frame(CLOSE, &said(1000, reason.as_bytes())));
+}
+
+#[test]
+fn a_ping_between_our_close_and_the_peers_is_answered() {
+    // RFC 6455 §5.5.2: unless the peer's Close was received. §5.5.1 forbids data only.
+    for role in ROLES {
+        let mut side = side(role);
+        side.close();
+        let sent = side.wire.bytes.len();
+        side.feed(&peer(role, 1, PING, b"?"));
+        assert_eq!(side.wire.bytes[sent..], own(role, 2, PONG, b"?"), "{role:?}");
+        let sent = side.wire.bytes.len();
+        let both = [peer(role, 2, CLOSE, &[]), peer(role, 3, PING, b"too late")].concat();
+        side.feed(&both);
+        assert_eq!(side.wire.bytes.len(), sent, "after both Closes nothing is answered");
+        assert_eq!(side.outbound.state(), State::Closed);
+    }
 }

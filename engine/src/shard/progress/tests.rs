@@ -1,0 +1,377 @@
+//! A shard on a clock that is set by hand, with sockets that say what a test wants.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::conn::Message;
+use crate::handler::{Accept, CloseReason, Handler, Reject, WebSocket};
+use crate::handshake::{ServerPolicy, UpgradeRequest};
+use crate::hub::{Hub, Mailbox};
+use crate::shard::machine::{Action, Look, Machine as _, Want};
+use crate::shard::table::ConnectionId;
+use crate::shard::turn::{Loan, Turn};
+use crate::shard::wheel::TICK;
+use crate::shard::{Serve, Shard};
+
+const IDLE: Duration = Duration::from_secs(8);
+const PING: Duration = Duration::from_secs(3);
+const CLOSE: Duration = Duration::from_secs(4);
+
+/// Does what it is told.
+struct Told;
+
+impl Handler for Told {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        match message {
+            Message::Text("hold") => ws.hold_reading(true),
+            Message::Text("close") => ws.close(),
+            Message::Text("end") => ws.end(),
+            message => ws.send(message).expect("room"),
+        }
+    }
+}
+
+/// One connection, and what its socket holds.
+struct Rig {
+    shard: Shard<Serve<Told>>,
+    turn: Turn,
+    now: Instant,
+    id: ConnectionId,
+    untaken: u32,
+    unread: u32,
+    /// Its peer takes nothing more.
+    stuck: bool,
+    looks: u32,
+    /// What was done but looks, in order.
+    done: Vec<Action>,
+    /// What was sent since it was last asked.
+    sent: Vec<u8>,
+}
+
+impl Rig {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let settings = Config::new().with(|config| {
+            config.policy = ServerPolicy::new();
+            config.idle_timeout = IDLE;
+            config.ping_interval = PING;
+            config.close_timeout = CLOSE;
+        });
+        let settings = settings.with(change);
+        let hub = Hub { mailboxes: vec![Arc::new(Mailbox::new(8).expect("a doorbell"))] };
+        let now = Instant::now();
+        let mut shard = Shard::new(Serve(Told), Arc::new(settings), Arc::new(hub), 0, now);
+        let mut turn = Turn::default();
+        shard.turn_began(now);
+        let id = shard.accepted(0, &mut turn, now).expect("room");
+        let (untaken, unread, looks, stuck) = (0, 0, 0, false);
+        let (done, sent) = (Vec::new(), Vec::new());
+        let mut rig = Self { shard, turn, now, id, untaken, unread, stuck, looks, done, sent };
+        let request = "GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+                       Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       Sec-WebSocket-Version: 13\r\n\r\n";
+        rig.hears(request.as_bytes());
+        rig.settle();
+        assert!(rig.sent.starts_with(b"HTTP/1.1 101 "));
+        rig.sent.clear();
+        rig
+    }
+
+    fn hears(&mut self, bytes: &[u8]) -> Want {
+        let mut input = bytes.to_vec();
+        let loan = Loan::NOWHERE;
+        let want = self.shard.received(self.id, &mut input, &loan, &mut self.turn, self.now);
+        self.turn.took_loan();
+        want
+    }
+
+    /// A frame of its peer, with a masking key of zeros.
+    fn hears_frame(&mut self, first: u8, payload: &[u8]) -> Want {
+        let head = [first, 0x80 | u8::try_from(payload.len()).expect("a short one"), 0, 0, 0, 0];
+        self.hears(&[&head, payload].concat())
+    }
+
+    fn settle(&mut self) {
+        for entry in self.turn.entries() {
+            self.untaken += if self.stuck { entry.bytes } else { 0 };
+            for segment in self.turn.segments(entry) {
+                self.sent.extend(self.turn.resolve(segment).unwrap_or_default());
+            }
+        }
+        self.turn.clear();
+        self.shard.settled();
+    }
+
+    /// One turn of the loop after so long a sleep.
+    fn turn(&mut self, slept: Duration) {
+        self.now += slept;
+        self.shard.turn_began(self.now);
+        self.finish_turn();
+    }
+
+    fn finish_turn(&mut self) {
+        loop {
+            while let Some(action) = self.shard.poll_action() {
+                match action {
+                    Action::Look(id) => {
+                        self.looks += 1;
+                        let given = self.shard.given(id, &self.turn);
+                        let look = Look { given, untaken: self.untaken, unread: self.unread };
+                        self.shard.looked(id, look, &mut self.turn, self.now);
+                    }
+                    Action::Receive(_) => {}
+                    other => self.done.push(other),
+                }
+            }
+            let next = self.shard.run(&mut self.turn, self.now);
+            self.settle();
+            if !next.busy {
+                return;
+            }
+        }
+    }
+
+    /// Lets the loop wake as it asks, for so long; says how often it did.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.turn(TICK.min(end - self.now));
+        }
+    }
+
+    fn closed(&self, reason: CloseReason) -> u64 {
+        self.shard.snapshot().closed[reason.index()]
+    }
+
+    fn is_ended(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Output blocks: so many bytes of it the kernel would not take.
+    fn blocks(&mut self, bytes: usize) {
+        self.hears_frame(0x82, b"x");
+        self.settle();
+        self.shard.blocked(self.id, bytes);
+    }
+}
+
+fn is_shutdown(action: &Action) -> bool {
+    matches!(action, Action::Shutdown(_))
+}
+
+#[test]
+fn silence_ends_a_connection_after_a_look_and_with_a_word() {
+    let mut rig = Rig::new(|_| ());
+    rig.pass(IDLE - 2 * TICK);
+    assert!(!rig.is_ended() && rig.looks == 0);
+    rig.pass(4 * TICK);
+    assert_eq!((rig.looks, rig.closed(CloseReason::Idle)), (1, 1));
+    assert!(rig.sent.ends_with(b"silent for too long"));
+    assert!(is_shutdown(&rig.done[0]), "{:?}", rig.done);
+    // It is read and dropped what comes, and that keeps nothing alive.
+    for _ in 0..20 {
+        rig.hears(b"and so on");
+        rig.pass(CLOSE / 10);
+    }
+    assert!(matches!(rig.done[..], [Action::Shutdown(_), Action::Close(_), ..]), "{:?}", rig.done);
+}
+
+#[test]
+fn what_waits_to_be_read_is_read_first() {
+    let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+    rig.unread = 5;
+    rig.pass(IDLE + 4 * TICK);
+    assert!(!rig.is_ended() && rig.looks > 0);
+    rig.unread = 0;
+    rig.hears_frame(0x81, b"there");
+    rig.pass(IDLE - 4 * TICK);
+    assert!(!rig.is_ended());
+    rig.pass(8 * TICK);
+    assert!(rig.is_ended());
+}
+
+#[test]
+fn bytes_that_the_kernel_lets_go_of_are_progress() {
+    let mut rig = Rig::new(|_| ());
+    rig.blocks(100_000);
+    rig.untaken = 1_000_000;
+    // The whole send does not get an inch further in our own memory.
+    for _ in 0..100 {
+        rig.untaken -= 1000;
+        rig.pass(IDLE / 8);
+    }
+    assert!(!rig.is_ended());
+    assert!(rig.looks < 100, "{} looks", rig.looks);
+    // And then it stops.
+    rig.pass(IDLE * 3 / 2);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn parts_of_a_send_are_progress() {
+    let mut rig = Rig::new(|_| ());
+    rig.blocks(100_000);
+    for _ in 0..40 {
+        rig.shard.took(rig.id, 1000);
+        // What the kernel took from us it holds now.
+        rig.untaken += 1000;
+        rig.pass(IDLE / 2);
+        assert!(!rig.is_ended());
+    }
+}
+
+#[test]
+fn one_that_takes_nothing_is_found_even_where_nothing_blocked() {
+    let mut rig = Rig::new(|_| ());
+    // Its answer is not taken, nor are our pings.
+    rig.stuck = true;
+    rig.hears_frame(0x81, b"an answer");
+    rig.pass(IDLE * 3 / 2);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn nobody_is_silent_who_is_not_listened_to() {
+    let mut rig = Rig::new(|_| ());
+    assert_eq!(rig.hears_frame(0x81, b"hold"), Want::Nothing);
+    rig.unread = 100;
+    rig.pass(10 * IDLE);
+    assert!(!rig.is_ended());
+    // But output that it takes nothing of ends it.
+    rig.stuck = true;
+    rig.pass(2 * IDLE + PING + 4 * TICK);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn the_time_to_close_runs_from_the_last_byte_that_was_taken() {
+    for starts in [true, false] {
+        let mut rig = Rig::new(|_| ());
+        rig.blocks(1_000_000);
+        if starts {
+            rig.hears_frame(0x81, b"close");
+        } else {
+            rig.hears_frame(0x88, b"");
+        }
+        for _ in 0..10 {
+            rig.pass(CLOSE * 3 / 4);
+            assert!(!rig.is_ended(), "it takes what waits");
+            rig.shard.took(rig.id, 10_000);
+        }
+        // All is given to the kernel, and the peer takes it from there.
+        assert!(rig.shard.sent(rig.id, &mut rig.turn, rig.now).is_some(), "our Close");
+        assert!(rig.shard.sent(rig.id, &mut rig.turn, rig.now).is_none());
+        rig.untaken = 1_000_000;
+        for _ in 0..10 {
+            rig.untaken -= 10_000;
+            rig.pass(CLOSE * 3 / 4);
+            assert!(rig.done.iter().all(is_shutdown), "{:?}", rig.done);
+        }
+        rig.pass(CLOSE * 3 / 2);
+        assert!(matches!(rig.done.last(), Some(Action::Close(_))), "{:?}", rig.done);
+    }
+}
+
+#[test]
+fn after_a_late_wake_everybody_is_asked_before_anybody_is_silent() {
+    let mut rig = Rig::new(|_| ());
+    rig.pass(TICK);
+    rig.sent.clear();
+    // Stopped for longer than anybody may be silent.
+    rig.turn(2 * IDLE);
+    assert!(!rig.is_ended());
+    assert_eq!(rig.sent, [0x89, 0], "a ping");
+    rig.pass(PING - 2 * TICK);
+    rig.hears_frame(0x8A, b"");
+    rig.pass(IDLE - 2 * TICK);
+    assert!(!rig.is_ended());
+    // Without an answer it is over when that time is.
+    rig.turn(2 * IDLE);
+    assert!(!rig.is_ended());
+    rig.pass(PING + 4 * TICK);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn tcp_is_closed_at_once_only_where_nothing_can_be_lost() {
+    // Both Closes are through, and little was ever said.
+    let mut rig = Rig::new(|_| ());
+    rig.hears_frame(0x88, b"");
+    rig.finish_turn();
+    assert!(matches!(rig.done[..], [Action::Close(_)]), "{:?}", rig.done);
+    // Much was said, which may be unread.
+    let mut rig = Rig::new(|_| ());
+    for _ in 0..400 {
+        rig.hears_frame(0x82, &[7; 100]);
+        rig.settle();
+    }
+    rig.hears_frame(0x88, b"");
+    rig.finish_turn();
+    assert!(matches!(rig.done[..], [Action::Shutdown(_)]), "{:?}", rig.done);
+    // The application ends it, and the peer may be talking.
+    let mut rig = Rig::new(|_| ());
+    rig.hears_frame(0x81, b"end");
+    rig.finish_turn();
+    assert!(matches!(rig.done[..], [Action::Shutdown(_)]), "{:?}", rig.done);
+}
+
+#[test]
+fn what_the_kernel_does_not_let_go_of_is_asked_for_again() {
+    let mut rig = Rig::new(|_| ());
+    rig.hears_frame(0x88, b"");
+    rig.pass(5 * CLOSE);
+    assert!(rig.done.len() >= 4 && rig.done.iter().all(|one| matches!(one, Action::Close(_))));
+    rig.shard.released(rig.id);
+    let asked = rig.done.len();
+    rig.pass(5 * CLOSE);
+    assert_eq!(rig.done.len(), asked);
+}
+
+#[test]
+fn a_look_that_nobody_answers_holds_nothing_up() {
+    let mut rig = Rig::new(|_| ());
+    let until = rig.now + IDLE * 3 / 2;
+    while rig.now < until {
+        rig.now += TICK;
+        rig.shard.turn_began(rig.now);
+        while let Some(action) = rig.shard.poll_action() {
+            rig.looks += u32::from(matches!(action, Action::Look(_)));
+        }
+        rig.shard.run(&mut rig.turn, rig.now);
+        rig.settle();
+    }
+    assert!(rig.looks > 0);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+/// Each fault of this part, put back, fails one of the tests above.
+#[cfg(feature = "sim")]
+#[test]
+fn faults_that_are_put_back_are_found() {
+    use crate::fault::{Fault, put_back};
+
+    let cases: [(Fault, fn()); 6] = [
+        (Fault::ProgressOnlyWhenAllLeft, parts_of_a_send_are_progress),
+        (Fault::CloseTimeoutFromQueueing, the_time_to_close_runs_from_the_last_byte_that_was_taken),
+        (Fault::NoLookBeforeDeadline, what_waits_to_be_read_is_read_first),
+        (Fault::SilenceWhileNotReading, nobody_is_silent_who_is_not_listened_to),
+        (
+            Fault::NoGraceAfterLateWake,
+            after_a_late_wake_everybody_is_asked_before_anybody_is_silent,
+        ),
+        (Fault::ResetOnUnread, tcp_is_closed_at_once_only_where_nothing_can_be_lost),
+    ];
+    for (fault, test) in cases {
+        let found = std::thread::spawn(move || {
+            put_back(fault);
+            test();
+        });
+        assert!(found.join().is_err(), "nobody sees {fault:?}");
+    }
+}
