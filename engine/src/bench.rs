@@ -11,7 +11,7 @@ use crate::conn::{self, Inbound, Outbound, Role};
 pub use crate::driver::uring::{Uring, serve_machine};
 use crate::handler::Handler;
 pub use crate::hub::Mailbox;
-use crate::hub::{Hub, Mail};
+use crate::hub::{Hub, Letter, Place};
 use crate::shard::Serve;
 pub use crate::shard::machine::{Action, Look, Machine, Next, Want};
 pub use crate::shard::send::{Piece, Transmit};
@@ -34,8 +34,7 @@ pub fn shard<H: Handler>(
     config: Config,
     now: Instant,
 ) -> std::io::Result<impl Machine> {
-    let mailbox = Mailbox::new(config.mailbox_entries)?;
-    let hub = Arc::new(Hub { mailboxes: vec![Arc::new(mailbox)] });
+    let hub = Arc::new(Hub::new(1, config.mailbox_entries)?);
     Ok(crate::shard::Shard::new(Serve(handler), Arc::new(config), hub, 0, now))
 }
 
@@ -92,11 +91,18 @@ impl Timers {
 ///
 /// The kernel has no doorbell left.
 pub fn mailbox(entries: usize) -> std::io::Result<Mailbox> {
-    Mailbox::new(entries)
+    Mailbox::new(entries, 1)
 }
 
-/// Posts a publication and takes it out again; whether it was there.
+/// Posts a publication as a shard does and takes it out again; whether it was there.
 pub fn exchange(mailbox: &Mailbox, topic: &Arc<str>, frames: &Bytes) -> bool {
-    let mail = Mail::Publish { topic: Arc::clone(topic), frames: frames.clone(), messages: 1 };
-    mailbox.post(mail).is_ok() && mailbox.take().is_some()
+    let (topic, frames) = (Arc::clone(topic), frames.clone());
+    let letter = Letter::Publication { topic, frames, messages: 1 };
+    let weight = letter.weight();
+    if mailbox.reserve(weight) != Place::Taken {
+        return false;
+    }
+    mailbox.post(letter);
+    let taken = mailbox.answer() && mailbox.take_letter().is_some();
+    mailbox.make_room(weight, 1).count() == 0 && taken
 }

@@ -14,7 +14,7 @@ use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
-use crate::hub::{Hub, Mailbox};
+use crate::hub::Hub;
 use crate::metrics::Snapshot;
 use crate::shard::machine::Machine;
 use crate::shard::{self, Application, Fleet, World};
@@ -117,9 +117,9 @@ impl Clients {
     ///
     /// The kernel refuses a ring, or the ring became unusable.
     pub fn run<H: Handler>(&self, handler: H) -> Result<(H, Snapshot), StartError> {
-        let mailbox = Mailbox::new(self.config.mailbox_entries)
+        let hub = Hub::new(1, self.config.mailbox_entries)
             .map_err(|e| StartError::kernel("a doorbell", &e))?;
-        let hub = Arc::new(Hub { mailboxes: vec![Arc::new(mailbox)] });
+        let hub = Arc::new(hub);
         let settings = Arc::new(self.config.clone());
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
             .with_cpu_clock(thread_cpu_nanos);

@@ -34,7 +34,11 @@ pub struct Config {
     pub slow_consumer: SlowConsumer,
     /// Most topics of one shard. Default 100,000.
     pub max_topics: usize,
-    /// Entries of one shard's mailbox. Default 4,096.
+    /// Entries of one shard's mailbox: so many publications of other shards and threads wait in it, one
+    /// entry for all that a shard publishes to a topic in one turn, and 16 MiB of them; and as many
+    /// messages from [`crate::Remote`]s. When it is full, nothing more is read from connections of other
+    /// shards that publish to subscribers here, and what other threads send is refused as
+    /// [`crate::Full`]. Default 4,096.
     pub mailbox_entries: usize,
     /// How long the opening handshake may take. Default 10 s.
     pub handshake_timeout: Duration,
@@ -323,7 +327,8 @@ impl FromStr for Driver {
 }
 
 /// What happens to a subscriber that reads too slowly. Control frames are never dropped, and
-/// every drop is counted.
+/// every drop is counted, for the shard and for the subscriber
+/// ([`publications_missed`](crate::WebSocket::publications_missed)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowConsumer {

@@ -21,6 +21,12 @@ pub enum Fault {
     NoGraceAfterLateWake,
     /// Once both Closes are through TCP is closed at once, whatever is unread on either side.
     ResetOnUnread,
+    /// P2: publications that find another shard's mailbox full are dropped.
+    MailDroppedWhenBoxFull,
+    /// P2: publications of other shards that find too much waiting on their topic are dropped.
+    LetterDroppedWhenTopicFull,
+    /// P2: a drain closes connections before what was published has been delivered to them.
+    DrainCutsFanOuts,
 }
 
 impl Fault {
@@ -33,6 +39,9 @@ impl Fault {
         Self::SilenceWhileNotReading,
         Self::NoGraceAfterLateWake,
         Self::ResetOnUnread,
+        Self::MailDroppedWhenBoxFull,
+        Self::LetterDroppedWhenTopicFull,
+        Self::DrainCutsFanOuts,
     ];
 }
 

@@ -125,8 +125,9 @@ impl Reject {
     }
 }
 
-/// A limit of ours refused a send: nothing was queued. Also the answer once the closing handshake
-/// has begun, after which no message may be sent (draft-02 §1.4).
+/// A limit of ours refused a send: nothing was queued, on no shard. Also the answer once the closing
+/// handshake has begun, after which no message may be sent (draft-02 §1.4), and to publications once
+/// the server drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Full;

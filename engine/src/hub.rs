@@ -1,98 +1,117 @@
 //! What shards and other threads tell a shard: bounded mailboxes, and a doorbell for one that
 //! sleeps.
 
+mod interest;
+mod mailbox;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_queue::ArrayQueue;
 
 use crate::conn::Message;
 use crate::handler::Full;
 use crate::metrics::Snapshot;
 use crate::shard::table::ConnectionId;
-use crate::sys::doorbell::Doorbell;
 use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
-/// Something for a shard to do.
+use interest::Interests;
+pub use mailbox::Mailbox;
+pub(crate) use mailbox::{Place, ShardSet, Weight};
+
+/// Publications for a shard, and what has to stay in line with them.
+#[derive(Debug, Clone)]
+pub(crate) enum Letter {
+    /// Frames for the subscribers of a topic, in the dialect that is encoded first.
+    Publication { topic: Arc<str>, frames: Bytes, messages: u64 },
+    /// A shard drains: nothing that was published there follows.
+    Flushed { from: usize },
+}
+
+impl Letter {
+    pub(crate) fn weight(&self) -> Weight {
+        match self {
+            Self::Publication { frames, .. } => Weight::of(frames.len()),
+            Self::Flushed { .. } => Weight::default(),
+        }
+    }
+
+    /// How many messages it holds.
+    pub(crate) const fn messages(&self) -> u64 {
+        match self {
+            Self::Publication { messages, .. } => *messages,
+            Self::Flushed { .. } => 0,
+        }
+    }
+}
+
+/// Something else for a shard to do.
 #[derive(Debug)]
 pub(crate) enum Mail {
-    /// Frames for the subscribers of a topic, in the dialect that is encoded first.
-    Publish { topic: Arc<str>, frames: Bytes, messages: u64 },
     /// A message for one connection.
     Send { to: ConnectionId, opcode: Opcode, payload: Bytes },
     /// Start the closing handshake of one connection.
     Close { to: ConnectionId, code: CloseCode, reason: Box<str> },
-    /// Stop accepting, close every connection, and be done by the deadline.
+    /// Stop accepting, deliver what was published, close every connection, and be done by the
+    /// deadline.
     Drain { deadline: Instant },
     /// Send the counters.
     Snapshot { reply: std::sync::mpsc::Sender<Snapshot> },
 }
 
-/// One shard's mailbox.
+/// What the shards of a server share.
 #[derive(Debug)]
-pub struct Mailbox {
-    queue: ArrayQueue<Mail>,
-    asleep: AtomicBool,
-    doorbell: Doorbell,
+pub(crate) struct Hub {
+    pub(crate) mailboxes: Box<[Arc<Mailbox>]>,
+    pub(crate) interests: Interests,
 }
 
-impl Mailbox {
-    pub(crate) fn new(entries: usize) -> std::io::Result<Self> {
+impl Hub {
+    /// For so many shards, with mailboxes for so many letters each.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no doorbell left.
+    pub(crate) fn new(shards: usize, entries: usize) -> std::io::Result<Self> {
+        let mailboxes = (0..shards).map(|_| Mailbox::new(entries, shards).map(Arc::new));
         Ok(Self {
-            queue: ArrayQueue::new(entries.max(1)),
-            asleep: AtomicBool::new(false),
-            doorbell: Doorbell::new()?,
+            mailboxes: mailboxes.collect::<std::io::Result<_>>()?,
+            interests: Interests::new(shards),
         })
     }
 
-    /// Leaves mail, and wakes the shard if it sleeps. Gives the mail back when the box is full.
-    pub(crate) fn post(&self, mail: Mail) -> Result<(), Mail> {
-        self.queue.push(mail)?;
-        // Either we see that it sleeps, or it sees the mail before it does.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            self.doorbell.ring();
+    /// Refuses what other threads publish from now on, and tells the shards to drain.
+    pub(crate) fn drain(&self, deadline: Instant) {
+        for mailbox in &self.mailboxes {
+            mailbox.refuse();
         }
-        Ok(())
-    }
-
-    pub(crate) fn take(&self) -> Option<Mail> {
-        self.queue.pop()
-    }
-
-    /// Whether there is no mail.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Announces that the shard is about to sleep; `false` when there is mail and it must not.
-    pub(crate) fn may_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if self.queue.is_empty() {
-            return true;
+        for mailbox in &self.mailboxes {
+            mailbox.order(Mail::Drain { deadline });
         }
-        self.awake();
-        false
-    }
-
-    /// The shard no longer sleeps.
-    pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) const fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
     }
 }
 
-/// The mailboxes of all shards of a server.
+/// A shard's place in the hub, for as long as it lives: the others need not wait for one that is gone.
 #[derive(Debug)]
-pub(crate) struct Hub {
-    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+pub(crate) struct Seat {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) index: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        for (index, mailbox) in self.hub.mailboxes.iter().enumerate() {
+            if index == self.index {
+                mailbox.close();
+            }
+        }
+        for (index, mailbox) in self.hub.mailboxes.iter().enumerate() {
+            if index != self.index {
+                mailbox.call();
+            }
+        }
+    }
 }
 
 /// Publishes from any thread of the program to every subscriber of every shard.
@@ -108,22 +127,42 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Publishes a message, encoded once. Order holds per publisher and subscriber.
+    /// Publishes a message, encoded once, to every connection that is subscribed on any shard. All of
+    /// them get it, but those that are closed or unsubscribe before, and slow ones as
+    /// [`crate::SlowConsumer`] says. What one thread publishes to a topic arrives in that order.
     ///
     /// # Errors
     ///
-    /// [`Full`] when a shard's mailbox is full; shards before it may have got the message.
+    /// [`Full`] when the mailbox of a shard with subscribers has no room, or the server drains: nobody
+    /// gets the message then.
     pub fn publish<'m>(&self, topic: &str, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
         let (header, len) = header(&message);
-        let frames = Bytes::from([&header[..len], message.payload()].concat());
-        let topic: Arc<str> = topic.into();
-        for mailbox in &self.hub.mailboxes {
-            let topic = Arc::clone(&topic);
-            let mail = Mail::Publish { topic, frames: frames.clone(), messages: 1 };
-            mailbox.post(mail).map_err(|_| Full)?;
+        let weight = Weight::of(len + message.payload().len());
+        let Some((topic, shards)) = self.hub.interests.subscribed(topic) else {
+            return if self.is_refused() { Err(Full) } else { Ok(()) };
+        };
+        // A place in every box first: either all of them get it or none.
+        let boxes = &self.hub.mailboxes;
+        let mut taken = Vec::with_capacity(shards.len());
+        for mailbox in shards.into_iter().filter_map(|shard| boxes.get(shard)) {
+            match mailbox.reserve_politely(weight) {
+                Place::Taken => taken.push(mailbox),
+                Place::Gone => {}
+                Place::Full => {
+                    taken.into_iter().for_each(|mailbox| mailbox.cancel(weight));
+                    return Err(Full);
+                }
+            }
         }
+        let frames = Bytes::from([&header[..len], message.payload()].concat());
+        let letter = Letter::Publication { topic, frames, messages: 1 };
+        taken.into_iter().for_each(|mailbox| mailbox.post(letter.clone()));
         Ok(())
+    }
+
+    fn is_refused(&self) -> bool {
+        self.hub.mailboxes.iter().any(|mailbox| mailbox.is_refusing())
     }
 }
 
@@ -150,7 +189,7 @@ impl Remote {
         let message = message.into();
         let payload = Bytes::copy_from_slice(message.payload());
         let mail = Mail::Send { to: self.id, opcode: message.opcode(), payload };
-        self.mailbox.post(mail).map_err(|_| Full)
+        self.mailbox.post_mail(mail).map_err(|_| Full)
     }
 
     /// Starts the closing handshake of the connection, as [`crate::WebSocket::close`].
@@ -170,7 +209,7 @@ impl Remote {
     pub fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Full> {
         // No more than can be sent.
         let reason = ClosePayload::new(code, reason).reason().into();
-        self.mailbox.post(Mail::Close { to: self.id, code, reason }).map_err(|_| Full)
+        self.mailbox.post_mail(Mail::Close { to: self.id, code, reason }).map_err(|_| Full)
     }
 }
 

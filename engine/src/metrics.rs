@@ -63,10 +63,16 @@ counters! {
         bytes_out,
         /// Messages published by connections of the shard.
         publications,
-        /// Publications refused because too much waited on their topic.
+        /// Publications of connections refused because too much waited, or the server drained.
         publications_refused,
-        /// Publications handed to other shards that found their mailbox full.
+        /// Publications that were taken and that a drain had no time to deliver, each once for every
+        /// shard that was to deliver it.
         publications_lost,
+        /// Pauses in reading from connections that published while too much that was published
+        /// waited.
+        publisher_pauses,
+        /// Letters of publications taken from other shards and threads.
+        letters_in,
         /// Published messages queued to subscribers.
         deliveries,
         /// Published messages that a slow consumer missed.

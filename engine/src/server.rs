@@ -14,7 +14,7 @@ use crate::credentials::ServerTls;
 use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
-use crate::hub::{Hub, Mail, Mailbox, Publisher};
+use crate::hub::{Hub, Mail, Publisher};
 use crate::metrics::Snapshot;
 use crate::shard::machine::Machine;
 use crate::shard::topics::Topic;
@@ -66,7 +66,7 @@ impl Shard<'_> {
     }
 
     /// Publishes to every subscriber of every shard, for handlers that have something to say while
-    /// no connection is at hand, as in `on_close`. No lock is taken.
+    /// no connection is at hand, as in `on_close`.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         Publisher { hub: Arc::clone(self.hub) }
@@ -218,13 +218,8 @@ impl Builder {
         let (listeners, binds) = listen(&binds, this.cpus.len())?;
         let endpoints = binds.iter().flat_map(Bind::listening).collect();
         let binds: Arc<[Bind]> = binds.into();
-        let mailboxes: io::Result<Vec<_>> = this
-            .cpus
-            .iter()
-            .map(|_| Mailbox::new(settings.mailbox_entries).map(Arc::new))
-            .collect();
-        let mailboxes = mailboxes.map_err(|e| StartError::kernel("a doorbell", &e))?;
-        let hub = Arc::new(Hub { mailboxes });
+        let hub = Hub::new(this.cpus.len(), settings.mailbox_entries);
+        let hub = Arc::new(hub.map_err(|e| StartError::kernel("a doorbell", &e))?);
         let taken = Taken::new(settings.driver, None);
         let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
         let mut server = Server { hub: shared, endpoints, cpus, taken, threads: Vec::new() };
@@ -342,7 +337,8 @@ fn run_shard<H: Handler>(
         return Ok(Snapshot::default());
     }
     let settings = Arc::clone(&place.settings);
-    let mut topics = shard::topics::Topics::new(place.settings.max_topics);
+    let (hub, max_topics) = (Arc::clone(&place.hub), place.settings.max_topics);
+    let mut topics = shard::topics::Topics::new(max_topics, hub, place.index);
     let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
     let secure = place.binds.iter().map(Bind::is_secure).collect();
     let shard =
@@ -422,7 +418,7 @@ impl Server {
         for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
             // Nobody reads the mail of a shard that has ended.
             if !thread.is_finished() {
-                drop(mailbox.post(Mail::Snapshot { reply: reply.clone() }));
+                mailbox.order(Mail::Snapshot { reply: reply.clone() });
             }
         }
         drop(reply);
@@ -436,17 +432,14 @@ impl Server {
         sum
     }
 
-    /// Stops accepting and starts the closing handshake of every connection; whatever is open
-    /// after `patience` is cut. A second call can only shorten it. [`Server::join`] waits for the
-    /// end.
+    /// Stops accepting, refuses publications from now on, and delivers those that were taken before;
+    /// then it starts the closing handshake of every connection. Whatever is open after `patience` is
+    /// cut. If publications are not all delivered after half of it, the others are given up, counted as
+    /// [`publications_lost`](crate::metrics::Counters::publications_lost), and the closing handshakes
+    /// start. With a patience of zero nothing is waited for. A second call can only shorten it.
+    /// [`Server::join`] waits for the end.
     pub fn drain(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
-            // A full mailbox is emptied within a turn, unless the shard has ended.
-            while mailbox.post(Mail::Drain { deadline }).is_err() && !thread.is_finished() {
-                std::thread::yield_now();
-            }
-        }
+        self.hub.drain(Instant::now() + patience);
     }
 
     /// Whether every shard still runs. Without a drain one ends only when its ring became unusable.

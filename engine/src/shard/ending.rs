@@ -27,7 +27,7 @@ impl<A: Application> Shard<A> {
             }
             while let Some(id) = self.world.held.pop() {
                 if let Some(slot) = self.table.find(id)
-                    && !slot.side.held
+                    && !slot.side.hold.is_anybody()
                 {
                     // From now on it is listened to again.
                     slot.heard = self.tick;
@@ -124,6 +124,9 @@ impl<A: Application> Shard<A> {
         if first {
             self.world.closed.count(reason.index());
             self.leave_all(id);
+            if !self.world.missed.is_empty() {
+                self.world.missed.remove(&id);
+            }
             if let Some(data) = data {
                 self.app.on_close(&mut self.world, data, reason);
             }
@@ -223,22 +226,6 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    /// Stops accepting and starts every closing handshake.
-    pub(super) fn start_drain(&mut self, deadline: Instant, turn: &mut Turn) {
-        let first = self.drain.is_none();
-        if self.cut {
-            return;
-        }
-        self.drain = Some(self.drain.map_or(deadline, |old| old.min(deadline)));
-        if first {
-            self.requested.push(Action::StopAccepting);
-            let ids: Vec<_> = self.table.ids().collect();
-            for id in ids {
-                self.close_one(id, CloseCode::GOING_AWAY, "", turn);
-            }
-        }
-    }
-
     /// Whether a drain is over: everything is closed. What is open when its time is up is cut, and
     /// gets a moment more for the kernel to let go of it.
     pub(super) fn run_drain(&mut self, now: Instant) -> bool {
@@ -254,6 +241,6 @@ impl<A: Application> Shard<A> {
                 self.finish(id, CloseReason::TimedOut, Ending::Now);
             }
         }
-        self.table.len() == 0
+        self.table.len() == 0 && self.post.flushing.is_none()
     }
 }

@@ -9,6 +9,7 @@ mod codec;
 mod ending;
 mod fleet;
 pub(crate) mod machine;
+mod mail;
 mod opening;
 mod progress;
 mod publish;
@@ -21,7 +22,7 @@ pub(crate) mod topics;
 pub(crate) mod turn;
 pub(crate) mod wheel;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,7 @@ pub use fleet::Fleet;
 #[cfg(feature = "tls")]
 use machine::Secured;
 use machine::{Action, Look, Machine, Next, Want};
+use mail::Post;
 use progress::Lateness;
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
@@ -51,7 +53,7 @@ use crate::fault::{Fault, is_back};
 use crate::handler::CloseReason;
 #[cfg(feature = "tls")]
 use crate::handshake::ClientRequest;
-use crate::hub::{Hub, Mail, Mailbox};
+use crate::hub::{Hub, Mailbox, Seat};
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
@@ -79,6 +81,10 @@ pub(crate) struct World {
     pub(crate) attention: Vec<ConnectionId>,
     /// Connections that a callback stopped reading from, or goes on reading from.
     pub(crate) held: Vec<ConnectionId>,
+    /// Connections that published while too much waited: nothing is read from them meanwhile.
+    pub(crate) slowed: Vec<ConnectionId>,
+    /// How many published messages slow consumers have missed, of those that did.
+    pub(crate) missed: HashMap<ConnectionId, u64>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
     /// The code in the Close frame of the connection being read.
@@ -108,9 +114,8 @@ pub(crate) struct Shard<A: Application> {
     tick: Tick,
     lateness: Lateness,
     expired: Vec<ConnectionId>,
-    /// The other shards, for publications.
-    hub: Arc<Hub>,
-    index: usize,
+    /// What goes to other shards and comes from them.
+    post: Post,
     limits: Limits,
     rng: fastrand::Rng,
     /// Which listeners are TLS.
@@ -148,7 +153,7 @@ impl<A: Application> Shard<A> {
             lateness: Lateness::new(&settings),
             table: Table::new(settings.max_connections),
             world: World {
-                topics: Topics::new(settings.max_topics),
+                topics: Topics::new(settings.max_topics, Arc::clone(&hub), index),
                 codec: Codec::new(settings.compression),
                 settings,
                 counters: Counters::default(),
@@ -157,6 +162,8 @@ impl<A: Application> Shard<A> {
                 packed: Vec::new(),
                 attention: Vec::new(),
                 held: Vec::new(),
+                slowed: Vec::new(),
+                missed: HashMap::new(),
                 failed: None,
                 said: CloseCode::NO_STATUS,
                 opened: Tally::default(),
@@ -169,8 +176,7 @@ impl<A: Application> Shard<A> {
             wheel: Wheel::new(now),
             tick: 0,
             expired: Vec::new(),
-            hub,
-            index,
+            post: Post::new(Seat { hub, index }),
             limits,
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             secure: Arc::default(),
@@ -420,6 +426,7 @@ impl<A: Application> Machine for Shard<A> {
         if turn.must_forget() {
             self.table.values_mut().for_each(|slot| slot.side.send.forget_place());
         }
+        let called = self.world.mailbox.answer();
         if self.world.stop {
             self.requested.push(Action::Exit);
             return Next { deadline: None, busy: true };
@@ -427,20 +434,26 @@ impl<A: Application> Machine for Shard<A> {
         let wake = self.run_application(turn, now);
         self.forward_publications();
         self.world.topics.release_unused();
-        self.read_mail(turn, now);
+        self.read_mail(called, turn, now);
         self.run_timers(turn);
         self.fan_out(turn);
+        self.finish_flushing(turn, now);
+        self.resume_publishers();
         self.start_dials();
         let drained = self.run_drain(now);
         if drained {
             self.requested.push(Action::Exit);
         }
-        let busy = !self.requested.is_empty() || self.world.topics.is_busy() || self.world.stop;
+        let busy = !self.requested.is_empty()
+            || self.world.topics.is_busy()
+            || self.has_mail_left()
+            || self.world.stop;
         if busy {
             self.lateness.sleep_until(Some(now));
             return Next { deadline: None, busy };
         }
-        let deadline = [wake, self.wheel.next(), self.drain].into_iter().flatten().min();
+        let deadlines = [wake, self.wheel.next(), self.drain, self.post.flushing];
+        let deadline = deadlines.into_iter().flatten().min();
         self.lateness.sleep_until(deadline);
         Next { deadline, busy }
     }
@@ -463,7 +476,7 @@ impl<A: Application> Machine for Shard<A> {
             slot.release(id, &mut self.world.codec);
         }
         self.table.remove(id);
-        if self.drain.is_some() && self.table.len() == 0 {
+        if self.drain.is_some() && self.post.flushing.is_none() && self.table.len() == 0 {
             // The last one: nothing else would wake the loop to see it.
             self.due.push_back(Action::Exit);
         }
@@ -539,26 +552,5 @@ impl<A: Application> Shard<A> {
             return self.received_opening(id, input, turn);
         }
         self.deliver(id, input, input.len(), loan, turn)
-    }
-
-    fn read_mail(&mut self, turn: &mut Turn, now: Instant) {
-        // No more than what was there when we looked: a busy sender cannot keep us here.
-        for _ in 0..self.world.settings.mailbox_entries {
-            let Some(mail) = self.world.mailbox.take() else { return };
-            match mail {
-                Mail::Publish { topic, frames, messages } => {
-                    if !self.world.topics.deliver(&topic, &frames, messages) {
-                        self.world.counters.publications_lost += messages;
-                    }
-                }
-                Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, payload, turn),
-                Mail::Close { to, code, reason } => self.close_one(to, code, &reason, turn),
-                Mail::Drain { deadline } => self.start_drain(deadline.max(now), turn),
-                Mail::Snapshot { reply } => {
-                    // Whoever asked may have gone.
-                    drop(reply.send(self.snapshot()));
-                }
-            }
-        }
     }
 }

@@ -1,6 +1,4 @@
-//! Publications: to this shard's subscribers in slices, to the other shards by mail.
-
-use std::sync::Arc;
+//! Publications, to this shard's subscribers in slices.
 
 use bytes::Bytes;
 
@@ -14,7 +12,6 @@ use super::{Application, Shard};
 use crate::config::{Compression, SlowConsumer};
 use crate::conn::Deflater;
 use crate::handler::CloseReason;
-use crate::hub::Mail;
 use crate::wire::{self, Dialect, HEADER_MAX, rfc6455};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
@@ -93,25 +90,6 @@ fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Bytes 
 }
 
 impl<A: Application> Shard<A> {
-    /// Tells the other shards what was published here since the last turn: one letter per topic
-    /// and shard, whatever the number of messages.
-    pub(super) fn forward_publications(&mut self) {
-        if self.hub.mailboxes.len() == 1 {
-            return self.world.topics.skip_forwarding();
-        }
-        while let Some((topic, frames, messages)) = self.world.topics.take_unforwarded() {
-            for (index, mailbox) in self.hub.mailboxes.iter().enumerate() {
-                if index == self.index {
-                    continue;
-                }
-                let (topic, frames) = (Arc::clone(&topic), frames.clone());
-                if mailbox.post(Mail::Publish { topic, frames, messages }).is_err() {
-                    self.world.counters.publications_lost += messages;
-                }
-            }
-        }
-    }
-
     /// Serves the next slice of the fan-outs that are due.
     pub(super) fn fan_out(&mut self, turn: &mut Turn) {
         let mut left = SLICE;
@@ -150,6 +128,7 @@ impl<A: Application> Shard<A> {
                 (Delivered::TooSlow, SlowConsumer::Close) => slow.push(id),
                 (Delivered::TooSlow, SlowConsumer::Drop) => {
                     self.world.counters.deliveries_dropped += messages;
+                    *self.world.missed.entry(id).or_default() += messages;
                 }
                 (Delivered::Closing, _) => {}
             }

@@ -29,6 +29,29 @@ pub(crate) enum Ending {
     Now,
 }
 
+/// Who wants nothing read from a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Hold(u8);
+
+impl Hold {
+    /// The application.
+    pub(crate) const APPLICATION: Self = Self(1);
+    /// It publishes, and too much that was published waits.
+    pub(crate) const PUBLISHER: Self = Self(2);
+
+    pub(crate) const fn has(self, who: Self) -> bool {
+        self.0 & who.0 != 0
+    }
+
+    pub(crate) const fn set(&mut self, who: Self, held: bool) {
+        self.0 = if held { self.0 | who.0 } else { self.0 & !who.0 };
+    }
+
+    pub(crate) const fn is_anybody(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// What a callback may change of its connection.
 #[derive(Debug)]
 pub(crate) struct Side {
@@ -37,8 +60,8 @@ pub(crate) struct Side {
     pub(crate) subscriptions: Subscriptions,
     /// The application wants it gone without a closing handshake.
     pub(crate) ended: bool,
-    /// The application wants nothing read from it.
-    pub(crate) held: bool,
+    /// Who wants nothing read from it.
+    pub(crate) hold: Hold,
 }
 
 /// One connection.
@@ -88,7 +111,7 @@ impl<D> Slot<D> {
                 send: SendSide::new(),
                 subscriptions: Subscriptions::new(),
                 ended: false,
-                held: false,
+                hold: Hold::default(),
             },
             data: None,
             opening: None,
@@ -202,12 +225,12 @@ impl<D> Slot<D> {
         }
     }
 
-    /// Whether nothing more should be read: so much waits to be sent, or the application says so. Not
+    /// Whether nothing more should be read: so much waits to be sent, or somebody says so. Not
     /// while the connection ends: then its last bytes are awaited and dropped.
     #[inline]
     pub(crate) fn is_paused(&self, pause: usize) -> bool {
         let full = self.side.send.is_blocked() && self.side.send.waiting() > pause;
-        (full || self.side.held) && matches!(self.ending, Ending::No)
+        (full || self.side.hold.is_anybody()) && matches!(self.ending, Ending::No)
     }
 }
 
@@ -217,7 +240,7 @@ const _: () = assert!(size_of::<Slot<()>>() <= 184);
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Slot, Want};
+    use super::{Ending, Hold, Slot, Want};
     use crate::conn::Role;
 
     #[test]
@@ -230,7 +253,7 @@ mod tests {
             for len in [1, 100, 4096].into_iter().cycle().take(100) {
                 assert_eq!(slot.want(len, usize::MAX), Want::SmallOnce, "{ending:?} {closing}");
             }
-            slot.side.held = closing;
+            slot.side.hold.set(Hold::APPLICATION, closing);
             let held = if closing { Want::Nothing } else { Want::SmallOnce };
             assert_eq!(slot.want_now(usize::MAX), held);
         }

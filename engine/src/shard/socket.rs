@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::World;
 use super::send::TurnOutput;
-use super::slot::Side;
+use super::slot::{Hold, Side};
 use super::table::ConnectionId;
-use super::topics::Topic;
+use super::topics::{Published, Topic};
 use super::turn::{Loan, Turn};
 use crate::conn::{EncodedHeader, Message, Origin, Part, Place};
 use crate::handler::Full;
@@ -225,8 +225,8 @@ impl<D> WebSocket<'_, D> {
     /// as its silence under [`crate::Config::idle_timeout`]; only output that it does not take for so
     /// long ends the connection then.
     pub fn hold_reading(&mut self, held: bool) {
-        if self.side.held != held {
-            self.side.held = held;
+        if self.side.hold.has(Hold::APPLICATION) != held {
+            self.side.hold.set(Hold::APPLICATION, held);
             self.world.held.push(self.id);
             self.world.attention.push(self.id);
         }
@@ -261,7 +261,8 @@ impl<D> WebSocket<'_, D> {
         self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions)
     }
 
-    /// Ends a subscription when the callback has returned.
+    /// Ends a subscription when the callback has returned. What was published and has not been queued to
+    /// this connection by then, it does not get.
     pub fn unsubscribe(&mut self, topic: Topic) {
         if let Some(index) = self.world.topics.index(topic) {
             self.world.leaving.push((self.id, index));
@@ -277,9 +278,15 @@ impl<D> WebSocket<'_, D> {
     /// Delivers a message to every other subscriber of the topic, on all shards and whatever its
     /// dialect. It is encoded once, and leaves after the callback.
     ///
+    /// Every connection that is subscribed now gets it, and what one connection publishes to a topic
+    /// arrives in that order; but not those that close or unsubscribe before it is queued to them, and
+    /// slow ones as [`crate::SlowConsumer`] says. While another shard has no room for what was published
+    /// here, or more than 16 MiB wait on the topic, nothing more is read from connections that publish.
+    ///
     /// # Errors
     ///
-    /// [`Full`] when too much waits to be delivered on that topic, or the topic is gone.
+    /// [`Full`] when the topic is gone, more than 64 MiB would wait on it or for other shards, or the
+    /// server drains: nobody gets the message then.
     pub fn publish<'m>(
         &mut self,
         topic: Topic,
@@ -288,13 +295,35 @@ impl<D> WebSocket<'_, D> {
         let message = message.into();
         let payload = message.payload();
         let (header, len) = hub::header(&message);
-        let queued = self.world.topics.publish(topic, Some(self.id), &header[..len], payload);
-        if !queued {
-            self.world.counters.publications_refused += 1;
-            return Err(Full);
+        match self.world.topics.publish(topic, Some(self.id), &header[..len], payload) {
+            Published::Queued => {}
+            Published::Crowded => self.slow_down(),
+            Published::Refused => {
+                self.world.counters.publications_refused += 1;
+                return Err(Full);
+            }
         }
         self.world.counters.publications += 1;
         Ok(())
+    }
+
+    /// Published messages that this connection missed because it reads too slowly, under
+    /// [`crate::SlowConsumer::Drop`].
+    #[must_use]
+    pub fn publications_missed(&self) -> u64 {
+        self.world.missed.get(&self.id).copied().unwrap_or(0)
+    }
+
+    /// Reads nothing more from this connection until what was published has gone on its way.
+    #[cold]
+    fn slow_down(&mut self) {
+        if !self.side.hold.has(Hold::PUBLISHER) {
+            self.side.hold.set(Hold::PUBLISHER, true);
+            self.world.counters.publisher_pauses += 1;
+            self.world.slowed.push(self.id);
+            self.world.held.push(self.id);
+            self.world.attention.push(self.id);
+        }
     }
 
     /// The address of this connection, for answers from other threads.

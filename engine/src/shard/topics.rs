@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::table::ConnectionId;
+use crate::hub::{Hub, Letter, ShardSet};
 use crate::wire::{self, Dialect};
 
 /// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
@@ -85,6 +86,8 @@ impl Batch {
 #[derive(Debug, Default)]
 struct TopicState {
     name: Option<Arc<str>>,
+    /// The shards that have subscribers of the topic; there is one where there is a name.
+    subscribed: Option<Arc<ShardSet>>,
     generation: u32,
     /// The application holds it open by name.
     pinned: bool,
@@ -109,10 +112,46 @@ pub(crate) type Subscriptions = Vec<(u32, u32)>;
 
 /// What a shard lets one topic gather before publications are refused.
 const PENDING_BYTES: usize = 64 << 20;
+/// What it gathers before its publishers are slowed down.
+const CROWDED_BYTES: usize = 16 << 20;
+/// What may wait for other shards before publications are refused.
+const OUTBOX_BYTES: usize = 64 << 20;
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    Queued,
+    /// It is queued, but so much waits that its publisher must wait, too.
+    Crowded,
+    /// The topic is gone, too much waits, or the shard drains.
+    Refused,
+}
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    Queued,
+    /// Nobody here is subscribed.
+    Unneeded,
+    /// So much waits on the topic already that there is no room for it now. Its fan-out is under way
+    /// then, and makes some.
+    NoRoom,
+}
 
 /// The topics of a shard.
 #[derive(Debug)]
 pub(crate) struct Topics {
+    hub: Arc<Hub>,
+    /// The shard's number.
+    shard: usize,
+    /// More than this on a topic needs a second look; see [`Topics::admits`].
+    at_ease: usize,
+    /// Nothing more is taken: the shard drains.
+    closed: bool,
+    /// Bytes that wait for room in other shards' mailboxes.
+    outbox: usize,
+    /// Topics with more than [`CROWDED_BYTES`] pending.
+    crowded: usize,
     by_name: HashMap<Arc<str>, u32>,
     states: Vec<TopicState>,
     free: Vec<u32>,
@@ -126,8 +165,15 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    pub(crate) fn new(max: usize) -> Self {
+    /// No topics yet, of the shard of this number.
+    pub(crate) fn new(max: usize, hub: Arc<Hub>, shard: usize) -> Self {
         Self {
+            hub,
+            shard,
+            at_ease: CROWDED_BYTES,
+            closed: false,
+            outbox: 0,
+            crowded: 0,
             by_name: HashMap::new(),
             states: Vec::new(),
             free: Vec::new(),
@@ -166,7 +212,9 @@ impl Topics {
                 u32::try_from(self.states.len() - 1).ok()?
             }
         };
-        self.states[index as usize].name = Some(Arc::clone(&name));
+        let state = &mut self.states[index as usize];
+        state.subscribed = Some(self.hub.interests.join(&name));
+        state.name = Some(Arc::clone(&name));
         self.fresh.push(index);
         match self.by_name.entry(name) {
             Entry::Vacant(entry) => *entry.insert(index),
@@ -191,6 +239,7 @@ impl Topics {
         }
         if let Some(name) = state.name.take() {
             self.by_name.remove(&name);
+            self.hub.interests.leave(&name);
             // As with connections: a place without a generation left is not used again, so that a
             // handle that somebody kept never comes to mean another topic.
             let next = state.generation.checked_add(1);
@@ -214,17 +263,24 @@ impl Topics {
         id: ConnectionId,
         subscriptions: &mut Subscriptions,
     ) -> bool {
+        let shard = self.shard;
         let Some(state) = self.live(topic) else { return false };
         if !subscriptions.iter().any(|(index, _)| *index == topic.index) {
             let Ok(place) = u32::try_from(state.subscribers.len()) else { return false };
+            if place == 0
+                && let Some(subscribed) = &state.subscribed
+            {
+                // Before anybody can know that it is subscribed.
+                subscribed.insert(shard);
+            }
             state.subscribers.push(id);
             subscriptions.push((topic.index, place));
         }
         true
     }
 
-    /// Removes the subscriber at `place` of topic `index`; `moved` is told of every other
-    /// subscriber whose place changes.
+    /// Removes the subscriber at `place` of topic `index`, who gives up what has not been queued for it
+    /// yet; `moved` is told of every other subscriber whose place changes.
     pub(crate) fn unsubscribe(
         &mut self,
         index: u32,
@@ -253,6 +309,9 @@ impl Topics {
             }
         }
         state.subscribers.pop();
+        if let (true, Some(subscribed)) = (state.subscribers.is_empty(), &state.subscribed) {
+            subscribed.remove(self.shard);
+        }
         self.release(index);
     }
 
@@ -266,42 +325,75 @@ impl Topics {
         self.live(topic).map_or(0, |state| state.subscribers.len())
     }
 
-    /// Queues a frame for every subscriber but its author. `false` when the topic is gone or too
-    /// much waits.
+    /// Queues a frame for every subscriber but its author.
     pub(crate) fn publish(
         &mut self,
         topic: Topic,
         by: Option<ConnectionId>,
         header: &[u8],
         payload: &[u8],
-    ) -> bool {
-        let Some(state) = self.live(topic) else { return false };
-        if state.pending.len() + header.len() + payload.len() > PENDING_BYTES {
-            return false;
-        }
+    ) -> Published {
+        let at_ease = self.at_ease;
+        let Some(state) = self.live(topic) else { return Published::Refused };
         let start = state.pending.len();
+        let end = start + header.len() + payload.len();
+        let is_crowded = end > at_ease;
+        if is_crowded && !self.admits(start, end) {
+            return Published::Refused;
+        }
+        let state = &mut self.states[topic.index as usize];
         state.pending.extend_from_slice(header);
         state.pending.extend_from_slice(payload);
         state.pending_messages += 1;
         state.unforwarded_messages += 1;
         if let Some(by) = by {
-            state.authored.push(Authored { by, start, end: state.pending.len() });
+            state.authored.push(Authored { by, start, end });
         }
         if state.forwarded == start {
             self.unforwarded.push(topic.index);
         }
         self.enqueue(topic.index);
-        true
+        if is_crowded { Published::Crowded } else { Published::Queued }
     }
 
-    /// Queues frames that came from another shard. `false` when nobody here is subscribed or too
-    /// much waits.
-    pub(crate) fn deliver(&mut self, name: &str, frames: &[u8], messages: u64) -> bool {
-        let Some(index) = self.by_name.get(name).copied() else { return true };
+    /// Whether a publication is taken that makes a topic's pending bytes grow from `start` to `end`,
+    /// where that is not clear at once.
+    #[cold]
+    fn admits(&mut self, start: usize, end: usize) -> bool {
+        let admitted = !self.closed && end <= PENDING_BYTES && self.outbox <= OUTBOX_BYTES;
+        self.crowded += usize::from(admitted && start <= CROWDED_BYTES && end > CROWDED_BYTES);
+        admitted
+    }
+
+    /// Whether so much waits that whoever publishes must wait.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.outbox > 0 || self.crowded > 0
+    }
+
+    /// Takes note of how many bytes wait for room in other shards' mailboxes.
+    pub(crate) const fn note_outbox(&mut self, bytes: usize) {
+        self.outbox = bytes;
+        self.at_ease = if bytes > 0 || self.closed { 0 } else { CROWDED_BYTES };
+    }
+
+    /// Refuses everything that is published from now on.
+    pub(crate) const fn close(&mut self) {
+        self.closed = true;
+        self.at_ease = 0;
+    }
+
+    /// Queues frames that came from another shard.
+    pub(crate) fn deliver(&mut self, name: &str, frames: &[u8], messages: u64) -> Arrived {
+        let Some(index) = self.by_name.get(name).copied() else { return Arrived::Unneeded };
         let state = &mut self.states[index as usize];
-        if state.pending.len() + frames.len() > PENDING_BYTES {
-            return false;
+        if state.subscribers.is_empty() {
+            return Arrived::Unneeded;
         }
+        let (start, end) = (state.pending.len(), state.pending.len() + frames.len());
+        if start > 0 && end > PENDING_BYTES {
+            return Arrived::NoRoom;
+        }
+        self.crowded += usize::from(start <= CROWDED_BYTES && end > CROWDED_BYTES);
         // What is ours and waits to be forwarded must stay one range: mail is handled when nothing
         // does.
         debug_assert_eq!(state.forwarded, state.pending.len());
@@ -309,17 +401,27 @@ impl Topics {
         state.pending_messages += messages;
         state.forwarded = state.pending.len();
         self.enqueue(index);
-        true
+        Arrived::Queued
     }
 
-    /// Takes the next publications that other shards have to be told of.
-    pub(crate) fn take_unforwarded(&mut self) -> Option<(Arc<str>, Bytes, u64)> {
-        let index = self.unforwarded.pop()?;
-        let state = &mut self.states[index as usize];
-        let frames = Bytes::copy_from_slice(&state.pending[state.forwarded..]);
-        state.forwarded = state.pending.len();
-        let messages = std::mem::take(&mut state.unforwarded_messages);
-        Some((Arc::clone(state.name.as_ref()?), frames, messages))
+    /// Hands over what was published here since the last time, in the order in which the topics were
+    /// first published to: a letter for each other shard that has subscribers.
+    pub(crate) fn forward(&mut self, mut send: impl FnMut(usize, Letter)) {
+        for index in self.unforwarded.drain(..) {
+            let state = &mut self.states[index as usize];
+            let from = std::mem::replace(&mut state.forwarded, state.pending.len());
+            let messages = std::mem::take(&mut state.unforwarded_messages);
+            let (Some(name), Some(subscribed)) = (&state.name, &state.subscribed) else { continue };
+            let mut letter = None;
+            for shard in subscribed.iter().filter(|shard| *shard != self.shard) {
+                let letter = letter.get_or_insert_with(|| Letter::Publication {
+                    topic: Arc::clone(name),
+                    frames: Bytes::copy_from_slice(&state.pending[from..]),
+                    messages,
+                });
+                send(shard, letter.clone());
+            }
+        }
     }
 
     /// Forgets what other shards would have to be told of: there are none.
@@ -329,6 +431,16 @@ impl Topics {
             state.forwarded = state.pending.len();
             state.unforwarded_messages = 0;
         }
+    }
+
+    /// Messages that are still to be delivered to somebody.
+    pub(crate) fn undelivered(&self) -> u64 {
+        let due = |state: &TopicState| {
+            let under_way = state.under_way.as_ref().map_or(0, |batch| batch.messages);
+            state.pending_messages + under_way
+        };
+        let busy = self.queue.iter().filter_map(|index| self.states.get(*index as usize));
+        busy.filter(|state| !state.subscribers.is_empty()).map(due).sum()
     }
 
     fn enqueue(&mut self, index: u32) {
@@ -344,6 +456,12 @@ impl Topics {
         !self.queue.is_empty()
     }
 
+    /// Whether a fan-out of a topic has begun and not ended.
+    #[cfg(test)]
+    fn is_under_way(&self, topic: Topic) -> bool {
+        self.states[topic.index as usize].under_way.is_some()
+    }
+
     /// Takes the next slice of at most `max` subscribers, who get at most `bytes` all together, but one
     /// at least: their topic, the batch, and the range of places. Publications that wait become the
     /// batch when none is under way.
@@ -354,6 +472,7 @@ impl Topics {
             let mut authored = std::mem::take(&mut state.authored);
             authored
                 .sort_unstable_by_key(|part| (part.by.slot(), part.by.generation(), part.start));
+            self.crowded -= usize::from(state.pending.len() > CROWDED_BYTES);
             state.under_way = Some(Batch {
                 frames: Bytes::from(std::mem::take(&mut state.pending)),
                 translated: Default::default(),

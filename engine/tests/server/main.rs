@@ -13,6 +13,7 @@ mod chat;
 #[path = "../../examples/chat.rs"]
 mod chat_example;
 mod combinations;
+mod delivery;
 mod drivers;
 mod echo;
 mod endings;

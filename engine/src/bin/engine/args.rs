@@ -31,7 +31,8 @@ Environment:
   What is typed wins over the environment.
 
 Signals:
-  SIGTERM, SIGINT  stop accepting, close every connection, end within --drain; the second ends at once
+  SIGTERM, SIGINT  stop accepting, deliver what was published, close every connection, end within
+                   --drain; the second ends at once
   SIGUSR1          one line of counters on stderr
   SIGHUP           with --listen-tls: certificates, keys and authorities are read again; new
                    connections get them, and files that cannot be used change nothing
@@ -368,7 +369,7 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_PAUSE_READING", value_name = "SIZE", default_value = "256KiB")]
     pub(crate) pause_reading: Bytes,
 
-    /// A slow reader of a broadcast: end its connection, or let it miss messages
+    /// A slow reader of a broadcast: end its connection, or let it miss messages, which is counted
     #[arg(long, env = "ENGINE_SLOW_CONSUMER", value_name = "POLICY", default_value = "close")]
     pub(crate) slow_consumer: Slow,
 
@@ -397,7 +398,8 @@ pub(crate) struct TimeoutArgs {
     #[arg(long, env = "ENGINE_CLOSE_TIMEOUT", value_name = "TIME", default_value = "5s")]
     pub(crate) close_timeout: Span,
 
-    /// How long closing all connections may take after SIGTERM or SIGINT
+    /// How long closing all connections may take after SIGTERM or SIGINT; up to half of it for messages
+    /// that were published before
     #[arg(long, env = "ENGINE_DRAIN", value_name = "TIME", default_value = "10s")]
     pub(crate) drain: Span,
 }

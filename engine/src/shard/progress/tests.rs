@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::conn::Message;
 use crate::handler::{Accept, CloseReason, Handler, Reject, WebSocket};
 use crate::handshake::{ServerPolicy, UpgradeRequest};
-use crate::hub::{Hub, Mailbox};
+use crate::hub::Hub;
 use crate::shard::machine::{Action, Look, Machine as _, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
@@ -64,7 +64,7 @@ impl Rig {
             config.close_timeout = CLOSE;
         });
         let settings = settings.with(change);
-        let hub = Hub { mailboxes: vec![Arc::new(Mailbox::new(8).expect("a doorbell"))] };
+        let hub = Hub::new(1, 8).expect("a doorbell");
         let now = Instant::now();
         let mut shard = Shard::new(Serve(Told), Arc::new(settings), Arc::new(hub), 0, now);
         let mut turn = Turn::default();
