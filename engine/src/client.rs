@@ -2,6 +2,7 @@
 //! other role.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +14,12 @@ use crate::credentials::Security;
 use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
-use crate::handshake::{UpgradeRequest, UpgradeResponse};
+use crate::handshake::proxy::Proxy;
+use crate::handshake::{UpgradeRequest, UpgradeResponse, Url};
 use crate::hub::Hub;
 use crate::metrics::Snapshot;
 use crate::shard::machine::Machine;
+use crate::shard::route::{Addresses, Route};
 use crate::shard::{self, Application, Fleet, World};
 use crate::sys::clock::thread_cpu_nanos;
 #[cfg(feature = "tls")]
@@ -35,8 +38,8 @@ pub trait Handler {
     /// at the latest; `None` if only an event is a reason.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
 
-    /// TCP stands, or the unix socket is connected; the opening handshake is sent now, or that of TLS
-    /// before it.
+    /// TCP stands, or the unix socket is connected, or the tunnel through a proxy is open; the opening
+    /// handshake is sent now, or that of TLS before it.
     fn on_connected(&mut self, data: &mut Self::Data) {
         let _ = data;
     }
@@ -139,6 +142,45 @@ impl Clients {
             .map_err(|e: io::Error| StartError::kernel("progress: the ring failed", &e))?;
         Ok((ended, taken))
     }
+}
+
+/// The way to the server of a URL: its address, or all those of its name, best first (RFC 6724, as the
+/// system orders them), to be tried in turn. With a proxy they are the proxy's, and the name of the server
+/// is the proxy's to look up. Share a route between connections and threads: it remembers which address
+/// has answered.
+///
+/// Asks the system's resolver, and waits for it: not for callbacks.
+///
+/// ```
+/// use ringbolt::handshake::Url;
+///
+/// let url = Url::parse("ws://127.0.0.1:9001/")?;
+/// assert_eq!(ringbolt::client::route(&url, None)?.to_string(), "127.0.0.1:9001");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The resolver's, or [`io::ErrorKind::NotFound`] if the name has no address.
+pub fn route(url: &Url, proxy: Option<Proxy>) -> io::Result<Route> {
+    let (host, port) = match &proxy {
+        None => (url.host(), url.port()),
+        Some(proxy) => (proxy.host(), proxy.port()),
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found: Vec<_> = match bare.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        // Resolvers know this name without the dot only (RFC 6761 §6.3).
+        Err(_) if host == "localhost." => ("localhost", port).to_socket_addrs()?.collect(),
+        Err(_) => (host, port).to_socket_addrs()?.collect(),
+    };
+    let addresses = Addresses::new(found)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+    let route = Route::from(Arc::new(addresses));
+    Ok(match proxy {
+        None => route,
+        Some(proxy) => route.through(Arc::new(proxy)),
+    })
 }
 
 fn outcome<H: Handler>(ended: shard::Shard<Dial<H>>, taken: Taken) -> (H, Snapshot) {

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use crate::conn::{Message, Part};
 use crate::error::TlsError;
+use crate::handshake::proxy::ProxyError;
 use crate::handshake::{RequestError, ResponseError, UpgradeRequest};
 pub use crate::shard::socket::WebSocket;
 use crate::wire::{CloseCode, ProtocolError};
@@ -157,6 +158,8 @@ pub enum CloseReason {
     Response(ResponseError),
     /// TLS was not established, or broke.
     Tls(TlsError),
+    /// The proxy did not open a tunnel to the server.
+    Proxy(ProxyError),
     /// The kernel reported this error number, such as `ECONNRESET`.
     Transport(i32),
     /// The opening handshake, or the answer to our Close, did not come in time.
@@ -172,7 +175,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every kind, in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "clean",
         "hung_up",
         "protocol",
@@ -184,6 +187,7 @@ impl CloseReason {
         "slow_consumer",
         "ended",
         "tls",
+        "proxy",
     ];
 
     /// The position of this kind in [`CloseReason::NAMES`].
@@ -201,6 +205,7 @@ impl CloseReason {
             Self::SlowConsumer => 8,
             Self::Ended => 9,
             Self::Tls(_) => 10,
+            Self::Proxy(_) => 11,
         }
     }
 

@@ -139,6 +139,7 @@ pub use hub::{Publisher, Remote};
 pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
 pub use shard::machine::Endpoint;
+pub use shard::route::{Addresses, Route};
 pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
 pub use sys::clock::{

@@ -24,8 +24,13 @@ impl Credentials {
     /// character in the password, no name, or more than 255 bytes in either.
     #[must_use]
     pub fn new(name: &str, password: &str) -> Option<Self> {
-        let short = name.len() <= 255 && password.len() <= 255;
-        if !short || name.is_empty() { None } else { Self::basic(name, password) }
+        Self::basic(name, password).filter(Self::is_short)
+    }
+
+    /// Whether SOCKS can send them, too (RFC 1929 §2).
+    pub(super) const fn is_short(&self) -> bool {
+        let (name, password) = (self.name.len(), self.password.len());
+        name >= 1 && name <= 255 && password <= 255
     }
 
     /// The same where only HTTP's rules hold: no control characters, no colon in the name.

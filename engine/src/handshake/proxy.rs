@@ -3,11 +3,17 @@
 //! Write [`Tunnel::start`]'s bytes to the proxy, then give [`Tunnel::read`] all that comes back
 //! until it says the tunnel is open; the WebSocket handshake runs inside.
 
+mod environment;
+
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
-use super::Url;
+pub use environment::exempts;
+
 pub use super::basic::Credentials;
+use super::url::split_port;
+use super::{Url, host};
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,98 @@ impl Proxies {
     }
 }
 
+impl fmt::Display for ProxyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Socks5 => "socks5",
+            Self::Http => "http",
+        })
+    }
+}
+
+/// Its place as a URL, without credentials.
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.kind, self.host, self.port)
+    }
+}
+
+/// Why a text names no proxy that can be used. It does not repeat the text, which may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidProxy {
+    /// A scheme other than `http`, `socks5` or `socks5h`.
+    Scheme,
+    /// A proxy that itself is reached by TLS.
+    Https,
+    /// No host, or none that is one.
+    Host,
+    /// No number up to 65,535.
+    Port,
+    /// Credentials that cannot be sent (see [`Credentials::new`]).
+    Credentials,
+    /// Something stands behind the port.
+    Path,
+}
+
+impl fmt::Display for InvalidProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "its scheme is neither http nor socks5",
+            Self::Https => {
+                "it would be reached by TLS itself, which is not supported: proxies are spoken to in \
+                 the clear (http:// or socks5://), and TLS of a wss URL runs inside of the tunnel"
+            }
+            Self::Host => "it has no valid host",
+            Self::Port => "its port is not a number up to 65535",
+            Self::Credentials => "its name or password cannot be sent",
+            Self::Path => "something stands behind its host and port",
+        })
+    }
+}
+
+impl std::error::Error for InvalidProxy {}
+
+/// The port of a proxy whose text has none, as in curl.
+const PORT: u16 = 1080;
+
+/// Reads `http://NAME:PASSWORD@HOST:PORT`, or the same with `socks5://` or `socks5h://`, between which
+/// there is no difference: a proxy always gets the name of the server, not its address. Without a scheme
+/// it is http, without a port 1080, as curl has it.
+impl FromStr for Proxy {
+    type Err = InvalidProxy;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProxy> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        let kind = match &*scheme.to_ascii_lowercase() {
+            "http" => ProxyKind::Http,
+            "socks5" | "socks5h" => ProxyKind::Socks5,
+            "https" => return Err(InvalidProxy::Https),
+            _ => return Err(InvalidProxy::Scheme),
+        };
+        let (userinfo, place) = match rest.rsplit_once('@') {
+            Some((userinfo, place)) => (Some(userinfo), place),
+            None => (None, rest),
+        };
+        let place = place.strip_suffix('/').unwrap_or(place);
+        if place.contains(['/', '?', '#', '\\']) {
+            return Err(InvalidProxy::Path);
+        }
+        let (host, port) = split_port(place).ok_or(InvalidProxy::Port)?;
+        let host = host::resolve(host).map_err(|_| InvalidProxy::Host)?;
+        let proxy = Self::new(kind, &host, port.unwrap_or(PORT));
+        let credentials = userinfo.map(Credentials::of_userinfo).transpose();
+        match credentials.map_err(|_| InvalidProxy::Credentials)?.flatten() {
+            None => Ok(proxy),
+            Some(one) if kind == ProxyKind::Http || one.is_short() => {
+                Ok(proxy.with_credentials(one))
+            }
+            Some(_) => Err(InvalidProxy::Credentials),
+        }
+    }
+}
+
 impl Proxy {
     /// A proxy at this host and port.
     #[must_use]
@@ -60,6 +158,12 @@ impl Proxy {
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
         self
+    }
+
+    /// Whether it has credentials.
+    #[must_use]
+    pub const fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
     }
 
     /// How it is spoken to.
@@ -91,17 +195,22 @@ pub enum ProxyError {
     Refused(u16),
     /// What it sent is no answer of this kind of proxy.
     Malformed,
-    /// Its answer is longer than 8,192 bytes.
+    /// Its answer is longer than the limit, 8,192 bytes unless [`Tunnel::with_answer_max`] says
+    /// otherwise.
     TooLarge,
 }
 
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AuthenticationRequired => f.write_str("the proxy wants other credentials"),
-            Self::Refused(code) => write!(f, "the proxy refused with code {code}"),
-            Self::Malformed => f.write_str("the proxy's answer is malformed"),
-            Self::TooLarge => write!(f, "the proxy's answer exceeds {ANSWER_MAX} bytes"),
+            Self::AuthenticationRequired => f.write_str(
+                "the proxy wants credentials, or others than it was sent (407 Proxy Authentication \
+                 Required, or what SOCKS has for it)",
+            ),
+            Self::Refused(code @ ..100) => write!(f, "the proxy refused with code {code} of SOCKS"),
+            Self::Refused(status) => write!(f, "the proxy refused with status {status}"),
+            Self::Malformed => f.write_str("what the proxy sent is no answer of such a proxy"),
+            Self::TooLarge => f.write_str("the proxy's answer is longer than the limit"),
         }
     }
 }
@@ -122,6 +231,7 @@ pub struct Tunnel {
     taken: usize,
     /// Bytes of an HTTP answer that hold no end of its head.
     searched: usize,
+    answer_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +262,15 @@ impl Tunnel {
                 State::SocksMethod
             }
         };
-        Self { state, host, port, credentials, taken: 0, searched: 0 }
+        let answer_max = ANSWER_MAX;
+        Self { state, host, port, credentials, taken: 0, searched: 0, answer_max }
+    }
+
+    /// The same with another limit of the bytes of an HTTP proxy's answer.
+    #[must_use]
+    pub const fn with_answer_max(mut self, bytes: usize) -> Self {
+        self.answer_max = bytes;
+        self
     }
 
     /// Reads `received`: everything the proxy sent, from its first byte. `Some` is how many bytes of
@@ -201,22 +319,30 @@ impl Tunnel {
     }
 
     fn read_http(&mut self, received: &[u8]) -> Result<Option<usize>, ProxyError> {
-        // The end may begin in the last three bytes of what was searched before.
-        let from = self.searched.saturating_sub(3);
-        let found = received
-            .get(from..)
-            .unwrap_or_default()
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .map(|at| from + at + 4);
-        self.searched = received.len();
-        let Some(len) = found else {
-            return if received.len() >= ANSWER_MAX { Err(ProxyError::TooLarge) } else { Ok(None) };
-        };
-        match http_status(received).ok_or(ProxyError::Malformed)? {
-            200..=299 => Ok(Some(len)),
-            407 => Err(ProxyError::AuthenticationRequired),
-            code => Err(ProxyError::Refused(code)),
+        loop {
+            let answer = received.get(self.taken..).unwrap_or_default();
+            // What is no HTTP is seen at once: such a peer may wait for us.
+            let status = http_status(answer)?;
+            // The end may begin in the last three bytes of what was searched before.
+            let from = self.searched.saturating_sub(3);
+            let found = answer
+                .get(from..)
+                .unwrap_or_default()
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+                .map(|at| from + at + 4);
+            let Some(len) = found.filter(|len| self.taken + len <= self.answer_max) else {
+                self.searched = answer.len();
+                let full = received.len() >= self.answer_max;
+                return if full { Err(ProxyError::TooLarge) } else { Ok(None) };
+            };
+            match status.ok_or(ProxyError::Malformed)? {
+                200..=299 => return Ok(Some(self.taken + len)),
+                // Interim ones come before the answer (RFC 9110 §15.2); 101 answers nothing we asked.
+                100 | 102..=199 => (self.taken, self.searched) = (self.taken + len, 0),
+                407 => return Err(ProxyError::AuthenticationRequired),
+                code => return Err(ProxyError::Refused(code)),
+            }
         }
     }
 
@@ -293,12 +419,24 @@ fn write_connect(host: &str, port: u16, credentials: Option<&Credentials>, out: 
     out.extend_from_slice(b"\r\n");
 }
 
-/// The code of an HTTP status line.
-fn http_status(answer: &[u8]) -> Option<u16> {
-    let rest = answer.strip_prefix(b"HTTP/1.")?;
-    let (&[_minor, space, code @ .., end], _) = rest.split_first_chunk::<6>()?;
-    let code = std::str::from_utf8(&code).ok().filter(|c| c.bytes().all(|b| b.is_ascii_digit()))?;
-    (space == b' ' && matches!(end, b' ' | b'\r')).then(|| code.parse().ok())?
+/// The code of an HTTP status line; `None` while it is not whole.
+fn http_status(answer: &[u8]) -> Result<Option<u16>, ProxyError> {
+    const FORM: &[u8; 13] = b"HTTP/1.0 000 ";
+    let fits = |(place, (is, form)): (usize, (&u8, &u8))| match form {
+        b'0' => is.is_ascii_digit(),
+        b' ' if place == 12 => matches!(is, b' ' | b'\r'),
+        form => is == form,
+    };
+    if !answer.iter().zip(FORM).enumerate().all(fits) {
+        return Err(ProxyError::Malformed);
+    }
+    let code = answer.get(..FORM.len()).and_then(|line| line.get(9..12));
+    let code = code.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
+    match code {
+        Some(code @ 100..=999) => Ok(Some(code)),
+        Some(_) => Err(ProxyError::Malformed),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::machine::{Action, Endpoint};
+use super::machine::Action;
 use super::opening::Opening;
+use super::route::{Route, source};
 use super::slot::Slot;
 use super::socket::WebSocket;
 use super::table::{ConnectionId, Table};
 use super::turn::Turn;
+use super::wheel::ticks;
 use super::{Application, Shard, World};
 use crate::conn::Role;
 use crate::handler::Full;
@@ -45,11 +47,12 @@ impl Dials {
         Self { queue, waiting: HashMap::new(), ready: VecDeque::new() }
     }
 
-    fn enter(&mut self, host: IpAddr) -> Option<Ticket> {
-        Some(self.queue.as_mut()?.enter(RemoteHost::Address(host)))
+    pub(super) fn enter(&mut self, host: RemoteHost) -> Option<Ticket> {
+        Some(self.queue.as_mut()?.enter(host))
     }
 
-    fn add(&mut self, ticket: Option<Ticket>, connect: Action) {
+    /// Adds a connection that is to be made when its ticket says so; without one as soon as possible.
+    pub(super) fn add(&mut self, ticket: Option<Ticket>, connect: Action) {
         match ticket {
             Some(ticket) => drop(self.waiting.insert(ticket, connect)),
             None => self.ready.push_back(connect),
@@ -83,6 +86,11 @@ impl<D> Fleet<'_, D> {
     /// says. Under [`crate::Config::connect_in_turn`] it waits until no other connection to the
     /// address is under way; unix sockets know no such turns.
     ///
+    /// `to` is where the server is, an address or all those of its name, or a proxy: see [`Route`]. Each
+    /// address of a name has its share of the handshake timeout; if all fail, `on_close` tells what the
+    /// first one failed with. `from` is an address of this machine to connect from; it does not count
+    /// where the other end's is of another family.
+    ///
     /// # Errors
     ///
     /// [`Full`] at the limit `max_connections`.
@@ -90,21 +98,24 @@ impl<D> Fleet<'_, D> {
         &mut self,
         request: Arc<ClientRequest>,
         from: Option<IpAddr>,
-        to: impl Into<Endpoint>,
+        to: impl Into<Route>,
         data: D,
     ) -> Result<ConnectionId, Full> {
-        let to = to.into();
-        let ticket = to.ip().and_then(|host| self.dials.enter(host));
+        let route = to.into();
+        let to = route.endpoint().ok_or(Full)?;
+        let remote = route.remote(request.url(), &to);
+        let path = route.begin(&to, from);
+        let ticket = remote.and_then(|host| self.dials.enter(host));
         let mut slot = Slot::new(Role::Client, self.tick);
         slot.data = Some(data);
         slot.secure = request.url().secure();
-        slot.opening = Some(Opening::dial(request, ticket));
+        slot.opening = Some(Opening::dial(request, ticket, path));
         let Ok(id) = self.table.insert(slot) else {
             self.dials.leave(ticket);
             return Err(Full);
         };
         self.world.counters.accepted += 1;
-        self.dials.add(ticket, Action::Connect { id, from, to });
+        self.dials.add(ticket, Action::Connect { id, from: source(from, &to), to });
         Ok(id)
     }
 
@@ -134,6 +145,34 @@ impl<D> Fleet<'_, D> {
 }
 
 impl<A: Application> Shard<A> {
+    /// An attempt to connect has failed, or takes too long: whether the next address of the name will be
+    /// tried. That begins when the socket of this one is gone.
+    pub(super) fn try_next(&mut self, id: ConnectionId, error: i32) -> bool {
+        let Some(slot) = self.table.find(id) else { return false };
+        let path = slot.opening.as_mut().and_then(|opening| opening.path());
+        let more = path.is_some_and(|path| path.failed(error));
+        if more {
+            self.requested.push(Action::Close(id));
+        }
+        more
+    }
+
+    /// The socket of a connection is gone: makes the next attempt, if there is to be one.
+    pub(super) fn dial_next(&mut self, id: ConnectionId) -> bool {
+        let Some(slot) = self.table.find(id) else { return false };
+        let Some(opening) = &mut slot.opening else { return false };
+        let Some((from, to, host)) = opening.next_attempt() else { return false };
+        // Behind a proxy it is the same host as before, and its turn goes on.
+        if let Some(host) = host {
+            self.dials.leave(opening.ticket());
+            opening.set_ticket(self.dials.enter(host));
+            self.dials.add(opening.ticket(), Action::Connect { id, from, to });
+        } else {
+            self.dials.add(None, Action::Connect { id, from, to });
+        }
+        true
+    }
+
     pub(super) fn run_application(&mut self, turn: &mut Turn, now: Instant) -> Option<Instant> {
         let mut fleet = Fleet {
             table: &mut self.table,
@@ -152,7 +191,12 @@ impl<A: Application> Shard<A> {
         while let Some(connect) = self.dials.next() {
             let Action::Connect { id, .. } = connect else { continue };
             if let Some(slot) = self.table.find(id) {
+                let begun = slot.since;
                 slot.since = self.tick;
+                if let Some(path) = slot.opening.as_mut().and_then(|opening| opening.path()) {
+                    let timeout = ticks(self.world.settings.handshake_timeout);
+                    slot.since = path.attempt(self.tick, begun, timeout);
+                }
                 self.requested.push(connect);
                 self.schedule(id);
             }

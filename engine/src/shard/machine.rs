@@ -243,11 +243,15 @@ pub(crate) trait Secured: Machine {
         now: Instant,
     ) -> Want;
 
-    /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it.
+    /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it now.
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;
 
     /// Bytes arrived that the layer can make nothing of yet: the peer is not silent.
     fn heard(&mut self, id: ConnectionId);
+
+    /// A connection of ours whose tunnel through a proxy was opened by what was received last, and that
+    /// the layer must secure now; and what came out of the tunnel already.
+    fn tunnelled(&mut self) -> Option<(ConnectionId, Vec<u8>)>;
 
     /// The layer's handshake succeeded.
     fn secured(&mut self, id: ConnectionId, security: Security);

@@ -13,6 +13,7 @@ mod mail;
 mod opening;
 mod progress;
 mod publish;
+pub(crate) mod route;
 pub(crate) mod send;
 pub(crate) mod slot;
 pub(crate) mod socket;
@@ -122,6 +123,9 @@ pub(crate) struct Shard<A: Application> {
     secure: Arc<[bool]>,
     /// Connections to be made.
     dials: Dials,
+    /// Those whose tunnel through a proxy is open, and that are to be secured; and what came out of it
+    /// already.
+    tunnelled: Vec<(ConnectionId, Vec<u8>)>,
     /// Asked for during this turn; they come due when its sends are settled.
     requested: Vec<Action>,
     due: VecDeque<Action>,
@@ -181,6 +185,7 @@ impl<A: Application> Shard<A> {
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             secure: Arc::default(),
             dials,
+            tunnelled: Vec::new(),
             requested: Vec::new(),
             due: VecDeque::new(),
             scratch: Vec::new(),
@@ -362,6 +367,11 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
+        if let Some(error) = error
+            && self.try_next(id, error)
+        {
+            return;
+        }
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
         if error.is_none() && slot.ending != Ending::No && slot.side.send.waiting() > 0 {
@@ -370,7 +380,10 @@ impl<A: Application> Machine for Shard<A> {
         }
         let reason = match (slot.state(), error) {
             (State::Closed, _) => CloseReason::Clean(self.world.said),
-            (_, Some(error)) => CloseReason::Transport(error),
+            (_, Some(error)) => {
+                let first = slot.opening.as_mut().and_then(|opening| opening.path()?.error());
+                CloseReason::Transport(first.unwrap_or(error))
+            }
             (_, None) => CloseReason::HungUp,
         };
         self.finish(id, reason, Ending::Now);
@@ -472,6 +485,9 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn released(&mut self, id: ConnectionId) {
+        if self.dial_next(id) {
+            return;
+        }
         if let Some(slot) = self.table.find(id) {
             slot.release(id, &mut self.world.codec);
         }
@@ -506,11 +522,15 @@ impl<A: Application> Secured for Shard<A> {
 
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
         let slot = self.table.find(id).filter(|slot| slot.secure)?;
-        let request = slot.opening.as_ref()?.request().cloned();
+        let request = slot.opening.as_mut()?.arrived().cloned()?;
         if let Some(data) = &mut slot.data {
             self.app.on_connected(data);
         }
-        request
+        Some(request)
+    }
+
+    fn tunnelled(&mut self) -> Option<(ConnectionId, Vec<u8>)> {
+        self.tunnelled.pop()
     }
 
     fn secured(&mut self, id: ConnectionId, security: Security) {

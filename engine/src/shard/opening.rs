@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use super::machine::{Machine as _, Want};
+use super::route::{self, Path};
 use super::slot::Ending;
 use super::socket::WebSocket;
 use super::table::ConnectionId;
 use super::turn::Turn;
+use super::wheel::Tick;
 use super::{Application, Shard, World};
 use crate::error::TlsError;
 use crate::handler::{CloseReason, Reject};
+use crate::handshake::proxy::{ProxyError, Tunnel};
 use crate::handshake::{
     self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Terms, Ticket,
     UpgradeResponse,
@@ -25,28 +28,61 @@ pub(crate) struct Opening {
     reader: Reader,
     /// A client's place among those that connect to the same address.
     ticket: Option<Ticket>,
+    /// What a client has before it on its way, where that is more than one address.
+    path: Option<Box<Path>>,
 }
 
 #[derive(Debug)]
 enum Reader {
     Server(ServerHandshake),
-    /// Before TCP stands.
+    /// Before TCP stands, or TLS in it.
     Dialling(Arc<ClientRequest>),
+    /// While a proxy opens a tunnel.
+    Tunnel(Box<(Arc<ClientRequest>, Tunnel)>),
     Client(ClientHandshake),
 }
 
 impl Opening {
-    pub(super) fn dial(request: Arc<ClientRequest>, ticket: Option<Ticket>) -> Box<Self> {
-        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket })
+    pub(super) fn dial(
+        request: Arc<ClientRequest>,
+        ticket: Option<Ticket>,
+        path: Option<Box<Path>>,
+    ) -> Box<Self> {
+        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket, path })
     }
 
-    /// What a client will ask for, until TCP stands.
+    /// TCP stands: what a client will ask for, unless it is a proxy's turn first.
     #[cfg(feature = "tls")]
-    pub(super) const fn request(&self) -> Option<&Arc<ClientRequest>> {
+    pub(super) fn arrived(&mut self) -> Option<&Arc<ClientRequest>> {
+        if let Some(path) = &mut self.path {
+            path.arrived();
+        }
         match &self.reader {
-            Reader::Dialling(request) => Some(request),
+            Reader::Dialling(request) if !self.has_proxy() => Some(request),
             _ => None,
         }
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_proxy(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| path.proxy.is_some())
+    }
+
+    pub(super) fn path(&mut self) -> Option<&mut Path> {
+        self.path.as_deref_mut()
+    }
+
+    /// When the attempt to connect that is under way gives way to another.
+    pub(super) fn attempt_until(&self) -> Option<Tick> {
+        self.path.as_ref()?.until()
+    }
+
+    pub(super) fn next_attempt(&mut self) -> Option<route::Next> {
+        self.path.as_mut()?.next()
+    }
+
+    pub(super) const fn set_ticket(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
     }
 
     pub(super) const fn ticket(&self) -> Option<Ticket> {
@@ -73,6 +109,17 @@ impl<A: Application> Shard<A> {
         let Some(opening) = &mut slot.opening else { return };
         let Reader::Dialling(request) = &opening.reader else { return };
         self.scratch.clear();
+        if let Some(path) = &mut opening.path {
+            path.arrived();
+            if let Some(proxy) = path.proxy.take() {
+                let most = self.world.settings.head.max_bytes();
+                let tunnel = Tunnel::start(&proxy, request.url(), &mut self.scratch);
+                let reader = (Arc::clone(request), tunnel.with_answer_max(most));
+                opening.reader = Reader::Tunnel(Box::new(reader));
+                return slot.side.send.push(id, turn, &self.scratch);
+            }
+        }
+        opening.path = None;
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
         slot.side.send.push(id, turn, &self.scratch);
@@ -91,6 +138,9 @@ impl<A: Application> Shard<A> {
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        if let Some(Opening { reader: Reader::Tunnel(_), .. }) = slot.opening.as_deref() {
+            return self.received_from_proxy(id, input, turn);
+        }
         let (mut reader, mut gathered, ticket) = match slot.opening.take() {
             Some(opening) => (opening.reader, opening.gathered, opening.ticket),
             None => (Reader::Server(ServerHandshake::new()), Vec::new(), None),
@@ -103,7 +153,7 @@ impl<A: Application> Shard<A> {
         let opened = match &mut reader {
             Reader::Server(reader) => self.read_request(id, reader, received, turn),
             Reader::Client(reader) => self.read_response(id, reader, received, turn),
-            Reader::Dialling(_) => Opened::Refused(CloseReason::HungUp),
+            Reader::Dialling(_) | Reader::Tunnel(_) => Opened::Refused(CloseReason::HungUp),
         };
         if !matches!(opened, Opened::NotYet) {
             self.dials.leave(ticket);
@@ -114,7 +164,8 @@ impl<A: Application> Shard<A> {
                     gathered.extend_from_slice(input);
                 }
                 if let Some(slot) = self.table.find(id) {
-                    slot.opening = Some(Box::new(Opening { gathered, reader, ticket }));
+                    let opening = Opening { gathered, reader, ticket, path: None };
+                    slot.opening = Some(Box::new(opening));
                 }
                 return self.want(id);
             }
@@ -127,6 +178,48 @@ impl<A: Application> Shard<A> {
             Opened::Refused(reason) => self.finish(id, reason, Ending::Fin),
         }
         self.want(id)
+    }
+
+    /// Reads what a proxy says until its tunnel is open; what is behind that comes out of the tunnel.
+    #[cold]
+    fn received_from_proxy(&mut self, id: ConnectionId, input: &[u8], turn: &mut Turn) -> Want {
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        // What is not sent yet cannot have been answered.
+        let unasked = slot.side.send.queued(turn) > 0;
+        let Some(opening) = &mut slot.opening else { return Want::Nothing };
+        let Reader::Tunnel(tunnel) = &mut opening.reader else { return Want::Nothing };
+        opening.gathered.extend_from_slice(input);
+        self.scratch.clear();
+        let (request, tunnel) = &mut **tunnel;
+        let read = match tunnel.read(&opening.gathered, &mut self.scratch) {
+            Ok(_) if unasked => Err(ProxyError::Malformed),
+            read => read,
+        };
+        let taken = match read {
+            Ok(Some(taken)) => taken,
+            Ok(None) => {
+                if !self.scratch.is_empty() {
+                    slot.side.send.push(id, turn, &self.scratch);
+                }
+                return self.want(id);
+            }
+            Err(error) => {
+                self.finish(id, CloseReason::Proxy(error), Ending::Fin);
+                return self.want(id);
+            }
+        };
+        let mut rest = std::mem::take(&mut opening.gathered).split_off(taken);
+        opening.reader = Reader::Dialling(Arc::clone(request));
+        if slot.secure {
+            // The layer above goes on, as if TCP stood just now.
+            self.tunnelled.push((id, rest));
+            return self.want(id);
+        }
+        self.start_client(id, turn);
+        if rest.is_empty() {
+            return self.want(id);
+        }
+        self.received_opening(id, &mut rest, turn)
     }
 
     fn read_request(

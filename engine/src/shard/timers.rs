@@ -20,6 +20,8 @@ enum Due {
     Look,
     /// The phase has lasted too long.
     TimedOut,
+    /// Another address is tried.
+    NextAddress,
     /// The peer has been silent too long.
     Idle,
     /// The peer has been silent for a while.
@@ -37,6 +39,10 @@ const fn after(start: Tick, timeout: Tick) -> Tick {
 fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, Due)> {
     if slot.ending == Ending::Now {
         return Some((after(slot.since, ticks(settings.close_timeout)), Due::Release));
+    }
+    let attempt = slot.opening.as_ref().and_then(|opening| opening.attempt_until());
+    if let Some(until) = attempt.filter(|_| slot.ending == Ending::No) {
+        return Some((until, Due::NextAddress));
     }
     let open = slot.ending == Ending::No && !slot.closing && slot.state() == State::Open;
     let silence =
@@ -119,6 +125,10 @@ impl<A: Application> Shard<A> {
             return self.schedule(id);
         }
         match what {
+            Due::NextAddress => {
+                self.try_next(id, libc::ETIMEDOUT);
+                self.schedule(id);
+            }
             Due::Look => self.look(id, turn),
             Due::TimedOut => {
                 // With input unread the kernel would reset it, and take from the peer what it was

@@ -150,6 +150,22 @@ impl<M: Secured> Tls<M> {
         }
     }
 
+    /// A proxy has opened the tunnel of a connection of ours: it is secured as if TCP stood just now.
+    #[cold]
+    fn tunnelled(
+        &mut self,
+        id: ConnectionId,
+        mut rest: Vec<u8>,
+        turn: &mut Turn,
+        now: Instant,
+    ) -> Want {
+        self.connected(id, turn, now);
+        if !rest.is_empty() && find(&mut self.sessions, id).is_some() {
+            return self.read(id, &mut rest, turn, now);
+        }
+        self.want(id)
+    }
+
     /// Notes that the session may have something of its own to send.
     fn list(&mut self, id: ConnectionId) {
         if let Some(session) = find(&mut self.sessions, id)
@@ -361,7 +377,13 @@ impl<M: Secured> Machine for Tls<M> {
         if find(&mut self.sessions, id).is_some() {
             return self.read(id, input, turn, now);
         }
-        self.inner.received(id, input, loan, turn, now)
+        let want = self.inner.received(id, input, loan, turn, now);
+        if self.client.is_some()
+            && let Some((id, rest)) = self.inner.tunnelled()
+        {
+            return self.tunnelled(id, rest, turn, now);
+        }
+        want
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {

@@ -4,6 +4,7 @@
 mod combinations;
 #[path = "../server/drivers.rs"]
 mod drivers;
+mod routes;
 mod suite;
 #[path = "../server/variant.rs"]
 mod variant;

@@ -277,4 +277,4 @@ fn nothing_is_read_while_the_application_holds_it() {
 }
 
 /// How long a server of these tests waits for its client.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

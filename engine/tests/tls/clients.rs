@@ -1,7 +1,7 @@
 //! The client role: whom it trusts, what it says when it does not, and messages both ways.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use ringbolt::handshake::{ClientRequest, UpgradeResponse};
 use ringbolt::metrics::Snapshot;
 use ringbolt::wire::{CloseCode, Dialect};
 use ringbolt::{
-    ClientTls, ClientTlsBuilder, Clients, CloseReason, Config, Driver, Fleet, Message, Server,
-    ServerTls, TlsError, WebSocket,
+    ClientTls, ClientTlsBuilder, Clients, CloseReason, Config, Driver, Fleet, Message, Route,
+    Server, ServerTls, TlsError, WebSocket,
 };
 
 use crate::DRIVERS;
@@ -23,17 +23,17 @@ use crate::support::{Echo, PATIENCE, Running, pattern};
 
 /// Opens connections to a URL, sends a message of each size on each of them and expects it back, and
 /// closes.
-struct Dialler {
+pub(crate) struct Dialler {
     requests: Vec<Arc<ClientRequest>>,
-    to: SocketAddr,
+    to: Route,
     sizes: Vec<usize>,
-    echoes: usize,
-    reasons: Vec<CloseReason>,
+    pub(crate) echoes: usize,
+    pub(crate) reasons: Vec<CloseReason>,
     give_up: Instant,
 }
 
 impl Dialler {
-    fn new(url: &str, to: SocketAddr, connections: usize) -> Self {
+    pub(crate) fn new(url: &str, to: impl Into<Route>, connections: usize) -> Self {
         let request = |n: usize| {
             let url = Url::parse(url).expect("a URL");
             let dialect = Dialect::ALL[n % 2];
@@ -42,7 +42,7 @@ impl Dialler {
         };
         Self {
             requests: (0..connections).map(request).collect(),
-            to,
+            to: to.into(),
             sizes: vec![1, 1000, 16_384, 70_000, 1 << 20],
             echoes: 0,
             reasons: Vec::new(),
@@ -50,7 +50,7 @@ impl Dialler {
         }
     }
 
-    fn run(self, driver: Driver, tls: Option<&ClientTls>) -> (Self, Snapshot) {
+    pub(crate) fn run(self, driver: Driver, tls: Option<&ClientTls>) -> (Self, Snapshot) {
         let config: Config = config(driver).with(|config| {
             config.connect_in_turn = false;
             config.client_tls = tls.cloned();
@@ -76,7 +76,7 @@ impl Handler for Dialler {
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, usize>, now: Instant) -> Option<Instant> {
         for request in self.requests.drain(..) {
-            fleet.connect(request, None, self.to, 0).expect("room");
+            fleet.connect(request, None, self.to.clone(), 0).expect("room");
         }
         if fleet.is_empty() || now > self.give_up {
             fleet.stop();
@@ -101,11 +101,11 @@ impl Handler for Dialler {
     }
 }
 
-fn trusting(authority: &Authority) -> ClientTlsBuilder {
+pub(crate) fn trusting(authority: &Authority) -> ClientTlsBuilder {
     ClientTls::builder().authorities(authority.pem_source())
 }
 
-fn built(builder: ClientTlsBuilder) -> ClientTls {
+pub(crate) fn built(builder: ClientTlsBuilder) -> ClientTls {
     builder.build().expect("usable files")
 }
 

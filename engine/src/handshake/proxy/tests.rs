@@ -1,6 +1,8 @@
 use proptest::prelude::{ProptestConfig, proptest};
 
-use super::{ANSWER_MAX, Credentials, Proxies, Proxy, ProxyError, ProxyKind, Tunnel, Url};
+use super::{
+    ANSWER_MAX, Credentials, InvalidProxy, Proxies, Proxy, ProxyError, ProxyKind, Tunnel, Url,
+};
 
 fn start(proxy: &Proxy, url: &str) -> (Tunnel, Vec<u8>) {
     let mut out = Vec::new();
@@ -63,11 +65,8 @@ fn http_answers_are_judged_however_they_are_cut() {
         ),
         ("HTTP/1.1 403 Forbidden\r\n\r\n", Err(E::Refused(403))),
         ("HTTP/1.1 101 x\r\n\r\n", Err(E::Refused(101))),
-        ("HTTP/1.1 20 x\r\n\r\n", Err(E::Malformed)),
-        ("HTTP/1.1 2000\r\n\r\n", Err(E::Malformed)),
-        ("HTTP/1.1 +20 x\r\n\r\n", Err(E::Malformed)),
-        ("SSH-2.0\r\n\r\n", Err(E::Malformed)),
-        ("\r\n\r\n", Err(E::Malformed)),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Ok(44)),
+        ("HTTP/1.1 103 x\r\nA: b\r\n\r\nHTTP/1.1 502 x\r\n\r\n", Err(E::Refused(502))),
     ] {
         let whole = format!("{answer}HTTP/1.1 101 through the tunnel\r\n\r\n");
         for cut in 0..answer.len() {
@@ -80,8 +79,74 @@ fn http_answers_are_judged_however_they_are_cut() {
         }
     }
     let (mut tunnel, mut out) = start(&http(), "ws://h/");
-    assert_eq!(tunnel.read(&[b'x'; ANSWER_MAX - 1], &mut out), Ok(None));
-    assert_eq!(tunnel.read(&[b'x'; ANSWER_MAX], &mut out), Err(E::TooLarge));
+    let long = format!("HTTP/1.1 200 {}", "x".repeat(ANSWER_MAX));
+    assert_eq!(tunnel.read(&long.as_bytes()[..ANSWER_MAX - 1], &mut out), Ok(None));
+    assert_eq!(tunnel.read(&long.as_bytes()[..ANSWER_MAX], &mut out), Err(E::TooLarge));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+    let mut tunnel = start(&http(), "ws://h/").0.with_answer_max(100);
+    assert_eq!(tunnel.read(interim.as_bytes(), &mut out), Err(E::TooLarge), "without an end");
+}
+
+#[test]
+fn what_is_no_http_is_seen_at_its_first_wrong_byte() {
+    for (answer, wrong) in [
+        ("HTTP/1.1 20 x\r\n\r\n", 11),
+        ("HTTP/1.1 2000\r\n\r\n", 12),
+        ("HTTP/1.1 +20 x\r\n\r\n", 9),
+        ("HTTP/2.0 200 x\r\n\r\n", 5),
+        ("HTTP/1.1 099 x\r\n\r\n", 12),
+        ("SSH-2.0\r\n", 0),
+        ("\r\n\r\n", 0),
+    ] {
+        let (mut tunnel, mut out) = start(&http(), "ws://h/");
+        for end in 0..=wrong {
+            assert_eq!(
+                tunnel.read(&answer.as_bytes()[..end], &mut out),
+                Ok(None),
+                "{answer} {end}"
+            );
+        }
+        let read = tunnel.read(&answer.as_bytes()[..wrong + 1], &mut out);
+        assert_eq!(read, Err(ProxyError::Malformed), "{answer}");
+    }
+}
+
+#[test]
+fn proxies_are_read_from_texts() {
+    // covers: HS-C-03
+    for (text, shown, credentials) in [
+        ("http://proxy:3128", "http://proxy:3128", false),
+        ("HTTP://Proxy:3128/", "http://proxy:3128", false),
+        ("proxy", "http://proxy:1080", false),
+        ("proxy:80", "http://proxy:80", false),
+        ("[::1]:80", "http://[::1]:80", false),
+        ("http://us%65r:p%40ss-w0rd@127.1:80", "http://127.0.0.1:80", true),
+        ("http://us%65r:p@ss/w0rd@h:80", "http://h:80", true),
+        ("socks5h://user@h", "socks5://h:1080", true),
+        ("socks5://h:1", "socks5://h:1", false),
+    ] {
+        let proxy: Proxy = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!((proxy.to_string().as_str(), proxy.has_credentials()), (shown, credentials));
+        let debug = format!("{proxy:?}");
+        assert!(!debug.contains("w0rd") && !debug.contains("user"), "{debug}");
+    }
+    let long = format!("socks5://u:{}@h", "x".repeat(256));
+    for (text, expected) in [
+        ("https://h:1", InvalidProxy::Https),
+        ("ftp://h:1", InvalidProxy::Scheme),
+        ("socks4://h:1", InvalidProxy::Scheme),
+        ("http://", InvalidProxy::Host),
+        ("", InvalidProxy::Host),
+        ("a..b:1", InvalidProxy::Host),
+        ("h:x", InvalidProxy::Port),
+        ("h:65536", InvalidProxy::Port),
+        ("http://h:1/x", InvalidProxy::Path),
+        ("http://a%0d:b@h:1", InvalidProxy::Credentials),
+        ("socks5://:b@h:1", InvalidProxy::Credentials),
+        (&long, InvalidProxy::Credentials),
+    ] {
+        assert_eq!(text.parse::<Proxy>(), Err(expected), "{text}");
+    }
 }
 
 /// Runs a tunnel against a proxy that says `answer`, byte by byte: what the client sent behind its
