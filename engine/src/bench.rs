@@ -12,6 +12,7 @@ pub use crate::driver::uring::{Uring, serve_machine};
 use crate::handler::Handler;
 pub use crate::hub::Mailbox;
 use crate::hub::{Hub, Letter, Place};
+pub use crate::memory::Share;
 use crate::shard::Serve;
 pub use crate::shard::machine::{Action, Look, Machine, Next, Want};
 pub use crate::shard::send::{Piece, Transmit};

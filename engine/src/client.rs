@@ -17,11 +17,13 @@ use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::proxy::Proxy;
 use crate::handshake::{UpgradeRequest, UpgradeResponse, Url};
 use crate::hub::Hub;
+use crate::memory::share_of_the_machine;
 use crate::metrics::Snapshot;
 use crate::shard::machine::Machine;
 use crate::shard::route::{Addresses, Route};
 use crate::shard::{self, Application, Fleet, World};
 use crate::sys::clock::thread_cpu_nanos;
+use crate::sys::heap::release_free_memory;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::wire::CloseCode;
@@ -123,8 +125,13 @@ impl Clients {
         let hub = Hub::new(1, self.config.mailbox_entries)
             .map_err(|e| StartError::kernel("a doorbell", &e))?;
         let hub = Arc::new(hub);
-        let settings = Arc::new(self.config.clone());
+        let mut settings = self.config.clone();
+        settings.memory_budget.get_or_insert_with(|| {
+            share_of_the_machine(std::thread::available_parallelism().map_or(1, usize::from))
+        });
+        let settings = Arc::new(settings);
         let shard = shard::Shard::new(Dial(handler), settings, hub, 0, Instant::now())
+            .with_trim(release_free_memory)
             .with_cpu_clock(thread_cpu_nanos);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.config.client_tls {

@@ -23,13 +23,26 @@ pub struct Config {
     pub policy: ServerPolicy,
     /// Most connections of one shard. Default 1,000,000; the kernel's file limit counts too.
     pub max_connections: usize,
-    /// Most bytes that wait to be sent on one connection; beyond it sends are refused and
-    /// subscribers are slow consumers. Default 4 MiB, so that an echo of default limits is never
+    /// Most bytes that wait to be sent on one connection, with what it takes to have them queued (about
+    /// a hundred for each range of memory that is shared or longer than 512 bytes); beyond it sends are
+    /// refused and subscribers are slow consumers. Default 4 MiB, so that an echo of default limits is never
     /// refused: before reading pauses, `pause_reading_bytes` may wait, one batch of receive buffers
     /// be on its way out and another be read (1 MiB each), and a message of 1 MiB become whole.
     pub max_outbound_bytes: usize,
     /// While more than this waits, nothing is read from the connection. Default 256 KiB.
     pub pause_reading_bytes: usize,
+    /// Most bytes that one shard holds for its peers: unfinished messages, what waits to be sent or
+    /// published, compression, and what is kept of all that for reuse. Beyond it the connections that
+    /// hold the most are ended ([`CloseReason::Memory`](crate::CloseReason::Memory)), those whose
+    /// messages take it with code 1013 where there are codes, and publications and topics are refused.
+    ///
+    /// Default none: a server's shards have a quarter of the machine's memory, or of the limit of its
+    /// control group, between them, and [`Clients`](crate::Clients) as much as a shard of a server with
+    /// one per CPU; never less than 16 MiB each. The rest is for the kernel, which holds up to as much
+    /// for the same sockets and is not counted here, and for the application. What does not grow with
+    /// what peers do is not counted either: receive buffers, rings, and about 256 bytes for each
+    /// connection.
+    pub memory_budget: Option<usize>,
     /// What happens to a subscriber that is over `max_outbound_bytes`.
     pub slow_consumer: SlowConsumer,
     /// Most topics of one shard. Default 100,000.
@@ -88,6 +101,7 @@ impl Default for Config {
             max_connections: 1_000_000,
             max_outbound_bytes: 4 << 20,
             pause_reading_bytes: 256 << 10,
+            memory_budget: None,
             slow_consumer: SlowConsumer::Close,
             max_topics: 100_000,
             mailbox_entries: 4096,

@@ -27,6 +27,10 @@ pub enum Fault {
     LetterDroppedWhenTopicFull,
     /// P2: a drain closes connections before what was published has been delivered to them.
     DrainCutsFanOuts,
+    /// A range that waits to be sent counts as its bytes, however few, and is never copied to others.
+    QueuedPiecesCountBytesOnly,
+    /// Nobody is ended for what is held of unfinished messages and unread output.
+    NoMemoryBudget,
 }
 
 impl Fault {
@@ -42,6 +46,8 @@ impl Fault {
         Self::MailDroppedWhenBoxFull,
         Self::LetterDroppedWhenTopicFull,
         Self::DrainCutsFanOuts,
+        Self::QueuedPiecesCountBytesOnly,
+        Self::NoMemoryBudget,
     ];
 }
 

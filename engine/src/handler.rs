@@ -171,11 +171,14 @@ pub enum CloseReason {
     SlowConsumer,
     /// The application or the server's shutdown ended it without a closing handshake.
     Ended,
+    /// The shard held more memory than its budget, and this connection was among those that held the
+    /// most of it: by a message that had not ended, or by what it had not read.
+    Memory,
 }
 
 impl CloseReason {
     /// Every kind, in the order of [`CloseReason::index`].
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "clean",
         "hung_up",
         "protocol",
@@ -187,6 +190,7 @@ impl CloseReason {
         "slow_consumer",
         "ended",
         "tls",
+        "memory",
         "proxy",
     ];
 
@@ -205,7 +209,8 @@ impl CloseReason {
             Self::SlowConsumer => 8,
             Self::Ended => 9,
             Self::Tls(_) => 10,
-            Self::Proxy(_) => 11,
+            Self::Memory => 11,
+            Self::Proxy(_) => 12,
         }
     }
 

@@ -114,6 +114,7 @@ pub mod fault;
 mod handler;
 pub mod handshake;
 mod hub;
+mod memory;
 pub mod metrics;
 mod server;
 mod shard;

@@ -170,6 +170,11 @@ pub struct Snapshot {
     pub topics: u64,
     /// Bytes of the compression budgets in use or set aside.
     pub compression_bytes: u64,
+    /// Bytes held for peers now, of the budgets of memory: unfinished messages, queues, publications,
+    /// compression, and what is kept of them for reuse.
+    pub memory_bytes: u64,
+    /// The most that they ever were. Of several shards it is the sum, whenever each had its own.
+    pub memory_peak_bytes: u64,
     /// Connections and messages.
     pub counters: Counters,
     /// The ring.
@@ -196,6 +201,8 @@ impl Snapshot {
         self.open += other.open;
         self.topics += other.topics;
         self.compression_bytes += other.compression_bytes;
+        self.memory_bytes += other.memory_bytes;
+        self.memory_peak_bytes += other.memory_peak_bytes;
         self.counters.add(&other.counters);
         self.ring.add(&other.ring);
         self.opened.add(&other.opened);
@@ -224,6 +231,8 @@ impl Snapshot {
             ("open", self.open),
             ("topics", self.topics),
             ("compression_bytes", self.compression_bytes),
+            ("memory_bytes", self.memory_bytes),
+            ("memory_peak_bytes", self.memory_peak_bytes),
         ]
         .map(|(name, n)| (name.to_owned(), n))
         .into_iter()

@@ -15,11 +15,13 @@ use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
 use crate::handler::Handler;
 use crate::hub::{Hub, Mail, Publisher};
+use crate::memory::{Ledger, share_of_the_machine};
 use crate::metrics::Snapshot;
 use crate::shard::machine::Machine;
 use crate::shard::topics::Topic;
 use crate::shard::{self, Serve};
 use crate::sys::clock::thread_cpu_nanos;
+use crate::sys::heap::release_free_memory;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
@@ -30,6 +32,7 @@ pub struct Server {
     endpoints: Vec<Listening>,
     cpus: Vec<Option<usize>>,
     taken: Taken,
+    memory_budget: usize,
     threads: Vec<JoinHandle<io::Result<Snapshot>>>,
 }
 
@@ -210,7 +213,9 @@ impl Builder {
         } else {
             self
         };
-        let settings = Arc::new(this.config);
+        let mut settings = this.config;
+        settings.memory_budget.get_or_insert_with(|| share_of_the_machine(this.cpus.len()));
+        let settings = Arc::new(settings);
         let binds = match this.binds {
             none if none.is_empty() => vec![Bind::plain(vec![(Ipv4Addr::LOCALHOST, 0).into()])],
             binds => binds,
@@ -222,7 +227,9 @@ impl Builder {
         let hub = Arc::new(hub.map_err(|e| StartError::kernel("a doorbell", &e))?);
         let taken = Taken::new(settings.driver, None);
         let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
-        let mut server = Server { hub: shared, endpoints, cpus, taken, threads: Vec::new() };
+        let memory_budget = settings.memory_budget.unwrap_or(usize::MAX);
+        let threads = Vec::new();
+        let mut server = Server { hub: shared, endpoints, cpus, taken, memory_budget, threads };
         let (started, outcomes) = mpsc::channel();
         for (index, (listeners, cpu)) in listeners.into_iter().zip(this.cpus).enumerate() {
             let (hub, settings) = (Arc::clone(&hub), Arc::clone(&settings));
@@ -337,14 +344,16 @@ fn run_shard<H: Handler>(
         return Ok(Snapshot::default());
     }
     let settings = Arc::clone(&place.settings);
+    let memory = Ledger::new(place.settings.memory_budget.unwrap_or(usize::MAX));
     let (hub, max_topics) = (Arc::clone(&place.hub), place.settings.max_topics);
-    let mut topics = shard::topics::Topics::new(max_topics, hub, place.index);
+    let mut topics = shard::topics::Topics::new(max_topics, hub, place.index).on(memory);
     let handler = factory(&mut Shard { index: place.index, hub: &place.hub, topics: &mut topics });
     let secure = place.binds.iter().map(Bind::is_secure).collect();
     let shard =
         shard::Shard::new(Serve(handler), place.settings, place.hub, place.index, Instant::now())
             .with_topics(topics)
             .with_secure(secure)
+            .with_trim(release_free_memory)
             .with_cpu_clock(thread_cpu_nanos);
     #[cfg(feature = "tls")]
     if place.binds.iter().any(Bind::is_secure) {
@@ -402,6 +411,13 @@ impl Server {
     #[must_use]
     pub fn cpus(&self) -> &[Option<usize>] {
         &self.cpus
+    }
+
+    /// The bytes that each shard may hold for its peers ([`Config::memory_budget`]), also where that was
+    /// left to the server.
+    #[must_use]
+    pub const fn memory_budget(&self) -> usize {
+        self.memory_budget
     }
 
     /// Publishes from anywhere in the program.

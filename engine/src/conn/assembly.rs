@@ -1,5 +1,6 @@
 //! Where a message grows that did not arrive in one read.
 
+use crate::memory::{Held, Ledger};
 use crate::wire::HEADER_MAX;
 use crate::wire::utf8::Validator;
 
@@ -20,9 +21,15 @@ pub struct Assembly {
     filled: usize,
     /// What is known of the text so far, where it is judged as it arrives.
     text: Validator,
+    held: Held,
 }
 
 impl Assembly {
+    /// One whose memory counts on this ledger.
+    pub(crate) fn on(ledger: Option<&Ledger>) -> Self {
+        Self { held: Held::on(ledger), ..Self::default() }
+    }
+
     /// How many bytes of the message it holds.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -85,7 +92,7 @@ impl Assembly {
     /// Whether the text can still become valid with the last `n` bytes that it holds, after all
     /// that came before them was judged by this, too.
     pub(super) fn continues_text(&mut self, n: usize) -> bool {
-        let Self { bytes, filled, text } = self;
+        let Self { bytes, filled, text, .. } = self;
         let fresh = bytes.get(filled.saturating_sub(n).max(HEADROOM)..*filled);
         text.feed(fresh.unwrap_or_default()).is_ok()
     }
@@ -128,6 +135,7 @@ impl Assembly {
         // The allocator rounds up on its own; `reserve_exact` keeps our bound.
         self.bytes.reserve_exact(len.saturating_sub(self.bytes.len()));
         self.bytes.resize(len, 0);
+        self.held.set(self.bytes.capacity());
     }
 }
 

@@ -164,6 +164,16 @@ impl Inbound {
         of(&self.message) + of(&self.control)
     }
 
+    /// Forgets what has begun and not ended: nothing more will be read. What is out to be received
+    /// into comes back all the same.
+    pub(crate) fn forget(&mut self) {
+        self.partial = None;
+        self.open = None;
+        self.parted = 0;
+        self.message = None;
+        self.control = None;
+    }
+
     /// Takes the assembly that the rest of the data frame in progress may be received into
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
     pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {

@@ -422,6 +422,11 @@ impl<M: Machine> Epoll<M> {
                     self.listeners.clear();
                     self.accept_again = None;
                 }
+                Action::Tidy => {
+                    self.sockets.tidy();
+                    self.events.shrink_to(EVENTS);
+                    self.ready.shrink_to(EVENTS);
+                }
                 Action::Exit => self.exit = true,
             }
         }

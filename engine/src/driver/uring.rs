@@ -35,6 +35,10 @@ const TURN_BYTES: usize = 4 << 20;
 /// How long to wait before accepting again when the kernel was out of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Completions, and buffers that are held, that there is always room for.
+const BATCH: usize = 1024;
+const HELD: usize = 256;
+
 /// See the module's text.
 pub struct Uring<M> {
     machine: M,
@@ -93,8 +97,8 @@ impl<M: Machine> Uring<M> {
                 .collect(),
             connections: Vec::new(),
             turn: Turn::default(),
-            batch: Vec::with_capacity(1024),
-            held: Vec::with_capacity(256),
+            batch: Vec::with_capacity(BATCH),
+            held: Vec::with_capacity(HELD),
             parked: VecDeque::new(),
             accept_again: None,
             exit: false,
@@ -234,7 +238,7 @@ impl<M: Machine> Uring<M> {
         }
         connection.sending = true;
         let socket = connection.socket;
-        self.machine.blocked(id, rest.bytes());
+        self.machine.blocked(id, rest.bytes(), rest.footprint());
         self.ring.send(socket, id, rest, blocked)
     }
 
@@ -305,6 +309,7 @@ impl<M: Machine> Uring<M> {
                 Action::Look(id) => self.look(id, now)?,
                 Action::Close(id) => self.close(id)?,
                 Action::StopAccepting => self.stop_accepting()?,
+                Action::Tidy => self.tidy(),
                 Action::Exit => self.exit = true,
             }
         }
@@ -313,6 +318,16 @@ impl<M: Machine> Uring<M> {
             self.accept()?;
         }
         Ok(())
+    }
+
+    /// Gives back what connections that are gone have left behind.
+    fn tidy(&mut self) {
+        while self.connections.pop_if(|last| last.phase == Phase::Free).is_some() {}
+        self.connections.shrink_to(2 * self.connections.len());
+        self.batch.shrink_to(BATCH);
+        self.held.shrink_to(HELD);
+        self.parked.shrink_to(HELD);
+        self.ring.tidy();
     }
 
     /// Has the kernel wake this thread when the doorbell is rung; what was rung before is over.

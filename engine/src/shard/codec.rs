@@ -10,15 +10,18 @@ use super::table::ConnectionId;
 use crate::config::Compression;
 use crate::conn::{Deflater, Inflater};
 use crate::handshake::Deflate;
+use crate::memory::Ledger;
 use crate::metrics::Counters;
 
 /// Inflaters kept for the next compressed messages.
 const SPARE_INFLATERS: usize = 16;
 
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Codec {
     budget: usize,
+    /// What the shard holds all together: there must be room in that, too.
+    memory: Ledger,
     /// Bytes in use or set aside, those of `kept` and of `spare` among them.
     used: usize,
     /// Bytes set aside for what connections keep.
@@ -27,14 +30,48 @@ pub(crate) struct Codec {
     spare: Vec<Box<Inflater>>,
     /// By the bits of their window.
     deflaters: [Option<Box<Deflater>>; 16],
+    /// Those that were used lately, a bit for each.
+    used_lately: u16,
     /// Those of connections whose messages may refer to earlier ones, once there was one to refer to.
     own: HashMap<ConnectionId, Box<Deflater>>,
 }
 
 impl Codec {
-    pub(super) fn new(settings: Option<Compression>) -> Self {
-        let budget = settings.unwrap_or_default().budget_bytes;
-        Self { budget, ..Self::default() }
+    pub(super) fn new(settings: Option<Compression>, memory: Ledger) -> Self {
+        Self {
+            budget: settings.unwrap_or_default().budget_bytes,
+            memory,
+            used: 0,
+            kept: 0,
+            spare: Vec::new(),
+            deflaters: Default::default(),
+            used_lately: 0,
+            own: HashMap::new(),
+        }
+    }
+
+    /// Whether more is kept for reuse than while nothing happens.
+    pub(super) const fn keeps_much(&self) -> bool {
+        self.used > self.kept
+    }
+
+    /// Gives back what was not needed since the last call.
+    pub(super) fn tidy(&mut self) {
+        self.drop_spares();
+        let lately = std::mem::take(&mut self.used_lately);
+        for (bits, place) in (0..).zip(&mut self.deflaters) {
+            if place.is_some() && lately & (1 << bits) == 0 {
+                *place = None;
+                self.used -= Deflater::bytes(bits);
+            }
+        }
+        self.own.shrink_to(2 * self.own.len());
+    }
+
+    /// Gives back the inflaters that wait for messages.
+    pub(super) fn drop_spares(&mut self) {
+        self.used -= self.spare.len() * Inflater::BYTES;
+        self.spare = Vec::new();
     }
 
     /// Bytes in use or set aside.
@@ -47,7 +84,7 @@ impl Codec {
         while self.used + bytes > self.budget && self.spare.pop().is_some() {
             self.used -= Inflater::BYTES;
         }
-        let fits = self.used + bytes <= self.budget;
+        let fits = self.used + bytes <= self.budget && self.memory.has_room(bytes);
         if fits {
             self.used += bytes;
         }
@@ -155,6 +192,7 @@ impl Codec {
             }
             self.deflaters[index] = Some(Box::new(Deflater::new(window_bits, level)));
         }
+        self.used_lately |= 1 << index;
         let deflater = self.deflaters[index].as_deref_mut()?;
         deflater.forget();
         Some(deflater)

@@ -94,6 +94,7 @@ impl<A: Application> Shard<A> {
             return;
         }
         slot.release(id, &mut self.world.codec);
+        slot.inbound.forget();
         slot.ending = how;
         slot.since = self.tick;
         if slot.state() != State::Closed {
@@ -177,27 +178,21 @@ impl<A: Application> Shard<A> {
         &mut self,
         id: ConnectionId,
         opcode: Opcode,
-        payload: bytes::Bytes,
+        payload: &[u8],
         turn: &mut Turn,
     ) {
         let max = self.world.settings.max_outbound_bytes;
         let Some(slot) = self.table.find(id) else { return };
         let side = &mut slot.side;
-        if !side.outbound.can_send() || side.send.queued(turn) + payload.len() > max {
+        if !side.outbound.can_send() || side.send.cost(turn) + payload.len() > max {
             self.world.counters.sends_refused += 1;
             return;
         }
         self.world.counters.messages_out += 1;
         self.world.counters.bytes_out += payload.len() as u64;
         let header = FrameHeader::whole(opcode, payload.len() as u64);
-        if side.send.is_blocked() && !side.outbound.masks() {
-            side.send.push(id, turn, side.outbound.encode(header).as_bytes());
-            side.send.push_shared(payload);
-        } else {
-            let mut out =
-                TurnOutput { id, send: &mut side.send, turn, codec: &mut self.world.codec };
-            side.outbound.frame(header, &payload, &mut out);
-        }
+        let mut out = TurnOutput { id, send: &mut side.send, turn, codec: &mut self.world.codec };
+        side.outbound.frame(header, payload, &mut out);
     }
 
     /// Everything that waited on the connection has left.

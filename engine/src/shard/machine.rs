@@ -100,6 +100,8 @@ pub enum Action {
     Close(ConnectionId),
     /// Accept no more connections.
     StopAccepting,
+    /// Give back memory of what is kept for reuse and was not needed lately.
+    Tidy,
     /// Leave the loop.
     Exit,
 }
@@ -176,8 +178,9 @@ pub trait Machine {
         let _ = turn;
     }
 
-    /// The driver is sending `bytes` of the connection the slow way.
-    fn blocked(&mut self, id: ConnectionId, bytes: usize);
+    /// The driver is sending `bytes` of the connection the slow way, which takes `footprint` bytes of
+    /// memory.
+    fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize);
 
     /// The slow send is done: the next one, if something waits.
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit>;
@@ -261,4 +264,7 @@ pub(crate) trait Secured: Machine {
 
     /// Whether something of the connection waits that must leave before it is ended.
     fn must_wait(&mut self, id: ConnectionId) -> bool;
+
+    /// How many bytes the layer holds for the connection, until it is released.
+    fn layer_holds(&mut self, id: ConnectionId, bytes: usize);
 }

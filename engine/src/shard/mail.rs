@@ -155,6 +155,11 @@ impl Post {
         }
     }
 
+    /// Bytes that wait for room in other shards' mailboxes.
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.outboxes.bytes
+    }
+
     fn hub(&self) -> &Hub {
         &self.seat.hub
     }
@@ -236,7 +241,7 @@ impl<A: Application> Shard<A> {
 
     fn obey(&mut self, mail: Mail, turn: &mut Turn, now: Instant) {
         match mail {
-            Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, payload, turn),
+            Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, &payload, turn),
             Mail::Close { to, code, reason } => self.close_one(to, code, &reason, turn),
             Mail::Drain { deadline } => self.start_drain(deadline.max(now), now, turn),
             Mail::Snapshot { reply } => {

@@ -13,7 +13,10 @@ mod mail;
 mod opening;
 mod progress;
 mod publish;
+mod relief;
 pub(crate) mod route;
+#[cfg(feature = "tls")]
+mod secured;
 pub(crate) mod send;
 pub(crate) mod slot;
 pub(crate) mod socket;
@@ -32,11 +35,10 @@ pub(crate) use application::{Application, Serve};
 use codec::Codec;
 use fleet::Dials;
 pub use fleet::Fleet;
-#[cfg(feature = "tls")]
-use machine::Secured;
 use machine::{Action, Look, Machine, Next, Want};
 use mail::Post;
 use progress::Lateness;
+use relief::Tidying;
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
 use socket::WebSocket;
@@ -47,14 +49,11 @@ use wheel::{Tick, Wheel};
 
 use crate::config::Config;
 use crate::conn::{Assembly, Event, Limits, Role, State};
-#[cfg(feature = "tls")]
-use crate::credentials::Security;
 use crate::error::TlsError;
 use crate::fault::{Fault, is_back};
 use crate::handler::CloseReason;
-#[cfg(feature = "tls")]
-use crate::handshake::ClientRequest;
 use crate::hub::{Hub, Mailbox, Seat};
+use crate::memory::Ledger;
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
@@ -64,6 +63,11 @@ const SMALL_READ: usize = 2048;
 const SMALL_READS: u8 = 16;
 /// A frame with more than this to come is received into its message's own memory.
 const DIRECT_BYTES: u64 = 64 << 10;
+
+/// Bytes of room to compress in that are kept while nothing needs them.
+const PACKED_KEPT: usize = 64 << 10;
+/// Most entries that a list keeps room for while nothing needs them.
+const LIST_KEPT: usize = 256;
 
 /// Everything of a shard that callbacks may touch, apart from the connections.
 #[derive(Debug)]
@@ -80,6 +84,8 @@ pub(crate) struct World {
     pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
     pub(crate) attention: Vec<ConnectionId>,
+    /// What is held for peers.
+    pub(crate) memory: Ledger,
     /// Connections that a callback stopped reading from, or goes on reading from.
     pub(crate) held: Vec<ConnectionId>,
     /// Connections that published while too much waited: nothing is read from them meanwhile.
@@ -103,6 +109,21 @@ impl World {
     #[inline]
     const fn needs_attention(&self) -> bool {
         !self.attention.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// Whether more is kept for reuse than while nothing happens.
+    const fn keeps_much(&self) -> bool {
+        self.packed.capacity() > PACKED_KEPT || self.codec.keeps_much() || self.topics.keeps_much()
+    }
+
+    /// Gives back what was not needed since the last call.
+    fn tidy(&mut self) {
+        self.leaving.shrink_to(LIST_KEPT);
+        self.attention.shrink_to(LIST_KEPT);
+        self.held.shrink_to(LIST_KEPT);
+        self.packed = Vec::new();
+        self.codec.tidy();
+        self.topics.tidy();
     }
 }
 
@@ -135,6 +156,11 @@ pub(crate) struct Shard<A: Application> {
     /// The drain's time is up: what was open has been cut.
     cut: bool,
     ring: RingCounters,
+    /// Bytes of what does not count by itself and is held, as they were counted.
+    others: usize,
+    tidying: Tidying,
+    /// Has the allocator give to the system what is free.
+    trim: fn(),
     /// Tells the CPU time of the shard's thread; a shard reads no clock itself.
     cpu_clock: fn() -> u64,
 }
@@ -152,13 +178,16 @@ impl<A: Application> Shard<A> {
         let limits = Limits { part_bytes, ..settings.limits };
         let dials = Dials::new(settings.connect_in_turn);
         let seed = settings.handshake_seed;
+        let memory = Ledger::new(settings.memory_budget.unwrap_or(usize::MAX));
         Self {
             app,
             lateness: Lateness::new(&settings),
             table: Table::new(settings.max_connections),
             world: World {
-                topics: Topics::new(settings.max_topics, Arc::clone(&hub), index),
-                codec: Codec::new(settings.compression),
+                topics: Topics::new(settings.max_topics, Arc::clone(&hub), index)
+                    .on(memory.clone()),
+                codec: Codec::new(settings.compression, memory.clone()),
+                memory,
                 settings,
                 counters: Counters::default(),
                 mailbox,
@@ -192,6 +221,9 @@ impl<A: Application> Shard<A> {
             drain: None,
             cut: false,
             ring: RingCounters::default(),
+            others: 0,
+            tidying: Tidying::default(),
+            trim: || {},
             cpu_clock: || 0,
         }
     }
@@ -202,8 +234,17 @@ impl<A: Application> Shard<A> {
         self
     }
 
-    /// The same with topics that the application opened before it began.
+    /// The same with a way to have the allocator give to the system what is free.
+    pub(crate) fn with_trim(mut self, trim: fn()) -> Self {
+        self.trim = trim;
+        self
+    }
+
+    /// The same with topics that the application opened before it began, and the ledger that they
+    /// count on.
     pub(crate) fn with_topics(mut self, topics: Topics) -> Self {
+        self.world.memory = topics.memory();
+        self.world.codec = Codec::new(self.world.settings.compression, topics.memory());
         self.world.topics = topics;
         self
     }
@@ -224,6 +265,8 @@ impl<A: Application> Shard<A> {
             open: self.table.len() as u64,
             topics: self.world.topics.len() as u64,
             compression_bytes: self.world.codec.used() as u64,
+            memory_bytes: self.world.memory.held() as u64,
+            memory_peak_bytes: self.world.memory.peak() as u64,
             counters: self.world.counters.clone(),
             ring: self.ring.clone(),
             opened: self.world.opened,
@@ -296,7 +339,13 @@ impl<A: Application> Shard<A> {
             slot.paused = true;
             self.world.counters.read_pauses += 1;
         }
-        if slot.state().is_over() || self.world.needs_attention() {
+        let over = slot.state().is_over();
+        // Whoever holds much is in the middle of a large message, or does not read.
+        let short = want != Want::Small && self.world.memory.is_over();
+        if short {
+            self.relieve(turn);
+        }
+        if over || short || self.world.needs_attention() {
             self.world.attention.push(id);
             self.attend();
             return self.want(id);
@@ -342,7 +391,12 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
-        self.table.find(id)?.inbound.take_direct()
+        let slot = self.table.find(id)?;
+        let (memory, remaining) = slot.inbound.take_direct()?;
+        // It may grow to twice what has arrived while the driver has it.
+        let most = memory.capacity().max(2 * memory.len());
+        slot.side.send.elsewhere = u32::try_from(most).unwrap_or(u32::MAX);
+        Some((memory, remaining))
     }
 
     fn received_direct(
@@ -357,6 +411,7 @@ impl<A: Application> Machine for Shard<A> {
         if n > 0 {
             slot.heard = self.tick;
         }
+        slot.side.send.elsewhere = 0;
         slot.inbound.return_direct(memory, n);
         self.deliver(id, &mut [], n, None, turn)
     }
@@ -389,9 +444,9 @@ impl<A: Application> Machine for Shard<A> {
         self.finish(id, reason, Ending::Now);
     }
 
-    fn blocked(&mut self, id: ConnectionId, bytes: usize) {
+    fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize) {
         if let Some(slot) = self.table.find(id) {
-            slot.side.send.block(bytes);
+            slot.side.send.block(bytes, footprint);
         }
     }
 
@@ -436,6 +491,7 @@ impl<A: Application> Machine for Shard<A> {
 
     fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
         self.tick = self.wheel.tick(now);
+        turn.count_on(&self.world.memory);
         if turn.must_forget() {
             self.table.values_mut().for_each(|slot| slot.side.send.forget_place());
         }
@@ -452,6 +508,9 @@ impl<A: Application> Machine for Shard<A> {
         self.fan_out(turn);
         self.finish_flushing(turn, now);
         self.resume_publishers();
+        self.count_others();
+        self.relieve(turn);
+        let tidying = self.tidy(turn, now);
         self.start_dials();
         let drained = self.run_drain(now);
         if drained {
@@ -465,7 +524,7 @@ impl<A: Application> Machine for Shard<A> {
             self.lateness.sleep_until(Some(now));
             return Next { deadline: None, busy };
         }
-        let deadlines = [wake, self.wheel.next(), self.drain, self.post.flushing];
+        let deadlines = [wake, self.wheel.next(), self.drain, self.post.flushing, tidying];
         let deadline = deadlines.into_iter().flatten().min();
         self.lateness.sleep_until(deadline);
         Next { deadline, busy }
@@ -490,6 +549,9 @@ impl<A: Application> Machine for Shard<A> {
         }
         if let Some(slot) = self.table.find(id) {
             slot.release(id, &mut self.world.codec);
+            if slot.secure {
+                self.world.memory.sub(slot.side.send.elsewhere as usize);
+            }
         }
         self.table.remove(id);
         if self.drain.is_some() && self.post.flushing.is_none() && self.table.len() == 0 {
@@ -504,56 +566,6 @@ impl<A: Application> Machine for Shard<A> {
 
     fn note_ring(&mut self, counters: &RingCounters) {
         self.ring.clone_from(counters);
-    }
-}
-
-#[cfg(feature = "tls")]
-impl<A: Application> Secured for Shard<A> {
-    #[inline]
-    fn received_plain(
-        &mut self,
-        id: ConnectionId,
-        input: &mut [u8],
-        turn: &mut Turn,
-        _: Instant,
-    ) -> Want {
-        self.read(id, input, None, turn)
-    }
-
-    fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
-        let slot = self.table.find(id).filter(|slot| slot.secure)?;
-        let request = slot.opening.as_mut()?.arrived().cloned()?;
-        if let Some(data) = &mut slot.data {
-            self.app.on_connected(data);
-        }
-        Some(request)
-    }
-
-    fn tunnelled(&mut self) -> Option<(ConnectionId, Vec<u8>)> {
-        self.tunnelled.pop()
-    }
-
-    fn secured(&mut self, id: ConnectionId, security: Security) {
-        self.world.counters.tls_handshakes += 1;
-        self.world.counters.tls_resumed += u64::from(security.resumed);
-        // A server's connection has no data yet.
-        if let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut()) {
-            self.app.on_secured(data, security);
-        }
-    }
-
-    fn heard(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.table.find(id) {
-            slot.heard = self.tick;
-        }
-    }
-
-    fn insecure(&mut self, id: ConnectionId, error: TlsError) {
-        self.give_up(id, error);
-    }
-
-    fn must_wait(&mut self, id: ConnectionId) -> bool {
-        self.has_to_leave(id)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::handshake::{
     self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Terms, Ticket,
     UpgradeResponse,
 };
+use crate::memory::Held;
 use crate::wire::{Dialect, ProtocolError};
 
 /// An opening handshake that needs a memory: every client's, and a server's when the head arrives
@@ -25,6 +26,7 @@ use crate::wire::{Dialect, ProtocolError};
 pub(crate) struct Opening {
     /// Everything received so far, when it was not enough.
     gathered: Vec<u8>,
+    held: Held,
     reader: Reader,
     /// A client's place among those that connect to the same address.
     ticket: Option<Ticket>,
@@ -48,7 +50,8 @@ impl Opening {
         ticket: Option<Ticket>,
         path: Option<Box<Path>>,
     ) -> Box<Self> {
-        Box::new(Self { gathered: Vec::new(), reader: Reader::Dialling(request), ticket, path })
+        let reader = Reader::Dialling(request);
+        Box::new(Self { gathered: Vec::new(), held: Held::default(), reader, ticket, path })
     }
 
     /// TCP stands: what a client will ask for, unless it is a proxy's turn first.
@@ -61,6 +64,11 @@ impl Opening {
             Reader::Dialling(request) if !self.has_proxy() => Some(request),
             _ => None,
         }
+    }
+
+    /// Bytes of memory that hold what was received.
+    pub(super) const fn held(&self) -> usize {
+        self.held.bytes()
     }
 
     #[cfg(feature = "tls")]
@@ -163,8 +171,10 @@ impl<A: Application> Shard<A> {
                 if first {
                     gathered.extend_from_slice(input);
                 }
+                let mut held = Held::on(Some(&self.world.memory));
+                held.set(gathered.capacity() + size_of::<Opening>());
                 if let Some(slot) = self.table.find(id) {
-                    let opening = Opening { gathered, reader, ticket, path: None };
+                    let opening = Opening { gathered, held, reader, ticket, path: None };
                     slot.opening = Some(Box::new(opening));
                 }
                 return self.want(id);
@@ -366,7 +376,13 @@ impl<A: Application> Shard<A> {
         Opened::Refused(CloseReason::Ended)
     }
 
-    fn answer(&mut self, id: ConnectionId, status: u16, sentence: &str, turn: &mut Turn) {
+    pub(super) fn answer(
+        &mut self,
+        id: ConnectionId,
+        status: u16,
+        sentence: &str,
+        turn: &mut Turn,
+    ) {
         self.scratch.clear();
         handshake::refuse(status, sentence, &mut self.scratch);
         if let Some(slot) = self.table.find(id) {

@@ -1,17 +1,16 @@
 //! Publications, to this shard's subscribers in slices.
 
-use bytes::Bytes;
-
 use super::codec::Codec;
 use super::send::TurnOutput;
 use super::slot::{Ending, Side};
 use super::table::ConnectionId;
-use super::topics::{Batch, Slice};
+use super::topics::{Batch, SUBSCRIPTION, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::{Compression, SlowConsumer};
 use crate::conn::Deflater;
 use crate::handler::CloseReason;
+use crate::memory::Share;
 use crate::wire::{self, Dialect, HEADER_MAX, rfc6455};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
@@ -32,17 +31,17 @@ enum Delivered {
 /// A batch in this turn, for each dialect that a subscriber speaks.
 #[derive(Default)]
 struct Chunks {
-    plain: [Option<(u32, Bytes)>; Dialect::ALL.len()],
+    plain: [Option<(u32, Share)>; Dialect::ALL.len()],
     /// Compressed, by the bits of the window.
-    packed: Vec<(u8, u32, Bytes)>,
+    packed: Vec<(u8, u32, Share)>,
 }
 
 impl Chunks {
     #[inline]
-    fn of(&mut self, dialect: Dialect, batch: &mut Batch, turn: &mut Turn) -> &(u32, Bytes) {
+    fn of(&mut self, dialect: Dialect, batch: &mut Batch, turn: &mut Turn) -> &(u32, Share) {
         self.plain[dialect.index()].get_or_insert_with(|| {
             let frames = batch.encoded(dialect).clone();
-            (turn.add_chunk(Chunk::Shared(frames.clone())), frames)
+            (turn.add_chunk(Chunk::Counted(frames.clone())), frames)
         })
     }
 
@@ -53,21 +52,21 @@ impl Chunks {
         batch: &mut Batch,
         codec: &mut Codec,
         turn: &mut Turn,
-    ) -> Option<(u32, Bytes)> {
+    ) -> Option<(u32, Share)> {
         if let Some((_, chunk, frames)) = self.packed.iter().find(|(of, ..)| *of == bits) {
             return Some((*chunk, frames.clone()));
         }
         let frames = batch.packed(bits, |frames| {
             Some(pack(frames, codec.deflater(bits, settings.level)?, settings))
         })?;
-        let chunk = turn.add_chunk(Chunk::Shared(frames.clone()));
+        let chunk = turn.add_chunk(Chunk::Counted(frames.clone()));
         self.packed.push((bits, chunk, frames.clone()));
         Some((chunk, frames))
     }
 }
 
 /// A batch as RFC 6455's frames, each compressed where that makes it smaller.
-fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Bytes {
+fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Vec<u8> {
     let (mut out, mut packed) = (Vec::with_capacity(frames.len()), Vec::new());
     for (mut header, payload) in wire::frames(frames) {
         let mut payload = payload;
@@ -86,7 +85,7 @@ fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Bytes 
         out.extend_from_slice(&bytes[..len]);
         out.extend_from_slice(payload);
     }
-    out.into()
+    out
 }
 
 impl<A: Application> Shard<A> {
@@ -115,7 +114,8 @@ impl<A: Application> Shard<A> {
         for place in slice.from..slice.to {
             let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
             // One that published, too, gets everything but its own.
-            let own = batch.authored_by(id).len() as u64;
+            let own =
+                batch.authored_by(id).iter().map(|part| u64::from(part.messages)).sum::<u64>();
             let messages = batch.messages - own;
             if messages == 0 {
                 continue;
@@ -151,8 +151,8 @@ impl<A: Application> Shard<A> {
         let dialect = outbound.dialect();
         let own = batch.authored_by(id);
         let bytes =
-            batch.frames.len() - own.iter().map(|part| part.end - part.start).sum::<usize>();
-        let queued = send.queued(turn);
+            batch.frames.len() - own.iter().map(|part| part.end() - part.start()).sum::<usize>();
+        let queued = send.cost(turn);
         // Whoever has nothing waiting keeps up, however large the batch.
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
             return Delivered::TooSlow;
@@ -170,7 +170,8 @@ impl<A: Application> Shard<A> {
                 self.world.codec.forget(id);
             }
             if send.is_blocked() {
-                send.push_shared(frames);
+                let len = frames.len();
+                send.push_shared(turn, &frames, 0..len);
             } else {
                 turn.push_chunk(id, send.ticket(frames.len()), chunk, 0, frames.len());
             }
@@ -178,7 +179,7 @@ impl<A: Application> Shard<A> {
         }
         let chunk = chunks.of(dialect, batch, turn);
         let mut from = 0;
-        let ends = batch.authored_by(id).iter().map(|part| (part.start, part.end));
+        let ends = batch.authored_by(id).iter().map(|part| (part.start(), part.end()));
         for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
             if end > from && outbound.masks() {
                 let mut out = TurnOutput { id, send, turn, codec: &mut self.world.codec };
@@ -186,7 +187,7 @@ impl<A: Application> Shard<A> {
                     outbound.frame(header, payload, &mut out);
                 }
             } else if end > from && send.is_blocked() {
-                send.push_shared(chunk.1.slice(from..end));
+                send.push_shared(turn, &chunk.1, from..end);
             } else if end > from {
                 turn.push_chunk(id, send.ticket(end - from), chunk.0, from, end - from);
             }
@@ -210,6 +211,10 @@ impl<A: Application> Shard<A> {
             self.table.find(id).and_then(|slot| slot.side.subscriptions.pop())
         {
             self.unsubscribe(topic, place);
+        }
+        if let Some(slot) = self.table.find(id) {
+            let none = std::mem::take(&mut slot.side.subscriptions);
+            self.world.memory.sub(none.capacity() * SUBSCRIPTION);
         }
     }
 

@@ -2,13 +2,14 @@
 //! does not.
 
 use std::collections::VecDeque;
-
-use bytes::Bytes;
+use std::ops::Range;
 
 use super::codec::Codec;
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Inflater, Output};
+use crate::fault::{self, Fault};
+use crate::memory::{Held, Ledger, Share};
 use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
@@ -20,6 +21,13 @@ const TRANSMIT_BYTES: usize = 256 << 10;
 /// So many bytes any peer's kernel takes without its program reading them: half of the window that TCP
 /// opens with.
 const LITTLE: u32 = 32 << 10;
+/// What is shorter is copied to what waits before it: to share it would take more memory, or little less.
+pub(crate) const JOINED_BYTES: usize = 512;
+/// What a range takes beside its bytes, in a queue that may be half empty.
+const PIECE_COST: usize = 2 * size_of::<Piece>();
+
+/// What memory in flight is counted in.
+const PAGE: usize = 4096;
 
 /// A range of owned memory on its way out.
 #[derive(Debug)]
@@ -41,6 +49,17 @@ impl Piece {
     pub fn as_slice(&self) -> &[u8] {
         self.chunk.as_slice().get(self.start..self.end).unwrap_or_default()
     }
+
+    /// Bytes of memory that would be free without it, or its part of those that others hold, too.
+    fn footprint(&self) -> usize {
+        size_of::<Self>()
+            + match &self.chunk {
+                Chunk::Shared(_) => self.end - self.start,
+                Chunk::Counted(share) => share.portion(),
+                Chunk::Assembly(assembly) => assembly.capacity(),
+                Chunk::Taken => 0,
+            }
+    }
 }
 
 /// Owned bytes on their way out: the driver keeps them until the kernel has taken them all.
@@ -49,9 +68,27 @@ impl Piece {
 pub struct Transmit {
     pub(crate) pieces: VecDeque<Piece>,
     pub(crate) bytes: usize,
+    /// The memory of the queue itself.
+    held: Held,
 }
 
 impl Transmit {
+    /// An empty one, whose memory counts on this ledger.
+    pub(crate) fn on(ledger: Option<&Ledger>) -> Self {
+        Self { held: Held::on(ledger), ..Self::default() }
+    }
+
+    /// Where its memory counts.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn ledger(&self) -> Option<&Ledger> {
+        self.held.ledger()
+    }
+
+    /// Bytes of memory that would be free without it; of what is shared, its part.
+    pub(crate) fn footprint(&self) -> usize {
+        self.pieces.iter().map(Piece::footprint).sum()
+    }
+
     /// The ranges, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().map(Piece::as_slice)
@@ -67,6 +104,15 @@ impl Transmit {
     pub fn push(&mut self, piece: Piece) {
         self.bytes += piece.end - piece.start;
         self.pieces.push_back(piece);
+        self.held.set(self.pieces.capacity() * size_of::<Piece>());
+    }
+
+    /// Gives up room that has not been needed for long.
+    fn shrink(&mut self) {
+        if self.pieces.capacity() > 4 * self.pieces.len().max(TRANSMIT_PIECES) {
+            self.pieces.shrink_to(2 * self.pieces.len());
+            self.held.set(self.pieces.capacity() * size_of::<Piece>());
+        }
     }
 
     /// Forgets the first `n` bytes: the kernel has them.
@@ -90,19 +136,45 @@ struct Backlog {
     ready: Transmit,
     /// Small frames, copied one behind the other.
     tail: Vec<u8>,
+    /// The memory of the tail, and of this.
+    held: Held,
 }
 
 impl Backlog {
+    fn on(ledger: Option<&Ledger>) -> Box<Self> {
+        let mut new =
+            Self { ready: Transmit::on(ledger), tail: Vec::new(), held: Held::on(ledger) };
+        new.count();
+        Box::new(new)
+    }
+
+    fn count(&mut self) {
+        self.held.set(size_of::<Self>() + self.tail.capacity());
+    }
+
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            let tail = Share::exact(self.held.ledger(), std::mem::take(&mut self.tail));
             let end = tail.len();
-            self.ready.push(Piece::new(Chunk::Shared(tail), 0, end));
+            self.ready.push(Piece::new(Chunk::Counted(tail), 0, end));
+            self.count();
         }
     }
 
     const fn bytes(&self) -> usize {
         self.ready.bytes + self.tail.len()
+    }
+
+    /// The bytes, and what it takes to have them queued.
+    fn cost(&self) -> usize {
+        if fault::is_back(Fault::QueuedPiecesCountBytesOnly) {
+            return self.bytes();
+        }
+        self.bytes() + self.ready.pieces.len() * PIECE_COST
+    }
+
+    fn footprint(&self) -> usize {
+        self.ready.footprint() + self.tail.capacity() + size_of::<Self>()
     }
 }
 
@@ -115,6 +187,11 @@ pub(crate) struct SendSide {
     backlog: Option<Box<Backlog>>,
     /// Bytes that were queued so far; the count wraps round.
     handed: u32,
+    /// Pages of memory that those in flight took when they went.
+    in_flight_pages: u16,
+    /// Bytes of what is received that are held by a layer below, or by the driver, which receives into
+    /// them. They stand here because there is room.
+    pub(crate) elsewhere: u32,
     /// A send was refused and the application waits for `on_drain`.
     pub(crate) refused: bool,
     /// The kernel had no room once, and the peer was waited for.
@@ -128,6 +205,8 @@ impl SendSide {
             in_flight: 0,
             backlog: None,
             handed: 0,
+            in_flight_pages: 0,
+            elsewhere: 0,
             refused: false,
             waited: false,
         }
@@ -162,6 +241,19 @@ impl SendSide {
         self.handed <= LITTLE && !self.waited && self.in_flight == 0
     }
 
+    /// The same with what it takes to have them queued, for comparison with a limit.
+    #[inline]
+    pub(crate) fn cost(&self, turn: &Turn) -> usize {
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.cost());
+        turn.queued(self.ticket) + self.in_flight as usize + backlog
+    }
+
+    /// Bytes of memory that would be free without what waits; of what is shared, its part.
+    pub(crate) fn footprint(&self) -> usize {
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.footprint());
+        usize::from(self.in_flight_pages) * PAGE + backlog
+    }
+
     /// Whether the kernel would not take the last send: everything new must wait behind it.
     #[inline]
     pub(crate) const fn is_blocked(&self) -> bool {
@@ -184,7 +276,7 @@ impl SendSide {
     ) {
         self.count(parts[0].len() + parts[1].len());
         if self.is_blocked() {
-            self.push_backlog(parts, mask);
+            self.push_backlog(turn, parts, mask);
         } else {
             turn.push_copy(id, &mut self.ticket, parts, mask);
         }
@@ -203,18 +295,23 @@ impl SendSide {
         self.handed = self.handed.wrapping_add(bytes as u32);
     }
 
-    /// Queues a share of a publication behind what waits.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
-        let end = bytes.len();
-        self.count(end);
-        let backlog = self.backlog.get_or_insert_default();
+    /// Queues a range of a publication behind what waits.
+    pub(crate) fn push_shared(&mut self, turn: &Turn, share: &Share, range: Range<usize>) {
+        if range.len() < JOINED_BYTES && !fault::is_back(Fault::QueuedPiecesCountBytesOnly) {
+            let bytes = share.get(range).unwrap_or_default();
+            self.count(bytes.len());
+            return self.push_backlog(turn, [bytes, &[]], None);
+        }
+        self.count(range.len());
+        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(turn.memory()));
         backlog.seal();
-        backlog.ready.push(Piece::new(Chunk::Shared(bytes), 0, end));
+        let chunk = Chunk::Counted(share.clone());
+        backlog.ready.push(Piece::new(chunk, range.start, range.end));
     }
 
     #[cold]
-    fn push_backlog(&mut self, parts: [&[u8]; 2], mask: Option<Mask>) {
-        let backlog = self.backlog.get_or_insert_default();
+    fn push_backlog(&mut self, turn: &Turn, parts: [&[u8]; 2], mask: Option<Mask>) {
+        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(turn.memory()));
         if backlog.tail.len() + parts[0].len() + parts[1].len() > TAIL_BYTES {
             backlog.seal();
         }
@@ -225,11 +322,13 @@ impl SendSide {
             let payload = backlog.tail.len() - parts[1].len();
             mask.apply(&mut backlog.tail[payload..]);
         }
+        backlog.count();
     }
 
-    /// The driver is sending `bytes` the slow way.
-    pub(crate) fn block(&mut self, bytes: usize) {
+    /// The driver is sending `bytes` the slow way, in so many bytes of memory.
+    pub(crate) fn block(&mut self, bytes: usize, footprint: usize) {
         self.in_flight = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.in_flight_pages = u16::try_from(footprint.div_ceil(PAGE)).unwrap_or(u16::MAX);
     }
 
     /// The kernel has taken `bytes` of the slow send, which goes on.
@@ -243,22 +342,23 @@ impl SendSide {
 
     /// The slow send is done: the next one, if something waits.
     pub(crate) fn unblock(&mut self) -> Option<Transmit> {
-        self.in_flight = 0;
+        self.block(0, 0);
         let backlog = self.backlog.as_mut()?;
         backlog.seal();
-        let mut next = Transmit::default();
+        let mut next = Transmit::on(backlog.held.ledger());
         while next.pieces.len() < TRANSMIT_PIECES && next.bytes < TRANSMIT_BYTES {
             let Some(piece) = backlog.ready.pieces.pop_front() else { break };
             backlog.ready.bytes -= piece.end - piece.start;
             next.push(piece);
         }
+        backlog.ready.shrink();
         if backlog.ready.pieces.is_empty() {
             self.backlog = None;
         }
         if next.bytes == 0 {
             return None;
         }
-        self.block(next.bytes);
+        self.block(next.bytes, next.footprint());
         Some(next)
     }
 

@@ -6,7 +6,7 @@ use super::World;
 use super::send::TurnOutput;
 use super::slot::{Hold, Side};
 use super::table::ConnectionId;
-use super::topics::{Published, Topic};
+use super::topics::{Published, SUBSCRIPTION, Topic};
 use super::turn::{Loan, Turn};
 use crate::conn::{EncodedHeader, Message, Origin, Part, Place};
 use crate::handler::Full;
@@ -95,8 +95,7 @@ impl<D> WebSocket<'_, D> {
         let message = message.into();
         let payload = message.payload();
         let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.can_send() || self.side.send.queued(self.turn) + payload.len() > room
-        {
+        if !self.side.outbound.can_send() || self.side.send.cost(self.turn) + payload.len() > room {
             return self.refuse();
         }
         self.world.counters.messages_out += 1;
@@ -136,7 +135,7 @@ impl<D> WebSocket<'_, D> {
         let message = message.into();
         let bytes = message.payload().len();
         let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.can_send() || self.side.send.queued(self.turn) + bytes > room {
+        if !self.side.outbound.can_send() || self.side.send.cost(self.turn) + bytes > room {
             return self.refuse();
         }
         self.world.counters.messages_out += 1;
@@ -163,7 +162,7 @@ impl<D> WebSocket<'_, D> {
         let payload = part.payload();
         let room = self.world.settings.max_outbound_bytes;
         if !self.side.subscriptions.is_empty()
-            || self.side.send.queued(self.turn) + payload.len() > room
+            || self.side.send.cost(self.turn) + payload.len() > room
         {
             return self.refuse();
         }
@@ -187,9 +186,13 @@ impl<D> WebSocket<'_, D> {
         Ok(())
     }
 
-    /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10).
+    /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10). Where `max_outbound_bytes`
+    /// wait already it is left out: the peer is behind by more than that.
     pub fn ping(&mut self, payload: &[u8]) {
         let payload = &payload[..payload.len().min(125)];
+        if self.side.send.cost(self.turn) + payload.len() > self.world.settings.max_outbound_bytes {
+            return;
+        }
         let mut out = TurnOutput {
             id: self.id,
             send: &mut self.side.send,
@@ -258,7 +261,13 @@ impl<D> WebSocket<'_, D> {
             let id = self.id;
             self.world.leaving.retain(|leaving| *leaving != (id, index));
         }
-        self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions)
+        let before = self.side.subscriptions.capacity();
+        let done = self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions);
+        let grown = self.side.subscriptions.capacity() - before;
+        if grown > 0 {
+            self.world.memory.add(grown * SUBSCRIPTION);
+        }
+        done
     }
 
     /// Ends a subscription when the callback has returned. What was published and has not been queued to

@@ -57,12 +57,16 @@ pub(crate) struct Table<T> {
     free: Vec<u32>,
     len: usize,
     max: usize,
+    /// The first generation of slots in new pages: no earlier page in their place had one so high.
+    first: u32,
+    /// Values were removed since pages were last given back.
+    untidy: bool,
 }
 
 impl<T> Table<T> {
     /// A table of at most `max` values; memory grows with use.
     pub(crate) const fn new(max: usize) -> Self {
-        Self { pages: Vec::new(), free: Vec::new(), len: 0, max }
+        Self { pages: Vec::new(), free: Vec::new(), len: 0, max, first: 0, untidy: false }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -105,12 +109,21 @@ impl<T> Table<T> {
             self.free.push(id.slot());
         }
         self.len -= 1;
+        self.untidy = true;
         Some(value)
     }
 
     /// All values.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.pages.iter_mut().flatten().filter_map(|place| place.value.as_mut())
+    }
+
+    /// All values with their ids.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (ConnectionId, &T)> {
+        self.pages.iter().flat_map(|page| page.iter()).zip(0..).filter_map(|(place, slot)| {
+            let value = place.value.as_ref()?;
+            Some((ConnectionId::new(slot, place.generation), value))
+        })
     }
 
     /// The ids of all connections.
@@ -120,9 +133,42 @@ impl<T> Table<T> {
         })
     }
 
+    /// Whether there are far more slots than values, and pages may be empty.
+    pub(crate) const fn keeps_much(&self) -> bool {
+        let full = if self.len > PAGE { self.len } else { PAGE };
+        self.untidy && self.pages.len() * PAGE > 4 * full
+    }
+
+    /// Gives back the pages at the end that are empty, says how many bytes that are, and has the lowest
+    /// slots used first, so that there will be more such pages.
+    pub(crate) fn tidy(&mut self) -> usize {
+        if !self.keeps_much() {
+            return 0;
+        }
+        self.untidy = false;
+        let before = self.pages.len();
+        while let Some(page) = self.pages.last()
+            && page.iter().all(|place| place.value.is_none())
+        {
+            // A name that somebody kept must not come to mean a value in a new page.
+            let next = page.iter().map(|place| place.generation).max().unwrap_or(0) + 1;
+            if next > GENERATION_MAX {
+                break;
+            }
+            self.first = self.first.max(next);
+            self.pages.pop();
+        }
+        let slots = self.pages.len() * PAGE;
+        self.free.retain(|slot| (*slot as usize) < slots);
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        self.free.shrink_to(2 * self.free.len());
+        self.pages.shrink_to(2 * self.pages.len());
+        (before - self.pages.len()) * PAGE * size_of::<Place<T>>()
+    }
+
     fn grow(&mut self) {
         let Ok(first) = u32::try_from(self.pages.len() * PAGE) else { return };
-        self.pages.push((0..PAGE).map(|_| Place { generation: 0, value: None }).collect());
+        self.pages.push((0..PAGE).map(|_| Place { generation: self.first, value: None }).collect());
         // Reversed, so that the lowest slot is used first.
         self.free.extend((first..).take(PAGE).collect::<Vec<_>>().into_iter().rev());
     }
@@ -130,7 +176,7 @@ impl<T> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectionId, GENERATION_MAX, Table};
+    use super::{ConnectionId, GENERATION_MAX, PAGE, Table};
 
     #[test]
     fn a_removed_key_finds_nothing_even_when_its_slot_lives_again() {
@@ -171,6 +217,29 @@ mod tests {
         let other = table.insert(1).expect("room");
         assert_eq!(other.slot(), kept.slot());
         assert_eq!(table.find(kept), None);
+    }
+
+    #[test]
+    fn empty_pages_are_given_back_and_no_key_comes_to_mean_another_value() {
+        let mut table = Table::new(10_000);
+        let mut ids: Vec<_> = (0..5000).map(|n| table.insert(n).expect("room")).collect();
+        let stale = ids.split_off(100);
+        let middle = stale[1000];
+        for id in stale.iter().filter(|id| **id != middle) {
+            table.remove(*id);
+        }
+        assert!(table.keeps_much());
+        assert!(table.tidy() > 0 && !table.keeps_much());
+        // One value in the middle keeps the pages before it, and the lowest slots come first.
+        assert_eq!(table.pages.len(), middle.slot() as usize / PAGE + 1);
+        assert_eq!(table.insert(7).map(|id| id.slot()), Ok(100));
+        assert_eq!(table.find(middle), Some(&mut 1100));
+        table.remove(middle);
+        assert!(table.tidy() > 0);
+        assert_eq!(table.pages.len(), 2);
+        let again: Vec<_> = (0..5000).map(|n| table.insert(n).expect("room")).collect();
+        assert!(stale.iter().all(|id| table.find(*id).is_none()));
+        assert!(ids.iter().chain(&again).all(|id| table.find(*id).is_some()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::table::ConnectionId;
 use crate::hub::{Hub, Letter, ShardSet};
+use crate::memory::{Held, Ledger, Share};
 use crate::wire::{self, Dialect};
 
 /// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
@@ -22,52 +23,72 @@ pub struct Topic {
     generation: u32,
 }
 
-/// Part of a batch that one local connection published: it does not get it back.
+/// Part of a batch that one local connection published, one message behind the other: it does not get
+/// it back.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Authored {
     pub(crate) by: ConnectionId,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    /// Where it lies among the frames; a batch is shorter than 4 GiB by far.
+    start: u32,
+    end: u32,
+    pub(crate) messages: u32,
 }
+
+impl Authored {
+    pub(crate) const fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    pub(crate) const fn end(&self) -> usize {
+        self.end as usize
+    }
+}
+const _: () = assert!(PENDING_BYTES <= u32::MAX as usize);
 
 /// Publications that leave together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// As they were published: in the dialect that is encoded first.
-    pub(crate) frames: Bytes,
+    pub(crate) frames: Share,
     /// The same for subscribers of other dialects, once there was one.
-    translated: [Option<Bytes>; Dialect::ALL.len()],
+    translated: [Option<Share>; Dialect::ALL.len()],
     /// The same compressed, by the bits of the window, once there was a subscriber of it.
-    packed: Vec<(u8, Bytes)>,
+    packed: Vec<(u8, Share)>,
     pub(crate) messages: u64,
     /// By author, and in order for each.
     authored: Vec<Authored>,
+    /// The memory of the list of authors; where it counts, the frames do.
+    held: Held,
 }
 
 impl Batch {
     /// The batch as a server of this dialect sends it. The frames lie at the same places in all.
-    pub(crate) fn encoded(&mut self, dialect: Dialect) -> &Bytes {
+    pub(crate) fn encoded(&mut self, dialect: Dialect) -> &Share {
         if dialect == wire::FIRST {
             return &self.frames;
         }
         self.translated[dialect.index()].get_or_insert_with(|| {
             let mut frames = self.frames.to_vec();
             wire::translate(&mut frames, dialect);
-            frames.into()
+            Share::new(self.held.ledger(), frames)
         })
     }
 
-    /// The batch compressed with a window of so many bits, by `pack` for the first who needs it. Its
-    /// frames lie at other places.
+    /// The batch compressed with a window of so many bits, by `pack` for the first who needs it; `None`
+    /// if that cannot be, or there is no memory to have it once more. Its frames lie at other places.
     pub(crate) fn packed(
         &mut self,
         bits: u8,
-        pack: impl FnOnce(&[u8]) -> Option<Bytes>,
-    ) -> Option<Bytes> {
+        pack: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> Option<Share> {
         if let Some((_, packed)) = self.packed.iter().find(|(of, _)| *of == bits) {
             return Some(packed.clone());
         }
-        let packed = pack(&self.frames)?;
+        let ledger = self.held.ledger();
+        if ledger.is_some_and(|ledger| !ledger.has_room(self.frames.len())) {
+            return None;
+        }
+        let packed = Share::exact(ledger, pack(&self.frames)?);
         self.packed.push((bits, packed.clone()));
         Some(packed)
     }
@@ -105,15 +126,61 @@ struct TopicState {
     /// Messages in what other shards have not been told of.
     unforwarded_messages: u64,
     queued: bool,
+    /// Bytes of memory that were counted for it.
+    counted: usize,
+}
+
+impl TopicState {
+    /// How many bytes of memory it would take to publish `len` bytes more: the lists double.
+    const fn growth(&self, len: usize) -> usize {
+        let mut growth = 0;
+        if self.pending.capacity() - self.pending.len() < len {
+            growth += if self.pending.capacity() > len { self.pending.capacity() } else { len };
+        }
+        if self.authored.capacity() == self.authored.len() {
+            growth += self.authored.len() * size_of::<Authored>();
+        }
+        growth
+    }
+
+    /// Notes who published what is pending from `start` on.
+    #[expect(clippy::cast_possible_truncation, reason = "pending bytes are limited")]
+    fn note_author(&mut self, by: ConnectionId, start: usize) {
+        let (start, end) = (start as u32, self.pending.len() as u32);
+        if let Some(last) = self.authored.last_mut()
+            && last.by == by
+            && last.end == start
+        {
+            last.end = end;
+            last.messages += 1;
+            return;
+        }
+        self.authored.push(Authored { by, start, end, messages: 1 });
+    }
+
+    /// Counts the memory that it takes now.
+    #[inline]
+    fn count(&mut self, memory: &Ledger) {
+        let name = self.name.as_ref().map_or(0, |name| name.len());
+        let lists = self.authored.capacity() * size_of::<Authored>()
+            + self.subscribers.capacity() * size_of::<ConnectionId>();
+        memory.change(&mut self.counted, name + self.pending.capacity() + lists);
+    }
 }
 
 /// A connection's subscriptions: the topic, and its place among the subscribers.
 pub(crate) type Subscriptions = Vec<(u32, u32)>;
+/// Bytes that one takes.
+pub(crate) const SUBSCRIPTION: usize = size_of::<(u32, u32)>();
 
 /// What a shard lets one topic gather before publications are refused.
 const PENDING_BYTES: usize = 64 << 20;
 /// What it gathers before its publishers are slowed down.
 const CROWDED_BYTES: usize = 16 << 20;
+/// Entries in the list of a topic's authors before they are slowed down, and before publications are
+/// refused: as much memory as the bytes.
+const CROWDED_AUTHORS: usize = CROWDED_BYTES / size_of::<Authored>();
+const AUTHORS_MAX: usize = PENDING_BYTES / size_of::<Authored>();
 /// What may wait for other shards before publications are refused.
 const OUTBOX_BYTES: usize = 64 << 20;
 
@@ -137,6 +204,9 @@ pub(crate) enum Arrived {
     /// then, and makes some.
     NoRoom,
 }
+
+/// Places for topics that are kept while nothing needs them.
+const IDLE_PLACES: usize = 256;
 
 /// The topics of a shard.
 #[derive(Debug)]
@@ -162,12 +232,24 @@ pub(crate) struct Topics {
     unforwarded: Vec<u32>,
     /// Topics made in this turn, which nobody may come to need.
     fresh: Vec<u32>,
+    memory: Ledger,
+    /// The first generation of places that are made: no earlier one in their place had one so high.
+    first: u32,
+    /// Topics went since places were last given back.
+    untidy: bool,
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        self.memory.sub(self.states.iter().map(|state| state.counted).sum());
+    }
 }
 
 impl Topics {
     /// No topics yet, of the shard of this number.
     pub(crate) fn new(max: usize, hub: Arc<Hub>, shard: usize) -> Self {
         Self {
+            memory: Ledger::new(usize::MAX),
             hub,
             shard,
             at_ease: CROWDED_BYTES,
@@ -181,7 +263,20 @@ impl Topics {
             queue: std::collections::VecDeque::new(),
             unforwarded: Vec::new(),
             fresh: Vec::new(),
+            first: 0,
+            untidy: false,
         }
+    }
+
+    /// The same, none yet, with memory that counts on this ledger.
+    pub(crate) fn on(mut self, memory: Ledger) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Where their memory counts.
+    pub(crate) fn memory(&self) -> Ledger {
+        self.memory.clone()
     }
 
     /// How many there are.
@@ -189,7 +284,7 @@ impl Topics {
         self.by_name.len()
     }
 
-    /// The topic of this name, made if need be; `None` when there are too many.
+    /// The topic of this name, made if need be; `None` when there are too many, or no memory for it.
     pub(crate) fn open(&mut self, name: &str, pinned: bool) -> Option<Topic> {
         let index = match self.by_name.get(name) {
             Some(index) => *index,
@@ -201,20 +296,22 @@ impl Topics {
     }
 
     fn create(&mut self, name: &str) -> Option<u32> {
-        if self.by_name.len() >= self.max {
+        if self.by_name.len() >= self.max || !self.memory.has_room(name.len()) {
             return None;
         }
         let name: Arc<str> = name.into();
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                self.states.push(TopicState::default());
+                let generation = self.first;
+                self.states.push(TopicState { generation, ..TopicState::default() });
                 u32::try_from(self.states.len() - 1).ok()?
             }
         };
         let state = &mut self.states[index as usize];
         state.subscribed = Some(self.hub.interests.join(&name));
         state.name = Some(Arc::clone(&name));
+        state.count(&self.memory);
         self.fresh.push(index);
         match self.by_name.entry(name) {
             Entry::Vacant(entry) => *entry.insert(index),
@@ -230,6 +327,37 @@ impl Topics {
         }
     }
 
+    /// Whether there are far more places than topics.
+    pub(crate) const fn keeps_much(&self) -> bool {
+        self.untidy && self.states.len() > IDLE_PLACES
+    }
+
+    /// Gives back what was kept for topics that are gone, and for subscribers.
+    pub(crate) fn tidy(&mut self) {
+        if !self.keeps_much() || !self.fresh.is_empty() {
+            return;
+        }
+        self.untidy = false;
+        while let Some(last) = self.states.last()
+            && last.name.is_none()
+            && let Some(next) = last.generation.checked_add(1)
+        {
+            // A handle that somebody kept must not come to mean a topic in a new place.
+            self.first = self.first.max(next);
+            self.states.pop();
+        }
+        let places = self.states.len();
+        self.free.retain(|index| (*index as usize) < places);
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        self.free.shrink_to(2 * self.free.len());
+        self.states.shrink_to(2 * places);
+        self.by_name.shrink_to(2 * self.by_name.len());
+        for state in &mut self.states {
+            state.subscribers.shrink_to(2 * state.subscribers.len());
+            state.count(&self.memory);
+        }
+    }
+
     /// Forgets a topic that nobody needs.
     fn release(&mut self, index: u32) {
         let state = &mut self.states[index as usize];
@@ -238,12 +366,14 @@ impl Topics {
             return;
         }
         if let Some(name) = state.name.take() {
+            self.untidy = true;
             self.by_name.remove(&name);
             self.hub.interests.leave(&name);
             // As with connections: a place without a generation left is not used again, so that a
             // handle that somebody kept never comes to mean another topic.
             let next = state.generation.checked_add(1);
             let generation = next.unwrap_or(state.generation);
+            self.memory.sub(state.counted);
             *state = TopicState { generation, ..TopicState::default() };
             if next.is_some() {
                 self.free.push(index);
@@ -274,6 +404,8 @@ impl Topics {
                 subscribed.insert(shard);
             }
             state.subscribers.push(id);
+            let memory = &self.memory;
+            self.states[topic.index as usize].count(memory);
             subscriptions.push((topic.index, place));
         }
         true
@@ -337,8 +469,11 @@ impl Topics {
         let Some(state) = self.live(topic) else { return Published::Refused };
         let start = state.pending.len();
         let end = start + header.len() + payload.len();
-        let is_crowded = end > at_ease;
-        if is_crowded && !self.admits(start, end) {
+        let is_crowded = end > at_ease || state.authored.len() > CROWDED_AUTHORS;
+        let growth = state.growth(end - start);
+        if growth > 0 && !self.memory.has_room(growth)
+            || is_crowded && !self.admits(topic, start, end)
+        {
             return Published::Refused;
         }
         let state = &mut self.states[topic.index as usize];
@@ -347,11 +482,12 @@ impl Topics {
         state.pending_messages += 1;
         state.unforwarded_messages += 1;
         if let Some(by) = by {
-            state.authored.push(Authored { by, start, end });
+            state.note_author(by, start);
         }
         if state.forwarded == start {
             self.unforwarded.push(topic.index);
         }
+        self.states[topic.index as usize].count(&self.memory);
         self.enqueue(topic.index);
         if is_crowded { Published::Crowded } else { Published::Queued }
     }
@@ -359,8 +495,10 @@ impl Topics {
     /// Whether a publication is taken that makes a topic's pending bytes grow from `start` to `end`,
     /// where that is not clear at once.
     #[cold]
-    fn admits(&mut self, start: usize, end: usize) -> bool {
-        let admitted = !self.closed && end <= PENDING_BYTES && self.outbox <= OUTBOX_BYTES;
+    fn admits(&mut self, topic: Topic, start: usize, end: usize) -> bool {
+        let authors = self.states[topic.index as usize].authored.len();
+        let fits = end <= PENDING_BYTES && authors <= AUTHORS_MAX;
+        let admitted = !self.closed && fits && self.outbox <= OUTBOX_BYTES;
         self.crowded += usize::from(admitted && start <= CROWDED_BYTES && end > CROWDED_BYTES);
         admitted
     }
@@ -400,6 +538,7 @@ impl Topics {
         state.pending.extend_from_slice(frames);
         state.pending_messages += messages;
         state.forwarded = state.pending.len();
+        state.count(&self.memory);
         self.enqueue(index);
         Arrived::Queued
     }
@@ -473,8 +612,11 @@ impl Topics {
             authored
                 .sort_unstable_by_key(|part| (part.by.slot(), part.by.generation(), part.start));
             self.crowded -= usize::from(state.pending.len() > CROWDED_BYTES);
+            let mut held = Held::on(Some(&self.memory));
+            held.set(authored.capacity() * size_of::<Authored>());
             state.under_way = Some(Batch {
-                frames: Bytes::from(std::mem::take(&mut state.pending)),
+                frames: Share::new(Some(&self.memory), std::mem::take(&mut state.pending)),
+                held,
                 translated: Default::default(),
                 packed: Vec::new(),
                 messages: std::mem::take(&mut state.pending_messages),
@@ -483,6 +625,7 @@ impl Topics {
             state.forwarded = 0;
             state.cursor = 0;
             state.end = state.subscribers.len();
+            state.count(&self.memory);
         }
         let batch = state.under_way.take()?;
         let from = state.cursor;

@@ -7,12 +7,16 @@
 //! connection queues in a turn, they leave in one send. When the driver has settled the sends the
 //! whole turn is cleared at once: nothing is freed, nothing is counted per message.
 
+mod rest;
+mod reuse;
+
 use bytes::Bytes;
 
-use super::send::{Piece, Transmit};
 use super::table::ConnectionId;
 use crate::conn::{Assembly, MaskingKeys};
+use crate::memory::{Held, Share};
 use crate::wire::Mask;
+use reuse::{ENTRIES, Need};
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
 const BLOCK: usize = 64 << 10;
@@ -69,6 +73,8 @@ impl Loan {
 pub enum Chunk {
     /// Shared with other connections or shards.
     Shared(Bytes),
+    /// The same, counted among what the shard holds.
+    Counted(Share),
     /// A message that spanned reads, on its way back.
     Assembly(Box<Assembly>),
     /// Taken by a connection that could not be sent to at once.
@@ -81,6 +87,7 @@ impl Chunk {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Shared(bytes) => bytes,
+            Self::Counted(share) => share,
             Self::Assembly(assembly) => assembly.framed(),
             Self::Taken => &[],
         }
@@ -171,20 +178,21 @@ pub struct Turn {
     #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
     spare: Vec<Box<Assembly>>,
     spare_bytes: usize,
+    /// What was needed since the last [`Turn::tidy`].
+    need: Need,
+    /// The memory of the arena; where it counts, everything of the turn does.
+    held: Held,
     /// For what clients send.
     keys: MaskingKeys,
 }
-
-/// Bytes of assemblies kept for the next messages that span reads.
-const SPARE_BYTES: usize = 8 << 20;
 
 impl Default for Turn {
     fn default() -> Self {
         Self {
             epoch: 1,
             forget: false,
-            entries: Vec::with_capacity(1024),
-            segments: Vec::with_capacity(1024),
+            entries: Vec::with_capacity(ENTRIES),
+            segments: Vec::with_capacity(ENTRIES),
             blocks: Vec::new(),
             block: 0,
             used: 0,
@@ -194,6 +202,8 @@ impl Default for Turn {
             promised: None,
             spare: Vec::new(),
             spare_bytes: 0,
+            need: Need::default(),
+            held: Held::default(),
             keys: MaskingKeys::default(),
         }
     }
@@ -323,7 +333,7 @@ impl Turn {
             if let Some(mask) = mask {
                 mask.apply(&mut whole[parts[0].len()..]);
             }
-            let chunk = self.add_chunk(Chunk::Shared(Bytes::from(whole)));
+            let chunk = self.add_chunk(Chunk::Counted(Share::new(self.memory(), whole)));
             return self.push(id, ticket, Source::Chunk(chunk), 0, len);
         }
         if self.blocks.is_empty() || self.used + len > BLOCK {
@@ -381,29 +391,6 @@ impl Turn {
         self.push(id, ticket, Source::Chunk(chunk), start, len);
     }
 
-    /// Takes an assembly from those kept for reuse.
-    pub fn take_assembly(&mut self) -> Box<Assembly> {
-        match self.spare.pop() {
-            Some(assembly) => {
-                self.spare_bytes -= assembly.capacity();
-                assembly
-            }
-            None => Box::default(),
-        }
-    }
-
-    /// Gets an assembly back: it stays until the turn is cleared when something sent points into
-    /// it.
-    pub(crate) fn recycle(&mut self, mut assembly: Box<Assembly>) {
-        if let Some(chunk) = self.promised.take() {
-            self.chunks[chunk as usize] = Chunk::Assembly(assembly);
-        } else if self.spare_bytes + assembly.capacity() <= SPARE_BYTES {
-            assembly.clear();
-            self.spare_bytes += assembly.capacity();
-            self.spare.push(assembly);
-        }
-    }
-
     /// The connections that have something to send, in the order of their first frame.
     #[must_use]
     pub(crate) fn entries(&self) -> &[Entry] {
@@ -436,45 +423,9 @@ impl Turn {
     pub(crate) fn take_chunk(&mut self, chunk: u32) -> Chunk {
         match &mut self.chunks[chunk as usize] {
             Chunk::Shared(bytes) => Chunk::Shared(bytes.clone()),
+            Chunk::Counted(share) => Chunk::Counted(share.clone()),
             other => std::mem::replace(other, Chunk::Taken),
         }
-    }
-
-    /// A copy of, or a share in, what an entry has left behind its first `sent` bytes. `lent` copies a
-    /// range, from a start to an end, of a receive buffer, which only the driver can look into.
-    pub(crate) fn take_rest(
-        &mut self,
-        entry: &Entry,
-        sent: usize,
-        mut lent: impl FnMut(LoanNumber, usize, usize) -> Bytes,
-    ) -> Transmit {
-        let mut rest = Transmit::default();
-        let mut skip = sent;
-        let segments: Vec<_> = self.segments(entry).collect();
-        for segment in segments {
-            let len = segment.len as usize;
-            if skip >= len {
-                skip -= len;
-                continue;
-            }
-            let start = segment.start as usize + skip;
-            let end = segment.start as usize + len;
-            let copy = match segment.source {
-                Source::Chunk(chunk) => {
-                    rest.push(Piece::new(self.take_chunk(chunk), start, end));
-                    skip = 0;
-                    continue;
-                }
-                Source::Lent(loan) => lent(loan, start, end),
-                Source::Arena(_) => {
-                    let bytes = self.resolve(segment).and_then(|bytes| bytes.get(skip..));
-                    Bytes::copy_from_slice(bytes.unwrap_or_default())
-                }
-            };
-            rest.push(Piece::new(Chunk::Shared(copy), 0, end - start));
-            skip = 0;
-        }
-        rest
     }
 
     /// Queues a range of the receive buffer that is lent at the moment: for machines that keep
@@ -529,9 +480,14 @@ impl Turn {
     pub(crate) fn clear(&mut self) {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.forget |= self.epoch == FORGET;
+        self.need.entries = self.need.entries.max(self.entries.len());
+        self.need.segments = self.need.segments.max(self.segments.len());
         self.entries.clear();
         self.segments.clear();
-        self.blocks.truncate(BLOCKS_KEPT);
+        if self.blocks.len() > BLOCKS_KEPT {
+            self.blocks.truncate(BLOCKS_KEPT);
+            self.held.set(self.blocks.len() * BLOCK);
+        }
         self.block = 0;
         self.used = 0;
         self.bytes = 0;
@@ -585,7 +541,9 @@ impl Turn {
         }
         if self.block == self.blocks.len() {
             self.blocks.push(vec![0; BLOCK]);
+            self.held.set(self.blocks.len() * BLOCK);
         }
+        self.need.blocks = self.need.blocks.max(self.block + 1);
         self.used = 0;
     }
 }

@@ -16,6 +16,7 @@
 pub(crate) mod buffer_ring;
 pub(crate) mod clock;
 pub(crate) mod doorbell;
+pub(crate) mod heap;
 pub(crate) mod operation;
 #[cfg(feature = "tokio-uring")]
 pub(crate) mod owned;

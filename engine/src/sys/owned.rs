@@ -3,6 +3,7 @@
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
 use crate::conn::Assembly;
+use crate::memory::Share;
 
 /// The spare memory of a growing message, on its way to the kernel and back.
 #[derive(Debug)]
@@ -75,5 +76,25 @@ unsafe impl IoBuf for Framed {
 
     fn bytes_total(&self) -> usize {
         self.0.framed().len()
+    }
+}
+
+/// What several connections send, on its way out.
+#[derive(Debug)]
+pub(crate) struct Whole(pub(crate) Share);
+
+// SAFETY: the bytes are the heap memory of a share, which nobody can change and which lives as long as
+// one of its holders, of which this is one (S1); they are initialised (S6).
+unsafe impl IoBuf for Whole {
+    fn stable_ptr(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bytes_total(&self) -> usize {
+        self.0.len()
     }
 }

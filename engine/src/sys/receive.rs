@@ -57,6 +57,8 @@ pub(super) struct Owned {
     receiving: Vec<u32>,
     in_flight: u32,
     spare: [Vec<Vec<u8>>; 2],
+    /// The fewest of each class that there were since the last [`ReceiveMemory::tidy`].
+    unneeded: [usize; 2],
 }
 
 #[derive(Debug)]
@@ -114,6 +116,15 @@ impl ReceiveMemory {
             Self::Owned(owned) => {
                 Box::leak(Box::new(std::mem::take(owned)));
             }
+        }
+    }
+
+    /// Gives back spare memory that was not needed since the last call.
+    pub(super) fn tidy(&mut self) {
+        let Self::Owned(owned) = self else { return };
+        for (spare, unneeded) in owned.spare.iter_mut().zip(&mut owned.unneeded) {
+            spare.drain(..(*unneeded).min(spare.len()));
+            *unneeded = spare.len();
         }
     }
 
@@ -233,7 +244,10 @@ impl Owned {
     /// Memory for a receive of the connection, which stays ours to keep until the receive is over
     /// and its loan ended (S1).
     pub(super) fn take(&mut self, id: ConnectionId, class: Class) -> (NonNull<u8>, usize) {
-        let memory = self.spare[class as usize].pop();
+        let (spare, unneeded) =
+            (&mut self.spare[class as usize], &mut self.unneeded[class as usize]);
+        let memory = spare.pop();
+        *unneeded = spare.len().min(*unneeded);
         let mut memory = memory.unwrap_or_else(|| vec![0; class.bytes()]);
         let place = NonNull::from(&mut *memory).cast();
         let key = self.in_use.insert(Held { id, class, memory });

@@ -56,6 +56,9 @@ enum InFlight {
     Look(Looking),
 }
 
+/// Entries of its own lists that a ring keeps room for while nothing needs them.
+const KEPT: usize = 256;
+
 /// See the module's text. Field order is the order of death (S8): the ring is closed before the
 /// memory it knows is freed.
 pub(crate) struct Ring {
@@ -90,6 +93,15 @@ impl Ring {
         Self::build(config, |flags| {
             flags.build(config.submission_entries, config.completion_entries)
         })
+    }
+
+    /// Gives back memory that was not needed since the last call; what the kernel knows stays.
+    pub(crate) fn tidy(&mut self) {
+        self.in_flight.shrink_to_fit();
+        self.early.shrink_to(KEPT);
+        self.vectors.shrink_to(KEPT);
+        self.headers.shrink_to(KEPT);
+        self.memory.tidy();
     }
 
     /// The same of the rings that `build` makes, for tests of kernels that know less.

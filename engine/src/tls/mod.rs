@@ -24,7 +24,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
@@ -33,6 +32,7 @@ use crate::credentials::{ClientTls, ServerTls};
 use crate::error::TlsError;
 use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
+use crate::memory::Share;
 use crate::metrics::RingCounters;
 use crate::shard::machine::{Action, Look, Machine, Next, Secured, Want};
 use crate::shard::send::{Piece, Transmit};
@@ -190,6 +190,9 @@ impl<M: Secured> Tls<M> {
         let opened = session.open && !open;
         let closed = session.deaf && !deaf;
         let (security, client) = (session.security(), session.is_client());
+        if let Some(holds) = session.holds_now() {
+            self.inner.layer_holds(id, holds);
+        }
         self.list(id);
         if opened && let Some(security) = security {
             self.inner.secured(id, security);
@@ -239,16 +242,17 @@ impl<M: Secured> Tls<M> {
     /// Encrypts what is to be sent next on a connection that had blocked.
     fn encrypt(&mut self, id: ConnectionId, next: &Transmit) -> Transmit {
         let Self { sessions, content, .. } = self;
-        let mut records = Transmit::default();
+        let mut records = Transmit::on(next.ledger());
         let Some(session) = find(sessions, id) else { return records };
         let mut bytes = std::mem::take(&mut session.out);
         bytes.reserve(next.bytes() + (next.bytes() / RECORD + 1) * OVERHEAD);
         let sealed = seal_pieces(session, next, content, &mut bytes);
         let end = bytes.len();
         session.count(next.bytes(), end);
-        self.inner.blocked(id, end);
+        self.inner.blocked(id, end, end);
         if end > 0 {
-            records.push(Piece::new(Chunk::Shared(Bytes::from(bytes)), 0, end));
+            let bytes = Share::exact(next.ledger(), bytes);
+            records.push(Piece::new(Chunk::Counted(bytes), 0, end));
         }
         if let Err(error) = sealed {
             self.inner.insecure(id, error);
@@ -448,11 +452,11 @@ impl<M: Secured> Machine for Tls<M> {
         }
     }
 
-    fn blocked(&mut self, id: ConnectionId, bytes: usize) {
+    fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize) {
         if let Some(session) = find(&mut self.sessions, id) {
             session.blocked = true;
         }
-        self.inner.blocked(id, bytes);
+        self.inner.blocked(id, bytes, footprint);
     }
 
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit> {
@@ -501,6 +505,11 @@ impl<M: Secured> Machine for Tls<M> {
             }
         }
         while let Some(action) = self.inner.poll_action() {
+            if action == Action::Tidy {
+                while self.sessions.pop_if(|last| last.is_none()).is_some() {}
+                self.sessions.shrink_to(2 * self.sessions.len());
+                self.plain = Vec::new();
+            }
             let (Action::Shutdown(id) | Action::Close(id)) = action else { return Some(action) };
             let session = find(&mut self.sessions, id);
             if !session.is_some_and(|session| !session.blocked && session.close()) {

@@ -60,6 +60,8 @@ pub(super) struct Session {
     large: u8,
     /// By how many bytes all that was sent is longer than what is in it; the count wraps round.
     pub(super) added: u32,
+    /// Bytes of memory that were told of.
+    told: usize,
 }
 
 /// What is to be written while rustls has nothing of its own to say.
@@ -107,6 +109,7 @@ impl Session {
             listed: false,
             large: 0,
             added: 0,
+            told: 0,
         }
     }
 
@@ -114,6 +117,12 @@ impl Session {
     #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
     pub(super) const fn count(&mut self, plain: usize, sent: usize) {
         self.added = self.added.wrapping_add(sent as u32).wrapping_sub(plain as u32);
+    }
+
+    /// How many bytes of memory its records take, if that has changed since the last call.
+    pub(super) fn holds_now(&mut self) -> Option<usize> {
+        let holds = self.held.capacity() + self.out.capacity();
+        (holds != std::mem::replace(&mut self.told, holds)).then_some(holds)
     }
 
     pub(super) const fn is_client(&self) -> bool {

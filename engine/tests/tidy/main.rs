@@ -30,6 +30,7 @@ const FUNCTION_MAX: usize = 70;
 /// beside it; what concerns `sys` is in [`may_know`].
 const LAYERS: &[(&str, u8)] = &[
     ("fault", 0),
+    ("memory", 0),
     ("wire", 0),
     ("handshake", 1),
     ("conn", 2),

@@ -312,7 +312,7 @@ impl Machine for Bare {
         self.close(id);
     }
 
-    fn blocked(&mut self, id: ConnectionId, _: usize) {
+    fn blocked(&mut self, id: ConnectionId, _: usize, _: usize) {
         self.seat(id).blocked = true;
     }
 

@@ -369,6 +369,15 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_PAUSE_READING", value_name = "SIZE", default_value = "256KiB")]
     pub(crate) pause_reading: Bytes,
 
+    /// Most memory that a shard holds for its clients: messages, queues, publications, compression
+    /// [default: a quarter of the machine's, or of its control group's, for all shards together]
+    ///
+    /// Beyond it the connections that hold the most are ended, with code 1013 where their unfinished
+    /// messages take it, and publications are refused. What the kernel holds for the same connections
+    /// comes on top, and may be as much.
+    #[arg(long, env = "ENGINE_MEMORY_BUDGET", value_name = "SIZE")]
+    pub(crate) memory_budget: Option<Bytes>,
+
     /// A slow reader of a broadcast: end its connection, or let it miss messages, which is counted
     #[arg(long, env = "ENGINE_SLOW_CONSUMER", value_name = "POLICY", default_value = "close")]
     pub(crate) slow_consumer: Slow,

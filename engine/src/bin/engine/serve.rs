@@ -120,6 +120,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
     log::line(format_args!(
         "start mode={mode} dialects={} address={} shards={} cpus={} driver={} descriptors={} ring_features={} kernel={} \
          open_files={open_files} connections={} max_message={} max_frame={} max_outbound={} \
+         memory_budget={} \
          handshake_timeout={:?} idle_timeout={:?} ping_interval={:?} close_timeout={:?} drain={:?}",
         dialects.join(","),
         server.listening().iter().map(shown).collect::<Vec<_>>().join(","),
@@ -133,6 +134,7 @@ fn announce(server: &Server, settings: &Settings, open_files: u64) {
         Bytes(limits.max_message_bytes),
         Bytes(limits.max_frame_bytes),
         Bytes(config.max_outbound_bytes as u64),
+        Bytes(server.memory_budget() as u64),
         config.handshake_timeout,
         config.idle_timeout,
         config.ping_interval,

@@ -68,13 +68,7 @@ impl Settings {
         let head = head(&args.limits)?;
         let (ring, driver) = (ring(&args.ring)?, args.ring.driver);
         let sizes = &args.limits;
-        if sizes.max_outbound.0 < sizes.max_message.0 {
-            return contradiction(format!(
-                "--max-outbound {} has no room for one message of --max-message {}: raise the one \
-                 or lower the other",
-                sizes.max_outbound, sizes.max_message
-            ));
-        }
+        room_for_one(sizes)?;
         let times = &args.timeouts;
         let (ping, idle) = (times.ping_interval.0, times.idle_timeout.0);
         if !idle.is_zero() && ping >= idle {
@@ -105,6 +99,7 @@ impl Settings {
             config.max_connections = size(sizes.max_connections.0);
             config.max_outbound_bytes = size(sizes.max_outbound.0);
             config.pause_reading_bytes = size(sizes.pause_reading.0);
+            config.memory_budget = sizes.memory_budget.map(|budget| size(budget.0));
             config.slow_consumer = match sizes.slow_consumer {
                 Slow::Close => SlowConsumer::Close,
                 Slow::Drop => SlowConsumer::Drop,
@@ -120,6 +115,27 @@ impl Settings {
         });
         Ok(Self { mode, dialects, plain, secure, tls, place, config, drain: times.drain.0 })
     }
+}
+
+/// Whether one connection may hold what it is allowed to.
+fn room_for_one(sizes: &LimitArgs) -> Result<(), Contradiction> {
+    if sizes.max_outbound.0 < sizes.max_message.0 {
+        return contradiction(format!(
+            "--max-outbound {} has no room for one message of --max-message {}: raise the one \
+             or lower the other",
+            sizes.max_outbound, sizes.max_message
+        ));
+    }
+    if let Some(budget) = sizes.memory_budget
+        && budget.0 < sizes.max_outbound.0.saturating_add(sizes.max_message.0.saturating_mul(2))
+    {
+        return contradiction(format!(
+            "--memory-budget {budget} has no room for one connection: --max-outbound {} and two \
+             of --max-message {}; raise it, or lower those",
+            sizes.max_outbound, sizes.max_message
+        ));
+    }
+    Ok(())
 }
 
 /// How is compressed, if at all.
@@ -400,7 +416,7 @@ mod tests {
                     --tls-client-auth optional --tls-min 1.3 --cpus 1,3 --max-message 2m --max-frame 1500kB \
                     --max-fragments 7 --max-control 125 --invalid-utf8 replace \
                     --max-connections 9k --max-handshake 4k --max-line 1k --max-fields 9 \
-                    --max-outbound 3m --pause-reading 1m --slow-consumer drop --max-topics 8 \
+                    --max-outbound 3m --pause-reading 1m --memory-budget 9m --slow-consumer drop --max-topics 8 \
                     --handshake-timeout 1s --idle-timeout 3s --ping-interval 2s \
                     --close-timeout 4s --drain 5s --spin 50us --spin-budget 20 \
                     --small-buffers 8 --large-buffers 4 --submission-entries 16 \
@@ -429,6 +445,7 @@ mod tests {
             "max_connections: 9000",
             "max_outbound_bytes: 3145728",
             "pause_reading_bytes: 1048576",
+            "memory_budget: Some(9437184)",
             "slow_consumer: Drop",
             "max_topics: 8",
             "handshake_timeout: 1s",
@@ -465,6 +482,7 @@ mod tests {
         let rows = [
             ("--max-frame 2m", "--max-frame 2MiB"),
             ("--max-message 8m", "--max-outbound 4MiB"),
+            ("--memory-budget 5m", "--memory-budget 5MiB has no room"),
             ("--ping-interval 5m", "--ping-interval"),
             ("--max-handshake 1m", "--max-handshake"),
             ("--max-fields 65", "--max-fields"),

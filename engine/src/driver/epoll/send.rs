@@ -3,7 +3,6 @@
 use std::io::IoSlice;
 use std::time::Instant;
 
-use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
@@ -47,12 +46,12 @@ impl<M: Machine> Epoll<M> {
             return self.send_failed(entry.id, error, Instant::now());
         }
         let buffer = &self.buffer;
-        let rest = self.turn.take_rest(entry, sent, |loan, start, end| {
+        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
             let base = loan.0 as usize;
-            Bytes::copy_from_slice(buffer.get(base + start..base + end).unwrap_or_default())
+            out.extend_from_slice(buffer.get(base + start..base + end).unwrap_or_default());
         });
         self.counters.slow_sends += 1;
-        self.machine.blocked(entry.id, rest.bytes());
+        self.machine.blocked(entry.id, rest.bytes(), rest.footprint());
         self.sockets.set_sending(entry.id, Some(Box::new(rest)));
     }
 

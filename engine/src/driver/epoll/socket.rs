@@ -71,6 +71,12 @@ impl Sockets {
         (socket.generation == id.generation()).then_some(socket)
     }
 
+    /// Gives back what connections that are gone have left behind.
+    pub(super) fn tidy(&mut self) {
+        while self.slots.pop_if(|last| last.is_none()).is_some() {}
+        self.slots.shrink_to(2 * self.slots.len());
+    }
+
     /// Closes a socket.
     pub(super) fn remove(&mut self, id: ConnectionId) {
         self.set_sending(id, None);

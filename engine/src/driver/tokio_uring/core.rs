@@ -149,7 +149,7 @@ impl<M: Machine> Core<M> {
             let held = &mut self.held[..];
             if let Some(job) = send::take_job(&mut self.turn, &entry, held, &mut self.buffers) {
                 // All that follows waits until the kernel has taken this.
-                self.machine.blocked(entry.id, entry.bytes as usize);
+                self.machine.blocked(entry.id, entry.bytes as usize, job.footprint());
                 connection.give(job);
             }
         }
@@ -278,7 +278,7 @@ impl<M: Machine> Core<M> {
         match part {
             Part::Buffer(buffer, _) => self.buffers.give(buffer),
             Part::Message(message, _) => self.turn.recycle(message.0),
-            Part::Shared(_) => {}
+            Part::Shared(_) | Part::Counted(..) => {}
         }
     }
 
@@ -425,6 +425,10 @@ impl<M: Machine> Core<M> {
                 Action::Look(id) => self.look(id),
                 Action::Close(id) => self.close(id),
                 Action::StopAccepting => self.stop_accepting(),
+                Action::Tidy => {
+                    while self.connections.pop_if(|last| last.is_none()).is_some() {}
+                    self.connections.shrink_to(2 * self.connections.len());
+                }
                 Action::Exit => self.exit = true,
             }
         }

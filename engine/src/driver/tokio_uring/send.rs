@@ -8,9 +8,10 @@ use tokio_uring::buf::BoundedBuf as _;
 use tokio_uring::net::TcpStream;
 
 use super::buffers::{Buffer, Buffers, Class};
+use crate::memory::Share;
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
-use crate::sys::owned::Framed;
+use crate::sys::owned::{Framed, Whole};
 use crate::sys::ring::LARGE_BYTES;
 
 /// A piece of at least so many bytes is sent from where it lies, not copied with its neighbours.
@@ -22,6 +23,8 @@ pub(super) enum Part {
     Buffer(Buffer, Range<usize>),
     /// A share in a publication.
     Shared(Bytes),
+    /// A range of one.
+    Counted(Share, Range<usize>),
     /// A range of a message that spanned reads.
     Message(Framed, Range<usize>),
 }
@@ -31,6 +34,7 @@ impl Part {
     fn of(chunk: Chunk, range: Range<usize>) -> Option<Self> {
         match chunk {
             Chunk::Shared(bytes) => Some(Self::Shared(Bytes::slice(&bytes, range))),
+            Chunk::Counted(share) => Some(Self::Counted(share, range)),
             Chunk::Assembly(message) => Some(Self::Message(Framed(message), range)),
             Chunk::Taken => None,
         }
@@ -47,6 +51,10 @@ impl Part {
                 let (outcome, bytes) = to.write(bytes).submit().await;
                 (outcome, Self::Shared(bytes))
             }
+            Self::Counted(share, range) => {
+                let (outcome, slice) = to.write(Whole(share).slice(range.clone())).submit().await;
+                (outcome, Self::Counted(slice.into_inner().0, range))
+            }
             Self::Message(message, range) => {
                 let (outcome, slice) = to.write(message.slice(range.clone())).submit().await;
                 (outcome, Self::Message(slice.into_inner(), range))
@@ -54,10 +62,20 @@ impl Part {
         }
     }
 
+    /// Bytes of memory that would be free without it; of what is shared, its part.
+    fn footprint(&self) -> usize {
+        match self {
+            Self::Buffer(buffer, _) => buffer.bytes().len(),
+            Self::Shared(bytes) => bytes.len(),
+            Self::Counted(share, _) => share.portion(),
+            Self::Message(message, _) => message.0.capacity(),
+        }
+    }
+
     /// The kernel has taken `n` bytes; whether that was the last of them.
     pub(super) fn advance(&mut self, n: usize) -> bool {
         match self {
-            Self::Buffer(_, range) | Self::Message(_, range) => {
+            Self::Buffer(_, range) | Self::Counted(_, range) | Self::Message(_, range) => {
                 range.start = (range.start + n).min(range.end);
                 range.start >= range.end
             }
@@ -76,6 +94,16 @@ pub(super) enum Job {
     Rest(Transmit),
 }
 
+impl Job {
+    /// Bytes of memory that would be free without it; of what is shared, its part.
+    pub(super) fn footprint(&self) -> usize {
+        match self {
+            Self::One(part) => part.footprint(),
+            Self::Rest(rest) => rest.footprint(),
+        }
+    }
+}
+
 /// Takes what one connection has in the turn. `held` are the buffers that the turn's loans name.
 pub(super) fn take_job(
     turn: &mut Turn,
@@ -92,10 +120,10 @@ pub(super) fn take_job(
     }
     let bytes = entry.bytes as usize;
     let Some(class) = Class::holding(bytes) else {
-        let rest = turn.take_rest(entry, 0, |loan, start, end| {
+        let rest = turn.take_rest(entry, 0, |loan, start, end, out| {
             let held = held.get(loan.0 as usize).and_then(Option::as_ref);
             let bytes = held.and_then(|buffer| buffer.bytes().get(start..end));
-            Bytes::copy_from_slice(bytes.unwrap_or_default())
+            out.extend_from_slice(bytes.unwrap_or_default());
         });
         return Some(Job::Rest(rest));
     };

@@ -6,12 +6,13 @@ use super::{Codec, SPARE_INFLATERS};
 use crate::config::Compression;
 use crate::conn::{Deflater, Inflater};
 use crate::handshake::Deflate;
+use crate::memory::Ledger;
 use crate::metrics::Counters;
 
 const ONE: usize = Inflater::BYTES;
 
 fn codec(budget: usize) -> Codec {
-    Codec::new(Some(Compression::default().with_budget_bytes(budget)))
+    Codec::new(Some(Compression::default().with_budget_bytes(budget)), Ledger::new(usize::MAX))
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl Rig {
     fn blocks(&mut self, bytes: usize) {
         self.hears_frame(0x82, b"x");
         self.settle();
-        self.shard.blocked(self.id, bytes);
+        self.shard.blocked(self.id, bytes, bytes);
     }
 }
 

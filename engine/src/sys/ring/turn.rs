@@ -24,9 +24,9 @@ impl Ring {
 
     /// A copy of, or a share in, what an entry has left behind its first `sent` bytes.
     pub(crate) fn take_rest(&mut self, turn: &mut Turn, entry: &Entry, sent: usize) -> Transmit {
-        turn.take_rest(entry, sent, |loan, start, end| {
+        turn.take_rest(entry, sent, |loan, start, end, out| {
             let bytes = self.memory.lend(loan, end).and_then(|bytes| bytes.get(start..));
-            bytes::Bytes::copy_from_slice(bytes.unwrap_or_default())
+            out.extend_from_slice(bytes.unwrap_or_default());
         })
     }
 

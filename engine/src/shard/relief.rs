@@ -1,0 +1,187 @@
+//! Memory: who has to go when there is too much of it, and what is given back when it is not needed.
+//!
+//! What is held for peers counts on the shard's ledger (`crate::memory`). Once it is more than the
+//! budget, what is kept for reuse goes first, then the connections that hold the most, in order, until
+//! an eighth of the budget is free; so the next look at all connections is that much memory away.
+
+use std::time::{Duration, Instant};
+
+use super::machine::Action;
+use super::slot::{Ending, Slot};
+use super::table::ConnectionId;
+use super::topics::SUBSCRIPTION;
+use super::turn::Turn;
+use super::{Application, LIST_KEPT, Shard, TurnOutput};
+use crate::conn::{Role, State};
+use crate::fault::{self, Fault};
+use crate::handler::CloseReason;
+use crate::wire::CloseCode;
+
+/// What was not needed for this long is given back.
+const TIDY: Duration = Duration::from_secs(1);
+/// When so many bytes were given back to the allocator, it is asked to give them to the system.
+const TRIM_BYTES: usize = 16 << 20;
+/// The least time from one such request to the next: it walks through all that is free.
+const TRIM_PAUSE: Duration = Duration::from_secs(10);
+
+/// When memory is given back.
+#[derive(Debug, Default)]
+pub(super) struct Tidying {
+    /// When it is next looked at; `None` while nothing is kept that could be given back.
+    at: Option<Instant>,
+    /// Bytes given back to the allocator since it gave any to the system.
+    freed: usize,
+    trimmed: Option<Instant>,
+}
+
+/// Bytes that a connection holds.
+struct Holding {
+    received: usize,
+    queued: usize,
+}
+
+impl Holding {
+    fn of<D>(slot: &Slot<D>) -> Self {
+        let opening = slot.opening.as_ref().map_or(0, |opening| opening.held());
+        let subscriptions = slot.side.subscriptions.capacity() * SUBSCRIPTION;
+        Self {
+            received: slot.inbound.capacity()
+                + opening
+                + slot.side.send.elsewhere as usize
+                + subscriptions,
+            queued: slot.side.send.footprint(),
+        }
+    }
+
+    const fn all(&self) -> usize {
+        self.received + self.queued
+    }
+}
+
+impl<A: Application> Shard<A> {
+    /// Ends the connections that hold the most, if more is held than may be.
+    #[inline]
+    pub(super) fn relieve(&mut self, turn: &mut Turn) {
+        if self.world.memory.is_over() {
+            self.relieve_now(turn);
+        }
+    }
+
+    #[cold]
+    fn relieve_now(&mut self, turn: &mut Turn) {
+        if fault::is_back(Fault::NoMemoryBudget) {
+            return;
+        }
+        turn.drop_spares();
+        self.world.codec.drop_spares();
+        self.count_others();
+        let budget = self.world.memory.budget();
+        let target = budget - budget / 8;
+        let mut excess = self.world.memory.held().saturating_sub(target);
+        // All who hold less than this hold an eighth of the budget at most: they are not the cause.
+        let little = budget / 8 / self.table.len().max(1);
+        let mut holders = Vec::new();
+        for (id, slot) in self.table.entries() {
+            let holding = Holding::of(slot);
+            let ends = slot.ending != Ending::No && holding.queued <= holding.received;
+            if ends || slot.ending == Ending::Now {
+                // It will be free when the kernel has let go of it.
+                excess = excess.saturating_sub(holding.all());
+            } else if holding.all() > little {
+                holders.push((holding.all(), id));
+            }
+        }
+        holders.sort_unstable_by_key(|(holding, _)| std::cmp::Reverse(*holding));
+        for (holding, id) in holders {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(holding);
+            self.end_holder(id, turn);
+        }
+    }
+
+    /// Ends a connection for what it holds. Who sent too much is told to try again later, if its
+    /// dialect has words for it and it reads; who has not read what it was sent will not read why.
+    fn end_holder(&mut self, id: ConnectionId, turn: &mut Turn) {
+        let Some(slot) = self.table.find(id) else { return };
+        let Holding { received, queued } = Holding::of(slot);
+        if queued > received || slot.ending != Ending::No {
+            return self.finish(id, CloseReason::Memory, Ending::Now);
+        }
+        if slot.state() == State::Opening {
+            if slot.side.outbound.role() == Role::Server {
+                self.answer(id, 503, "The server has no memory for this now.", turn);
+            }
+            return self.finish(id, CloseReason::Memory, Ending::Fin);
+        }
+        let role = slot.side.outbound.role();
+        let mut out =
+            TurnOutput { id, send: &mut slot.side.send, turn, codec: &mut self.world.codec };
+        let code = CloseCode::TRY_AGAIN_LATER;
+        let told = slot.side.outbound.tell(code, "no memory for more now", &mut out);
+        let ending = match role {
+            _ if !told => Ending::Now,
+            Role::Server => Ending::Fin,
+            Role::Client => Ending::Await,
+        };
+        self.finish(id, CloseReason::Memory, ending);
+    }
+
+    /// What compression takes counts, too, though it has a budget of its own, and so do letters that wait
+    /// for room.
+    pub(super) fn count_others(&mut self) {
+        let used = self.world.codec.used() + self.post.waiting_bytes();
+        self.world.memory.change(&mut self.others, used);
+    }
+
+    // ---- giving back
+
+    /// Gives back what was not needed lately. Says when that has to be looked at again.
+    pub(super) fn tidy(&mut self, turn: &mut Turn, now: Instant) -> Option<Instant> {
+        let Some(at) = self.tidying.at else {
+            if self.keeps_much(turn) {
+                self.tidying.at = Some(now + TIDY);
+            }
+            return self.tidying.at;
+        };
+        if now >= at {
+            self.tidy_now(turn, now);
+        }
+        self.tidying.at
+    }
+
+    fn keeps_much(&self, turn: &Turn) -> bool {
+        turn.keeps_much()
+            || self.world.memory.crest() >= self.world.memory.held() + TRIM_BYTES
+            || self.world.keeps_much()
+            || self.table.keeps_much()
+            || self.tidying.freed >= TRIM_BYTES
+    }
+
+    #[cold]
+    fn tidy_now(&mut self, turn: &mut Turn, now: Instant) {
+        let before = self.world.memory.take_crest();
+        turn.tidy();
+        self.world.tidy();
+        self.count_others();
+        let pages = self.table.tidy();
+        self.expired.shrink_to(LIST_KEPT);
+        self.requested.shrink_to(LIST_KEPT);
+        self.due.shrink_to(LIST_KEPT);
+        self.scratch.shrink_to(LIST_KEPT);
+        // The driver's tables are as long as ours were.
+        self.requested.push(Action::Tidy);
+        self.tidying.freed += before.saturating_sub(self.world.memory.held()) + pages;
+        let rested = self.tidying.trimmed.is_none_or(|last| now >= last + TRIM_PAUSE);
+        if self.tidying.freed >= TRIM_BYTES && rested {
+            self.tidying.freed = 0;
+            self.tidying.trimmed = Some(now);
+            (self.trim)();
+        }
+        self.tidying.at = self.keeps_much(turn).then(|| now + TIDY);
+    }
+}
+
+#[cfg(test)]
+mod tests;
