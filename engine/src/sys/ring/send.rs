@@ -99,7 +99,9 @@ impl Ring {
     fn submit_send(&mut self, socket: Socket, key: usize) -> io::Result<()> {
         let Some(InFlight::Send(send)) = self.in_flight.get_mut(key) else { return Ok(()) };
         let left = send.transmit.bytes() - send.sent;
-        send.zero_copy = self.zero_copy.from.is_some_and(|from| left >= from);
+        // What has to wait goes with copies: each part of it would be a send with a notification of its
+        // own, and a peer that reads slowly makes many parts.
+        send.zero_copy = !send.may_wait && self.zero_copy.from.is_some_and(|from| left >= from);
         let header = send.gather_rest();
         let wait = if send.may_wait { 0 } else { libc::MSG_DONTWAIT };
         // Without MSG_WAITALL: each time that the peer makes room is to be told.
