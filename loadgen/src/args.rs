@@ -1,5 +1,6 @@
 //! The command line, as it was typed; [`crate::plan`] makes a run of it.
 
+mod head;
 mod help;
 mod results;
 mod scenarios;
@@ -19,6 +20,7 @@ use crate::search::{self, Rate};
 use crate::shape::{self, Shape};
 use crate::units::{self, CpuList};
 
+pub(crate) use head::HeadArgs;
 pub(crate) use results::{CompareArgs, MergeArgs, ReportArgs};
 pub(crate) use scenarios::{ChurnArgs, IdleArgs, SlowArgs};
 
@@ -275,6 +277,8 @@ pub(crate) struct TargetArgs {
     pub(crate) header: Vec<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) head: HeadArgs,
     /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringbolt::handshake::ClientRequest;
+use ringbolt::handshake::{ClientRequest, HeadLimits};
 use ringbolt::{Driver, Endpoint};
 
 use crate::args::{
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) connect_rate: Option<f64>,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// How long the head of an answer may be.
+    pub(crate) head: HeadLimits,
     /// The names of further fields of the opening handshake; what they say may be secret.
     pub(crate) fields: Vec<String>,
     /// What is random is made from it.
@@ -526,6 +528,7 @@ impl Parts {
             connect_rate,
             timeout: target.timeout,
             connect_timeout: target.connect_timeout.unwrap_or(target.timeout),
+            head: target.head.limits(),
             fields,
             seed,
             threads,

@@ -206,6 +206,7 @@ fn config(plan: &Plan, worker: usize) -> Config {
         // replies are taken would wait for each other. Only pongs can go beyond the messages.
         config.pause_reading_bytes = config.max_outbound_bytes + PONGS;
         config.handshake_timeout = plan.connect_timeout;
+        config.head = plan.head;
         // Each worker has keys of its own.
         config.handshake_seed = Some(plan.seed.wrapping_add((worker as u64) << 32));
         config.close_timeout = plan.timeout.min(CLOSE_TIMEOUT);

@@ -15,6 +15,7 @@ use super::{Message, Part, Role, halves};
 use crate::handshake::{
     AcceptError, ClientHandshake, ClientRequest, Deflate, RequestError, ResponseError,
     ServerHandshake, ServerPolicy, UpgradeRequest, UpgradeResponse, accept, hybi02, refuse,
+    refuse_request,
 };
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
@@ -65,9 +66,6 @@ struct Core {
     waited: bool,
     /// What a server agreed to compress.
     deflate: Option<Deflate>,
-    /// The first bytes behind the handshake, by which another framing shows (AMB-11).
-    first: [u8; 2],
-    first_len: u8,
 }
 
 impl Connection {
@@ -112,8 +110,6 @@ impl Connection {
             failure: None,
             waited: false,
             deflate: None,
-            first: [0; 2],
-            first_len: 0,
         };
         Self { config: Arc::clone(config), opening, gathered: Vec::new(), inbound, core }
     }
@@ -273,7 +269,7 @@ pub enum ConnectionEvent<'e> {
     /// reject it; dropped, it is rejected.
     Request(Upgrade<'e>),
     /// To a client: the connection is established (HS-C-50). The response has the subprotocol and
-    /// the cookies (HS-C-49, HS-C-51).
+    /// the cookies (HS-C-51).
     Opened(UpgradeResponse<'e>, Sender<'e>),
     /// A whole message.
     Message(Message<'e>, Sender<'e>),
@@ -302,8 +298,8 @@ impl Received<'_> {
             return None;
         }
         let input: &[u8] = self.input.get(self.skip..).unwrap_or_default();
-        // No handshake is longer, so none of its bytes is left behind.
-        let max = self.config.head_limits.max_bytes() + hybi02::ANSWER_LEN;
+        // No handshake is longer, with what may stand before it, so none of its bytes is left behind.
+        let max = 2 * self.config.head_limits.max_bytes() + hybi02::ANSWER_LEN;
         let before = self.gathered.len();
         let part = input.get(..max.saturating_sub(before)).unwrap_or(input);
         if before == 0 {
@@ -328,7 +324,6 @@ impl Received<'_> {
             let inbound = self.inbound.take()?;
             let input = std::mem::take(&mut self.input);
             let input = input.get_mut(self.skip..).unwrap_or_default();
-            self.core.note_first(input);
             // The handshake was told and nothing points into it any more.
             *self.gathered = Vec::new();
             inbound.opened(self.core.outbound.dialect());
@@ -353,7 +348,10 @@ impl Received<'_> {
                 ConnectionEvent::Close(frame)
             }
             Event::Failed(error) => {
-                let failure = self.core.framing_failure(error);
+                let failure = match error {
+                    ProtocolError::OlderFraming => Failure::FramingMismatch,
+                    error => Failure::Protocol(error),
+                };
                 ConnectionEvent::Failed(self.core.failed(failure, self.now))
             }
         })
@@ -381,10 +379,10 @@ impl Opening {
                             let upgrade = Upgrade { request, policy, core, answered: false };
                             (ConnectionEvent::Request(upgrade), len)
                         }
-                        Err(error) => (core.refuse_request(error), 0),
+                        Err(error) => (core.refuse_request(error, received), 0),
                     }
                 }
-                Err(error) => (core.refuse_request(error), 0),
+                Err(error) => (core.refuse_request(error, received), 0),
             },
             Self::Client(handshake) => match handshake.read(limits, received) {
                 Ok(response) => {
@@ -546,38 +544,14 @@ impl Core {
         failure
     }
 
-    fn refuse_request<'e>(&mut self, error: RequestError) -> ConnectionEvent<'e> {
-        let failure = Failure::Request(error);
-        ConnectionEvent::Failed(match error.status() {
-            Some(status) => self.refuse(status, error.sentence(), failure),
-            None => self.fail(failure),
-        })
+    fn refuse_request<'e>(&mut self, error: RequestError, received: &[u8]) -> ConnectionEvent<'e> {
+        refuse_request(error, received, &mut self.out.bytes);
+        ConnectionEvent::Failed(self.fail(Failure::Request(error)))
     }
 
     fn refuse(&mut self, status: u16, sentence: &str, failure: Failure) -> Failure {
         refuse(status, sentence, &mut self.out.bytes);
         self.fail(failure)
-    }
-
-    fn note_first(&mut self, input: &[u8]) {
-        let noted = usize::from(self.first_len);
-        for (place, byte) in self.first.iter_mut().skip(noted).zip(input) {
-            *place = *byte;
-            self.first_len += 1;
-        }
-    }
-
-    /// A server that speaks an older framing passes the handshake and fails at its first bytes.
-    fn framing_failure(&self, error: ProtocolError) -> Failure {
-        let first = self.first.get(..usize::from(self.first_len)).unwrap_or_default();
-        if self.outbound.role() == Role::Client
-            && self.outbound.rules().draft_00_passes
-            && hybi02::looks_like_draft_00(first)
-        {
-            Failure::FramingMismatch
-        } else {
-            Failure::Protocol(error)
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::rules::Rules;
 use super::{Message, Part, Role};
+use crate::handshake::hybi02::looks_like_draft_00;
 use crate::wire::{
     CloseCode, Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, ProtocolError, hybi02, rfc6455,
 };
@@ -194,6 +195,24 @@ impl Inbound {
         }
     }
 
+    /// The error; [`ProtocolError::OlderFraming`] if it is the first of what a server of draft-02
+    /// sends that breaks a rule, and `looks` like draft-00 (AMB-11).
+    #[cold]
+    const fn or_older(&self, error: ProtocolError, looks: bool) -> ProtocolError {
+        let first = self.fragments == 0 && matches!(self.role, Role::Client);
+        if looks && first && Rules::of(self.dialect).draft_00_passes {
+            ProtocolError::OlderFraming
+        } else {
+            error
+        }
+    }
+
+    /// The same of a header that is none.
+    #[cold]
+    fn misread(&self, error: ProtocolError, header: &[u8]) -> ProtocolError {
+        self.or_older(error, looks_like_draft_00(header))
+    }
+
     /// Gives back the memory of what will not be read to its end.
     #[cold]
     fn abandon(&mut self, out: &mut impl Output) {
@@ -219,11 +238,13 @@ impl Inbound {
         }
         // RSV1 has a meaning on the first frame of a message alone, if that was agreed on (RFC 6455
         // §5.2, RFC 7692 §6).
-        if header.compressed
-            && !(self.deflate != Agreed::Nothing
-                && matches!(header.opcode, Opcode::Text | Opcode::Binary))
-        {
-            return Err(ProtocolError::ReservedBit);
+        if header.compressed {
+            if self.deflate == Agreed::Nothing {
+                return Err(ProtocolError::ReservedBit);
+            }
+            if !matches!(header.opcode, Opcode::Text | Opcode::Binary) {
+                return Err(ProtocolError::CompressionBit);
+            }
         }
         if header.opcode.is_control() {
             return if header.payload_len > limits.max_control_bytes.min(limits.max_frame_bytes) {
@@ -233,7 +254,11 @@ impl Inbound {
             };
         }
         match (self.open, header.opcode) {
-            (None, Opcode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
+            (None, Opcode::Continuation) => {
+                // So begins a text frame of draft-00, if its text does not with a control character.
+                let older = header.last && header.payload_len >= u64::from(b' ');
+                return Err(self.or_older(ProtocolError::UnexpectedContinuation, older));
+            }
             (Some(_), Opcode::Text | Opcode::Binary) => {
                 return Err(ProtocolError::ExpectedContinuation);
             }
@@ -400,7 +425,8 @@ impl<'a> Events<'a> {
     #[inline]
     fn header(&mut self) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         if self.inbound.stashed == 0
-            && let Some(found) = decode(self.inbound.dialect, self.input)?
+            && let Some(found) = decode(self.inbound.dialect, self.input)
+                .map_err(|error| self.inbound.misread(error, self.input))?
         {
             return Ok(Some(found));
         }
@@ -418,7 +444,8 @@ impl<'a> Events<'a> {
         }
         let filled = before + added;
         let stash = self.inbound.stash.get(..filled).unwrap_or_default();
-        if let Some((header, len)) = decode(self.inbound.dialect, stash)? {
+        let read = decode(self.inbound.dialect, stash);
+        if let Some((header, len)) = read.map_err(|error| self.inbound.misread(error, stash))? {
             self.inbound.stashed = 0;
             return Ok(Some((header, len.saturating_sub(before))));
         }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::request::is_head;
 use super::url::default_port;
-use super::{Deflate, ServerPolicy, UpgradeRequest};
+use super::{Deflate, RequestError, ServerPolicy, UpgradeRequest};
 use crate::wire::Dialect;
 
 /// Appends the whole answer to a request that `policy` accepted: draft-02 §5.2.2 steps 2 to 13, the
@@ -170,15 +171,38 @@ pub(super) fn is_reserved(name: &str) -> bool {
 ///
 /// `sentence` is the body; control characters in it become spaces.
 pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
+    refuse_head(status, sentence, out);
+    out.extend(sentence.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+    out.push(b'\n');
+}
+
+/// Appends the answer to a request, of which these bytes were `received`, that broke a rule:
+/// [`refuse`] with its status and sentence, and to the method HEAD the same without the body (RFC 9110
+/// §9.3.2). Nothing if the rule has no status; close the connection either way.
+pub fn refuse_request(error: RequestError, received: &[u8], out: &mut Vec<u8>) {
+    match error.status() {
+        Some(status) if is_head(received) => refuse_head(status, error.sentence(), out),
+        Some(status) => refuse(status, error.sentence(), out),
+        None => {}
+    }
+}
+
+/// The head of a refusal.
+fn refuse_head(status: u16, sentence: &str, out: &mut Vec<u8>) {
     let reason = match status {
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        414 => "URI Too Long",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
         _ => "Refused",
     };
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -191,12 +215,13 @@ pub fn refuse(status: u16, sentence: &str, out: &mut Vec<u8>) {
         // RFC 6455 §4.4.
         line(b"Sec-WebSocket-Version", "13", out);
     }
+    if status == 405 {
+        line(b"Allow", "GET", out);
+    }
     line(b"Content-Type", "text/plain; charset=utf-8", out);
     out.extend_from_slice(b"\r\nContent-Length: ");
     decimal(u32::try_from(sentence.len() + 1).unwrap_or(u32::MAX), out);
     out.extend_from_slice(b"\r\n\r\n");
-    out.extend(sentence.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
-    out.push(b'\n');
 }
 
 /// Ends the line before and appends one field without its end.

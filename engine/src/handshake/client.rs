@@ -1,5 +1,6 @@
 //! The client's side: the request it sends, and the reader of what comes back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,7 +24,6 @@ pub struct ClientRequest {
     location: String,
     origin: String,
     protocols: Vec<String>,
-    defer_cookies: bool,
     deflate: Option<DeflateTerms>,
     /// "GET /resource HTTP/1.1" with its CRLF.
     request_line: String,
@@ -40,7 +40,6 @@ pub struct ClientRequestBuilder {
     origin: String,
     protocols: Vec<String>,
     cookies: Vec<(String, String)>,
-    defer_cookies: bool,
     deflate: Option<DeflateTerms>,
 }
 
@@ -83,7 +82,6 @@ impl ClientRequest {
             origin: origin.into(),
             protocols: Vec::new(),
             cookies: Vec::new(),
-            defer_cookies: false,
             deflate: None,
         }
     }
@@ -133,13 +131,6 @@ impl ClientRequest {
     pub const fn deflate_terms(&self) -> Option<DeflateTerms> {
         self.deflate
     }
-
-    /// Whether the application, not the client, applies the cookies of the answer (§5.1 steps 49
-    /// and 51).
-    #[must_use]
-    pub const fn defer_cookies(&self) -> bool {
-        self.defer_cookies
-    }
 }
 
 impl ClientRequestBuilder {
@@ -178,19 +169,13 @@ impl ClientRequestBuilder {
         self
     }
 
-    /// Leaves the cookies of the answer to the application (§5.1 step 51).
-    pub const fn defer_cookies(mut self, deferred: bool) -> Self {
-        self.defer_cookies = deferred;
-        self
-    }
-
     /// Checks everything against draft-02 §3.3, or RFC 6455 §4.1, and makes the request.
     ///
     /// # Errors
     ///
     /// What they or the form of a field line forbid. No connection may be made then.
     pub fn build(self) -> Result<ClientRequest, ClientRequestError> {
-        let Self { dialect, url, origin, protocols, cookies, defer_cookies, deflate } = self;
+        let Self { dialect, url, origin, protocols, cookies, deflate } = self;
         let deflate = deflate.filter(|_| dialect == Dialect::Rfc6455);
         let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7E));
         let needed = dialect == Dialect::Hybi02;
@@ -235,7 +220,6 @@ impl ClientRequestBuilder {
             location,
             origin,
             protocols,
-            defer_cookies,
             deflate,
             request_line,
             lines,
@@ -311,6 +295,10 @@ impl std::error::Error for ClientRequestError {}
 pub struct ClientHandshake {
     request: Arc<ClientRequest>,
     expected: Answer,
+    /// Bytes of the interim responses that were skipped.
+    skipped: usize,
+    /// How many they were.
+    interim: u8,
     /// The place reached, once a response turned out to be in pieces.
     partial: Option<Box<(Head, Judge)>>,
 }
@@ -332,7 +320,7 @@ impl ClientHandshake {
                 Answer::Rfc6455(expected)
             }
         };
-        Self { request: Arc::clone(request), expected, partial: None }
+        Self { request: Arc::clone(request), expected, skipped: 0, interim: 0, partial: None }
     }
 
     /// The request that was sent.
@@ -345,60 +333,77 @@ impl ClientHandshake {
     /// call's slice begins with the bytes of the call before, and none is scanned twice. `None` asks
     /// for more bytes; if the connection ends instead, that is [`ResponseError::ConnectionEnded`].
     ///
+    /// Interim responses, 1xx but 101, are skipped (RFC 9110 §15.2), and a line that begins with a space
+    /// goes on with the value before it (RFC 9112 §5.2).
+    ///
     /// # Errors
     ///
-    /// The first rule of §5.1 steps 31 to 48, or of RFC 6455 §4.1, that the response breaks: as soon as the status code,
-    /// the line or the byte of the answer that breaks it is there. Its cookies are not to be used
+    /// The first rule of §5.1 steps 31 to 48, or of RFC 6455 §4.1, that the response breaks: as soon as the status line,
+    /// the field or the byte of the answer that breaks it is there. Its cookies are not to be used
     /// (HS-C-52).
     pub fn read<'a>(
         &mut self,
         limits: &HeadLimits,
         received: &'a [u8],
     ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
-        if let Some(mut partial) = self.partial.take() {
-            let (head, judge) = &mut *partial;
-            let response = self.advance(head, judge, limits, received)?;
-            if response.is_none() {
-                self.partial = Some(partial);
+        loop {
+            let mut partial = self.partial.take();
+            let mut fresh = (Head::new(Strictness::Letter), Judge::new());
+            let (head, judge) = partial.as_deref_mut().unwrap_or(&mut fresh);
+            let rest = received.get(self.skipped..).unwrap_or_default();
+            let Some(len) = self.advance(head, judge, limits, rest)? else {
+                self.partial = Some(partial.unwrap_or_else(|| Box::new(fresh)));
+                return Ok(None);
+            };
+            if !judge.is_interim() {
+                let len = self.skipped + len;
+                return Ok(Some(UpgradeResponse::new(limits, rest, head, len, &self.request)));
             }
-            return Ok(response);
+            self.skip(limits, len)?;
         }
-        let (mut head, mut judge) = (Head::new(Strictness::Letter), Judge::new());
-        let response = self.advance(&mut head, &mut judge, limits, received)?;
-        if response.is_none() {
-            self.partial = Some(Box::new((head, judge)));
-        }
-        Ok(response)
     }
 
-    fn advance<'a>(
+    /// Status and reason phrase of the response that counts, as far as they are among the `received`
+    /// bytes; what is not UTF-8 reads as U+FFFD. For those who want to know why
+    /// [`ClientHandshake::read`] failed.
+    #[must_use]
+    pub fn status<'a>(&self, received: &'a [u8]) -> Option<(u16, Cow<'a, str>)> {
+        response::status_of(received.get(self.skipped..)?)
+    }
+
+    /// Passes over an interim response.
+    fn skip(&mut self, limits: &HeadLimits, len: usize) -> Result<(), ResponseError> {
+        if self.interim >= limits.max_interim() {
+            return Err(ResponseError::TooManyInterim);
+        }
+        self.interim += 1;
+        self.skipped += len;
+        if self.skipped > limits.max_bytes() { Err(ResponseError::HeadTooLarge) } else { Ok(()) }
+    }
+
+    /// Reads on; the length of the response, once it is whole and right, or interim.
+    fn advance(
         &self,
         head: &mut Head,
         judge: &mut Judge,
         limits: &HeadLimits,
-        received: &'a [u8],
-    ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
+        received: &[u8],
+    ) -> Result<Option<usize>, ResponseError> {
         let scanned = head.scan(limits, received);
         // An error further on does not hide the one before it: lines that are complete go first.
-        judge.status_line(head, received)?;
+        judge.status_line(head, received, scanned.is_err())?;
         judge.fields(head, received, &self.request, &self.expected)?;
         let Some(len) = scanned.map_err(response::scan_error)? else { return Ok(None) };
+        if judge.is_interim() {
+            return Ok(Some(len));
+        }
         judge.counts(&self.request)?;
-        let asked = !self.request.protocols.is_empty();
-        let Answer::Hybi02(expected) = &self.expected else {
-            return Ok(Some(
-                UpgradeResponse::new(received, head.clone(), len, asked)
-                    .offered(self.request.deflate),
-            ));
-        };
+        let Answer::Hybi02(expected) = &self.expected else { return Ok(Some(len)) };
         let reply = received.get(len..).unwrap_or_default();
         if reply.iter().zip(expected).any(|(is, wanted)| is != wanted) {
             return Err(ResponseError::Answer);
         }
-        if reply.len() < expected.len() {
-            return Ok(None);
-        }
-        Ok(Some(UpgradeResponse::new(received, head.clone(), len + expected.len(), asked)))
+        Ok((reply.len() >= expected.len()).then_some(len + expected.len()))
     }
 }
 
@@ -432,4 +437,4 @@ fn start_hybi02(lines: &[String], rng: &mut Rng, out: &mut Vec<u8>) -> [u8; hybi
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum RequestError {
     /// The first bytes are no HTTP request line at all: TLS, a scanner, line noise.
     NotHttp,
-    /// An HTTP request, but its method is not `GET` (HS-S-01).
+    /// An HTTP request, but its method is neither `GET` nor `HEAD` (HS-S-01).
     MethodNotGet,
     /// The resource name does not begin with "/", holds bytes outside U+0021 to U+007E, or is not
     /// followed by a space (HS-S-02, HS-S-03); in RFC 6455, is no absolute http URI either (§4.2.1).
@@ -26,8 +26,6 @@ pub enum RequestError {
     FieldWithoutColon,
     /// No space follows a field's colon (HS-S-05).
     FieldWithoutSpace,
-    /// The head is not UTF-8 (HS-S-05, UTF8-02).
-    InvalidUtf8,
     /// The head exceeds `max_bytes` (CONF-03).
     HeadTooLarge,
     /// A line exceeds `max_line_bytes` (CONF-03).
@@ -36,7 +34,7 @@ pub enum RequestError {
     TooManyFields,
     /// A field of the handshake stands there twice.
     DuplicateField,
-    /// No Upgrade field: an ordinary HTTP request (HS-S-08).
+    /// No Upgrade field, or the method `HEAD`: an ordinary HTTP request (HS-S-08).
     UpgradeMissing,
     /// Upgrade is not "WebSocket" (HS-S-08).
     UpgradeValue,
@@ -74,12 +72,26 @@ pub enum RequestError {
     ConnectionEnded,
     /// The request is older than HTTP/1.1 (RFC 6455 §4.2.1).
     HttpVersion,
+    /// The request is of HTTP/2 or later, which have no `Upgrade` (RFC 9110 §15.6.6).
+    HttpVersionUnsupported,
+    /// The first line does not end in a version of HTTP (RFC 9112 §3).
+    HttpVersionMalformed,
     /// Sec-WebSocket-Key is not sixteen bytes in base64 (RFC 6455 §4.2.1).
     KeyMalformed,
     /// Sec-WebSocket-Version is not 13, or the server does not take RFC 6455 (RFC 6455 §4.4).
     VersionUnsupported,
-    /// Sec-WebSocket-Protocol is no list of different tokens (RFC 6455 §4.1).
+    /// Sec-WebSocket-Protocol is no list of different tokens (RFC 6455 §4.1); in draft-02, is not
+    /// UTF-8.
     SubprotocolMalformed,
+    /// Origin is not UTF-8.
+    OriginMalformed,
+    /// The request line exceeds `max_line_bytes` (CONF-03, RFC 9112 §3).
+    RequestLineTooLong,
+    /// A body is announced, by Content-Length or Transfer-Encoding; what follows the head would be
+    /// read as frames (RFC 9112 §6). The eight bytes that follow draft-02's may be (AMB-24).
+    BodyAnnounced,
+    /// Content-Length is no number, or there are different ones (RFC 9112 §6.3).
+    ContentLength,
 }
 
 /// Why a client fails the handshake with what the server sent (draft-02 §5.1, RFC 6455 §4.1).
@@ -135,11 +147,13 @@ pub enum ResponseError {
     AnswerCount,
     /// An extension was not asked for, or its parameters are wrong (RFC 6455 §4.1, RFC 7692 §7.1).
     Extension,
+    /// More interim responses than `max_interim` (RFC 9110 §15.2).
+    TooManyInterim,
 }
 
 impl RequestError {
     /// Every rule, in the order of declaration; counters are indexed by [`RequestError::index`].
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 41] = [
         Self::NotHttp,
         Self::MethodNotGet,
         Self::ResourceName,
@@ -149,7 +163,6 @@ impl RequestError {
         Self::FieldName,
         Self::FieldWithoutColon,
         Self::FieldWithoutSpace,
-        Self::InvalidUtf8,
         Self::HeadTooLarge,
         Self::LineTooLong,
         Self::TooManyFields,
@@ -173,9 +186,15 @@ impl RequestError {
         Self::KeyRemainder,
         Self::ConnectionEnded,
         Self::HttpVersion,
+        Self::HttpVersionUnsupported,
+        Self::HttpVersionMalformed,
         Self::KeyMalformed,
         Self::VersionUnsupported,
         Self::SubprotocolMalformed,
+        Self::OriginMalformed,
+        Self::RequestLineTooLong,
+        Self::BodyAnnounced,
+        Self::ContentLength,
     ];
 
     /// The position in [`RequestError::ALL`].
@@ -197,7 +216,6 @@ impl RequestError {
             Self::FieldName => "field_name",
             Self::FieldWithoutColon => "field_without_colon",
             Self::FieldWithoutSpace => "field_without_space",
-            Self::InvalidUtf8 => "invalid_utf8",
             Self::HeadTooLarge => "head_too_large",
             Self::LineTooLong => "line_too_long",
             Self::TooManyFields => "too_many_fields",
@@ -221,9 +239,15 @@ impl RequestError {
             Self::KeyRemainder => "key_remainder",
             Self::ConnectionEnded => "connection_ended",
             Self::HttpVersion => "http_version",
+            Self::HttpVersionUnsupported => "http_version_unsupported",
+            Self::HttpVersionMalformed => "http_version_malformed",
             Self::KeyMalformed => "key_malformed",
             Self::VersionUnsupported => "version_unsupported",
             Self::SubprotocolMalformed => "subprotocol_malformed",
+            Self::OriginMalformed => "origin_malformed",
+            Self::RequestLineTooLong => "request_line_too_long",
+            Self::BodyAnnounced => "body_announced",
+            Self::ContentLength => "content_length",
         }
     }
 
@@ -231,7 +255,14 @@ impl RequestError {
     #[must_use]
     pub const fn section(self) -> &'static str {
         match self {
-            Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => "draft-02 §2",
+            Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => {
+                "draft-02 §2, RFC 9110 §5.4"
+            }
+            Self::RequestLineTooLong => "draft-02 §2, RFC 9112 §3",
+            Self::BodyAnnounced | Self::ContentLength => "RFC 9112 §6.3",
+            Self::MethodNotGet => "draft-02 §5.2.1, RFC 6455 §4.2.1, RFC 9110 §15.5.6",
+            Self::HttpVersionUnsupported => "RFC 9110 §15.6.6",
+            Self::HttpVersionMalformed => "RFC 9112 §3",
             Self::KeyWithoutSpace
             | Self::KeyWithoutDigit
             | Self::KeyTooLarge
@@ -256,10 +287,15 @@ impl RequestError {
             Self::FieldName => "a field name is empty or holds an illegal byte",
             Self::FieldWithoutColon => "a field has no colon behind its name",
             Self::FieldWithoutSpace => "a field has no space behind its colon",
-            Self::InvalidUtf8 => "the head is not valid UTF-8",
-            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
-            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
-            Self::TooManyFields => "the head exceeds the limit max_fields",
+            Self::HeadTooLarge => {
+                "the request's head is longer than the limit (HeadLimits::max_bytes, engine --max-handshake)"
+            }
+            Self::LineTooLong => {
+                "a field of the request is longer than the limit (HeadLimits::max_line_bytes, engine --max-line)"
+            }
+            Self::TooManyFields => {
+                "the request has more fields than the limit (HeadLimits::max_fields, engine --max-fields)"
+            }
             Self::DuplicateField => "a field of the handshake stands there twice",
             Self::UpgradeMissing => "this is a WebSocket server: connect with a WebSocket client",
             Self::UpgradeValue => "the field Upgrade does not say \"WebSocket\"",
@@ -286,6 +322,10 @@ impl RequestError {
             Self::KeyRemainder => "a key's number is not a multiple of its count of spaces",
             Self::ConnectionEnded => "the connection ended inside the opening handshake",
             Self::HttpVersion => "the request is older than HTTP/1.1",
+            Self::HttpVersionUnsupported => {
+                "the request is of HTTP/2 or later; a WebSocket is opened by HTTP/1.1 here"
+            }
+            Self::HttpVersionMalformed => "the request line does not end in a version of HTTP",
             Self::KeyMalformed => "Sec-WebSocket-Key is not sixteen bytes in base64",
             Self::VersionUnsupported => {
                 "the Sec-WebSocket-Version is not supported; known are 13, and Sec-WebSocket-Draft: 2"
@@ -293,6 +333,14 @@ impl RequestError {
             Self::SubprotocolMalformed => {
                 "Sec-WebSocket-Protocol is not a list of different tokens"
             }
+            Self::OriginMalformed => "the field Origin is not valid UTF-8",
+            Self::RequestLineTooLong => {
+                "the request line is longer than the limit (HeadLimits::max_line_bytes, engine --max-line)"
+            }
+            Self::BodyAnnounced => {
+                "the request announces a body, by Content-Length or Transfer-Encoding; an opening handshake has none"
+            }
+            Self::ContentLength => "the field Content-Length is not one number",
         }
     }
 
@@ -308,6 +356,9 @@ impl RequestError {
             | Self::DraftMissing
             | Self::VersionUnsupported => 426,
             Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => 431,
+            Self::MethodNotGet => 405,
+            Self::RequestLineTooLong => 414,
+            Self::HttpVersionUnsupported => 505,
             _ => 400,
         })
     }
@@ -315,7 +366,7 @@ impl RequestError {
 
 impl ResponseError {
     /// Every rule, in the order of declaration; counters are indexed by [`ResponseError::index`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::StatusLine,
         Self::StatusCode,
         Self::ProxyAuthenticationRequired,
@@ -340,6 +391,7 @@ impl ResponseError {
         Self::ConnectionEnded,
         Self::AnswerCount,
         Self::Extension,
+        Self::TooManyInterim,
     ];
 
     /// The position in [`ResponseError::ALL`].
@@ -376,6 +428,7 @@ impl ResponseError {
             Self::ConnectionEnded => "connection_ended",
             Self::AnswerCount => "answer_count",
             Self::Extension => "extension",
+            Self::TooManyInterim => "too_many_interim",
         }
     }
 
@@ -383,7 +436,10 @@ impl ResponseError {
     #[must_use]
     pub const fn section(self) -> &'static str {
         match self {
-            Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => "draft-02 §2",
+            Self::HeadTooLarge | Self::LineTooLong | Self::TooManyFields => {
+                "draft-02 §2, RFC 9110 §5.4"
+            }
+            Self::TooManyInterim => "RFC 9110 §15.2",
             Self::OriginCount | Self::OriginValue | Self::LocationCount | Self::LocationValue => {
                 "draft-02 §5.1"
             }
@@ -404,9 +460,15 @@ impl ResponseError {
             Self::BareLineFeed => "an LF does not follow a CR",
             Self::FieldWithoutColon => "a field has no colon behind its name",
             Self::FieldWithoutName => "a field's name is empty",
-            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
-            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
-            Self::TooManyFields => "the head exceeds the limit max_fields",
+            Self::HeadTooLarge => {
+                "the answer's head is longer than the limit (HeadLimits::max_bytes, loadgen --max-handshake)"
+            }
+            Self::LineTooLong => {
+                "a line of the answer is longer than the limit (HeadLimits::max_line_bytes, loadgen --max-line)"
+            }
+            Self::TooManyFields => {
+                "the answer has more fields than the limit (HeadLimits::max_fields, loadgen --max-fields)"
+            }
             Self::UpgradeCount => "not exactly one field Upgrade",
             Self::UpgradeValue => "the field Upgrade is not \"websocket\"",
             Self::ConnectionCount => "not exactly one field Connection",
@@ -421,6 +483,9 @@ impl ResponseError {
             Self::ConnectionEnded => "the connection ended inside the opening handshake",
             Self::AnswerCount => "not exactly one Sec-WebSocket-Accept",
             Self::Extension => "an extension that was not asked for, or with wrong parameters",
+            Self::TooManyInterim => {
+                "more interim responses (1xx) than the limit (HeadLimits::max_interim)"
+            }
         }
     }
 }
@@ -450,14 +515,14 @@ mod tests {
             assert_eq!(rule.index(), i);
             assert_eq!(RequestError::ALL.iter().filter(|r| r.name() == rule.name()).count(), 1);
             assert!(rule.to_string().ends_with(&format!("({})", rule.section())));
-            assert!(matches!(rule.status(), None | Some(400 | 403 | 426 | 431)));
+            assert!(matches!(rule.status(), None | Some(400 | 403 | 405 | 414 | 426 | 431 | 505)));
         }
-        assert_eq!(RequestError::SubprotocolMalformed.index() + 1, RequestError::ALL.len());
+        assert_eq!(RequestError::ContentLength.index() + 1, RequestError::ALL.len());
         for (i, rule) in ResponseError::ALL.into_iter().enumerate() {
             assert_eq!(rule.index(), i);
             assert_eq!(ResponseError::ALL.iter().filter(|r| r.name() == rule.name()).count(), 1);
             assert!(rule.to_string().contains('§'));
         }
-        assert_eq!(ResponseError::Extension.index() + 1, ResponseError::ALL.len());
+        assert_eq!(ResponseError::TooManyInterim.index() + 1, ResponseError::ALL.len());
     }
 }

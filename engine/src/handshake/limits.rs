@@ -10,12 +10,14 @@ pub struct HeadLimits {
     max_bytes: u16,
     max_fields: u8,
     max_line_bytes: u16,
+    max_interim: u8,
 }
 
 impl Default for HeadLimits {
-    /// 8,192 bytes, 64 fields, 4,096 bytes a line.
+    /// 16,384 bytes, 100 fields, 8,192 bytes a line, and 16 interim responses: what the common servers
+    /// of HTTP take, so that cookies and the fields of proxies find room.
     fn default() -> Self {
-        Self { max_bytes: 8192, max_fields: 64, max_line_bytes: 4096 }
+        Self { max_bytes: 16_384, max_fields: 100, max_line_bytes: 8192, max_interim: 16 }
     }
 }
 
@@ -40,6 +42,20 @@ impl HeadLimits {
     pub fn with_max_line_bytes(mut self, bytes: usize) -> Self {
         self.max_line_bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         self
+    }
+
+    /// Interim responses (1xx but 101) before the one that counts; a client skips them. Together they
+    /// may have as many bytes as one head.
+    #[must_use]
+    pub const fn with_max_interim(mut self, responses: u8) -> Self {
+        self.max_interim = responses;
+        self
+    }
+
+    /// Interim responses before the one that counts.
+    #[must_use]
+    pub const fn max_interim(&self) -> u8 {
+        self.max_interim
     }
 
     /// Bytes of the whole head, without the bytes behind its blank line.

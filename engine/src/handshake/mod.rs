@@ -31,7 +31,7 @@ pub mod rfc6455;
 pub mod scan;
 pub mod url;
 
-pub use accept::{AcceptError, Terms, accept, accept_with, refuse};
+pub use accept::{AcceptError, Terms, accept, accept_with, refuse, refuse_request};
 pub use allowed::PolicyError;
 pub use client::{ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError};
 pub use error::{RequestError, ResponseError};

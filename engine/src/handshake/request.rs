@@ -1,8 +1,15 @@
 //! The server's reader: from received bytes to an [`UpgradeRequest`].
 
+mod fields;
+mod line;
+
+use fields::{Known, field, text};
+pub(super) use line::is_head;
+use line::{RequestLine, empty_line, judge_start};
+
 use super::extension::{self, Deflate, DeflateTerms};
 use super::hybi02::{self, KEY_3_LEN};
-use super::rfc6455::{self, is_token, list};
+use super::rfc6455::{self, elements, is_token_of_bytes};
 use super::scan::{Head, ScanError, Strictness};
 use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
@@ -12,6 +19,13 @@ use crate::wire::Dialect;
 ///
 /// The dialect is the client's choice: Sec-WebSocket-Version makes it RFC 6455, everything else is
 /// judged as draft-02.
+///
+/// Bytes above U+007F may stand in any value: HTTP leaves them without a meaning (RFC 9110 §5.5), and
+/// only a field that has to be understood is refused for them, by name. One empty line before the
+/// request is skipped (RFC 9112 §2.2). A request that announces a body is refused, for its bytes would
+/// be read as frames; of draft-02 `Content-Length: 8` is taken, which some HTTP library in between may
+/// have added for the eight bytes of key_3 (the draft sends none, §5.1 step 30). An `Expect` is
+/// ignored, as a server may where no body comes (RFC 9110 §10.1.1).
 #[derive(Debug)]
 pub struct ServerHandshake {
     /// The place reached, once a head turned out to be in pieces.
@@ -54,20 +68,22 @@ impl ServerHandshake {
         limits: &HeadLimits,
         received: &'a [u8],
     ) -> Result<Option<UpgradeRequest<'a>>, RequestError> {
+        let skipped = empty_line(received);
+        let received = received.get(skipped..).unwrap_or_default();
         if self.partial.is_some() {
-            return self.resume(limits, received);
+            return self.resume(limits, received, skipped);
+        }
+        if matches!(received, [] | [b'\r']) && skipped == 0 {
+            return Ok(None); // nothing to remember yet
         }
         let mut head = Head::new(Strictness::Strict);
         let judged = match head.scan(limits, received) {
             Err(error) => return Err(scan_error(error, &head, received)),
             Ok(None) => {
                 judge_start(received)?;
-                if received.is_empty() {
-                    return Ok(None); // nothing to remember yet
-                }
                 None
             }
-            Ok(Some(len)) => match UpgradeRequest::judge(&head, len, received)? {
+            Ok(Some(len)) => match UpgradeRequest::judge(&head, len, received, skipped)? {
                 Some(request) => return Ok(Some(request)),
                 None => Some(len),
             },
@@ -81,6 +97,7 @@ impl ServerHandshake {
         &mut self,
         limits: &HeadLimits,
         received: &'a [u8],
+        skipped: usize,
     ) -> Result<Option<UpgradeRequest<'a>>, RequestError> {
         let Some(partial) = &mut self.partial else { return Ok(None) };
         if let Some(len) = partial.judged
@@ -95,7 +112,7 @@ impl ServerHandshake {
                 Ok(None)
             }
             Ok(Some(len)) => {
-                let request = UpgradeRequest::judge(&partial.head, len, received)?;
+                let request = UpgradeRequest::judge(&partial.head, len, received, skipped)?;
                 partial.judged = Some(len);
                 if request.is_some() {
                     self.partial = None;
@@ -105,39 +122,6 @@ impl ServerHandshake {
         }
     }
 }
-
-/// The beginning of every request.
-const GET: &[u8] = b"GET /";
-
-/// Those of an absolute URI, which RFC 6455 lets stand for a resource name (§4.2.1), in letters of
-/// either case (RFC 3986 §3.1).
-const ABSOLUTE: [&str; 2] = ["http://", "https://"];
-
-/// What the first bytes of a head show, complete or not.
-#[inline]
-fn judge_start(received: &[u8]) -> Result<(), RequestError> {
-    let begins = |wanted: &[u8]| received.iter().zip(wanted).all(|(is, wanted)| is == wanted);
-    if begins(GET) {
-        return Ok(());
-    }
-    if let Some(target) = received.strip_prefix(b"GET ") {
-        let begins = |wanted: &str| {
-            target.iter().zip(wanted.as_bytes()).all(|(is, wanted)| is.eq_ignore_ascii_case(wanted))
-        };
-        let absolute = ABSOLUTE.iter().any(|start| begins(start));
-        return if absolute { Ok(()) } else { Err(RequestError::ResourceName) };
-    }
-    // Another method is told from another protocol: only the former gets an HTTP answer.
-    let method = received.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    match received.get(method) {
-        None if method <= METHOD_MAX => Ok(()),
-        Some(b' ') if (1..=METHOD_MAX).contains(&method) => Err(RequestError::MethodNotGet),
-        _ => Err(RequestError::NotHttp),
-    }
-}
-
-/// No registered HTTP method is longer (UPDATEREDIRECTREF has 17 letters).
-const METHOD_MAX: usize = 17;
 
 fn scan_error(error: ScanError, head: &Head, received: &[u8]) -> RequestError {
     // The start goes first, as it would have, had it come alone.
@@ -151,6 +135,7 @@ fn scan_error(error: ScanError, head: &Head, received: &[u8]) -> RequestError {
         ScanError::NameByte | ScanError::EmptyName => RequestError::FieldName,
         ScanError::NoColon => RequestError::FieldWithoutColon,
         ScanError::TooManyFields => RequestError::TooManyFields,
+        ScanError::LineTooLong if head.first_line().is_none() => RequestError::RequestLineTooLong,
         ScanError::LineTooLong => RequestError::LineTooLong,
         ScanError::HeadTooLarge => RequestError::HeadTooLarge,
     }
@@ -159,7 +144,8 @@ fn scan_error(error: ScanError, head: &Head, received: &[u8]) -> RequestError {
 /// A client's complete and well-formed request for a WebSocket, borrowed from the received bytes.
 #[derive(Debug, Clone)]
 pub struct UpgradeRequest<'a> {
-    text: &'a str,
+    /// The head.
+    bytes: &'a [u8],
     head: Head,
     len: usize,
     resource_name: &'a str,
@@ -198,104 +184,86 @@ impl Answer {
     }
 }
 
-/// The fields that the handshake is about.
-#[derive(Debug, Clone, Copy, Default)]
-struct Known<'a> {
-    upgrade: Option<&'a str>,
-    connection: Option<&'a str>,
-    host: Option<&'a str>,
-    origin: Option<&'a str>,
-    protocol: Option<&'a str>,
-    draft: Option<&'a str>,
-    key_1: Option<&'a str>,
-    key_2: Option<&'a str>,
-    version: Option<&'a str>,
-    key: Option<&'a str>,
-    /// The first line that draft-02 forbids: RFC 6455 wants no space behind a colon, and its lists
-    /// may stand in several fields.
-    hybi02_forbids: Option<RequestError>,
-    /// A field that RFC 6455 allows once stands there twice.
-    twice: bool,
-}
-
 impl<'a> UpgradeRequest<'a> {
-    /// Judges a complete head of `len` bytes; `None` while key_3 is missing and all else is right.
+    /// Judges a complete head of `len` bytes, which `skipped` bytes stand before; `None` while key_3 is
+    /// missing and all else is right.
     #[inline]
-    fn judge(head: &Head, len: usize, received: &'a [u8]) -> Result<Option<Self>, RequestError> {
+    fn judge(
+        head: &Head,
+        len: usize,
+        received: &'a [u8],
+        skipped: usize,
+    ) -> Result<Option<Self>, RequestError> {
         judge_start(received)?;
         let (bytes, rest) = received.split_at_checked(len).unwrap_or((received, &[]));
-        let text = simdutf8::basic::from_utf8(bytes).map_err(|_| RequestError::InvalidUtf8)?;
-        let line = RequestLine::read(text, head.first_line().unwrap_or_default())?;
-        let known = Known::find(head, text);
+        let line = RequestLine::read(bytes, head.first_line().unwrap_or_default())?;
+        let known = Known::find(head, bytes);
         if known.version.is_some() {
-            return Self::judge_rfc6455(head, text, line, known).map(Some);
+            return Self::judge_rfc6455(head, bytes, skipped, line, known).map(Some);
         }
         if line.authority.is_some() {
             return Err(RequestError::ResourceName);
         }
         let draft = known.judge_invariants()?;
-        let host = known.host.ok_or(RequestError::HostMissing)?;
-        let host = HostPort::parse(host).ok_or(RequestError::HostMalformed)?;
+        let host_text = text(known.host.unwrap_or_default(), RequestError::HostMalformed)?;
+        let host = HostPort::parse(host_text).ok_or(RequestError::HostMalformed)?;
+        if let Some(protocol) = known.protocol {
+            text(protocol, RequestError::SubprotocolMalformed)?;
+        }
         let (Some(key_1), Some(key_2)) = (known.key_1, known.key_2) else {
             return Err(RequestError::KeyMissing);
         };
-        let parts = (hybi02::key_part(key_1.as_bytes())?, hybi02::key_part(key_2.as_bytes())?);
+        let parts = (hybi02::key_part(key_1)?, hybi02::key_part(key_2)?);
+        let origin = known.origin()?;
         let Some(&key_3) = rest.first_chunk::<KEY_3_LEN>() else { return Ok(None) };
-        let challenge = Challenge::Hybi02 { draft, parts, key_3 };
-        Ok(Some(Self::new(head, text, line.resource_name, &known, host, challenge)))
-    }
-
-    fn new(
-        head: &Head,
-        text: &'a str,
-        resource_name: &'a str,
-        known: &Known<'a>,
-        host: HostPort<'a>,
-        challenge: Challenge,
-    ) -> Self {
-        let behind = if matches!(challenge, Challenge::Hybi02 { .. }) { KEY_3_LEN } else { 0 };
-        Self {
-            text,
+        Ok(Some(Self {
+            bytes,
             head: head.clone(),
-            len: text.len() + behind,
-            resource_name,
+            len: skipped + bytes.len() + KEY_3_LEN,
+            resource_name: line.resource_name,
             host,
-            host_text: known.host.unwrap_or_default(),
-            origin: known.origin,
+            host_text,
+            origin,
             asks_for_subprotocol: known.protocol.is_some(),
-            challenge,
-        }
+            challenge: Challenge::Hybi02 { draft, parts, key_3 },
+        }))
     }
 
     /// Judges a complete head by RFC 6455 §4.2.1.
     fn judge_rfc6455(
         head: &Head,
-        text: &'a str,
+        bytes: &'a [u8],
+        skipped: usize,
         line: RequestLine<'a>,
-        mut known: Known<'a>,
+        known: Known<'a>,
     ) -> Result<Self, RequestError> {
-        let http = line.version.strip_prefix("HTTP/");
-        if !matches!(http.map(str::as_bytes), Some([b'1', b'.', b'1'..=b'9'])) {
-            return Err(RequestError::HttpVersion);
-        }
+        line.judge_version()?;
         if known.twice {
             return Err(RequestError::DuplicateField);
         }
         // An absolute URI says for whom it is, and Host does not count then (RFC 9112 §3.2.2).
         let host = known.host.ok_or(RequestError::HostMissing)?;
-        let host = line.authority.unwrap_or(host);
-        known.host = Some(host);
-        let host = HostPort::parse(host).ok_or(RequestError::HostMalformed)?;
+        let host = line.authority.map_or_else(|| text(host, RequestError::HostMalformed), Ok)?;
         let key = known.key.ok_or(RequestError::KeyMissing)?;
-        let key = key.as_bytes().try_into().ok().filter(|key: &[u8; _]| rfc6455::is_key(key));
-        let challenge = Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? };
-        let request = Self::new(head, text, line.resource_name, &known, host, challenge);
+        let key = key.try_into().ok().filter(|key: &[u8; _]| rfc6455::is_key(key));
+        let request = Self {
+            bytes,
+            head: head.clone(),
+            len: skipped + bytes.len(),
+            resource_name: line.resource_name,
+            host: HostPort::parse(host).ok_or(RequestError::HostMalformed)?,
+            host_text: host,
+            origin: known.origin()?,
+            asks_for_subprotocol: known.protocol.is_some(),
+            challenge: Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? },
+        };
         if known.upgrade.is_none() {
             return Err(RequestError::UpgradeMissing);
         }
+        known.body.judge(0)?;
         request.judge_lists()?;
         // Last, so that whoever is told of the right version got everything else right.
-        if known.version != Some("13") {
+        if known.version != Some(b"13") {
             return Err(RequestError::VersionUnsupported);
         }
         Ok(request)
@@ -303,16 +271,16 @@ impl<'a> UpgradeRequest<'a> {
 
     /// The fields that hold lists, each of which may stand there several times.
     fn judge_lists(&self) -> Result<(), RequestError> {
-        if !self.elements("Upgrade").any(|name| name.eq_ignore_ascii_case("websocket")) {
+        if !self.elements("Upgrade").any(|name| name.eq_ignore_ascii_case(b"websocket")) {
             return Err(RequestError::UpgradeValue);
         }
-        if !self.elements("Connection").any(|name| name.eq_ignore_ascii_case("upgrade")) {
+        if !self.elements("Connection").any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
             return Err(RequestError::ConnectionValue);
         }
         let mut asked = 0;
         for (i, name) in self.elements("Sec-WebSocket-Protocol").enumerate() {
             asked += 1;
-            if !is_token(name)
+            if !is_token_of_bytes(name)
                 || self.elements("Sec-WebSocket-Protocol").take(i).any(|other| other == name)
             {
                 return Err(RequestError::SubprotocolMalformed);
@@ -324,12 +292,17 @@ impl<'a> UpgradeRequest<'a> {
         Ok(())
     }
 
-    /// The elements of all fields with this name.
-    fn elements(&self, name: &'static str) -> impl Iterator<Item = &'a str> + '_ {
+    /// The values of all fields with this name, with the space behind the colon.
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
         (0..self.head.complete_fields())
-            .filter_map(|i| field(&self.head, self.text, i))
-            .filter(move |(is, _)| is.eq_ignore_ascii_case(name))
-            .flat_map(|(_, value)| list(value))
+            .filter_map(|i| field(&self.head, self.bytes, i))
+            .filter(move |(is, _)| is.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The elements of all fields with this name.
+    fn elements(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.values(name).flat_map(elements)
     }
 
     /// How many of the received bytes the request took, draft-02's key_3 included. Bytes behind it came before
@@ -407,11 +380,10 @@ impl<'a> UpgradeRequest<'a> {
     /// The subprotocols that the client asked for, in its order: Sec-WebSocket-Protocol split at
     /// spaces and commas (AMB-08); RFC 6455's names hold neither, and may stand in several fields.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + '_ {
-        (0..self.head.complete_fields())
-            .take_while(|_| self.asks_for_subprotocol())
-            .filter_map(|i| field(&self.head, self.text, i))
-            .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Protocol"))
-            .flat_map(|(_, value)| value.split([' ', ',', '\t']))
+        self.values("Sec-WebSocket-Protocol")
+            .take(if self.asks_for_subprotocol { usize::MAX } else { 0 })
+            .filter_map(|value| std::str::from_utf8(value).ok())
+            .flat_map(|value| value.split([' ', ',', '\t']))
             .filter(|name| !name.is_empty())
     }
 
@@ -428,24 +400,30 @@ impl<'a> UpgradeRequest<'a> {
         if self.dialect() == Dialect::Hybi02 {
             return None;
         }
-        let values = (0..self.head.complete_fields())
-            .filter_map(|i| field(&self.head, self.text, i))
-            .filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
-        extension::choose(values.map(|(_, value)| value), terms)
+        // What is not even text is a malformed offer, and declined as such.
+        let values = self.values("Sec-WebSocket-Extensions");
+        extension::choose(values.filter_map(|value| std::str::from_utf8(value).ok()), terms)
     }
 
-    /// The value of the first field with this name, compared ASCII case-insensitively (HS-S-07).
+    /// The value of the first field with this name, compared ASCII case-insensitively (HS-S-07). It may
+    /// hold any bytes above U+007F (RFC 9110 §5.5).
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'a [u8]> {
         self.fields().find(|field| field.is(name)).map(|field| field.value)
     }
 
+    /// The same as text; `None` also where it is not UTF-8.
+    #[must_use]
+    pub fn field_str(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.field(name)?).ok()
+    }
+
     /// All fields in the order they were sent.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + '_ {
-        (0..self.head.complete_fields()).filter_map(|i| field(&self.head, self.text, i)).map(
+        (0..self.head.complete_fields()).filter_map(|i| field(&self.head, self.bytes, i)).map(
             |(name, value)| {
-                let value = value.strip_prefix(' ').unwrap_or(value); // the one that `find` saw
-                Field { name: name.as_bytes(), value: value.as_bytes() }
+                let value = value.strip_prefix(b" ").unwrap_or(value); // the one that `find` saw
+                Field { name, value }
             },
         )
     }
@@ -459,133 +437,6 @@ impl<'a> UpgradeRequest<'a> {
             }
             Challenge::Rfc6455 { key } => Answer::Rfc6455(rfc6455::answer(key)),
         }
-    }
-}
-
-impl<'a> Known<'a> {
-    #[inline]
-    fn find(head: &Head, text: &'a str) -> Self {
-        let mut known = Self::default();
-        for i in 0..head.complete_fields() {
-            let Some((name, value)) = field(head, text, i) else { continue };
-            let Some(value) = value.strip_prefix(' ') else {
-                known.forbid(RequestError::FieldWithoutSpace);
-                known.note(name, value);
-                continue;
-            };
-            known.note(name, value);
-        }
-        if known.version.is_some() {
-            known.trim();
-        }
-        known
-    }
-
-    /// Keeps the value of a field that the handshake is about.
-    #[inline]
-    fn note(&mut self, name: &str, value: &'a str) {
-        let Some((place, list)) = self.place(name.as_bytes()) else { return };
-        if place.replace(value).is_some() {
-            self.twice |= !list;
-            self.forbid(RequestError::DuplicateField);
-        }
-    }
-
-    fn forbid(&mut self, error: RequestError) {
-        self.hybi02_forbids.get_or_insert(error);
-    }
-
-    /// Takes the space around the values away, as RFC 6455's HTTP does (RFC 7230 §3.2.4).
-    fn trim(&mut self) {
-        for value in [&mut self.host, &mut self.origin, &mut self.version, &mut self.key] {
-            *value = value.map(|value| value.trim_matches([' ', '\t']));
-        }
-    }
-
-    /// Where the value of the field with this name belongs, and whether RFC 6455 lets it stand
-    /// there several times.
-    #[inline]
-    fn place(&mut self, name: &[u8]) -> Option<(&mut Option<&'a str>, bool)> {
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is(b"Host") => Some((&mut self.host, false)),
-            6 if is(b"Origin") => Some((&mut self.origin, false)),
-            7 if is(b"Upgrade") => Some((&mut self.upgrade, true)),
-            10 if is(b"Connection") => Some((&mut self.connection, true)),
-            17 if is(b"Sec-WebSocket-Key") => Some((&mut self.key, false)),
-            18 if is(b"Sec-WebSocket-Key1") => Some((&mut self.key_1, false)),
-            18 if is(b"Sec-WebSocket-Key2") => Some((&mut self.key_2, false)),
-            19 if is(b"Sec-WebSocket-Draft") => Some((&mut self.draft, false)),
-            21 if is(b"Sec-WebSocket-Version") => Some((&mut self.version, false)),
-            22 if is(b"Sec-WebSocket-Protocol") => Some((&mut self.protocol, true)),
-            _ => None,
-        }
-    }
-
-    /// The fields that have one value for every server; returns the draft.
-    fn judge_invariants(&self) -> Result<u8, RequestError> {
-        if let Some(error) = self.hybi02_forbids {
-            return Err(error);
-        }
-        let upgrade = self.upgrade.ok_or(RequestError::UpgradeMissing)?;
-        if !upgrade.eq_ignore_ascii_case("WebSocket") {
-            return Err(RequestError::UpgradeValue);
-        }
-        if !self.connection.is_some_and(|value| value.eq_ignore_ascii_case("Upgrade")) {
-            return Err(RequestError::ConnectionValue);
-        }
-        let draft = self.draft.ok_or(RequestError::DraftMissing)?;
-        match draft.trim_matches(' ') {
-            "1" => Ok(1),
-            "2" => Ok(2),
-            "3" => Ok(3),
-            _ => Err(RequestError::DraftUnsupported), // AMB-15
-        }
-    }
-}
-
-/// Field `i` of a scanned head: its name, and all that follows the colon.
-#[inline]
-fn field<'a>(head: &Head, text: &'a str, i: usize) -> Option<(&'a str, &'a str)> {
-    let (start, colon, end) = head.field(i)?;
-    Some((text.get(start..colon)?, text.get(colon + 1..end)?))
-}
-
-/// The first line in its parts.
-#[derive(Debug, Clone, Copy)]
-struct RequestLine<'a> {
-    resource_name: &'a str,
-    /// Of a URI that is absolute.
-    authority: Option<&'a str>,
-    /// What stands behind it.
-    version: &'a str,
-}
-
-impl<'a> RequestLine<'a> {
-    /// Reads the first line, which is `len` bytes long (§5.2.1 parts 1 to 4).
-    #[inline]
-    fn read(text: &'a str, len: usize) -> Result<Self, RequestError> {
-        let line = text.get(..len).unwrap_or_default();
-        let (target, version) = line
-            .strip_prefix("GET ")
-            .and_then(|rest| rest.split_once(' '))
-            .filter(|(target, _)| target.bytes().all(|b| matches!(b, 0x21..=0x7E)))
-            .ok_or(RequestError::ResourceName)?;
-        if target.starts_with('/') {
-            return Ok(Self { resource_name: target, authority: None, version });
-        }
-        let mut uris = ABSOLUTE.iter().filter_map(|start| {
-            let (scheme, uri) = target.split_at_checked(start.len())?;
-            scheme.eq_ignore_ascii_case(start).then_some(uri)
-        });
-        let uri = uris.next().ok_or(RequestError::ResourceName)?;
-        // One with a query and no path stands for "/?query", which is not among the bytes received.
-        if uri.find(['/', '?']) != uri.find('/') {
-            return Err(RequestError::ResourceName);
-        }
-        let (authority, resource_name) =
-            uri.find('/').and_then(|at| uri.split_at_checked(at)).unwrap_or((uri, "/"));
-        Ok(Self { resource_name, authority: Some(authority), version })
     }
 }
 

@@ -1,9 +1,11 @@
 //! The client's judgement of a response, line by line, and the response as borrowed fields.
 
+use std::borrow::Cow;
+
 use super::request::Answer;
-use super::rfc6455::list;
-use super::scan::{Head, ScanError};
-use super::{ClientRequest, Deflate, DeflateTerms, Field, ResponseError};
+use super::rfc6455::elements;
+use super::scan::{Head, ScanError, Strictness};
+use super::{ClientRequest, Deflate, DeflateTerms, Field, HeadLimits, ResponseError};
 use crate::wire::Dialect;
 
 /// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44, RFC 6455 §4.1).
@@ -16,11 +18,25 @@ pub(super) struct Judge {
     /// The first bytes of the code.
     code: [u8; 3],
     code_len: u8,
-    status_right: bool,
+    status: Status,
     /// Fields judged.
     fields: u8,
     /// Which of the fields that may stand there only once were seen, as in [`once`].
     seen: [bool; 5],
+}
+
+/// What the status line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Status {
+    /// Not all so far.
+    #[default]
+    Unknown,
+    /// 101: the fields count.
+    Right,
+    /// Another 1xx: a response that counts follows (RFC 9110 §15.2).
+    Interim,
+    /// The end, once the line is whole.
+    Wrong(ResponseError),
 }
 
 /// A field that must stand in the response exactly once.
@@ -91,8 +107,7 @@ fn is_right_rfc6455(i: usize, value: &[u8], request: &ClientRequest, expected: &
     let value = value.trim_ascii();
     match i {
         0 => value.eq_ignore_ascii_case(b"websocket"),
-        1 => std::str::from_utf8(value)
-            .is_ok_and(|value| list(value).any(|name| name.eq_ignore_ascii_case("upgrade"))),
+        1 => elements(value).any(|name| name.eq_ignore_ascii_case(b"upgrade")),
         2 => value == expected.as_bytes(),
         3 => request.protocols().any(|name| value == name.as_bytes()),
         _ => match (request.deflate_terms(), std::str::from_utf8(value)) {
@@ -109,15 +124,14 @@ impl Judge {
         Self::default()
     }
 
-    /// Judges the status line as far as it arrived (steps 31 to 33).
+    /// Judges the status line as far as it arrived (steps 31 to 33). `broken` says that no more of the
+    /// head can be read. A status that is the end is told once its line is whole, with the phrase.
     pub(super) fn status_line(
         &mut self,
         head: &Head,
         received: &[u8],
+        broken: bool,
     ) -> Result<(), ResponseError> {
-        if self.status_right {
-            return Ok(());
-        }
         let len = head.first_line();
         let line = received.get(..len.unwrap_or_else(|| head.scanned())).unwrap_or_default();
         for &byte in line.iter().skip(usize::from(self.status_seen)) {
@@ -125,7 +139,7 @@ impl Judge {
             match byte {
                 b' ' if self.spaces == 1 => {
                     self.spaces = 2;
-                    self.judge_code()?;
+                    self.status = self.judge_code();
                 }
                 b' ' => self.spaces = self.spaces.saturating_add(1),
                 _ if self.spaces == 1 => {
@@ -137,22 +151,36 @@ impl Judge {
                 _ => {}
             }
         }
-        if len.is_some() {
-            // Two spaces with a right code between them make the seven bytes that are asked for.
-            if self.spaces < 2 {
-                return Err(ResponseError::StatusLine);
-            }
-            self.status_right = true;
+        let whole = len.is_some();
+        if whole && self.status == Status::Unknown {
+            // Two spaces with a right code between them make the seven bytes that are asked for. The
+            // second one is often left away where no phrase follows; the end it is either way.
+            self.status = match self.judge_code() {
+                Status::Wrong(_) if !self.code.iter().all(u8::is_ascii_digit) => {
+                    Status::Wrong(ResponseError::StatusLine)
+                }
+                Status::Right => Status::Wrong(ResponseError::StatusLine),
+                other => other,
+            };
         }
-        Ok(())
+        match self.status {
+            Status::Wrong(error) if whole || broken => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    fn judge_code(&self) -> Result<(), ResponseError> {
+    const fn judge_code(&self) -> Status {
         match (self.code_len, &self.code) {
-            (3, b"101") => Ok(()),
-            (3, b"407") => Err(ResponseError::ProxyAuthenticationRequired),
-            _ => Err(ResponseError::StatusCode),
+            (3, b"101") => Status::Right,
+            (3, b"407") => Status::Wrong(ResponseError::ProxyAuthenticationRequired),
+            (3, [b'1', b'0'..=b'9', b'0'..=b'9']) => Status::Interim,
+            _ => Status::Wrong(ResponseError::StatusCode),
         }
+    }
+
+    /// Whether a response that counts follows this one.
+    pub(super) fn is_interim(&self) -> bool {
+        self.status == Status::Interim
     }
 
     /// Judges the fields that became complete since the last call (steps 35 to 44).
@@ -163,6 +191,9 @@ impl Judge {
         request: &ClientRequest,
         expected: &Answer,
     ) -> Result<(), ResponseError> {
+        if self.is_interim() {
+            return Ok(());
+        }
         let (names, _) = once(request);
         while let Some(field) = field(head, received, usize::from(self.fields)) {
             self.fields += 1;
@@ -170,12 +201,13 @@ impl Judge {
                 if !field.is(once.name) {
                     continue;
                 }
+                let value = &*unfolded(field.value);
                 let right = match request.dialect() {
-                    Dialect::Hybi02 => match is_right_hybi02(i, field.value, request) {
+                    Dialect::Hybi02 => match is_right_hybi02(i, value, request) {
                         Some(right) => right,
                         None => continue,
                     },
-                    Dialect::Rfc6455 => is_right_rfc6455(i, field.value, request, expected),
+                    Dialect::Rfc6455 => is_right_rfc6455(i, value, request, expected),
                 };
                 if std::mem::replace(seen, true) {
                     return Err(once.count);
@@ -213,10 +245,60 @@ pub(super) const fn scan_error(error: ScanError) -> ResponseError {
     }
 }
 
+/// The value of a field without its folds: each, and the space around it, is one space (RFC 9112
+/// §5.2), and does not count if it stands where one space is skipped (step 38).
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\r') {
+        return Cow::Borrowed(value);
+    }
+    let value = unfold(value);
+    Cow::Owned(value.strip_prefix(b" ").map(<[u8]>::to_vec).unwrap_or(value))
+}
+
+/// The bytes with a space in the place of each fold.
+fn unfold(bytes: &[u8]) -> Vec<u8> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        match rest {
+            [b'\n', space, ..] if byte == b'\r' && is_space(space) => {
+                while out.last().is_some_and(is_space) {
+                    out.pop();
+                }
+                let spaces = rest.iter().skip(1).take_while(|byte| is_space(byte)).count();
+                rest = rest.get(1 + spaces..).unwrap_or_default();
+                out.push(b' ');
+            }
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// Status and reason phrase of an HTTP answer (RFC 9112 §4), if it begins with them.
+pub(super) fn status_of(received: &[u8]) -> Option<(u16, Cow<'_, str>)> {
+    let line = received.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = line.strip_prefix(b"HTTP/")?;
+    let (_, rest) = split_once(line)?;
+    let (status, phrase) = split_once(rest).unwrap_or((rest, b""));
+    let digits = status.len() == 3 && status.iter().all(u8::is_ascii_digit);
+    let status = std::str::from_utf8(status).ok().filter(|_| digits)?;
+    Some((status.parse().ok()?, String::from_utf8_lossy(phrase)))
+}
+
+/// What stands before the first space, and behind it.
+fn split_once(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, behind) = bytes.split_at_checked(bytes.iter().position(|byte| *byte == b' ')?)?;
+    Some((before, behind.get(1..)?))
+}
+
 /// A server's right answer, borrowed from the received bytes: the connection is established.
 #[derive(Debug, Clone)]
 pub struct UpgradeResponse<'a> {
-    received: &'a [u8],
+    /// The head; with its folded lines made one, if there are any.
+    received: Cow<'a, [u8]>,
     head: Head,
     len: usize,
     asked_for_subprotocol: bool,
@@ -225,18 +307,41 @@ pub struct UpgradeResponse<'a> {
 }
 
 impl<'a> UpgradeResponse<'a> {
-    pub(super) const fn new(
+    /// `head` is the scanned one of `received`, which begins with it; `len` is what everything takes.
+    pub(super) fn new(
+        limits: &HeadLimits,
         received: &'a [u8],
-        head: Head,
+        head: &Head,
         len: usize,
-        asked_for_subprotocol: bool,
+        request: &ClientRequest,
     ) -> Self {
-        Self { received, head, len, asked_for_subprotocol, offered: None }
+        let asked_for_subprotocol = request.protocols().next().is_some();
+        let offered = request.deflate_terms();
+        let mut response = Self {
+            received: Cow::Borrowed(received),
+            head: head.clone(),
+            len,
+            asked_for_subprotocol,
+            offered,
+        };
+        if head.is_folded() {
+            response.unfold(limits);
+        }
+        response
     }
 
-    pub(super) const fn offered(mut self, terms: Option<DeflateTerms>) -> Self {
-        self.offered = terms;
-        self
+    #[cold]
+    fn unfold(&mut self, limits: &HeadLimits) {
+        // What stands behind the status line, so that a space behind that line is no fold.
+        let line = self.head.first_line().unwrap_or_default() + 2;
+        let (line, fields) = self.received.split_at_checked(line).unwrap_or_default();
+        let fields = fields.get(..self.head.scanned().saturating_sub(line.len())).unwrap_or(fields);
+        let whole = [line, &*unfold(fields)].concat();
+        self.head = Head::new(Strictness::Letter);
+        // It was right before, and is no longer now.
+        let scanned = self.head.scan(&limits.with_max_line_bytes(usize::MAX), &whole);
+        debug_assert_eq!(scanned, Ok(Some(whole.len())), "a head without its folds");
+        self.received = Cow::Owned(whole);
     }
 
     /// How many of the received bytes the response took, draft-02's last sixteen included. Bytes behind it
@@ -255,9 +360,9 @@ impl<'a> UpgradeResponse<'a> {
     /// The subprotocol that the server chose; `None` if none was asked for, whatever it sent
     /// (HS-C-44).
     #[must_use]
-    pub fn subprotocol(&self) -> Option<&'a str> {
+    pub fn subprotocol(&self) -> Option<&str> {
         let field = self.fields().find(|field| field.is("sec-websocket-protocol"))?;
-        std::str::from_utf8(field.value).ok().filter(|_| self.asked_for_subprotocol)
+        field.value_str().filter(|_| self.asked_for_subprotocol)
     }
 
     /// What the server agreed to compress (RFC 7692 §7.1); a client that offered nothing has judged
@@ -265,17 +370,18 @@ impl<'a> UpgradeResponse<'a> {
     #[must_use]
     pub fn deflate(&self) -> Option<Deflate> {
         let field = self.fields().find(|field| field.is("sec-websocket-extensions"))?;
-        Deflate::judge_answer(std::str::from_utf8(field.value).ok()?, self.offered?)
+        Deflate::judge_answer(field.value_str()?, self.offered?)
     }
 
-    /// The fields that set cookies: Set-Cookie and Set-Cookie2 (HS-C-44, HS-C-49, HS-C-51).
-    pub fn cookies(&self) -> impl Iterator<Item = Field<'a>> + '_ {
+    /// The fields that set cookies, Set-Cookie and Set-Cookie2, for the application to apply: nothing
+    /// here keeps cookies (HS-C-44, HS-C-51).
+    pub fn cookies(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields().filter(|field| field.is("set-cookie") || field.is("set-cookie2"))
     }
 
     /// All fields in the order they were sent.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + '_ {
-        (0..self.head.complete_fields()).filter_map(|i| field(&self.head, self.received, i))
+    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        (0..self.head.complete_fields()).filter_map(|i| field(&self.head, &self.received, i))
     }
 }
 

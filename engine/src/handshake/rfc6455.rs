@@ -64,11 +64,21 @@ pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|e| !e.is_empty())
 }
 
+/// The same of a value that need not be text (RFC 9110 §5.5).
+pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+}
+
 /// Whether this is a token (RFC 7230 §3.2.6).
 #[must_use]
 pub fn is_token(text: &str) -> bool {
+    is_token_of_bytes(text.as_bytes())
+}
+
+/// The same of what need not be text.
+pub(super) fn is_token_of_bytes(text: &[u8]) -> bool {
     !text.is_empty()
-        && text.bytes().all(|byte| {
+        && text.iter().all(|byte| {
             byte.is_ascii_alphanumeric()
                 || matches!(
                     byte,

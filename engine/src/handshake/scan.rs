@@ -16,7 +16,7 @@ use super::HeadLimits;
 use crate::sys::simd::{BLOCK, Isa, Stops};
 
 /// The most fields of a head that have a place; [`HeadLimits::max_fields`] is never above it.
-pub const FIELDS_MAX: usize = 64;
+pub const FIELDS_MAX: usize = 128;
 
 /// Which bytes a line may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub enum Strictness {
     /// The server's rules (§5.2.1): see the module's head.
     Strict,
     /// The client's rules (§5.1 steps 31 to 42), to the letter: any byte but CR, LF and, in a name,
-    /// the colon.
+    /// the colon. And HTTP's: a line that begins with SP or HT goes on with the value of the line
+    /// before (RFC 9112 §5.2).
     Letter,
 }
 
@@ -62,9 +63,9 @@ impl fmt::Display for ScanError {
             Self::NameByte => "a field name holds an illegal byte",
             Self::NoColon => "a field has no colon behind its name",
             Self::EmptyName => "a field's name is empty",
-            Self::TooManyFields => "the head exceeds the limit max_fields",
-            Self::LineTooLong => "a line exceeds the limit max_line_bytes",
-            Self::HeadTooLarge => "the head exceeds the limit max_bytes",
+            Self::TooManyFields => "the head has more fields than the limit max_fields",
+            Self::LineTooLong => "a line is longer than the limit max_line_bytes",
+            Self::HeadTooLarge => "the head is longer than the limit max_bytes",
         })
     }
 }
@@ -91,6 +92,8 @@ struct Cursor {
     first_line: usize,
     /// Fields marked.
     count: usize,
+    /// A value goes on in a further line.
+    folded: bool,
     state: State,
 }
 
@@ -124,8 +127,8 @@ impl Head {
 
     #[inline]
     fn with_isa(strictness: Strictness, isa: Isa) -> Self {
-        let cursor =
-            Cursor { scanned: 0, line: 0, first_line: 0, count: 0, state: State::FirstLine };
+        let state = State::FirstLine;
+        let cursor = Cursor { scanned: 0, line: 0, first_line: 0, count: 0, folded: false, state };
         Self { isa, strictness, cursor, marks: [Mark { start: 0, colon: 0 }; FIELDS_MAX] }
     }
 
@@ -194,11 +197,25 @@ impl Head {
         }
     }
 
-    /// How many fields are complete.
+    /// How many fields are complete. Under [`Strictness::Letter`] one is when the next line has begun,
+    /// and not with a space.
     #[must_use]
     pub const fn complete_fields(&self) -> usize {
-        // The last one marked is open while its value is being read.
-        self.cursor.count - (matches!(self.cursor.state, State::Value) as usize)
+        let open = match self.cursor.state {
+            State::Value => true,
+            State::Name => {
+                matches!(self.strictness, Strictness::Letter)
+                    && self.cursor.scanned <= self.cursor.line
+            }
+            State::FirstLine | State::Complete => false,
+        };
+        self.cursor.count.saturating_sub(open as usize)
+    }
+
+    /// Whether some value goes on in a further line; between its colon and its end stand CRLFs then.
+    #[must_use]
+    pub const fn is_folded(&self) -> bool {
+        self.cursor.folded
     }
 
     /// Where field `i` lies: its name's begin, its colon, its value's end. `None` from
@@ -265,6 +282,14 @@ impl Walk<'_> {
     /// Looks for the end of the current line's name before `end`.
     #[inline]
     fn find_colon(&mut self, end: usize) -> Result<(), ScanError> {
+        if self.strictness == Strictness::Letter
+            && self.cursor.count > 0
+            && matches!(self.window.byte(self.cursor.line), b' ' | b'\t')
+        {
+            self.cursor.folded = true;
+            self.cursor.state = State::Value;
+            return Ok(());
+        }
         let at = self.window.base.max(self.cursor.line);
         match self.window.next_of_name(at) {
             Some(stop) if stop >= end => Ok(()),

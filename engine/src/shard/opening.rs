@@ -158,6 +158,7 @@ impl<A: Application> Shard<A> {
             gathered.extend_from_slice(input);
         }
         let received = if first { &*input } else { &*gathered };
+        let is_client = !matches!(reader, Reader::Server(_));
         let opened = match &mut reader {
             Reader::Server(reader) => self.read_request(id, reader, received, turn),
             Reader::Client(reader) => self.read_response(id, reader, received, turn),
@@ -185,7 +186,12 @@ impl<A: Application> Shard<A> {
                 let rest = &mut rest[taken..];
                 return self.deliver(id, rest, rest.len(), None, turn);
             }
-            Opened::Refused(reason) => self.finish(id, reason, Ending::Fin),
+            Opened::Refused(reason) => {
+                // What a server refuses with is to arrive. A client has nothing to say, and a server
+                // that keeps its connection open need not be waited for.
+                let ending = if is_client { Ending::Now } else { Ending::Fin };
+                self.finish(id, reason, ending);
+            }
         }
         self.want(id)
     }
@@ -243,10 +249,10 @@ impl<A: Application> Shard<A> {
         let request = match reader.read(&settings.head, received) {
             Ok(None) => return Opened::NotYet,
             Ok(Some(request)) => request,
-            Err(error) => return self.refuse_request(id, error, turn),
+            Err(error) => return self.refuse_request(id, error, received, turn),
         };
         if let Err(error) = settings.policy.judge(&request) {
-            return self.refuse_request(id, error, turn);
+            return self.refuse_request(id, error, received, turn);
         }
         let accept = match self.app.on_upgrade(&request) {
             Ok(accept) => accept,
@@ -314,11 +320,11 @@ impl<A: Application> Shard<A> {
                 Opened::Done(response.len())
             }
             Err(error) => {
-                if let Some((status, phrase)) = status_of(received)
+                if let Some((status, phrase)) = reader.status(received)
                     && status != 101
                     && let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut())
                 {
-                    self.app.on_refused(data, status, phrase);
+                    self.app.on_refused(data, status, &phrase);
                 }
                 Opened::Refused(CloseReason::Response(error))
             }
@@ -363,40 +369,36 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    fn refuse_request(&mut self, id: ConnectionId, error: RequestError, turn: &mut Turn) -> Opened {
+    fn refuse_request(
+        &mut self,
+        id: ConnectionId,
+        error: RequestError,
+        received: &[u8],
+        turn: &mut Turn,
+    ) -> Opened {
         self.world.request_errors.count(error.index());
-        if let Some(status) = error.status() {
-            self.answer(id, status, error.sentence(), turn);
-        }
+        self.scratch.clear();
+        handshake::refuse_request(error, received, &mut self.scratch);
+        self.answer(id, turn);
         Opened::Refused(CloseReason::Request(error))
     }
 
     fn reject(&mut self, id: ConnectionId, reject: Reject, turn: &mut Turn) -> Opened {
-        self.answer(id, reject.status, reject.sentence, turn);
+        self.refuse(id, reject.status, reject.sentence, turn);
         Opened::Refused(CloseReason::Ended)
     }
 
-    pub(super) fn answer(
-        &mut self,
-        id: ConnectionId,
-        status: u16,
-        sentence: &str,
-        turn: &mut Turn,
-    ) {
+    /// Answers with this status and sentence.
+    pub(super) fn refuse(&mut self, id: ConnectionId, status: u16, sentence: &str, turn: &mut Turn) {
         self.scratch.clear();
         handshake::refuse(status, sentence, &mut self.scratch);
+        self.answer(id, turn);
+    }
+
+    /// Sends what was written.
+    fn answer(&mut self, id: ConnectionId, turn: &mut Turn) {
         if let Some(slot) = self.table.find(id) {
             slot.side.send.push(id, turn, &self.scratch);
         }
     }
-}
-
-/// Status and reason phrase of an HTTP answer (RFC 9112 section 4), if it begins with them.
-fn status_of(received: &[u8]) -> Option<(u16, &str)> {
-    let line = received.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
-    let line = str::from_utf8(line).ok()?;
-    let (_, rest) = line.strip_prefix("HTTP/")?.split_once(' ')?;
-    let (status, phrase) = rest.split_once(' ').unwrap_or((rest, ""));
-    let three = status.len() == 3 && status.bytes().all(|digit| digit.is_ascii_digit());
-    Some((three.then(|| status.parse().ok())??, phrase))
 }

@@ -111,7 +111,7 @@ impl<A: Application> Shard<A> {
         }
         if slot.state() == State::Opening {
             if slot.side.outbound.role() == Role::Server {
-                self.answer(id, 503, "The server has no memory for this now.", turn);
+                self.refuse(id, 503, "The server has no memory for this now.", turn);
             }
             return self.finish(id, CloseReason::Memory, Ending::Fin);
         }

@@ -93,7 +93,7 @@ pub fn parse(payload: &[u8]) -> Result<(CloseCode, &str), ProtocolError> {
         };
     };
     let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(ProtocolError::CloseCode)?;
-    let reason = simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
+    let reason = simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::CloseReason)?;
     Ok((code, reason))
 }
 

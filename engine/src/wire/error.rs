@@ -44,11 +44,19 @@ pub enum ProtocolError {
     InvalidDeflate,
     /// A compressed message, and no memory left in the budget for what inflates it (RFC 7692 §9).
     CompressionBudget,
+    /// RSV1 on a frame that does not begin a message: a continuation, or a control frame (RFC 7692
+    /// §6.1).
+    CompressionBit,
+    /// A Close frame whose reason is not UTF-8 (RFC 6455 §5.5.1).
+    CloseReason,
+    /// A server passed draft-02's handshake and then sent the framing of draft-00, which knows no
+    /// Sec-WebSocket-Draft (draft-02 §4.1, AMB-11).
+    OlderFraming,
 }
 
 impl ProtocolError {
     /// Every rule, in the order of declaration; counters are indexed by [`ProtocolError::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::ReservedBit,
         Self::ReservedOpcode,
         Self::LengthTopBit,
@@ -67,6 +75,9 @@ impl ProtocolError {
         Self::CloseCode,
         Self::InvalidDeflate,
         Self::CompressionBudget,
+        Self::CompressionBit,
+        Self::CloseReason,
+        Self::OlderFraming,
     ];
 
     /// The position in [`ProtocolError::ALL`].
@@ -97,6 +108,9 @@ impl ProtocolError {
             Self::CloseCode => "close_code",
             Self::InvalidDeflate => "invalid_deflate",
             Self::CompressionBudget => "compression_budget",
+            Self::CompressionBit => "compression_bit",
+            Self::CloseReason => "close_reason",
+            Self::OlderFraming => "older_framing",
         }
     }
 
@@ -104,7 +118,9 @@ impl ProtocolError {
     #[must_use]
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate | Self::CloseReason => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Self::FrameTooLarge | Self::MessageTooLarge | Self::TooManyFragments => {
                 CloseCode::MESSAGE_TOO_BIG
             }
@@ -129,7 +145,9 @@ impl ProtocolError {
             Self::ControlTooLarge => "draft-02 §2, RFC 6455 §5.5",
             Self::UnmaskedFrame | Self::MaskedFrame => "RFC 6455 §5.1",
             Self::LengthNotMinimal => "RFC 6455 §5.2",
-            Self::ClosePayload => "RFC 6455 §5.5.1",
+            Self::ClosePayload | Self::CloseReason => "RFC 6455 §5.5.1",
+            Self::CompressionBit => "RFC 7692 §6.1",
+            Self::OlderFraming => "draft-02 §4.1",
             Self::CloseCode => "RFC 6455 §7.4",
             Self::InvalidDeflate => "RFC 7692 §7.2.2",
             Self::CompressionBudget => "RFC 7692 §9",
@@ -140,7 +158,7 @@ impl ProtocolError {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::ReservedBit => "a reserved bit is set though no extension was negotiated",
+            Self::ReservedBit => "a reserved bit is set that no negotiated extension uses",
             Self::ReservedOpcode => "the opcode is reserved",
             Self::LengthTopBit => "the top bit of the eight-byte payload length is set",
             Self::FragmentedControl => "a control frame is fragmented",
@@ -158,6 +176,11 @@ impl ProtocolError {
             Self::CloseCode => "a Close frame has a code that may not be sent",
             Self::InvalidDeflate => "a compressed message does not inflate",
             Self::CompressionBudget => "no memory is left in the budget for compression",
+            Self::CompressionBit => "RSV1 is set on a frame that does not begin a message",
+            Self::CloseReason => "the reason in a Close frame is not valid UTF-8",
+            Self::OlderFraming => {
+                "the server answered draft-02's handshake but sends the framing of draft-00"
+            }
         }
     }
 }

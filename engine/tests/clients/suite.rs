@@ -5,12 +5,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
-use ringbolt::handshake::{self, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy};
-use ringbolt::wire::CloseCode;
+use ringbolt::handshake::{
+    self, ClientRequest, HeadLimits, ResponseError, ServerHandshake, ServerPolicy,
+};
+use ringbolt::wire::{CloseCode, ProtocolError};
 use ringbolt::{Clients, CloseReason, Config, ConnectionId, Endpoint, Fleet, Message, WebSocket};
 
 use crate::variant::settings;
@@ -23,14 +26,28 @@ struct Dialler {
     opened: usize,
     refused: Vec<(u16, String)>,
     reasons: Vec<CloseReason>,
+    cookies: Vec<String>,
     give_up: Instant,
+    gave_up: bool,
+    /// Leaves the closing to the server.
+    stays: bool,
 }
 
 impl Dialler {
     fn new(to: impl Into<Endpoint>, wanted: usize) -> Self {
         let give_up = Instant::now() + Duration::from_secs(30);
-        let (to, refused, reasons) = (to.into(), Vec::new(), Vec::new());
-        Self { to, wanted, connected: 0, opened: 0, refused, reasons, give_up }
+        Self {
+            to: to.into(),
+            wanted,
+            connected: 0,
+            opened: 0,
+            refused: Vec::new(),
+            reasons: Vec::new(),
+            cookies: Vec::new(),
+            give_up,
+            gave_up: false,
+            stays: false,
+        }
     }
 
     fn run(self, config: Config) -> Self {
@@ -47,7 +64,8 @@ impl Handler for Dialler {
             fleet.connect(Arc::clone(&request), None, self.to.clone(), ()).expect("room");
             self.wanted -= 1;
         }
-        if fleet.is_empty() || now > self.give_up {
+        self.gave_up = now > self.give_up;
+        if fleet.is_empty() || self.gave_up {
             fleet.stop();
         }
         Some(now + Duration::from_millis(10))
@@ -61,9 +79,12 @@ impl Handler for Dialler {
         self.refused.push((status, phrase.to_owned()));
     }
 
-    fn on_open(&mut self, ws: &mut WebSocket<'_, ()>, _: &handshake::UpgradeResponse<'_>) {
+    fn on_open(&mut self, ws: &mut WebSocket<'_, ()>, response: &handshake::UpgradeResponse<'_>) {
         self.opened += 1;
-        ws.close();
+        self.cookies.extend(response.cookies().map(|field| field.value_text().into_owned()));
+        if !self.stays {
+            ws.close();
+        }
     }
 
     fn on_message(&mut self, _: &mut WebSocket<'_, ()>, _: Message<'_>) {}
@@ -89,6 +110,11 @@ fn serve(mut stream: impl Read + Write) {
 
 /// Reads a request and answers it.
 fn upgrade(stream: &mut (impl Read + Write)) {
+    upgrade_with(stream, &[]);
+}
+
+/// The same with more fields.
+fn upgrade_with(stream: &mut (impl Read + Write), fields: &[(&str, &str)]) {
     let (mut received, mut reader) = (Vec::new(), ServerHandshake::new());
     let mut out = Vec::new();
     loop {
@@ -97,8 +123,7 @@ fn upgrade(stream: &mut (impl Read + Write)) {
         assert!(n > 0, "the client went away in its request");
         received.extend_from_slice(&part[..n]);
         if let Some(request) = reader.read(&HeadLimits::default(), &received).expect("a request") {
-            let none: &[(&str, &str)] = &[];
-            handshake::accept(&request, &ServerPolicy::new(), None, none, &mut out)
+            handshake::accept(&request, &ServerPolicy::new(), None, fields, &mut out)
                 .expect("an answer");
             break;
         }
@@ -175,6 +200,96 @@ fn a_wrong_answer_fails_the_connection() {
     assert_eq!((done.connected, done.opened), (1, 0));
     assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
     assert!(matches!(done.reasons[..], [CloseReason::Response(_)]), "{:?}", done.reasons);
+}
+
+/// Runs one client against a server that reads the request, writes this answer, and keeps the
+/// connection open until the client is done.
+fn answered_by(answer: &'static [u8]) -> Dialler {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let (done, is_done) = mpsc::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut part = [0; 1024];
+        assert!(stream.read(&mut part).expect("a request") > 0);
+        stream.write_all(answer).expect("room");
+        is_done.recv().expect_err("the client is done");
+    });
+    // Longer than anybody waits for it.
+    let config = settings().with(|config| {
+        config.close_timeout = Duration::from_secs(600);
+        config.handshake_timeout = Duration::from_secs(600);
+    });
+    let dialler = Dialler::new(to, 1).run(config);
+    drop(done);
+    server.join().expect("the server's checks hold");
+    assert!(!dialler.gave_up, "the client waited for {:?}", answer.escape_ascii());
+    dialler
+}
+
+#[test]
+fn a_refusal_ends_the_client_though_the_server_keeps_the_connection() {
+    // covers: HS-C-33, CLOSE-01
+    for answer in [
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nsorry".as_slice(),
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 500000\r\n\r\nsorry",
+        b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nsorry\r\n0\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 404 Not Found\r\n\r\n",
+    ] {
+        let done = answered_by(answer);
+        assert_eq!((done.connected, done.opened), (1, 0));
+        assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
+        let [CloseReason::Response(error)] = done.reasons[..] else { panic!("{:?}", done.reasons) };
+        assert_eq!(error, ResponseError::StatusCode);
+    }
+}
+
+#[test]
+fn interim_responses_are_skipped_and_cookies_handed_over() {
+    // covers: AMB-21, HS-C-51
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let cookie = [("Set-Cookie", "a=b; Path=/"), ("Set-Cookie2", "c=d")];
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\na: ").expect("room");
+        std::thread::yield_now();
+        stream.write_all(b"b\r\n\r\n").expect("room");
+        upgrade_with(&mut stream, &cookie);
+        let mut close = [0; 2];
+        stream.read_exact(&mut close).expect("a Close");
+        stream.write_all(&close).expect("room for the Close");
+    });
+    let done = Dialler::new(to, 1).run(settings());
+    server.join().expect("the server's checks hold");
+    assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
+    assert_eq!((done.opened, done.refused), (1, vec![]));
+    assert_eq!(done.cookies, ["a=b; Path=/", "c=d"]);
+}
+
+#[test]
+fn a_server_of_an_older_framing_is_named() {
+    // covers: AMB-11
+    for frames in [b"\x00Hello\xFF".as_slice(), b"\xFF\x00"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let to = listener.local_addr().expect("an address");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            upgrade(&mut stream);
+            stream.write_all(frames).expect("room");
+            // The client closes; whatever it does with unread bytes, the connection ends.
+            while matches!(stream.read(&mut [0; 64]), Ok(n) if n > 0) {}
+        });
+        let mut dialler = Dialler::new(to, 1);
+        dialler.stays = true;
+        let done = dialler.run(settings());
+        server.join().expect("the server's checks hold");
+        assert_eq!(done.reasons, [CloseReason::Protocol(ProtocolError::OlderFraming)]);
+        assert!(ProtocolError::OlderFraming.to_string().contains("draft-00"));
+    }
 }
 
 #[test]

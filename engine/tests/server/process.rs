@@ -335,6 +335,40 @@ fn a_client_of_the_draft_without_an_origin_is_taken_only_where_that_is_allowed()
 }
 
 #[test]
+fn what_is_no_opening_handshake_is_answered_by_the_book() {
+    // covers: AMB-24, CONF-03
+    let engine = Program::start("echo --shards 1 --max-line 300 --max-fields 12");
+    let good = String::from_utf8(request("/")).expect("text");
+    let with = |line: &str| good.replace("Upgrade: W", &format!("{line}\r\nUpgrade: W"));
+    for (request, status, told) in [
+        (with("Content-Length: 9"), 400, "body"),
+        (with("Transfer-Encoding: chunked"), 400, "body"),
+        (with("Content-Length: x"), 400, "Content-Length"),
+        (good.replace("GET ", "POST "), 405, "GET"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 505, "HTTP/2"),
+        (with(&format!("Cookie: {}", "x".repeat(300))), 431, "--max-line"),
+        (with(&"a: b\r\n".repeat(12)), 431, "--max-fields"),
+        (good.replace("GET /", &format!("GET /{}", "x".repeat(300))), 414, "--max-line"),
+        ("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(), 426, "WebSocket client"),
+        ("HEAD / HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(), 426, ""),
+    ] {
+        let mut client = Client::raw(engine.address);
+        client.send(request.as_bytes());
+        let head = client.head();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request} got {head}");
+        let mut body = String::new();
+        while let Some(byte) = client.take(1) {
+            body.push(char::from(byte[0]));
+        }
+        assert!(body.contains(told), "{request} got {body}");
+        assert_eq!(body.is_empty(), request.starts_with("HEAD"), "{request} got {body}");
+    }
+    // And what may come before and beside one is taken.
+    asking(engine.address, &format!("\r\n{good}")).expect_alive();
+    asking(engine.address, &with("Content-Length: 8\r\nCookie: \u{e9}\u{ff}")).expect_alive();
+}
+
+#[test]
 fn where_tls_ends_in_front_the_location_is_wss() {
     // covers: HS-S-23
     let good = String::from_utf8(request("/")).expect("text");

@@ -8,7 +8,10 @@ use std::fs;
 use super::source::{Source, body_ranges, sources, workspace};
 
 /// Rules that are a must for a server or a client and yet are named by no test, with the reason.
-const EXEMPT: &[(&str, &str)] = &[];
+const EXEMPT: &[(&str, &str)] = &[(
+    "HS-C-49",
+    "the client keeps no cookies; all are handed to the application, as deferred ones are (HS-C-51)",
+)];
 
 const LEVELS: &[&str] = &["must", "should", "may", "note", "open", "policy"];
 const BOUND: &[&str] = &["server", "client", "both", "intermediary", "nobody"];
@@ -114,7 +117,7 @@ fn read(source: &Source, tests: &mut Tests, wrong: &mut Vec<String>) {
 #[test]
 fn the_list_of_rules_is_sound() {
     let rules = rules();
-    assert_eq!(rules.len(), 183, "a rule was added or lost; the draft did not change");
+    assert_eq!(rules.len(), 187, "a rule was added or lost; the draft did not change");
     for (at, rule) in rules.iter().enumerate() {
         assert_eq!(ids(&rule.id), [&rule.id], "not an identifier");
         assert!(LEVELS.contains(&rule.level.as_str()), "{}: level {:?}", rule.id, rule.level);

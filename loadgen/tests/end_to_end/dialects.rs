@@ -1,14 +1,51 @@
 //! The same scenarios in either dialect, against a server that takes both.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use ringbolt::wire::Dialect;
 
-use crate::document;
 use crate::servers::{Answer, Running};
+use crate::timing::upgrade;
+use crate::{document, loadgen};
+
+/// What loadgen says of a server that reads a request, writes these bytes and waits for its end.
+fn told_of(arguments: &[&str], answer: impl FnOnce(&mut TcpStream) + Send) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let url = format!("ws://{}/", listener.local_addr().expect("an address"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().expect("a client");
+            answer(&mut stream);
+            // The client closes; whatever it does with unread bytes, the connection ends.
+            while matches!(stream.read(&mut [0; 64]), Ok(n) if n > 0) {}
+        });
+        let run = ["echo", &url, "-c", "1", "-n", "1", "--warmup", "0"];
+        let output = loadgen(&[&run[..], arguments].concat());
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    })
+}
+
+#[test]
+fn a_server_of_an_older_framing_is_named() {
+    // covers: AMB-11
+    let said = told_of(&[], |stream| {
+        upgrade(stream);
+        stream.write_all(b"\x00Hello\xFF").expect("room");
+    });
+    assert!(said.contains("the framing of draft-00"), "{said}");
+}
+
+#[test]
+fn the_limits_of_an_answer_are_flags() {
+    for (flag, value) in [("--max-handshake", "100"), ("--max-line", "30"), ("--max-fields", "2")] {
+        let said = told_of(&[flag, value], upgrade);
+        assert!(said.contains(flag), "{flag}: {said}");
+    }
+}
 
 #[test]
 fn every_scenario_in_every_dialect() {

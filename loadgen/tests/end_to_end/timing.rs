@@ -82,7 +82,8 @@ fn converse(mut stream: TcpStream, answer_at: AnswerAt) -> Vec<Seen> {
     }
 }
 
-fn upgrade(stream: &mut TcpStream) {
+/// Reads a request and answers it.
+pub(crate) fn upgrade(stream: &mut TcpStream) {
     let (mut received, mut reader, mut out) = (Vec::new(), ServerHandshake::new(), Vec::new());
     while out.is_empty() {
         let mut part = [0; 1024];

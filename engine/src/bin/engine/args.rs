@@ -350,15 +350,15 @@ pub(crate) struct LimitArgs {
     pub(crate) max_connections: Count,
 
     /// Largest head of an opening handshake, up to 65535
-    #[arg(long, env = "ENGINE_MAX_HANDSHAKE", value_name = "SIZE", default_value = "8KiB")]
+    #[arg(long, env = "ENGINE_MAX_HANDSHAKE", value_name = "SIZE", default_value = "16KiB")]
     pub(crate) max_handshake: Bytes,
 
     /// Longest line of that head, up to 65535
-    #[arg(long, env = "ENGINE_MAX_LINE", value_name = "SIZE", default_value = "4KiB")]
+    #[arg(long, env = "ENGINE_MAX_LINE", value_name = "SIZE", default_value = "8KiB")]
     pub(crate) max_line: Bytes,
 
-    /// Most fields of that head, up to 64
-    #[arg(long, env = "ENGINE_MAX_FIELDS", value_name = "COUNT", default_value = "64")]
+    /// Most fields of that head, up to 128
+    #[arg(long, env = "ENGINE_MAX_FIELDS", value_name = "COUNT", default_value = "100")]
     pub(crate) max_fields: Count,
 
     /// Most that may wait to be sent on one connection; beyond it its reader is slow

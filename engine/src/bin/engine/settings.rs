@@ -485,7 +485,7 @@ mod tests {
             ("--memory-budget 5m", "--memory-budget 5MiB has no room"),
             ("--ping-interval 5m", "--ping-interval"),
             ("--max-handshake 1m", "--max-handshake"),
-            ("--max-fields 65", "--max-fields"),
+            ("--max-fields 129", "--max-fields"),
             ("--small-buffers 100", "128 is the next"),
             ("--require-subprotocol", "--subprotocol"),
             ("--shards 0", "--shards 0"),

@@ -203,7 +203,7 @@ fn frames_behind_key_3_are_kept() {
 
 #[test]
 fn frames_behind_the_answer_are_read() {
-    // covers: HS-C-47, HS-C-49, HS-C-50
+    // covers: HS-C-47, HS-C-50
     let (mut server, mut client) = (Side::server(), Side::client());
     server.feed(&client.take());
     assert!(server.connection.send("first"));

@@ -130,13 +130,40 @@ fn fragmented_control_frames() {
 
 #[test]
 fn frames_out_of_order() {
-    // covers: FR-11, AMB-11
+    // covers: FR-11
     assert_refused(b"\x00\x05Hello", ProtocolError::UnexpectedContinuation);
     assert_refused(b"\x80\x05Hello", ProtocolError::UnexpectedContinuation);
-    // A message of the sentinel framing that came before this draft.
-    assert_refused(b"\x00Hello\xFF", ProtocolError::UnexpectedContinuation);
     assert_refused(b"\x84\x05Hello\x84\x05World", ProtocolError::ExpectedContinuation);
     assert_refused(b"\x84\x05Hello\x05\x00", ProtocolError::ExpectedContinuation);
+}
+
+#[test]
+fn the_sentinel_framing_before_this_draft_is_named_to_a_client_at_its_beginning() {
+    // covers: AMB-11
+    use ProtocolError as E;
+    for (stream, client, server) in [
+        (b"\x00Hello\xFF".as_slice(), E::OlderFraming, E::UnexpectedContinuation),
+        (b"\x00 ", E::OlderFraming, E::UnexpectedContinuation),
+        (b"\x00\xFF", E::OlderFraming, E::ReservedBit),
+        (b"\xFF\x00", E::OlderFraming, E::ReservedBit),
+        (b"\xFF", E::OlderFraming, E::ReservedBit),
+        // A pong before it is no message.
+        (b"\x03\x00\x00Hello\xFF", E::OlderFraming, E::UnexpectedContinuation),
+        (b"\x00\x1FHello", E::UnexpectedContinuation, E::UnexpectedContinuation),
+        (b"\x80\x20Hello", E::UnexpectedContinuation, E::UnexpectedContinuation),
+        (b"\xFE\x00", E::ReservedBit, E::ReservedBit),
+        // Text that begins with another letter than those of ASCII.
+        (b"\x00\xC3\xA4", E::OlderFraming, E::ReservedBit),
+        (b"\x04\x01a\x00Hello\xFF", E::UnexpectedContinuation, E::UnexpectedContinuation),
+        (b"\x04\x01a\xFF\x00", E::ReservedBit, E::ReservedBit),
+    ] {
+        for size in [1, 2, 3, usize::MAX] {
+            for (mut side, error) in [(Side::client(), client), (Side::server(), server)] {
+                stream.chunks(size).for_each(|part| side.feed(part));
+                assert_eq!(side.seen.last(), Some(&Seen::Failed(error)), "{stream:02X?} {size}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use super::super::request::tests::{V1, V4, changed, read};
-use super::super::{AcceptError, RequestError, ServerPolicy, Terms, accept, accept_with, refuse};
+use super::super::{
+    AcceptError, RequestError, ServerPolicy, Terms, accept, accept_with, refuse, refuse_request,
+};
 
 const NO_EXTRA: &[(&str, &str)] = &[];
 
@@ -250,6 +252,33 @@ fn refusals_are_http_with_the_sentence_as_body() {
         assert_eq!(field("Upgrade"), (status == 426).then_some("WebSocket"));
     }
     let mut out = Vec::new();
+    refuse(405, "x", &mut out);
+    assert!(out.starts_with(b"HTTP/1.1 405 Method Not Allowed\r\n"));
+    assert!(out.windows(14).any(|line| line == b"\r\nAllow: GET\r\n"), "RFC 9110 section 15.5.6");
+    let mut out = Vec::new();
     refuse(403, "a\r\n\r\nb", &mut out);
     assert!(out.ends_with(b"\r\n\r\na    b\n"));
+}
+
+#[test]
+fn head_is_answered_as_get_would_be_but_for_the_body() {
+    let refused = |request: &str| {
+        let mut out = Vec::new();
+        let error = read(request.as_bytes()).map(|request| request.is_some()).unwrap_err();
+        refuse_request(error, request.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let get = refused("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    let (head, body) = get.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 426 ") && body.len() > 20, "{get}");
+    assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{get}");
+    for before in ["", "\r\n"] {
+        let request = format!("{before}HEAD / HTTP/1.1\r\nHost: example.com\r\n\r\n");
+        assert_eq!(refused(&request), format!("{head}\r\n\r\n"));
+    }
+    let post = refused("POST / HTTP/1.1\r\n");
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.ends_with("GET\n"), "{post}");
+    let mut out = Vec::new();
+    refuse_request(RequestError::NotHttp, b"SSH-2.0", &mut out);
+    assert!(out.is_empty(), "nobody is there to read it");
 }

@@ -7,7 +7,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use super::super::{ConnectQueue, RemoteHost, ServerHandshake, ServerPolicy, accept};
 use super::{
     Answer, ClientHandshake, ClientRequest, ClientRequestBuilder, ClientRequestError, HeadLimits,
-    ResponseError, UpgradeResponse, Url,
+    ResponseError, UpgradeResponse, Url, hybi02,
 };
 use crate::wire::Dialect;
 
@@ -32,7 +32,8 @@ fn request() -> Arc<ClientRequest> {
 
 /// A client that sent V1's keys.
 fn waiting(request: Arc<ClientRequest>) -> ClientHandshake {
-    ClientHandshake { request, expected: Answer::Hybi02(*b"8jKS'y:G*Co,Wxa-"), partial: None }
+    let expected = Answer::Hybi02(*b"8jKS'y:G*Co,Wxa-");
+    ClientHandshake { request, expected, skipped: 0, interim: 0, partial: None }
 }
 
 fn read(bytes: &[u8]) -> Result<Option<UpgradeResponse<'_>>, ResponseError> {
@@ -153,15 +154,46 @@ fn the_order_of_fields_is_random_and_replayed_by_its_seed() {
     assert!(orders.len() > 7_000, "{} of 40,320 orders", orders.len());
 }
 
+/// Whether each place of these takes every value of a byte, and no two of them go together.
+pub(in crate::handshake) fn assert_random<const N: usize>(all: &[[u8; N]]) {
+    assert!(all.len() >= 4_096);
+    for place in 0..N {
+        let seen: HashSet<u8> = all.iter().map(|bytes| bytes[place]).collect();
+        assert_eq!(seen.len(), 256, "values of byte {place}");
+        for other in 0..place {
+            // As 16 of 4,096 are.
+            let equal = all.iter().filter(|bytes| bytes[place] == bytes[other]).count();
+            assert!(equal < all.len() / 64, "bytes {other} and {place} are equal {equal} times");
+        }
+    }
+    let different: HashSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len());
+}
+
 #[test]
 fn key_3_is_any_eight_bytes() {
     // covers: HS-C-29
     let request = request();
-    let mut seen = HashSet::new();
-    for seed in 0..2_000 {
-        seen.extend(lines(&sent(&request, seed)).1.iter().copied());
+    let keys: Vec<[u8; 8]> =
+        (0..4_096).map(|seed| lines(&sent(&request, seed)).1.try_into().unwrap()).collect();
+    assert_random(&keys);
+}
+
+#[test]
+fn the_two_keys_of_a_request_have_nothing_to_do_with_each_other() {
+    // covers: HS-C-26
+    let request = request();
+    let key = |lines: &[&str], name: &str| {
+        let value = lines.iter().find_map(|line| line.strip_prefix(name)).unwrap();
+        (value.to_owned(), hybi02::key_part(value.as_bytes()).unwrap())
+    };
+    for seed in 0..500 {
+        let bytes = sent(&request, seed);
+        let (lines, _) = lines(&bytes);
+        let keys = ["Sec-WebSocket-Key1: ", "Sec-WebSocket-Key2: "].map(|name| key(&lines, name));
+        assert_ne!(keys[0].0, keys[1].0, "seed {seed}");
+        assert_ne!(keys[0].1, keys[1].1, "seed {seed}");
     }
-    assert_eq!(seen.len(), 256);
 }
 
 #[test]
@@ -209,7 +241,7 @@ fn invalid_arguments_make_no_request() {
         let result = ClientRequest::builder(url(), "o").cookies([field]).build();
         assert_eq!(result.err(), Some(E::Cookie), "{field:?}");
     }
-    let many = vec![("Cookie", "a=b"); 58];
+    let many = vec![("Cookie", "a=b"); 122];
     let result = ClientRequest::builder(url(), "o").cookies(many.clone()).build();
     assert_eq!(result.err(), Some(E::TooManyFields));
     assert!(ClientRequest::builder(url(), "o").cookies(many[1..].to_vec()).build().is_ok());
@@ -320,9 +352,12 @@ fn a_failure_shows_as_early_as_its_byte_code_or_line() {
         assert_eq!(read(bytes).err(), Some(expected));
         assert!(read(&bytes[..bytes.len() - 1]).unwrap().is_none(), "not before");
     };
-    early(b"HTTP/1.1 302 ", ResponseError::StatusCode);
-    early(b"HTTP/1.1 407 ", ResponseError::ProxyAuthenticationRequired);
-    early(b"HTTP/1.1 101 x\r\nUpgrade: no\r\n", ResponseError::UpgradeValue);
+    // With the line, so that its phrase can be told.
+    early(b"HTTP/1.1 302 Found\r\n", ResponseError::StatusCode);
+    early(b"HTTP/1.1 302 Found\n", ResponseError::StatusCode);
+    early(b"HTTP/1.1 407 x\r\n", ResponseError::ProxyAuthenticationRequired);
+    // When it cannot be folded any more.
+    early(b"HTTP/1.1 101 x\r\nUpgrade: no\r\nX", ResponseError::UpgradeValue);
     early(b"HTTP/1.1 101 x\r\nab\r", ResponseError::FieldWithoutColon);
     let head = V1_ANSWER.len() - 16;
     let mut bytes = V1_ANSWER.as_bytes()[..head + 3].to_vec();
@@ -405,6 +440,112 @@ fn the_fields_of_a_response_are_listed_as_they_were_sent() {
 }
 
 #[test]
+fn interim_responses_are_skipped() {
+    // covers: AMB-21, HS-C-33
+    let early = "HTTP/1.1 103 Early Hints\r\nUpgrade: no\r\nLink: </a>\r\n b: c\r\n\r\n";
+    for before in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 100\r\n\r\n",
+        "HTTP/1.1 102 \r\nX: y\r\n\r\n",
+        "HTTP/1.1 199 x\r\n\r\n",
+        early,
+        &early.repeat(16),
+    ] {
+        let bytes = format!("{before}{V1_ANSWER}\x04\x02hi").into_bytes();
+        let response = read(&bytes).unwrap_or_else(|error| panic!("{error}: {before}")).unwrap();
+        let len = bytes.len() - 4;
+        assert_eq!((response.len(), response.subprotocol()), (len, Some("sample")), "{before}");
+        assert_eq!(response.fields().count(), 5, "{before}");
+        assert_eq!(byte_by_byte(&bytes), Ok(Some(len)), "{before}");
+    }
+    // They are no answer, and what follows is judged as if they were not there.
+    assert!(read(early.as_bytes()).unwrap().is_none());
+    use ResponseError as E;
+    let wrong = |before: &str, from, to| [before.as_bytes(), &changed(from, to)].concat();
+    failed(&[
+        (wrong(early, " 101 ", " 200 "), E::StatusCode),
+        (wrong(early, "Upgrade: WebSocket\r\n", ""), E::UpgradeCount),
+        (wrong("HTTP/1.1 103 x\r\na\r\n\r\n", " 101 ", " 101 "), E::FieldWithoutColon),
+        (wrong("HTTP/1.1 1000 x\r\n\r\n", " 101 ", " 101 "), E::StatusCode),
+        (wrong("HTTP/1.1 1x0 x\r\n\r\n", " 101 ", " 101 "), E::StatusCode),
+        (wrong("HTTP/1.1 10 x\r\n\r\n", " 101 ", " 101 "), E::StatusCode),
+        (early.repeat(17).into_bytes(), E::TooManyInterim),
+    ]);
+}
+
+#[test]
+fn interim_responses_are_bounded() {
+    // covers: AMB-21, CONF-03
+    let interim = "HTTP/1.1 103 x\r\n\r\n";
+    let head = V1_ANSWER.len() - 16;
+    let read = |count, limits: HeadLimits| {
+        let bytes = format!("{}{V1_ANSWER}", interim.repeat(count));
+        waiting(request()).read(&limits, bytes.as_bytes()).map(|response| response.is_some())
+    };
+    let limits = HeadLimits::default();
+    assert_eq!(read(2, limits.with_max_interim(2)), Ok(true));
+    assert_eq!(read(3, limits.with_max_interim(2)), Err(ResponseError::TooManyInterim));
+    assert_eq!(read(1, limits.with_max_interim(0)), Err(ResponseError::TooManyInterim));
+    assert_eq!(read(0, limits.with_max_interim(0)), Ok(true));
+    // Together they may be as long as one head.
+    let count = head / interim.len();
+    let limits = limits.with_max_bytes(head).with_max_interim(u8::MAX);
+    assert_eq!(read(count, limits), Ok(true));
+    assert_eq!(read(count + 1, limits), Err(ResponseError::HeadTooLarge));
+}
+
+#[test]
+fn the_status_told_is_that_of_the_response_that_counts() {
+    for (bytes, expected) in [
+        (b"HTTP/1.1 404 Not Found\r\n\r\n".as_slice(), Some((404, "Not Found"))),
+        (b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 500 Oh\r\n", Some((500, "Oh"))),
+        (b"HTTP/1.0 403\r\n\r\n", Some((403, ""))),
+        (b"HTTP/1.1 403 \r\n\r\n", Some((403, ""))),
+        (b"HTTP/1.1 503 Zu viel los, Stra\xDFe\n", Some((503, "Zu viel los, Stra\u{fffd}e"))),
+        (b"HTTP/1.1 50 x\r\n", None),
+        (b"HTTP/1.1 5000 x\r\n", None),
+        (b"HTTP/1.1 +50 x\r\n", None),
+        (b"ICY 200 OK\r\n", None),
+        (b"HTTP/1.1\r\n", None),
+    ] {
+        let mut handshake = waiting(request());
+        assert!(handshake.read(&HeadLimits::default(), bytes).is_err(), "{}", bytes.escape_ascii());
+        let status = handshake.status(bytes);
+        let status = status.as_ref().map(|(status, phrase)| (*status, &**phrase));
+        assert_eq!(status, expected, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn folded_lines_are_read_as_spaces() {
+    // covers: AMB-22, HS-C-38
+    for (from, to) in [
+        ("Upgrade: WebSocket", "Upgrade:\r\n WebSocket"),
+        ("Upgrade: WebSocket", "Upgrade: \r\n\t WebSocket"),
+        ("Protocol: sample", "Protocol:\r\n \r\n sample"),
+        ("Sec-WebSocket-Origin: ", "X: a\r\n b:\tc \r\n\t  d\r\nSec-WebSocket-Origin: "),
+    ] {
+        let bytes = changed(from, to);
+        let note = bytes.escape_ascii();
+        let response = read(&bytes).unwrap_or_else(|error| panic!("{error}: {note}")).unwrap();
+        assert_eq!((response.len(), response.subprotocol()), (bytes.len(), Some("sample")));
+        assert_eq!(byte_by_byte(&bytes), Ok(Some(bytes.len())), "{note}");
+        if let Some(field) = response.fields().find(|field| field.is("x")) {
+            assert_eq!(field.value, b"a b:\tc d", "{note}");
+            assert_eq!(field.value_str(), Some("a b:\tc d"));
+        }
+        assert!(response.fields().all(|field| !field.value.contains(&b'\n')), "{note}");
+    }
+    use ResponseError as E;
+    failed(&[
+        // A space is a space too many where the draft wants a value to the letter.
+        (changed("Upgrade: WebSocket", "Upgrade: WebSocket\r\n "), E::UpgradeValue),
+        (changed("Upgrade: WebSocket", "Upgrade: Web\r\n Socket"), E::UpgradeValue),
+        (changed(": sample", ": sample\r\n other"), E::SubprotocolValue),
+    ]);
+}
+
+#[test]
 fn the_subprotocol_field_is_ignored_if_none_was_asked_for() {
     // covers: HS-C-44
     let request = Arc::new(builder("ws://example.com/demo").build().unwrap());
@@ -437,8 +578,6 @@ fn cookies_are_handed_out_with_a_right_answer_only() {
     *wrong.last_mut().unwrap() = b'!';
     assert_eq!(read(&wrong).err(), Some(ResponseError::Answer), "no response, no cookies");
     assert_eq!(read(V1_ANSWER.as_bytes()).unwrap().unwrap().cookies().count(), 0);
-    let deferred = builder("ws://h/").defer_cookies(true).build().unwrap();
-    assert!(deferred.defer_cookies() && !request().defer_cookies());
 }
 
 #[test]

@@ -79,6 +79,48 @@ fn bad_keys() {
     }
 }
 
+/// Where characters of one kind stand between those of another, over many keys. Each that is put into
+/// a random place is as likely in one gap as in any other, however many came before it.
+#[derive(Default)]
+struct Gaps {
+    /// The first gap, the last one, and the halves of those between.
+    seen: [f64; 4],
+    expected: [f64; 4],
+}
+
+impl Gaps {
+    /// Counts the characters of this kind; `ends` gaps before the first and behind the last of the
+    /// others are no places for them.
+    fn note(&mut self, key: &[u8], is: impl Fn(u8) -> bool, ends: usize) {
+        let others = key.iter().filter(|&&b| !is(b)).count();
+        let gaps = others + 1 - 2 * ends;
+        let part = |gap: usize| match gap {
+            0 => 0,
+            gap if gap + 1 == gaps => 1,
+            gap if gap * 2 < gaps => 2,
+            _ => 3,
+        };
+        let (mut before, mut found) = (0, 0.0);
+        for &byte in key {
+            if is(byte) {
+                self.seen[part(before - ends)] += 1.0;
+                found += 1.0;
+            } else {
+                before += 1;
+            }
+        }
+        for gap in 0..gaps {
+            self.expected[part(gap)] += found / f64::from(u32::try_from(gaps).unwrap());
+        }
+    }
+
+    fn check(&self, what: &str) {
+        let Self { seen, expected } = self;
+        let right = |(seen, expected): (&f64, &f64)| (seen / expected - 1.0).abs() < 0.1;
+        assert!(seen.iter().zip(expected).all(right), "{what} in {seen:?} of {expected:?}");
+    }
+}
+
 #[test]
 fn made_keys_follow_every_step_of_the_draft() {
     // covers: HS-C-19, HS-C-20, HS-C-21, HS-C-22, HS-C-23, HS-C-24, HS-C-25
@@ -86,7 +128,8 @@ fn made_keys_follow_every_step_of_the_draft() {
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
     let (mut spaces_seen, mut noises_seen, mut bytes_seen) = ([0; 13], [0; 13], [0; 256]);
-    let (mut noise_first, mut noise_last, mut low_halves) = (0, 0, 0);
+    let (mut eighths, mut lowest_bits) = ([0; 8], [0; 8]);
+    let (mut gaps_of_spaces, mut gaps_of_noise) = (Gaps::default(), Gaps::default());
     const ROUNDS: usize = 24_000;
     for _ in 0..ROUNDS {
         let mut key = Vec::new();
@@ -103,9 +146,12 @@ fn made_keys_follow_every_step_of_the_draft() {
         assert!(key[0] != b' ' && key[key.len() - 1] != b' ', "{note}");
         spaces_seen[spaces] += 1;
         noises_seen[noises] += 1;
-        noise_first += usize::from(!key[0].is_ascii_digit());
-        noise_last += usize::from(!key[key.len() - 1].is_ascii_digit());
-        low_halves += usize::from(number <= u32::MAX / u32::try_from(spaces).unwrap() / 2);
+        let largest = u64::from(u32::MAX) / spaces as u64;
+        eighths[usize::try_from(u64::from(number) * 8 / (largest + 1)).unwrap()] += 1;
+        lowest_bits[number as usize % 8] += 1;
+        let others: Vec<u8> = key.iter().copied().filter(|&b| b != b' ').collect();
+        gaps_of_spaces.note(&key, |b| b == b' ', 1);
+        gaps_of_noise.note(&others, |b| !b.is_ascii_digit(), 0);
         key.iter().for_each(|&b| bytes_seen[usize::from(b)] += 1);
     }
     // Each count is expected 2,000 times; 1,600 is nine standard deviations away.
@@ -113,8 +159,12 @@ fn made_keys_follow_every_step_of_the_draft() {
         assert!((1_600..2_400).contains(&spaces_seen[count]), "{count} spaces: {spaces_seen:?}");
         assert!((1_600..2_400).contains(&noises_seen[count]), "{count} others: {noises_seen:?}");
     }
-    assert!((11_000..13_000).contains(&low_halves), "numbers lean to one side: {low_halves}");
-    assert!(noise_first > ROUNDS / 10 && noise_last > ROUNDS / 10, "noise reaches both ends");
+    // 3,000 times each; 2,600 is eight standard deviations away.
+    for counts in [eighths, lowest_bits] {
+        assert!(counts.iter().all(|count| (2_600..3_400).contains(count)), "numbers: {counts:?}");
+    }
+    gaps_of_spaces.check("spaces");
+    gaps_of_noise.check("other characters");
     for byte in (0x21..0x7F_u8).filter(|b| !b.is_ascii_digit()) {
         // 156,000 characters over 84 kinds: 1,857 each.
         assert!((1_450..2_300).contains(&bytes_seen[usize::from(byte)]), "{byte:#04x}");

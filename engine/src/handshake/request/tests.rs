@@ -132,6 +132,9 @@ fn malformed_lines_are_refused_with_their_rule() {
         (changed("GET /demo", "POST /demo"), E::MethodNotGet),
         (changed("GET /demo", "get /demo"), E::NotHttp),
         (changed("GET /demo", "GETS /demo"), E::MethodNotGet),
+        (changed("GET /demo", "HEAD /demo"), E::UpgradeMissing),
+        (changed("GET /demo", "HEADS /demo"), E::MethodNotGet),
+        (changed("GET /demo", " /demo"), E::NotHttp),
         (changed("GET /demo", "GET  /demo"), E::ResourceName),
         (changed("GET /demo", "GET\t/demo"), E::NotHttp),
         (changed("GET /demo", "GET demo"), E::ResourceName),
@@ -155,17 +158,130 @@ fn malformed_lines_are_refused_with_their_rule() {
         (changed("Origin: ", "Origin:\t"), E::FieldWithoutSpace),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::NotHttp),
         (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), E::NotHttp),
-        (b"\r\n".to_vec(), E::NotHttp),
+        (b"\r\n\r\nGET / HTTP/1.1\r\n".to_vec(), E::NotHttp),
+        (b"\rGET / HTTP/1.1\r\n".to_vec(), E::NotHttp),
+        (b"\nGET / HTTP/1.1\r\n".to_vec(), E::NotHttp),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), E::HttpVersionUnsupported),
+        (b"PRIX * HTTP/2.0\r\n".to_vec(), E::MethodNotGet),
         (b"OPTIONS * HTTP/1.1\r\n".to_vec(), E::MethodNotGet),
         (b"GET x\n".to_vec(), E::ResourceName),
         (b"X\n".to_vec(), E::NotHttp),
         (b"ABCDEFGHIJKLMNOPQR".to_vec(), E::NotHttp),
     ]);
-    let mut latin_1 = V1.as_bytes().to_vec();
-    latin_1[V1.find("sample").unwrap()] = 0xE9;
-    let mut start = latin_1.clone();
+    let mut start = V1.as_bytes().to_vec();
     start[0] = 0xE9;
-    refused(&[(latin_1, E::InvalidUtf8), (start, E::NotHttp)]);
+    refused(&[(start, E::NotHttp)]);
+}
+
+/// V1 with bytes that are not text.
+fn with_bytes(from: &str, to: &[u8]) -> Vec<u8> {
+    let at = V1.find(from).unwrap();
+    let mut bytes = V1.as_bytes().to_vec();
+    bytes.splice(at..at + from.len(), to.iter().copied());
+    bytes
+}
+
+#[test]
+fn bytes_above_ascii_matter_only_where_they_must_be_understood() {
+    // covers: AMB-23, HS-S-15
+    use RequestError as E;
+    let noise: Vec<u8> = (0x80..=0xFF).collect();
+    for (from, to) in [
+        ("Origin: ", [b"X: ".as_slice(), &noise, b"\r\nOrigin: "].concat()),
+        ("Origin: ", [b"Cookie: a=".as_slice(), &noise, b"\r\nOrigin: "].concat()),
+        (" HTTP/1.1", [b" ".as_slice(), &noise].concat()),
+    ] {
+        let bytes = with_bytes(from, &to);
+        let request = read(&bytes).unwrap_or_else(|e| panic!("{e}: {}", bytes.escape_ascii()));
+        let request = request.unwrap();
+        assert_eq!(request.answer().as_bytes(), b"8jKS'y:G*Co,Wxa-");
+        if let Some(value) = request.field("x") {
+            assert_eq!((value, request.field_str("x")), (&*noise, None));
+        }
+        assert_eq!(request.field_str("HOST"), Some("example.com"));
+        assert_eq!(request.field_str("absent"), None);
+    }
+    // In a key they are noise like other characters.
+    let bytes = with_bytes("4 @1", b"4 \xE91");
+    assert_eq!(read(&bytes).unwrap().unwrap().answer().as_bytes(), b"8jKS'y:G*Co,Wxa-");
+    refused(&[
+        (with_bytes("/demo", b"/d\xE9mo"), E::ResourceName),
+        (with_bytes("Origin: ", b"Orig\xEFn: "), E::FieldName),
+        (with_bytes("Host: example", b"Host: ex\xE4mple"), E::HostMalformed),
+        (with_bytes("Origin: http", b"Origin: h\xFFttp"), E::OriginMalformed),
+        (with_bytes(": sample", b": s\xE4mple"), E::SubprotocolMalformed),
+        (with_bytes("Upgrade: WebSocket", b"Upgrade: WebS\xF6cket"), E::UpgradeValue),
+        (with_bytes("Connection: Upgrade", b"Connection: Upgrade\xE9"), E::ConnectionValue),
+        (with_bytes("Draft: 2", b"Draft: 2\xB2"), E::DraftUnsupported),
+    ]);
+}
+
+#[test]
+fn one_empty_line_before_the_request_is_skipped() {
+    // The draft says nothing of it; RFC 9112 §2.2 does.
+    let bytes = format!("\r\n{V1}");
+    let whole = read(bytes.as_bytes()).unwrap().unwrap();
+    assert_eq!((whole.len(), whole.resource_name()), (bytes.len(), "/demo"));
+    assert_eq!(whole.answer().as_bytes(), b"8jKS'y:G*Co,Wxa-");
+    assert_eq!(byte_by_byte(bytes.as_bytes()), Ok(Some(bytes.len())));
+    for cut in 0..bytes.len() {
+        let mut handshake = ServerHandshake::new();
+        let limits = HeadLimits::default();
+        assert!(handshake.read(&limits, &bytes.as_bytes()[..cut]).unwrap().is_none());
+        let request = handshake.read(&limits, bytes.as_bytes()).unwrap().unwrap();
+        assert_eq!(
+            (request.len(), request.field("host")),
+            (bytes.len(), Some(&b"example.com"[..]))
+        );
+    }
+    // It does not count against the limits.
+    let limits = HeadLimits::default().with_max_bytes(V1.len() - 8);
+    assert!(ServerHandshake::new().read(&limits, bytes.as_bytes()).unwrap().is_some());
+}
+
+#[test]
+fn a_request_that_announces_a_body_is_refused() {
+    // covers: AMB-24, HS-S-15
+    use RequestError as E;
+    for fine in [
+        "Content-Length: 0",
+        "content-LENGTH: 0",
+        "Content-Length: 0, 0",
+        "Content-Length: 00",
+        "Content-Length: 0\r\nContent-Length: 0",
+        // The eight bytes of key_3, announced.
+        "Content-Length: 8",
+        "Content-Length: 8\r\nContent-Length: 8",
+        "Expect: 100-continue",
+        "Expect: something else",
+    ] {
+        let bytes = with_lines(fine);
+        assert!(read(&bytes).unwrap().is_some(), "{fine}");
+    }
+    for (line, error) in [
+        ("Content-Length: 1", E::BodyAnnounced),
+        ("Content-Length: 7", E::BodyAnnounced),
+        ("Content-Length: 9", E::BodyAnnounced),
+        ("Content-Length: 18446744073709551615", E::BodyAnnounced),
+        ("Content-Length: 5, 5", E::BodyAnnounced),
+        ("Transfer-Encoding: chunked", E::BodyAnnounced),
+        ("transfer-encoding: identity", E::BodyAnnounced),
+        ("Transfer-Encoding: ", E::BodyAnnounced),
+        ("Content-Length: 0\r\nTransfer-Encoding: chunked", E::BodyAnnounced),
+        ("Expect: 100-continue\r\nContent-Length: 5", E::BodyAnnounced),
+        ("Content-Length: ", E::ContentLength),
+        ("Content-Length: -1", E::ContentLength),
+        ("Content-Length: +8", E::ContentLength),
+        ("Content-Length: 8 0", E::ContentLength),
+        ("Content-Length: 0x8", E::ContentLength),
+        ("Content-Length: \u{e9}", E::ContentLength),
+        ("Content-Length: 18446744073709551616", E::ContentLength),
+        ("Content-Length: 0, 8", E::ContentLength),
+        ("Content-Length: 8\r\nContent-Length: 0", E::ContentLength),
+        ("Content-Length: 8, x", E::ContentLength),
+    ] {
+        refused(&[(with_lines(line), error)]);
+    }
 }
 
 #[test]
@@ -234,6 +350,10 @@ fn a_foreign_protocol_or_method_is_refused_as_soon_as_it_shows() {
     // covers: HS-S-01, SEC-03
     assert_eq!(read(b"\x16").err(), Some(RequestError::NotHttp));
     assert!(read(b"POST").unwrap().is_none());
+    assert!(read(b"\r").unwrap().is_none() && read(b"\r\n").unwrap().is_none());
+    assert_eq!(read(b"\r\n\r").err(), Some(RequestError::NotHttp));
+    assert_eq!(read(b"HEAD ").err(), Some(RequestError::UpgradeMissing));
+    assert_eq!(read(b"PRI ").err(), Some(RequestError::HttpVersionUnsupported));
     assert_eq!(read(b"POST ").err(), Some(RequestError::MethodNotGet));
     assert_eq!(read(b"GET x").err(), Some(RequestError::ResourceName));
     assert_eq!(read(b"GET httpx").err(), Some(RequestError::ResourceName));
@@ -320,6 +440,7 @@ fn limits_are_enforced_and_key_3_does_not_count() {
     assert_eq!(read(limits.with_max_fields(7)), Err(RequestError::TooManyFields));
     assert_eq!(read(limits.with_max_line_bytes(40)), Ok(true));
     assert_eq!(read(limits.with_max_line_bytes(30)), Err(RequestError::LineTooLong));
+    assert_eq!(read(limits.with_max_line_bytes(17)), Err(RequestError::RequestLineTooLong));
 }
 
 #[test]

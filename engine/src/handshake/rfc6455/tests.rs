@@ -76,3 +76,28 @@ fn lists_and_tokens() {
         assert!(!is_token(no_token), "{no_token}");
     }
 }
+
+/// The bytes of a text in base64, whose padding is left away.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let digit = |letter: &u8| super::ALPHABET.iter().position(|known| known == letter).unwrap();
+    let groups = text.chunks(4).flat_map(|letters| {
+        let bits = letters.iter().fold(0, |bits, letter| bits << 6 | digit(letter));
+        let bytes = u32::try_from(bits << (6 * (4 - letters.len()))).unwrap().to_be_bytes();
+        bytes[1..letters.len()].to_vec()
+    });
+    groups.collect()
+}
+
+#[test]
+fn a_key_is_any_sixteen_bytes() {
+    // §4.1 item 7.
+    let mut rng = fastrand::Rng::with_seed(8);
+    let keys: Vec<[u8; 16]> = (0..4_096)
+        .map(|_| {
+            let mut key = Vec::new();
+            write_key(&mut rng, &mut key);
+            decode(key.strip_suffix(b"==").unwrap()).try_into().unwrap()
+        })
+        .collect();
+    crate::handshake::client::tests::assert_random(&keys);
+}

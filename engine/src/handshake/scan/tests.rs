@@ -15,14 +15,24 @@ fn naive(
     let strict = strictness == Strictness::Strict;
     let bytes = &bytes[..bytes.len().min(limits.max_bytes())];
     let (mut line, mut first_line, mut colon, mut fields) = (0, None, None, Vec::new());
+    let mut field = 0;
     let mut after_cr = false;
     for (i, &byte) in bytes.iter().enumerate() {
+        if !strict && i == line && colon.is_none() && matches!(byte, b' ' | b'\t') {
+            // A fold: the field before is not over.
+            if let Some((start, its_colon, _)) = fields.pop() {
+                (field, colon) = (start, Some(its_colon));
+            }
+        }
         let in_name = first_line.is_some() && colon.is_none();
+        if in_name && i == line {
+            field = i;
+        }
         if after_cr {
             match byte {
                 b'\n' if in_name => return Ok(Some((i + 1, first_line.unwrap(), fields))),
                 b'\n' if first_line.is_none() => first_line = Some(i - 1),
-                b'\n' => fields.push((line, colon.take().unwrap(), i - 1)),
+                b'\n' => fields.push((field, colon.take().unwrap(), i - 1)),
                 _ => return Err(ScanError::BareCarriageReturn),
             }
             (after_cr, line) = (false, i + 1);
@@ -94,9 +104,10 @@ fn damage(rng: &mut Rng, head: &mut Vec<u8>) {
     for _ in 0..rng.usize(..4) {
         let at = rng.usize(..head.len());
         let evil = *rng.choice(b"\r\n:\0\t \x7F\x80\xFF\x1Fa").unwrap();
-        match rng.u8(..3) {
+        match rng.u8(..4) {
             0 => head[at] = evil,
             1 => head.insert(at, evil),
+            2 => drop(head.splice(at..at, *rng.choice(&[*b"\r\n ", *b"\r\n\t"]).unwrap())),
             _ => drop(head.remove(at)),
         }
     }
@@ -260,6 +271,53 @@ fn a_field_is_complete_with_its_line_end() {
     assert_eq!([15, 16, 17, 18, 21].map(complete), [0; 5]);
     assert_eq!([22, 23, 24, 27].map(complete), [1; 4]);
     assert_eq!([28, 29].map(complete), [2; 2]);
+}
+
+#[test]
+fn a_folded_field_is_one_and_complete_when_the_next_line_has_begun() {
+    // covers: AMB-22
+    let bytes = b"HTTP/1.1 101 x\r\na: b\r\n\tc: d\r\n e\r\nf: g\r\n\r\n";
+    let mut head = Head::new(Strictness::Letter);
+    let complete: Vec<_> = (16..=bytes.len())
+        .map(|len| {
+            let done = head.scan(&HeadLimits::default(), &bytes[..len]).unwrap();
+            assert_eq!(done.is_some(), len == bytes.len());
+            head.complete_fields()
+        })
+        .collect();
+    let first = complete.iter().position(|count| *count == 1).unwrap() + 16;
+    let second = complete.iter().position(|count| *count == 2).unwrap() + 16;
+    assert_eq!((bytes[first - 1], second), (b'f', bytes.len()));
+    assert!(head.is_folded());
+    let value = |i| head.field(i).map(|(_, colon, end)| &bytes[colon + 1..end]);
+    assert_eq!(value(0), Some(b" b\r\n\tc: d\r\n e".as_slice()));
+    assert_eq!(value(1), Some(b" g".as_slice()));
+    let mut strict = Head::new(Strictness::Strict);
+    assert_eq!(strict.scan(&HeadLimits::default(), bytes), Err(ScanError::NameByte));
+    assert!(!strict.is_folded());
+}
+
+#[test]
+fn a_space_behind_the_first_line_begins_a_name() {
+    let bytes = b"HTTP/1.1 101 x\r\n a: b\r\n\r\n";
+    let mut head = Head::new(Strictness::Letter);
+    assert_eq!(head.scan(&HeadLimits::default(), bytes), Ok(Some(bytes.len())));
+    assert_eq!((head.complete_fields(), head.is_folded()), (1, false));
+}
+
+#[test]
+fn what_the_world_sends_fits_by_default() {
+    // covers: CONF-03
+    let mut bytes = b"GET / HTTP/1.1\r\n".to_vec();
+    for _ in 0..99 {
+        bytes.extend_from_slice(b"a: b\r\n");
+    }
+    bytes.extend_from_slice(b"Cookie: ");
+    bytes.resize(bytes.len() + 8192 - 8, b'x');
+    bytes.extend_from_slice(b"\r\n\r\n");
+    let mut head = Head::new(Strictness::Strict);
+    assert_eq!(head.scan(&HeadLimits::default(), &bytes), Ok(Some(bytes.len())));
+    assert_eq!(head.complete_fields(), 100);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn an_empty_payload_has_no_status_and_one_byte_is_refused() {
 fn a_reason_is_text() {
     assert_eq!(parse(b"\x03\xE8bye"), Ok((CloseCode::NORMAL, "bye")));
     assert_eq!(parse("\u{3}\u{b5}".as_bytes()), Err(ProtocolError::CloseCode), "code 962");
-    assert_eq!(parse(b"\x03\xE8\xC3"), Err(ProtocolError::InvalidUtf8));
+    assert_eq!(parse(b"\x03\xE8\xC3"), Err(ProtocolError::CloseReason));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn payloads_that_say_nothing_or_nonsense() {
         assert_told(&one, 1002, ProtocolError::ClosePayload);
         let mut bad = side(role);
         bad.feed(&peer(role, 1, CLOSE, &said(1000, b"\xC3")));
-        assert_told(&bad, 1007, ProtocolError::InvalidUtf8);
+        assert_told(&bad, 1007, ProtocolError::CloseReason);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compressed messages (RFC 7692): however a stream is cut, and what is kept of them.
 
 use super::super::{Seen, Side};
-use super::{BINARY, MORE, PING, ROLES, TEXT, peer, side};
+use super::{BINARY, CLOSE, MORE, PING, ROLES, TEXT, peer, side};
 use crate::conn::{Deflater, Role};
 use crate::handshake::Deflate;
 use crate::wire::ProtocolError;
@@ -154,6 +154,27 @@ fn what_is_compressed_is_never_received_into_the_message() {
     assert!(server.inbound.take_direct().is_none());
     server.feed(&frame[20..]);
     assert_eq!(server.seen, [Seen::Binary(super::pattern(3000))]);
+}
+
+#[test]
+fn rsv1_on_a_frame_that_begins_no_message_is_named() {
+    // RFC 7692 §6.1.
+    for role in ROLES {
+        for (before, first) in [
+            (Some(TEXT & MORE), 0x80 | RSV1),
+            (Some(TEXT & MORE | RSV1), 0x80 | RSV1),
+            (None, 0x80 | RSV1),
+            (None, PING | RSV1),
+            (None, CLOSE | RSV1),
+        ] {
+            let mut side = agreed(role);
+            if let Some(before) = before {
+                side.feed(&peer(role, 1, before, b""));
+            }
+            side.feed(&peer(role, 2, first, b""));
+            assert_eq!(side.seen, [Seen::Failed(ProtocolError::CompressionBit)], "{first:02X}");
+        }
+    }
 }
 
 #[test]

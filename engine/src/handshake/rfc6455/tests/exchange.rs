@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::handshake::{
-    ClientHandshake, ClientRequest, ClientRequestError, HeadLimits, RequestError, ResponseError,
-    ServerHandshake, ServerPolicy, UpgradeRequest, Url, accept, refuse,
+    ClientHandshake, ClientRequest, ClientRequestError, DeflateTerms, HeadLimits, RequestError,
+    ResponseError, ServerHandshake, ServerPolicy, UpgradeRequest, Url, accept, refuse,
 };
 use crate::wire::Dialect;
 
@@ -124,6 +124,11 @@ fn what_http_leaves_open_is_taken() {
         ("chat, superchat", "chat\r\nSec-WebSocket-Protocol: superchat"),
         ("HTTP/1.1", "HTTP/1.2"),
         ("Version: 13", "Version: 13\r\nCookie: a=1\r\nCookie: b=2"),
+        ("Version: 13", "Version: 13\r\nContent-Length: 0"),
+        ("Version: 13", "Version: 13\r\nContent-Length:\t0 ,0\t"),
+        ("Version: 13", "Version: 13\r\nExpect: 100-continue"),
+        ("Version: 13", "Version: 13\r\nExpect: 200-ok"),
+        ("GET ", "\r\nGET "),
         ("Version: 13", "Version: 13\r\nSec-WebSocket-Draft: 2"),
     ] {
         let bytes = changed(from, to);
@@ -139,10 +144,17 @@ fn what_the_rfc_forbids_is_refused() {
     for (from, to, error) in [
         ("GET", "POST", E::MethodNotGet),
         ("/chat?a=1", "chat", E::ResourceName),
-        ("/chat?a=1 HTTP", "/chat ?a=1 HTTP", E::HttpVersion),
+        ("GET", "HEAD", E::UpgradeMissing),
+        ("/chat?a=1 HTTP", "/chat ?a=1 HTTP", E::HttpVersionMalformed),
+        ("HTTP/1.1", "HTTP/0.9", E::HttpVersion),
+        ("HTTP/1.1", "HTTP/2.0", E::HttpVersionUnsupported),
+        ("HTTP/1.1", "HTTP/3", E::HttpVersionUnsupported),
+        ("HTTP/1.1", "HTTP/1.1 ", E::HttpVersionMalformed),
+        ("HTTP/1.1", "", E::HttpVersionMalformed),
         ("HTTP/1.1", "HTTP/1.0", E::HttpVersion),
-        ("HTTP/1.1", "HTTP/1", E::HttpVersion),
-        ("HTTP/1.1", "HTTQ/1.1", E::HttpVersion),
+        ("HTTP/1.1", "HTTP/1", E::HttpVersionMalformed),
+        ("HTTP/1.1", "HTTP/1.x", E::HttpVersionMalformed),
+        ("HTTP/1.1", "HTTQ/1.1", E::HttpVersionMalformed),
         ("Host: server.example.com\r\n", "", E::HostMissing),
         ("Host: server", "Host: a\r\nHost: server", E::DuplicateField),
         ("Host: server", "Host: /server", E::HostMalformed),
@@ -171,6 +183,64 @@ fn what_the_rfc_forbids_is_refused() {
     ] {
         let bytes = changed(from, to);
         assert_eq!(read(&bytes).map(|r| r.is_some()), Err(error), "{from:?} as {to:?}");
+    }
+}
+
+#[test]
+fn a_body_is_refused() {
+    use RequestError as E;
+    for (line, error) in [
+        ("Content-Length: 1", E::BodyAnnounced),
+        ("Content-Length: 8", E::BodyAnnounced),
+        ("Content-Length:5, 5", E::BodyAnnounced),
+        ("Transfer-Encoding: chunked", E::BodyAnnounced),
+        ("Expect: 100-continue\r\nContent-Length: 8", E::BodyAnnounced),
+        ("Content-Length: eight", E::ContentLength),
+        ("Content-Length:", E::ContentLength),
+        ("Content-Length: 0\r\nContent-Length: 8", E::ContentLength),
+    ] {
+        let bytes = changed("Version: 13", &format!("Version: 13\r\n{line}"));
+        assert_eq!(read(&bytes).map(|r| r.is_some()), Err(error), "{line}");
+        assert_eq!(error.status(), Some(400));
+    }
+}
+
+/// The request with bytes that are not text.
+fn with_bytes(from: &str, to: &[u8]) -> Vec<u8> {
+    let at = REQUEST.find(from).unwrap();
+    let mut bytes = REQUEST.as_bytes().to_vec();
+    bytes.splice(at..at + from.len(), to.iter().copied());
+    bytes
+}
+
+#[test]
+fn bytes_above_ascii_matter_only_where_they_must_be_understood() {
+    use RequestError as E;
+    let noise: Vec<u8> = (0x80..=0xFF).collect();
+    for (from, to) in [
+        ("Host: ", [b"Cookie: a=".as_slice(), &noise, b"\r\nHost: "].concat()),
+        ("Upgrade: websocket", [b"Upgrade: websocket, ".as_slice(), &noise].concat()),
+        ("Connection: Up", [b"Connection: ".as_slice(), &noise, b", Up"].concat()),
+        // An offer of an extension that nobody knows.
+        ("Host: ", [b"Sec-WebSocket-Extensions: ".as_slice(), &noise, b"\r\nHost: "].concat()),
+    ] {
+        let bytes = with_bytes(from, &to);
+        let request = read(&bytes).unwrap_or_else(|e| panic!("{e}: {}", bytes.escape_ascii()));
+        let request = request.unwrap();
+        assert_eq!(request.deflate(DeflateTerms::default()), None);
+        assert_eq!(request.subprotocols().count(), 2);
+    }
+    for (from, to, error) in [
+        ("/chat", b"/ch\xE4t".as_slice(), E::ResourceName),
+        ("Host: s", b"Host: \xDF", E::HostMalformed),
+        ("Origin: h", b"Origin: \xFF", E::OriginMalformed),
+        ("superchat", b"superch\xE4t", E::SubprotocolMalformed),
+        ("Upgrade: websocket", b"Upgrade: websocket\xE9", E::UpgradeValue),
+        ("Connection: Upgrade", b"Connection: \xE9Upgrade", E::ConnectionValue),
+        ("Version: 13", b"Version: 13\xB2", E::VersionUnsupported),
+        ("Key: dG", b"Key: \xE4G", E::KeyMalformed),
+    ] {
+        assert_eq!(read(&with_bytes(from, to)).map(|r| r.is_some()), Err(error), "{to:?}");
     }
 }
 
@@ -256,6 +326,10 @@ fn an_answer_is_judged_field_by_field() {
         ("Sec-WebSocket-Protocol: chat\r\n", ""),
         ("Switching Protocols", ""),
         ("Switching Protocols", "Whatever\r\nX: y"),
+        ("HTTP/1.1 101", "HTTP/1.1 103 Early Hints\r\nUpgrade: x\r\n\r\nHTTP/1.1 101"),
+        ("Connection: Upgrade", "Connection: keep-alive,\r\n Upgrade"),
+        ("Upgrade: websocket", "Upgrade:\r\n\twebsocket\r\n "),
+        ("Protocol: chat", "Protocol:\r\n chat"),
     ] {
         let answer = right.replacen(from, to, 1);
         assert_ne!(answer, right);
@@ -269,6 +343,8 @@ fn an_answer_is_judged_field_by_field() {
         ("Connection: Upgrade\r\n", "", E::ConnectionCount),
         ("Connection: Upgrade", "Connection: close", E::ConnectionValue),
         ("Accept: ", "Accept: x", E::Answer),
+        ("HTTP/1.1 101", "HTTP/1.1 103 x\r\n\r\nHTTP/1.1 200", E::StatusCode),
+        ("Upgrade: websocket", "Upgrade: web\r\n socket", E::UpgradeValue),
         ("Accept", "Except", E::AnswerCount),
         ("Protocol: chat", "Protocol: superchat", E::SubprotocolValue),
         ("Protocol: chat", "Protocol: chat\r\nSec-WebSocket-Protocol: chat", E::SubprotocolCount),
