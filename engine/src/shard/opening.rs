@@ -389,7 +389,13 @@ impl<A: Application> Shard<A> {
     }
 
     /// Answers with this status and sentence.
-    pub(super) fn refuse(&mut self, id: ConnectionId, status: u16, sentence: &str, turn: &mut Turn) {
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnectionId,
+        status: u16,
+        sentence: &str,
+        turn: &mut Turn,
+    ) {
         self.scratch.clear();
         handshake::refuse(status, sentence, &mut self.scratch);
         self.answer(id, turn);
