@@ -3,6 +3,7 @@
 
 mod interest;
 mod mailbox;
+mod sync;
 
 use std::fmt;
 use std::sync::Arc;

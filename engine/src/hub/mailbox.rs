@@ -7,11 +7,11 @@
 //!   boxes takes a place in each first, and gives them all back if one is full.
 //! - [`ShardSet`]: who waits for room. A sender enters itself and then tries once more; the owner makes
 //!   room and then looks who is entered. One of them sees the other.
+//!
+//! `engine/model` compiles this file with other atomics and tries every order in which threads may
+//! come, and every value that they may see.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-
-use crossbeam_queue::{ArrayQueue, SegQueue};
-
+use super::sync::{ArrayQueue, AtomicBool, AtomicU64, Ordering, SegQueue, fence};
 use super::{Letter, Mail};
 use crate::sys::doorbell::Doorbell;
 

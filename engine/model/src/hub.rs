@@ -1,0 +1,42 @@
+//! The engine's own mailbox, and what it needs of its surroundings.
+
+#[expect(dead_code, reason = "the models do not use all of it")]
+#[path = "../../src/hub/mailbox.rs"]
+mod mailbox;
+pub(crate) mod sync;
+
+pub(crate) use mailbox::{Mailbox, Place, Weight};
+
+/// A letter, by its number; not 0.
+#[derive(Debug)]
+pub(crate) struct Letter(pub(crate) u64);
+
+/// Other mail, by its number; not 0.
+#[derive(Debug)]
+pub(crate) struct Mail(pub(crate) u64);
+
+/// What is told by one number that threads may share.
+pub(crate) trait Numbered {
+    fn number(self) -> u64;
+    fn of(number: u64) -> Self;
+}
+
+impl Numbered for Letter {
+    fn number(self) -> u64 {
+        self.0
+    }
+
+    fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl Numbered for Mail {
+    fn number(self) -> u64 {
+        self.0
+    }
+
+    fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
