@@ -2,11 +2,13 @@
 
 use crate::wire::Mask;
 
-/// Bytes asked of the kernel at a time: 1,024 keys.
+/// Most bytes asked of the kernel at a time: 1,024 keys.
 const POOL: usize = 4096;
+/// Bytes asked of it first: a connection of its own may send little. Each time they are twice as many.
+const FIRST: usize = 64;
 
 /// Masking keys that nobody can predict (RFC 6455 §5.3, §10.3): each is four bytes of the kernel's
-/// random source, which are taken 4 KiB at a time. Owns no memory until the first key.
+/// random source, which are taken up to 4 KiB at a time. Owns no memory until the first key.
 #[derive(Default)]
 pub struct MaskingKeys {
     pool: Vec<u8>,
@@ -38,7 +40,7 @@ impl MaskingKeys {
 
     #[cold]
     fn refilled(&mut self) -> Mask {
-        self.pool.resize(POOL, 0);
+        self.pool.resize((2 * self.pool.len()).clamp(FIRST, POOL), 0);
         let filled = getrandom::fill(&mut self.pool);
         // A key that can be predicted is worse than none: scripts could put bytes on the wire.
         assert!(filled.is_ok(), "the kernel gives no random bytes: {filled:?}");
@@ -51,7 +53,7 @@ impl MaskingKeys {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{MaskingKeys, POOL};
+    use super::{FIRST, MaskingKeys, POOL};
 
     #[test]
     fn no_key_comes_twice_in_three_pools() {
@@ -61,5 +63,19 @@ mod tests {
         // By chance two of 3,072 random words are the same once in 900 runs; ten never.
         assert!(seen.len() > count - 10, "{} different of {count}", seen.len());
         assert_eq!(format!("{keys:?}"), "MaskingKeys { .. }");
+    }
+
+    #[test]
+    fn who_draws_few_keys_holds_little_and_asks_for_more_each_time() {
+        let mut keys = MaskingKeys::default();
+        assert_eq!(keys.pool.capacity(), 0);
+        let mut sizes = Vec::new();
+        for _ in 0..POOL {
+            keys.draw();
+            if sizes.last() != Some(&keys.pool.len()) {
+                sizes.push(keys.pool.len());
+            }
+        }
+        assert_eq!(sizes, [FIRST, 128, 256, 512, 1024, 2048, POOL]);
     }
 }
