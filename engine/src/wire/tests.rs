@@ -199,11 +199,45 @@ fn errors_are_told_apart_by_name_index_and_section() {
         assert!(error.section().contains('§'), "{text}");
         assert!(error.close_code().is_sendable(), "{text}");
     }
+    let mut sentences: Vec<_> = ProtocolError::ALL.iter().map(|error| error.sentence()).collect();
+    sentences.sort_unstable();
+    sentences.dedup();
+    assert_eq!(sentences.len(), ProtocolError::ALL.len(), "two errors read the same");
+    assert!(sentences.iter().all(|sentence| sentence.contains(' ')), "{sentences:?}");
+}
+
+#[test]
+fn the_close_code_says_what_was_wrong() {
+    use ProtocolError as E;
+    for error in ProtocolError::ALL {
+        let code = match error {
+            E::InvalidUtf8 | E::InvalidDeflate | E::CloseReason => 1007,
+            E::FrameTooLarge | E::MessageTooLarge | E::TooManyFragments => 1009,
+            E::CompressionBudget => 1013,
+            _ => 1002,
+        };
+        assert_eq!(error.close_code().get(), code, "{error}");
+    }
 }
 
 #[test]
 fn dialect_has_a_name_for_flags_and_logs() {
     assert_eq!(Dialect::ALL.map(Dialect::name), ["hybi-02", "rfc6455"]);
+    for (index, dialect) in Dialect::ALL.into_iter().enumerate() {
+        assert_eq!(dialect.index(), index);
+        assert_eq!(dialect.to_string().parse(), Ok(dialect));
+    }
+    let unknown = "hybi-00".parse::<Dialect>().expect_err("no dialect of ours");
+    assert_eq!(unknown.to_string(), "no dialect has this name; known are hybi-02 rfc6455");
+}
+
+#[test]
+fn a_length_that_no_header_can_say_becomes_the_longest_that_one_can() {
+    let longest = (1 << 63) - 1;
+    for (asked, said) in [(longest - 1, longest - 1), (longest, longest), (1 << 63, longest)] {
+        assert_eq!(FrameHeader::whole(Opcode::Binary, asked).payload_len, said);
+    }
+    assert_eq!(FrameHeader::fragment(Opcode::Binary, false, u64::MAX).payload_len, longest);
 }
 
 fn any_header() -> impl Strategy<Value = FrameHeader> {

@@ -34,7 +34,10 @@ fn what_is_written_is_read_back() {
     for reason in ["", "bye", "tschüß", &long] {
         let payload = ClosePayload::new(CloseCode::GOING_AWAY, reason);
         assert_eq!(parse(payload.as_bytes()), Ok((CloseCode::GOING_AWAY, reason)));
+        assert_eq!((payload.code(), payload.reason()), (CloseCode::GOING_AWAY, reason));
     }
+    let code = CloseCode::GOING_AWAY;
+    assert_eq!((code.to_string(), format!("{code:?}")), ("1001".into(), "CloseCode(1001)".into()));
 }
 
 #[test]

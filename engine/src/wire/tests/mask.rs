@@ -57,3 +57,11 @@ fn in_pieces_it_is_the_same() {
         assert_eq!(copy, expected, "cut at {cut}");
     }
 }
+
+#[test]
+fn the_key_turns_with_every_byte_however_many() {
+    for n in [0, 1, 2, 3, 1 << 29, usize::MAX] {
+        let turned: [u8; 4] = std::array::from_fn(|i| KEY[(i + n % 4) % 4]);
+        assert_eq!(Mask::new(KEY).after(n).key(), turned, "after {n} bytes");
+    }
+}

@@ -53,6 +53,19 @@ const SEQUENCES: &[&[u8]] = &[
     b"\xFF",
 ];
 
+#[test]
+fn a_text_that_ends_inside_a_character_is_not_complete() {
+    for text in ["\u{e9}", "\u{20ac}", "\u{1f980}", "a\u{1f980}"] {
+        let bytes = text.as_bytes();
+        for end in 0..=bytes.len() {
+            let complete = text.is_char_boundary(end);
+            let said = (Ok(complete), end);
+            assert_eq!(feed([&bytes[..end]]), said, "{end} bytes of {text:?}");
+            assert_eq!(feed(bytes[..end].chunks(1)), said, "{end} bytes of {text:?}");
+        }
+    }
+}
+
 /// Byte by byte, a refusal comes with the byte that makes it certain, and not before.
 fn refused_as_soon_as_certain(bytes: &[u8]) {
     let (outcome, fed) = feed(bytes.chunks(1));
