@@ -4,32 +4,50 @@
 //! A target panics when it finds a fault. Besides "no input panics" each holds a property: what is
 //! read can be written and read again, and how the bytes were cut does not matter.
 
+#[path = "targets/proxy.rs"]
+mod proxy;
+#[path = "targets/shard.rs"]
+mod shard;
+#[path = "targets/stream.rs"]
+mod stream;
+#[path = "targets/tls.rs"]
+mod tls;
+
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
 
-use ringbolt::conn::{Connection, ConnectionConfig, ConnectionEvent, Role};
+pub use proxy::proxy;
+pub use shard::shard;
+pub use stream::stream;
+pub use tls::{pem, tls};
+
 use ringbolt::handshake::{
     ClientHandshake, ClientRequest, HeadLimits, ServerHandshake, ServerPolicy, UpgradeRequest, Url,
     accept,
 };
 use ringbolt::wire::{Dialect, FrameHeader, HEADER_MAX, ProtocolError, hybi02, rfc6455};
 
-/// A target: its name, what it does, and the inputs it starts from.
+/// A target: its name, what it does, the inputs it starts from, and how many inputs of others it takes as
+/// long as.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
     pub seeds: fn() -> Vec<Vec<u8>>,
+    pub cost: u64,
 }
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target { name: "header", run: header, seeds: header_seeds },
-    Target { name: "request", run: request, seeds: request_seeds },
-    Target { name: "response", run: response, seeds: response_seeds },
-    Target { name: "stream", run: stream, seeds: stream_seeds },
-    Target { name: "url", run: url, seeds: url_seeds },
+    Target { name: "header", run: header, seeds: header_seeds, cost: 1 },
+    Target { name: "pem", run: pem, seeds: tls::pem_seeds, cost: 1 },
+    Target { name: "proxy", run: proxy, seeds: proxy::seeds, cost: 1 },
+    Target { name: "request", run: request, seeds: request_seeds, cost: 1 },
+    Target { name: "response", run: response, seeds: response_seeds, cost: 1 },
+    Target { name: "shard", run: shard, seeds: shard::seeds, cost: 1 },
+    Target { name: "stream", run: stream, seeds: stream::seeds, cost: 1 },
+    Target { name: "tls", run: tls, seeds: tls::seeds, cost: 10 },
+    Target { name: "url", run: url, seeds: url_seeds, cost: 1 },
 ];
 
 /// A frame header: what was read is written in no more bytes, and read again the same.
@@ -276,93 +294,4 @@ fn agree<T: Debug, E: Debug, V: Debug + PartialEq>(
         (Err(_), Err(_)) => {}
         _ => panic!("whole: {whole:?}\nin pieces: {pieces:?}"),
     }
-}
-
-/// What a peer sends behind its handshake, in either dialect and role: however it is cut, the
-/// events and the answers are the same, and memory and time follow the bytes.
-pub fn stream(data: &[u8]) {
-    // The data itself decides how it is cut: all cuts of each input would take too long.
-    let sum: usize = data.iter().map(|byte| usize::from(*byte)).sum();
-    let size = [1, 2, 3, 7, 61][sum % 5];
-    for side in SIDES {
-        let whole = converse(side, data, usize::MAX);
-        assert_eq!(converse(side, data, size), whole, "{side:?} in pieces of {size}");
-    }
-}
-
-/// Whose view of a stream, and in which dialect.
-const SIDES: [(Role, Dialect); 4] = [
-    (Role::Server, Dialect::Hybi02),
-    (Role::Server, Dialect::Rfc6455),
-    (Role::Client, Dialect::Hybi02),
-    (Role::Client, Dialect::Rfc6455),
-];
-
-/// A connection before its handshake, and the peer's handshake.
-fn introduce((role, dialect): (Role, Dialect), now: Instant) -> (Connection, Vec<u8>) {
-    let url = Url::parse("ws://example.com/demo").expect("a valid URL");
-    let request = ClientRequest::builder(url, "http://example.com").dialect(dialect).build();
-    let request = Arc::new(request.expect("a valid request"));
-    let config = Arc::new(ConnectionConfig::default());
-    let mut rng = fastrand::Rng::with_seed(2);
-    let mut client = Connection::client(&config, &request, &mut rng, now);
-    let mut server = Connection::server(&config, now);
-    let mut sent = client.transmit().to_vec();
-    client.transmitted(sent.len());
-    if role == Role::Server {
-        return (server, sent);
-    }
-    let mut received = server.handle_receive(&mut sent, now);
-    while let Some(event) = received.next_event() {
-        let ConnectionEvent::Request(upgrade) = event else { panic!("{event:?}") };
-        upgrade.accept(None, &[]).expect("nothing extra to refuse");
-    }
-    let answer = server.transmit().to_vec();
-    (client, answer)
-}
-
-/// One side's view of a handshake and then `data`, in pieces of `size`: its events, and what it
-/// sent. Of what is masked, with keys that nobody can predict, only the length is the same.
-fn converse(side: (Role, Dialect), data: &[u8], size: usize) -> (Vec<String>, Vec<u8>, usize) {
-    let now = Instant::now();
-    let (mut connection, handshake) = introduce(side, now);
-    let mut events = Vec::new();
-    for piece in std::iter::once(&handshake[..]).chain(data.chunks(size.min(data.len().max(1)))) {
-        let mut piece = piece.to_vec();
-        let mut received = connection.handle_receive(&mut piece, now);
-        while let Some(event) = received.next_event() {
-            // An event takes two bytes at the least, so this cannot go on.
-            assert!(events.len() <= handshake.len() + data.len(), "more events than bytes");
-            match event {
-                ConnectionEvent::Request(upgrade) => {
-                    upgrade.accept(None, &[]).expect("nothing extra to refuse");
-                }
-                ConnectionEvent::Opened(response, _) => assert!(response.cookies().count() == 0),
-                ConnectionEvent::Message(message, mut sender) => {
-                    assert!(sender.send(message), "an open connection sends");
-                    events.push(format!("{message:?}"));
-                }
-                other => events.push(format!("{other:?}")),
-            }
-        }
-    }
-    let sent = connection.transmit();
-    let masked = side == (Role::Client, Dialect::Rfc6455);
-    (events, if masked { Vec::new() } else { sent.to_vec() }, sent.len())
-}
-
-fn stream_seeds() -> Vec<Vec<u8>> {
-    let mut long = b"\x05\x7e\x01\x00".to_vec();
-    long.extend(std::iter::repeat_n(0x61, 256));
-    vec![
-        b"\x04\x05Hello\x05\x03abc\x02\x02hi\x01\x00".to_vec(),
-        b"\x84\x03Hel\x02\x01!\x00\x02lo\x04\x00".to_vec(),
-        b"\x84\x02\xe6\xbc\x80\x02\xa2\xe5\x00\x02\xad\x97".to_vec(),
-        b"\x03\x00\x05\x7f\x00\x00\x00\x00\x00\x00\x00\x02ok\x01\x02OK\x04\x01x".to_vec(),
-        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\x01\x02\x03\x04".to_vec(),
-        b"\x01\x82\x00\x00\x00\x00\xe6\xbc\x80\x81\x00\x00\x00\x00\xa2".to_vec(),
-        b"\x88\x82\x00\x00\x00\x00\x03\xe8".to_vec(),
-        b"\x81\x05Hello\x01\x03Hel\x89\x01!\x80\x02lo\x88\x02\x03\xe8".to_vec(),
-        long,
-    ]
 }

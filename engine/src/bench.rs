@@ -1,5 +1,7 @@
-//! What the benches need of the insides: the driver with nothing on top, and what lies on top
-//! without a driver. No part of the promised interface.
+//! What the benches and the fuzzer need of the insides: the driver with nothing on top, and what lies on
+//! top without a driver. No part of the promised interface.
+
+mod rig;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +22,11 @@ use crate::shard::table::ConnectionId;
 pub use crate::shard::table::GENERATION_MAX;
 pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
 use crate::shard::wheel::Wheel;
+#[cfg(feature = "tls")]
+pub use crate::tls::TlsEnd;
 use crate::wire::Dialect;
+
+pub use rig::Rig;
 
 /// A loan of no buffer, for machines that are driven from memory.
 pub const LOAN: Loan = Loan::NOWHERE;

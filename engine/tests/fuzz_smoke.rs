@@ -1,18 +1,19 @@
 //! A bounded, seeded run of every fuzz target: what a change breaks at the first glance is found
 //! with every test run, without a fuzzer. `RINGBOLT_FUZZ_RUNS` sets the inputs per target,
-//! `RINGBOLT_FUZZ_SEED` repeats a run.
+//! `RINGBOLT_FUZZ_SEED` repeats a run, `RINGBOLT_FUZZ_TARGET` runs one target only.
 
 #[path = "../fuzz/targets.rs"]
 #[expect(unreachable_pub, reason = "the file is the fuzz crate's library too")]
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use fastrand::Rng;
 use targets::{TARGETS, Target};
 
 /// Inputs per target, unless the environment says otherwise.
-const RUNS: u64 = 20_000;
+const RUNS: u64 = 10_000;
 /// Bytes of an input.
 const INPUT_MAX: usize = 4096;
 
@@ -66,10 +67,14 @@ const WORDS: &[&[u8]] = &[
 fn targets_survive_mutated_inputs() {
     let runs = number("RINGBOLT_FUZZ_RUNS").unwrap_or(RUNS);
     let seed = number("RINGBOLT_FUZZ_SEED").unwrap_or_else(|| Rng::new().get_seed());
+    let only = std::env::var("RINGBOLT_FUZZ_TARGET").ok();
     println!("RINGBOLT_FUZZ_SEED={seed} RINGBOLT_FUZZ_RUNS={runs}");
+    let is_wanted = |target: &&Target| only.as_ref().is_none_or(|only| only == target.name);
+    let targets: Vec<_> = TARGETS.iter().filter(is_wanted).collect();
+    assert!(!targets.is_empty(), "no target is called {only:?}");
     std::thread::scope(|scope| {
-        for target in TARGETS {
-            scope.spawn(move || smoke(target, runs, seed));
+        for target in targets {
+            scope.spawn(move || println!("{}", smoke(target, runs, seed)));
         }
     });
 }
@@ -94,11 +99,14 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is no number")))
 }
 
-/// Runs a target on its seeds and on `runs` mutations of them.
-fn smoke(target: &Target, runs: u64, seed: u64) {
-    let seeds = (target.seeds)();
+/// Runs a target on its seeds, those of its own and those that are kept, and on `runs` mutations of them; says
+/// how fast that went.
+fn smoke(target: &Target, runs: u64, seed: u64) -> String {
+    let runs = runs / target.cost;
+    let seeds = [(target.seeds)(), kept(target)].concat();
     let mut rng = Rng::with_seed(seed);
     let mutated = (0..runs).map(|_| mutate(&seeds, &mut rng));
+    let began = Instant::now();
     for input in seeds.iter().cloned().chain(mutated) {
         let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(&input)));
         if outcome.is_err() {
@@ -106,6 +114,19 @@ fn smoke(target: &Target, runs: u64, seed: u64) {
             panic!("target {}, RINGBOLT_FUZZ_SEED={seed}, input b\"{text}\"", target.name);
         }
     }
+    let executions = runs + seeds.len() as u64;
+    let rate = executions as f64 / began.elapsed().as_secs_f64();
+    format!("{:<8} {executions} executions, {rate:.0}/s", target.name)
+}
+
+/// The inputs in the target's folder of seeds.
+fn kept(target: &Target) -> Vec<Vec<u8>> {
+    let folder = format!("{}/fuzz/seeds/{}", env!("CARGO_MANIFEST_DIR"), target.name);
+    let Ok(files) = std::fs::read_dir(&folder) else { return Vec::new() };
+    let mut files: Vec<_> = files.map(|file| file.expect("a readable folder").path()).collect();
+    // The same run for the same seed, on any machine.
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).expect("a readable file")).collect()
 }
 
 /// One of the seeds after a few random changes.

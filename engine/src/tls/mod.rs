@@ -17,6 +17,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod end;
 mod session;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use crate::shard::machine::{Action, Look, Machine, Next, Secured, Want};
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Chunk, Loan, ROOM_MAX, Segment, Turn};
+pub use end::TlsEnd;
 use session::{OVERHEAD, RECORD, Session};
 
 /// See the module's text.

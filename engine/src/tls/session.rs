@@ -119,9 +119,14 @@ impl Session {
         self.added = self.added.wrapping_add(sent as u32).wrapping_sub(plain as u32);
     }
 
-    /// How many bytes of memory its records take, if that has changed since the last call.
+    /// How many bytes of memory its records take.
+    pub(super) const fn holds(&self) -> usize {
+        self.held.capacity() + self.out.capacity()
+    }
+
+    /// The same, if that has changed since the last call.
     pub(super) fn holds_now(&mut self) -> Option<usize> {
-        let holds = self.held.capacity() + self.out.capacity();
+        let holds = self.holds();
         (holds != std::mem::replace(&mut self.told, holds)).then_some(holds)
     }
 
@@ -218,9 +223,7 @@ impl Session {
                 }
                 Step::Failed(error) => {
                     self.say_why();
-                    // What comes later was not meant for somebody else.
-                    let later = error == TlsError::NotTls && self.open;
-                    return Err(if later { TlsError::Malformed } else { error });
+                    return Err(self.told(error));
                 }
             }
         }
@@ -230,6 +233,13 @@ impl Session {
             Side::Client(side) => !side.is_handshaking(),
         };
         Ok(taken)
+    }
+
+    /// What a failure means now.
+    fn told(&self, error: TlsError) -> TlsError {
+        // What comes later was not meant for somebody else.
+        let later = error == TlsError::NotTls && self.open;
+        if later { TlsError::Malformed } else { error }
     }
 
     fn advance(
@@ -294,7 +304,7 @@ impl Session {
                 (0, Step::Written(written)) => break Ok(written),
                 (_, Step::Failed(error)) => {
                     self.say_why();
-                    break Err(error);
+                    break Err(self.told(error));
                 }
                 // Reading was done when the last bytes came.
                 _ => break Err(TlsError::Other),
