@@ -37,6 +37,8 @@ pub(super) struct Connection {
     /// Shutdowns in flight. The kernel hands them to a thread of its own, which looks the socket up
     /// by its number: until they are done the number must not be anybody else's.
     pub(super) shutdowns: u8,
+    /// Something was sent that the kernel reads from our memory until the peer has it.
+    pub(super) pinned: bool,
     /// The receive waits for buffers.
     pub(super) parked: bool,
     /// The socket is to be looked at when the receive has ended.
@@ -53,6 +55,7 @@ impl Connection {
         armed: Armed::No,
         sending: false,
         shutdowns: 0,
+        pinned: false,
         parked: false,
         looking: false,
         deaf: false,

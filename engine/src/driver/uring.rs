@@ -232,11 +232,13 @@ impl<M: Machine> Uring<M> {
         blocked: bool,
     ) -> io::Result<()> {
         let rest = self.ring.take_rest(&mut self.turn, entry, sent);
+        let without_copy = self.ring.is_zero_copy(rest.bytes());
         let Some(connection) = self.find(id) else { return Ok(()) };
         if rest.bytes() == 0 {
             return Ok(());
         }
         connection.sending = true;
+        connection.pinned |= !blocked && without_copy;
         let socket = connection.socket;
         self.machine.blocked(id, rest.bytes(), rest.footprint());
         self.ring.send(socket, id, rest, blocked)
@@ -554,9 +556,12 @@ impl<M: Machine> Uring<M> {
         if !connection.is_quiet() {
             return Ok(());
         }
-        let socket = connection.socket;
+        let (socket, pinned) = (connection.socket, connection.pinned);
         *connection = Connection::FREE;
         self.machine.released(id);
+        if pinned {
+            self.ring.linger_shortly(socket)?;
+        }
         self.ring.close(socket)
     }
 }

@@ -79,7 +79,6 @@ impl Transmit {
     }
 
     /// Where its memory counts.
-    #[cfg(feature = "tls")]
     pub(crate) const fn ledger(&self) -> Option<&Ledger> {
         self.held.ledger()
     }

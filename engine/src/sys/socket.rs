@@ -6,17 +6,24 @@ use std::os::fd::RawFd;
 /// Lets the kernel choose the port at `connect`, when it knows the destination: one source address
 /// then has its whole port range for each destination.
 pub(crate) fn bind_address_no_port(socket: RawFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set_number(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1)
+}
+
+/// Has the kernel give a connection up when its peer takes nothing for so many milliseconds.
+pub(crate) fn set_user_timeout(socket: RawFd, millis: &libc::c_int) -> io::Result<()> {
+    set_number(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
+}
+
+fn set_number(
+    socket: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    number: &libc::c_int,
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of_val(number)).unwrap_or(4);
+    let place = std::ptr::from_ref(number).cast();
     // SAFETY: the pointer and the length describe one live integer, which the kernel only reads.
-    let done = unsafe {
-        libc::setsockopt(
-            socket,
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4),
-        )
-    };
+    let done = unsafe { libc::setsockopt(socket, level, name, place, len) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

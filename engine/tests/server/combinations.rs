@@ -31,13 +31,6 @@ const SIMILAR: [&str; 8] = [
     "the_loop_serves_its_mail_under_any_load",
 ];
 
-/// Tests that do not hold while the kernel sends without a copy: what a peer does not take stays in memory
-/// of ours until the kernel has given up on the peer, long after the connection has ended.
-const PINNED: [&str; 2] = [
-    "one_that_takes_nothing_is_ended_even_while",
-    "whoever_closes_still_gets_all_that_was_sent_before",
-];
-
 /// As many features as there are rows that make the table below.
 const FEATURES: usize = RingFeature::ALL.len();
 
@@ -51,8 +44,7 @@ fn run_with(features: FeatureSet, skipped: &[&str]) {
         off.fold("all".to_owned(), |list, one| format!("{list},-{one}"))
     };
     let variant = [(DRIVER, Driver::Uring.name()), (RING_FEATURES, &list)];
-    let pinned: &[&str] = if features.contains(RingFeature::ZeroCopySend) { &PINNED } else { &[] };
-    run_again(&variant, &[&ELSEWHERE, skipped, pinned].concat());
+    run_again(&variant, &[&ELSEWHERE, skipped].concat());
 }
 
 /// A row of the table: Paley's matrix for the prime 11, whose entries tell squares from others.

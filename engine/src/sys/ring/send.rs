@@ -3,11 +3,13 @@
 use std::io;
 
 use io_uring::opcode;
+use io_uring::types::Fixed;
 
 use super::{InFlight, Ring, empty_header, to_key};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::sys::operation::{Completion, Operation, Socket, UserData, on};
+use crate::sys::socket::set_user_timeout;
 
 /// The most vectors that the kernel takes in one send.
 const VECTORS_MAX: usize = 1024;
@@ -17,6 +19,12 @@ pub(super) const REPORT_USAGE: u16 = 1 << 3;
 const COPIED: u32 = 1 << 31;
 /// When so many notifications in a row say "copied", zero-copy sends only cost.
 const COPIED_MAX: u32 = 64;
+/// Of the budget of memory, this part may be in the kernel's hands at once: it is held until the peers
+/// have taken it, whatever becomes of their connections, so nobody can be ended to have it back.
+const PINNED_PART: usize = 8;
+/// How long the kernel goes on, in milliseconds, when a connection is closed of which it still reads our
+/// memory and whose peer takes nothing.
+static LINGER_MILLIS: libc::c_int = 5_000;
 
 /// A message header with its vectors, at a fixed address.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub(super) struct OwnedSend {
     may_wait: bool,
     /// Whether the last submission was a zero-copy one.
     zero_copy: bool,
+    /// Bytes that count as pinned while it lives.
+    pinned: usize,
     /// Notifications that are still to come: until then the kernel reads the memory.
     owed: u32,
     /// Whether the driver has been told how it ended.
@@ -50,11 +60,19 @@ pub(super) struct ZeroCopy {
     from: Option<usize>,
     /// Notifications in a row that said "copied".
     copied: u32,
+    /// Bytes that the kernel may still read.
+    pinned: usize,
 }
 
 impl ZeroCopy {
     pub(super) const fn new(from: Option<usize>) -> Self {
-        Self { from, copied: 0 }
+        Self { from, copied: 0, pinned: 0 }
+    }
+
+    /// Whether so many bytes of this transmission are not copied.
+    fn takes(&self, bytes: usize, transmit: &Transmit) -> bool {
+        let most = transmit.ledger().map_or(usize::MAX, |ledger| ledger.budget() / PINNED_PART);
+        self.from.is_some_and(|from| bytes >= from) && self.pinned.saturating_add(bytes) <= most
     }
 }
 
@@ -88,6 +106,7 @@ impl Ring {
             sent: 0,
             may_wait: blocked,
             zero_copy: false,
+            pinned: 0,
             owed: 0,
             over: false,
         };
@@ -101,12 +120,14 @@ impl Ring {
         let left = send.transmit.bytes() - send.sent;
         // What has to wait goes with copies: each part of it would be a send with a notification of its
         // own, and a peer that reads slowly makes many parts.
-        send.zero_copy = !send.may_wait && self.zero_copy.from.is_some_and(|from| left >= from);
+        send.zero_copy = !send.may_wait && self.zero_copy.takes(left, &send.transmit);
         let header = send.gather_rest();
         let wait = if send.may_wait { 0 } else { libc::MSG_DONTWAIT };
         // Without MSG_WAITALL: each time that the peer makes room is to be told.
         let flags = (libc::MSG_NOSIGNAL | wait).unsigned_abs();
         let entry = if send.zero_copy {
+            send.pinned += left;
+            self.zero_copy.pinned += left;
             self.counters.zero_copy_sends += 1;
             let report = REPORT_USAGE;
             on(
@@ -157,11 +178,43 @@ impl Ring {
         };
         if let Some(InFlight::Send(send)) = self.in_flight.get_mut(key) {
             send.over = true;
-            if send.owed == 0 {
-                self.in_flight.remove(key);
+        }
+        self.forget_if_done(key);
+        Some((id, SlowSent::Over(outcome)))
+    }
+
+    /// Gives the memory of a send back, if that is all that is left of it.
+    fn forget_if_done(&mut self, key: usize) {
+        if let Some(InFlight::Send(send)) = self.in_flight.get(key)
+            && send.over
+            && send.owed == 0
+        {
+            self.zero_copy.pinned -= send.pinned;
+            self.in_flight.remove(key);
+        }
+    }
+
+    /// Has the kernel give up on a socket that is to be closed when its peer takes nothing for long. By
+    /// default it goes on for minutes, and reads our memory all the time.
+    pub(crate) fn linger_shortly(&mut self, socket: Socket) -> io::Result<()> {
+        let (level, name) =
+            (libc::IPPROTO_TCP.unsigned_abs(), libc::TCP_USER_TIMEOUT.unsigned_abs());
+        match socket {
+            // Where there are sockets without a descriptor, they take commands (`Ring::look_at`).
+            Socket::Direct(index) => {
+                let millis = (&raw const LINGER_MILLIS).cast();
+                let len = u32::try_from(size_of_val(&LINGER_MILLIS)).unwrap_or(4);
+                let entry = opcode::SetSockOpt::new(Fixed(index), level, name, millis, len).build();
+                let entry = self.unreported(entry);
+                self.push(entry, UserData::key(Operation::Cancel, 0))
+            }
+            Socket::Descriptor(fd) => {
+                self.counters.enters += 1;
+                // One that is no TCP socket, or broken, does not linger.
+                let _ = set_user_timeout(fd, &LINGER_MILLIS);
+                Ok(())
             }
         }
-        Some((id, SlowSent::Over(outcome)))
     }
 
     /// The kernel needs the memory of a zero-copy send no more.
@@ -173,9 +226,7 @@ impl Ring {
         let key = completion.user_data.low() as usize;
         let Some(InFlight::Send(send)) = self.in_flight.get_mut(key) else { return };
         send.owed = send.owed.saturating_sub(1);
-        if send.over && send.owed == 0 {
-            self.in_flight.remove(key);
-        }
+        self.forget_if_done(key);
         if completion.result.cast_unsigned() & COPIED == 0 {
             self.zero_copy.copied = 0;
             return;

@@ -11,6 +11,7 @@ use io_uring::opcode;
 
 use super::{Ring, SlowSent, Wait};
 use crate::config::{FeatureSet, RingConfig, RingFeature, RingFeatures};
+use crate::memory::Ledger;
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Chunk, Output, Turn};
@@ -251,6 +252,41 @@ fn memory_that_the_kernel_still_reads_outlives_the_ring() {
     let owed = ring.owes_notifications();
     drop(ring);
     assert!(owed && !bytes.is_unique(), "it was given to nobody else");
+    drop(theirs);
+}
+
+#[test]
+fn what_peers_do_not_take_pins_a_part_of_the_budget_only() {
+    let (ours, theirs) = pair();
+    let socket = Socket::Descriptor(ours.as_raw_fd());
+    let mut ring = zero_copy();
+    let ledger = Ledger::new(8 * 64 * 1024);
+    let bytes = Bytes::from(vec![7; 64 << 10]);
+    let queue = |ring: &mut Ring, bytes: &Bytes| {
+        let mut transmit = Transmit::on(Some(&ledger));
+        transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
+        ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+    };
+    // Before the kernel has said anything of the first one.
+    queue(&mut ring, &bytes);
+    queue(&mut ring, &bytes);
+    assert_eq!(ring.counters.zero_copy_sends, 1, "the second one is copied");
+    let mut theirs = theirs;
+    let mut got = vec![0; 2 * bytes.len()];
+    let (mut out, mut over) = (Vec::new(), 0);
+    while over < 2 {
+        ring.exchange(&Turn::default(), |_| Some(socket), Wait::Forever, &mut out).expect("enters");
+        for completion in out.drain(..) {
+            let further = ring.slow_sent(completion, |_| Some(socket));
+            over += u32::from(matches!(further, Some((_, SlowSent::Over(Ok(_))))));
+        }
+    }
+    theirs.read_exact(&mut got).expect("all of it");
+    ring.finish().expect("the peer has it");
+    assert_eq!(ring.in_flight.len(), 0);
+    // Nothing is pinned any more.
+    queue(&mut ring, &bytes);
+    assert_eq!(ring.counters.zero_copy_sends, 2);
     drop(theirs);
 }
 
