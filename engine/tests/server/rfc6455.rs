@@ -13,8 +13,8 @@ use crate::support::{self, Client, PATIENCE, Running, config, echo, letters, pat
 
 const CONTINUATION: u8 = 0x80;
 const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
-const CLOSE: u8 = 0x88;
+pub(crate) const BINARY: u8 = 0x82;
+pub(crate) const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 /// Clears FIN.
@@ -36,7 +36,7 @@ fn finish_opening(client: &mut Client) {
     assert!(head.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
 }
 
-fn connect(address: SocketAddr, resource: &str) -> Client {
+pub(crate) fn connect(address: SocketAddr, resource: &str) -> Client {
     let mut client = Client::raw(address);
     client.send(&request(resource));
     finish_opening(&mut client);
@@ -44,7 +44,7 @@ fn connect(address: SocketAddr, resource: &str) -> Client {
 }
 
 /// A client's frame, masked with a key that its length decides.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = (payload.len() as u32).wrapping_mul(0x9E37_79B9).to_be_bytes();
     let masked: Vec<u8> = payload.iter().enumerate().map(|(i, b)| b ^ key[i % 4]).collect();
     let mut frame = support::frame(first, &masked);

@@ -53,6 +53,9 @@ pub(super) struct Connection {
     pub(super) ending: Cell<bool>,
     /// Reads to go before a tiny buffer does again.
     grown: Cell<u8>,
+    /// The last read had room left: nothing more is there, so little memory waits for what comes next. A
+    /// read cannot be taken back, and neither can a message's memory that it owns.
+    dry: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -68,6 +71,7 @@ impl Connection {
             connecting: Cell::new(connecting),
             ending: Cell::new(false),
             grown: Cell::new(0),
+            dry: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -136,7 +140,8 @@ impl Connection {
         }
     }
 
-    fn note_read(&self, n: usize) {
+    fn note_read(&self, n: usize, room: usize) {
+        self.dry.set(n < room);
         let fitted = n < TINY_READ;
         self.grown.set(if fitted { self.grown.get().saturating_sub(1) } else { TINY_READS });
     }
@@ -161,6 +166,7 @@ pub(super) async fn serve<M: Machine>(core: &RefCell<Core<M>>, connection: &Rc<C
 async fn read<M: Machine>(core: &RefCell<Core<M>>, connection: &Connection) {
     let mut kept = None;
     while let Some(want) = connection.wanted().await {
+        let want = if connection.dry.get() { Want::Small } else { want };
         let direct = match want {
             Want::Direct => core.borrow_mut().take_direct(connection),
             _ => None,
@@ -197,7 +203,7 @@ async fn read_once<M: Machine>(
     let mut core = core.borrow_mut();
     match outcome {
         Ok(n) if n > 0 && !connection.ending.get() => {
-            connection.note_read(n);
+            connection.note_read(n, buffer.bytes().len());
             *kept = core.received(connection, buffer, n);
             true
         }
@@ -235,6 +241,7 @@ async fn read_direct<M: Machine>(
         return false;
     }
     let n = outcome.as_ref().map_or(0, |n| (*n).min(filling.len()));
+    connection.dry.set(n < filling.len());
     // The memory goes back whatever happened.
     core.received_direct(connection, filling.into_memory(), n);
     n > 0 || core.nothing_read(connection, outcome.map(|_| ()))

@@ -174,6 +174,12 @@ impl<M: Machine> Uring<M> {
         let socket = connection.socket;
         match connection.armed {
             Armed::As(armed) if armed == want => Ok(()),
+            // Only the peer's end is still awaited, and that may take long: what this receives into is
+            // wanted back now.
+            Armed::As(Want::Direct) if want == Want::SmallOnce => {
+                connection.armed = Armed::Cancelling(Want::Direct);
+                self.ring.cancel_direct(id)
+            }
             // These end by themselves.
             Armed::As(Want::Direct | Want::SmallOnce | Want::LargeOnce) | Armed::Cancelling(_) => {
                 Ok(())
