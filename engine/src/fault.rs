@@ -31,6 +31,8 @@ pub enum Fault {
     QueuedPiecesCountBytesOnly,
     /// Nobody is ended for what is held of unfinished messages and unread output.
     NoMemoryBudget,
+    /// P4: all that a read says is done in one go, however much that is.
+    NoSlices,
 }
 
 impl Fault {
@@ -48,6 +50,7 @@ impl Fault {
         Self::DrainCutsFanOuts,
         Self::QueuedPiecesCountBytesOnly,
         Self::NoMemoryBudget,
+        Self::NoSlices,
     ];
 }
 

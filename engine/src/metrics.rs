@@ -85,6 +85,8 @@ counters! {
         pings_out,
         /// Pauses in reading because too much waited to be sent.
         read_pauses,
+        /// Reads that said too much for one turn; the rest of them had later turns.
+        reads_deferred,
     }
 }
 

@@ -24,11 +24,15 @@ pub struct Inflater {
     stream: Decompress,
     /// A message has begun and not ended.
     busy: bool,
+    /// It stopped with more to make.
+    owes: bool,
+    /// Bytes of the end of a message that it was given.
+    tail: u8,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self { stream: Decompress::new(false), busy: false }
+        Self { stream: Decompress::new(false), busy: false, owes: false, tail: 0 }
     }
 }
 
@@ -38,7 +42,7 @@ impl Inflater {
     pub const BYTES: usize = 48 << 10;
 
     pub(crate) const fn begin(&mut self) {
-        self.busy = true;
+        (self.busy, self.owes, self.tail) = (true, false, 0);
     }
 
     pub(crate) const fn end(&mut self) {
@@ -49,7 +53,9 @@ impl Inflater {
         self.busy
     }
 
-    /// Inflates the next part of a message to the end of `out`, which may grow to `limit` bytes.
+    /// Inflates the next part of a message to the end of `out`, which may grow to `limit` bytes, and
+    /// says how many bytes of `part` that took. It stops when it has made as many bytes as `allowed`
+    /// says, which it counts down; [`Inflater::owes`] tells.
     ///
     /// # Errors
     ///
@@ -59,12 +65,17 @@ impl Inflater {
         part: &[u8],
         out: &mut Assembly,
         limit: u64,
-    ) -> Result<(), ProtocolError> {
+        allowed: &mut usize,
+    ) -> Result<usize, ProtocolError> {
         let mut rest = part;
         loop {
+            self.owes = *allowed == 0;
+            if self.owes {
+                return Ok(part.len() - rest.len());
+            }
             let room = limit.saturating_sub(out.len() as u64);
             // One byte more than may be: whoever fills it has too many.
-            let place = out.spare(room.saturating_add(1));
+            let place = out.spare(room.saturating_add(1).min(*allowed as u64));
             let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
             let offered = place.len();
             let status = self
@@ -77,6 +88,7 @@ impl Inflater {
                 return Err(ProtocolError::MessageTooLarge);
             }
             out.advance(made);
+            *allowed = allowed.saturating_sub(made);
             rest = rest.get(taken..).unwrap_or_default();
             if status == Status::StreamEnd {
                 // A block that says it is the last; the next starts anew (§7.2.3.4), as it does with
@@ -86,18 +98,34 @@ impl Inflater {
                 return Err(ProtocolError::InvalidDeflate);
             }
             if rest.is_empty() && made < offered {
-                return Ok(());
+                return Ok(part.len());
             }
         }
     }
 
-    /// Ends a message (§7.2.2).
+    /// Ends a message (§7.2.2). Say it again if [`Inflater::owes`] does: it stopped on the way.
     ///
     /// # Errors
     ///
     /// As [`Inflater::inflate`].
-    pub(crate) fn finish(&mut self, out: &mut Assembly, limit: u64) -> Result<(), ProtocolError> {
-        self.inflate(&TAIL, out, limit)
+    pub(crate) fn finish(
+        &mut self,
+        out: &mut Assembly,
+        limit: u64,
+        allowed: &mut usize,
+    ) -> Result<(), ProtocolError> {
+        let tail = TAIL.get(usize::from(self.tail)..).unwrap_or_default();
+        let taken = self.inflate(tail, out, limit, allowed)?;
+        #[expect(clippy::cast_possible_truncation, reason = "four at most")]
+        {
+            self.tail = if self.owes { self.tail + taken as u8 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Whether it stopped because it had made enough, and may have more to make of what it was given.
+    pub(crate) const fn owes(&self) -> bool {
+        self.owes
     }
 
     /// Forgets what came before: the next message does not refer to it (§7.1.1).
@@ -131,12 +159,12 @@ impl Deflater {
         (245 << 10) + (4 << bits)
     }
 
-    /// Appends the compressed form of a whole message to `out` (§7.2.1).
+    /// Appends the compressed form of a whole message to `out` (§7.2.1), or of the last part of one whose
+    /// other parts were added to the same `out`.
     pub(crate) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
         if std::mem::take(&mut self.forgetful) {
             self.stream.reset();
         }
-        let start = out.len();
         let mut rest = message;
         // What compresses worst grows by five bytes per block of 16 KiB; the tail comes on top.
         out.reserve(message.len() / 2 + 64);
@@ -152,11 +180,26 @@ impl Deflater {
             }
             out.reserve(rest.len().max(64));
         }
-        if out.get(start..).is_some_and(|written| written.ends_with(&TAIL)) {
+        if out.ends_with(&TAIL) {
             out.truncate(out.len() - TAIL.len());
         }
-        if out.len() == start {
+        if out.is_empty() {
             out.push(EMPTY);
+        }
+    }
+
+    /// Compresses the next part of a message; some of its compressed form is appended to `out`.
+    pub(crate) fn add(&mut self, part: &[u8], out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.forgetful) {
+            self.stream.reset();
+        }
+        let mut rest = part;
+        while !rest.is_empty() {
+            out.reserve(rest.len() / 2 + 64);
+            let before = self.stream.total_in();
+            // As below.
+            let _ = self.stream.compress_vec(rest, out, FlushCompress::None);
+            rest = rest.get(moved(before, self.stream.total_in())..).unwrap_or_default();
         }
     }
 

@@ -6,16 +6,18 @@
 //! the stream is cut into reads, the events and the answers are the same.
 
 mod event;
+mod gather;
 mod inflate;
 
 use event::{TextPolicy, event, failed};
-use inflate::{Agreed, inflate};
+use inflate::Agreed;
 
 use super::assembly::Assembly;
 use super::deflate::Inflater;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
 use super::rules::Rules;
+use super::work::Work;
 use super::{Message, Part, Role};
 use crate::handshake::hybi02::looks_like_draft_00;
 use crate::wire::{
@@ -137,7 +139,8 @@ impl Inbound {
 
     /// Reads `input`, the next bytes of the stream; drain the events until there is none.
     pub fn receive<'a>(&'a mut self, limits: &'a Limits, input: &'a mut [u8]) -> Events<'a> {
-        Events { inbound: self, limits, input, consumed: 0, lent: None, replaced: None }
+        let left = Work::UNBOUNDED;
+        Events { inbound: self, limits, input, left, consumed: 0, lent: None, replaced: None }
     }
 
     /// The opening handshake has settled the dialect.
@@ -293,6 +296,8 @@ pub struct Events<'a> {
     inbound: &'a mut Inbound,
     limits: &'a Limits,
     input: &'a mut [u8],
+    /// What may still be done of it now.
+    left: Work,
     /// Bytes of the read in front of `input`.
     consumed: usize,
     /// The assembly that the last event pointed into.
@@ -312,7 +317,31 @@ enum Found<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The next event, or `None` when the input is used up. Answers to pings and Close frames are
+    /// The same with no more work than this; see [`Events::is_spent`].
+    pub(crate) const fn within(mut self, work: Work) -> Self {
+        self.left = work;
+        self
+    }
+
+    /// Counts work that an event has led to.
+    #[inline]
+    pub(crate) const fn spend(&mut self, steps: u32) {
+        self.left.spend(steps);
+    }
+
+    /// How much of the work is left.
+    pub(crate) const fn left(&self) -> Work {
+        self.left
+    }
+
+    /// Whether there is more to do, but no work left to do it with: hand the unread rest of the input to
+    /// [`Inbound::receive`] again later, before anything else, even if it is empty.
+    #[inline]
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.left.is_spent() && (!self.input.is_empty() || self.inbound.partial.is_some())
+    }
+
+    /// The next event, or `None` when the input or the work is used up. Answers to pings and Close frames are
     /// written to `out`. After a Close or a failure the rest of the input is discarded (CTL-06).
     #[inline]
     pub fn next_event<'e>(
@@ -328,13 +357,14 @@ impl<'a> Events<'a> {
             self.inbound.abandon(out);
             return None;
         }
-        if self.input.is_empty() && self.inbound.partial.is_none() {
+        if self.input.is_empty() && self.inbound.partial.is_none() || self.left.is_spent() {
             return None;
         }
+        self.left.spend(1);
         let found = loop {
             match self.step(out) {
                 Ok(Some(found)) => break found,
-                Ok(None) if self.input.is_empty() => return None,
+                Ok(None) if self.input.is_empty() || self.left.is_spent() => return None,
                 Ok(None) => {}
                 Err(error) => return Some(failed(error, outbound, out)),
             }
@@ -457,99 +487,6 @@ impl<'a> Events<'a> {
         self.input = &mut [];
         Ok(None)
     }
-
-    /// Moves what has arrived of the frame in progress into its assembly; unmasks it there, and
-    /// judges text that cannot become valid any more.
-    fn continue_frame(
-        &mut self,
-        out: &mut impl Output,
-    ) -> Result<Option<Found<'a>>, ProtocolError> {
-        let policy = self.policy();
-        let Some(mut partial) = self.inbound.partial.take() else { return Ok(None) };
-        let input = std::mem::take(&mut self.input);
-        let n = usize::try_from(partial.remaining).unwrap_or(usize::MAX).min(input.len());
-        let (part, rest) = input.split_at_mut_checked(n).unwrap_or_default();
-        self.consumed += n;
-        self.input = rest;
-        partial.remaining -= n as u64;
-        let control = partial.opcode.is_control();
-        let inflating = self.inbound.is_inflating() && !control;
-        let place = if control { &mut self.inbound.control } else { &mut self.inbound.message };
-        // Even an empty payload needs a place, so that it can be lent.
-        let assembly = place.get_or_insert_with(|| out.take_assembly());
-        let inflater = self.inbound.inflater.as_deref_mut().filter(|_| inflating);
-        let fresh = match inflater {
-            Some(inflater) => inflate(inflater, &mut partial, part, assembly, self.limits)?,
-            None => gather(&mut partial, part, assembly),
-        };
-        let whole = partial.remaining == 0 && partial.last;
-        let parted = self.inbound.parted > 0;
-        let text = !control && self.inbound.open.unwrap_or(partial.opcode) == Opcode::Text;
-        let in_parts = self.limits.part_bytes > 0
-            && !(control || inflating || (text && policy == InvalidUtf8::Replace));
-        // What completes a message in one piece is judged with the whole of it.
-        if text
-            && (in_parts || Rules::of(self.inbound.dialect).strict_text)
-            && (!whole || parted)
-            && !(assembly.continues_text(fresh) && (!whole || assembly.completes_text()))
-        {
-            return Err(ProtocolError::InvalidUtf8);
-        }
-        let enough = assembly.len() >= self.limits.part_bytes as usize;
-        if partial.remaining > 0 {
-            self.inbound.partial = Some(partial);
-        }
-        if in_parts && (if whole { parted } else { enough }) {
-            return Ok(self.part(text, whole, out));
-        }
-        if partial.remaining > 0 {
-            return Ok(None);
-        }
-        if control {
-            self.lent = self.inbound.control.take();
-            return Ok(Some(Found::Assembled(partial.opcode)));
-        }
-        if !partial.last {
-            return Ok(None);
-        }
-        self.inbound.end_inflating(out);
-        self.lent = self.inbound.message.take();
-        let opcode = self.inbound.open.take().unwrap_or(partial.opcode);
-        Ok(Some(Found::Assembled(opcode)))
-    }
-}
-
-impl<'a> Events<'a> {
-    /// Hands over what has been gathered of a message.
-    fn part(&mut self, text: bool, last: bool, out: &mut impl Output) -> Option<Found<'a>> {
-        let part = self.inbound.message.take()?;
-        let first = self.inbound.parted == 0;
-        if last {
-            self.inbound.parted = 0;
-            self.inbound.open = None;
-        } else {
-            self.inbound.parted += part.len() as u64;
-            let mut next = out.take_assembly();
-            next.continue_from(&part);
-            self.inbound.message = Some(next);
-        }
-        self.lent = Some(part);
-        Some(Found::Part { text, first, last })
-    }
-}
-
-/// Adds the next part of a payload to its assembly and unmasks it there; says how many bytes at the
-/// assembly's end are new.
-fn gather(partial: &mut Partial, part: &[u8], assembly: &mut Assembly) -> usize {
-    // Only the last frame says where the message ends; before it, growth must stay geometric, or a
-    // message of many small fragments is moved once per fragment.
-    assembly.append(part, partial.last.then_some(partial.remaining));
-    let fresh = std::mem::take(&mut partial.fresh) + part.len();
-    if let Some(mask) = &mut partial.mask {
-        mask.apply(assembly.last_mut(fresh));
-        *mask = mask.after(fresh);
-    }
-    fresh
 }
 
 /// Reads a header in the connection's dialect.

@@ -90,6 +90,7 @@ mod message;
 mod outbound;
 mod rules;
 mod state;
+mod work;
 
 pub use assembly::Assembly;
 pub use connection::{
@@ -103,6 +104,7 @@ pub use masking::MaskingKeys;
 pub use message::{Message, Part};
 pub use outbound::{EncodedHeader, Gathered, Outbound, Output};
 pub use state::State;
+pub(crate) use work::Work;
 
 use crate::wire::Dialect;
 

@@ -11,7 +11,9 @@ mod split;
 mod utf8;
 mod vectors;
 
-use super::{Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, halves};
+use super::{
+    Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, Work, halves,
+};
 use crate::wire::{CloseCode, Dialect, Mask, ProtocolError};
 
 /// An event, owned.
@@ -128,6 +130,29 @@ impl Side {
             self.seen.push(Seen::of(&event));
         }
         assert_eq!(events.unread(), 0, "the input is used up");
+    }
+
+    /// The same in slices of so much work; says how many there were.
+    fn feed_in_slices(&mut self, bytes: &[u8], steps: u32) -> usize {
+        let mut input = bytes.to_vec();
+        let (mut from, mut slices) = (0, 0);
+        loop {
+            slices += 1;
+            let rest = input.get_mut(from..).expect("what is unread");
+            let events = self.inbound.receive(&self.limits, rest);
+            let mut events = events.within(Work::steps(steps));
+            let before = self.seen.len();
+            while let Some(event) = events.next_event(&mut self.outbound, &mut self.wire) {
+                self.seen.push(Seen::of(&event));
+            }
+            let (spent, unread) = (events.is_spent(), events.unread());
+            assert!(self.seen.len() - before <= steps as usize, "a step each at least");
+            from = bytes.len() - unread;
+            if !spent {
+                assert_eq!(unread, 0, "the input is used up");
+                return slices;
+            }
+        }
     }
 
     /// What a fresh server sees of `bytes` in one read, and what it answers.

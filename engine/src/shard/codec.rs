@@ -197,6 +197,20 @@ impl Codec {
         deflater.forget();
         Some(deflater)
     }
+
+    /// Lends what [`Codec::deflater`] would use, for something that takes several turns.
+    pub(super) fn lend_deflater(&mut self, window_bits: u8, level: u8) -> Option<Box<Deflater>> {
+        self.deflater(window_bits, level)?;
+        self.deflaters[usize::from(window_bits & 15)].take()
+    }
+
+    /// Gets it back.
+    pub(super) fn return_deflater(&mut self, window_bits: u8, deflater: Box<Deflater>) {
+        let place = &mut self.deflaters[usize::from(window_bits & 15)];
+        if place.replace(deflater).is_some() {
+            self.used -= Deflater::bytes(window_bits);
+        }
+    }
 }
 
 #[cfg(test)]

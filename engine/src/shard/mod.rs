@@ -11,8 +11,10 @@ mod fleet;
 pub(crate) mod machine;
 mod mail;
 mod opening;
+pub(crate) mod packing;
 mod progress;
 mod publish;
+mod read;
 mod relief;
 pub(crate) mod route;
 #[cfg(feature = "tls")]
@@ -25,6 +27,7 @@ mod timers;
 pub(crate) mod topics;
 pub(crate) mod turn;
 pub(crate) mod wheel;
+mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -46,9 +49,10 @@ use table::{ConnectionId, Table};
 use topics::Topics;
 use turn::{Loan, Turn};
 use wheel::{Tick, Wheel};
+use work::Round;
 
 use crate::config::Config;
-use crate::conn::{Assembly, Event, Limits, Role, State};
+use crate::conn::{Assembly, Limits, Role, State};
 use crate::error::TlsError;
 use crate::fault::{Fault, is_back};
 use crate::handler::CloseReason;
@@ -94,6 +98,8 @@ pub(crate) struct World {
     pub(crate) missed: HashMap<ConnectionId, u64>,
     /// The rule that the connection being read broke.
     failed: Option<ProtocolError>,
+    /// Steps of work that the connection being read has led to, apart from its reading.
+    pub(crate) spent: u32,
     /// The code in the Close frame of the connection being read.
     said: CloseCode,
     opened: Tally<{ Dialect::ALL.len() }>,
@@ -159,6 +165,8 @@ pub(crate) struct Shard<A: Application> {
     /// Bytes of what does not count by itself and is held, as they were counted.
     others: usize,
     tidying: Tidying,
+    /// Whose input is left for the next turns.
+    round: Round,
     /// Has the allocator give to the system what is free.
     trim: fn(),
     /// Tells the CPU time of the shard's thread; a shard reads no clock itself.
@@ -198,6 +206,7 @@ impl<A: Application> Shard<A> {
                 slowed: Vec::new(),
                 missed: HashMap::new(),
                 failed: None,
+                spent: 0,
                 said: CloseCode::NO_STATUS,
                 opened: Tally::default(),
                 closed: Tally::default(),
@@ -223,6 +232,7 @@ impl<A: Application> Shard<A> {
             ring: RingCounters::default(),
             others: 0,
             tidying: Tidying::default(),
+            round: Round::default(),
             trim: || {},
             cpu_clock: || 0,
         }
@@ -277,80 +287,6 @@ impl<A: Application> Shard<A> {
             cpu_nanos: (self.cpu_clock)(),
             driver: None,
         }
-    }
-
-    /// Reads the next bytes of an open connection and hands what they say to the application; the
-    /// kernel gave `len` bytes in one go.
-    #[inline]
-    fn deliver(
-        &mut self,
-        id: ConnectionId,
-        input: &mut [u8],
-        len: usize,
-        loan: Option<&Loan>,
-        turn: &mut Turn,
-    ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        let limits = self.limits;
-        let mut events = slot.inbound.receive(&limits, input);
-        loop {
-            let mut out =
-                TurnOutput { id, send: &mut slot.side.send, turn, codec: &mut self.world.codec };
-            let Some(event) = events.next_event(&mut slot.side.outbound, &mut out) else { break };
-            // Without data the connection is ending: its last bytes are read and dropped.
-            let Some(data) = &mut slot.data else { continue };
-            match event {
-                Event::Message(message, place) => {
-                    self.world.counters.messages_in += 1;
-                    self.world.counters.bytes_in += message.payload().len() as u64;
-                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
-                    self.app.on_message(&mut ws.at(place, loan), message);
-                    if slot.side.ended {
-                        // Nothing more is read; the next round takes the message's memory back.
-                        slot.side.outbound.fail();
-                    }
-                }
-                Event::Part(part, place) => {
-                    self.world.counters.messages_in += u64::from(part.is_last());
-                    self.world.counters.bytes_in += part.payload().len() as u64;
-                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
-                    self.app.on_part(&mut ws.at(place, loan), part);
-                    if slot.side.ended {
-                        slot.side.outbound.fail();
-                    }
-                }
-                Event::Pong(payload) => {
-                    let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
-                    self.app.on_pong(&mut ws, payload);
-                }
-                Event::Ping(_) => self.world.counters.pings_in += 1,
-                Event::Failed(error) => self.world.failed = Some(error),
-                Event::Close(frame) => {
-                    self.world.said = frame.code;
-                    if slot.side.outbound.rules().close_codes {
-                        self.app.on_closing(data, frame.code, frame.reason);
-                    }
-                }
-            }
-        }
-        drop(events);
-        let want = slot.want(len, self.world.settings.pause_reading_bytes);
-        if want == Want::Nothing && !slot.paused {
-            slot.paused = true;
-            self.world.counters.read_pauses += 1;
-        }
-        let over = slot.state().is_over();
-        // Whoever holds much is in the middle of a large message, or does not read.
-        let short = want != Want::Small && self.world.memory.is_over();
-        if short {
-            self.relieve(turn);
-        }
-        if over || short || self.world.needs_attention() {
-            self.world.attention.push(id);
-            self.attend();
-            return self.want(id);
-        }
-        want
     }
 }
 
@@ -422,6 +358,9 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
+        if self.defer_end(id, error) {
+            return;
+        }
         if let Some(error) = error
             && self.try_next(id, error)
         {
@@ -501,6 +440,8 @@ impl<A: Application> Machine for Shard<A> {
             return Next { deadline: None, busy: true };
         }
         let wake = self.run_application(turn, now);
+        // What is published by that is forwarded before it can be delivered.
+        self.read_deferred(turn, now);
         self.forward_publications();
         self.world.topics.release_unused();
         self.read_mail(called, turn, now);
@@ -519,6 +460,7 @@ impl<A: Application> Machine for Shard<A> {
         let busy = !self.requested.is_empty()
             || self.world.topics.is_busy()
             || self.has_mail_left()
+            || self.has_input_left()
             || self.world.stop;
         if busy {
             self.lateness.sleep_until(Some(now));
@@ -566,23 +508,5 @@ impl<A: Application> Machine for Shard<A> {
 
     fn note_ring(&mut self, counters: &RingCounters) {
         self.ring.clone_from(counters);
-    }
-}
-
-impl<A: Application> Shard<A> {
-    #[inline]
-    fn read(
-        &mut self,
-        id: ConnectionId,
-        input: &mut [u8],
-        loan: Option<&Loan>,
-        turn: &mut Turn,
-    ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.heard = self.tick;
-        if slot.state() == State::Opening {
-            return self.received_opening(id, input, turn);
-        }
-        self.deliver(id, input, input.len(), loan, turn)
     }
 }

@@ -1,21 +1,24 @@
 //! Publications, to this shard's subscribers in slices.
 
-use super::codec::Codec;
+use super::packing::{self, Packed};
 use super::send::TurnOutput;
 use super::slot::{Ending, Side};
 use super::table::ConnectionId;
 use super::topics::{Batch, SUBSCRIPTION, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
-use crate::config::{Compression, SlowConsumer};
-use crate::conn::Deflater;
+use crate::config::SlowConsumer;
 use crate::handler::CloseReason;
 use crate::memory::Share;
-use crate::wire::{self, Dialect, HEADER_MAX, rfc6455};
+use crate::wire::{self, Dialect};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
 const SLICE: usize = 256;
+/// Bytes of publications compressed in one turn: some tenths of a millisecond.
+const PACKED_BYTES: usize = 32 << 10;
+/// Parts of a batch to leave out, for one that published them, that take as long as a subscriber does.
+const PARTS: usize = 16;
 /// Most bytes of publications in one turn of a shard with TLS listeners, if they go to more than one.
 const SECURE_BYTES: usize = 4 << 20;
 
@@ -26,6 +29,15 @@ enum Delivered {
     TooSlow,
     /// The subscriber can be sent nothing any more.
     Closing,
+    /// It is being compressed for the subscriber.
+    Later,
+}
+
+/// What may still be done in this turn of all fan-outs.
+struct FanOut {
+    subscribers: usize,
+    /// Bytes that may be compressed.
+    packed: usize,
 }
 
 /// A batch in this turn, for each dialect that a subscriber speaks.
@@ -45,85 +57,70 @@ impl Chunks {
         })
     }
 
-    fn packed(
-        &mut self,
-        bits: u8,
-        settings: Compression,
-        batch: &mut Batch,
-        codec: &mut Codec,
-        turn: &mut Turn,
-    ) -> Option<(u32, Share)> {
+    fn packed(&mut self, bits: u8, batch: &Batch, turn: &mut Turn) -> Option<(u32, Share)> {
         if let Some((_, chunk, frames)) = self.packed.iter().find(|(of, ..)| *of == bits) {
             return Some((*chunk, frames.clone()));
         }
-        let frames = batch.packed(bits, |frames| {
-            Some(pack(frames, codec.deflater(bits, settings.level)?, settings))
-        })?;
+        let frames = batch.packed(bits)?.clone();
         let chunk = turn.add_chunk(Chunk::Counted(frames.clone()));
         self.packed.push((bits, chunk, frames.clone()));
         Some((chunk, frames))
     }
 }
 
-/// A batch as RFC 6455's frames, each compressed where that makes it smaller.
-fn pack(frames: &[u8], deflater: &mut Deflater, settings: Compression) -> Vec<u8> {
-    let (mut out, mut packed) = (Vec::with_capacity(frames.len()), Vec::new());
-    for (mut header, payload) in wire::frames(frames) {
-        let mut payload = payload;
-        packed.clear();
-        if payload.len() >= settings.min_bytes {
-            deflater.forget();
-            deflater.deflate(payload, &mut packed);
-            if packed.len() < payload.len() {
-                payload = &packed;
-                header.payload_len = packed.len() as u64;
-                header.compressed = true;
-            }
-        }
-        let mut bytes = [0; HEADER_MAX];
-        let len = rfc6455::encode(header, &mut bytes);
-        out.extend_from_slice(&bytes[..len]);
-        out.extend_from_slice(payload);
-    }
-    out
-}
-
 impl<A: Application> Shard<A> {
     /// Serves the next slice of the fan-outs that are due.
     pub(super) fn fan_out(&mut self, turn: &mut Turn) {
-        let mut left = SLICE;
         // Plain subscribers share the bytes; for secured ones they are encrypted one by one.
         let mut room = if self.secure.contains(&true) { SECURE_BYTES } else { usize::MAX };
         let mut slow = Vec::new();
-        while left > 0 && room > 0 {
-            let Some(mut slice) = self.world.topics.next_slice(left, room) else { break };
-            let subscribers = slice.to - slice.from;
-            left -= subscribers.clamp(1, left);
-            room = room.saturating_sub(subscribers.saturating_mul(slice.batch.frames.len()));
-            self.serve(&mut slice, turn, &mut slow);
-            self.world.topics.finish_slice(slice);
+        let mut work = FanOut { subscribers: SLICE, packed: PACKED_BYTES };
+        while work.subscribers > 0 && work.packed > 0 && room > 0 {
+            let next = self.world.topics.next_slice(work.subscribers, room);
+            let Some(mut slice) = next else { break };
+            slice.to = self.serve(&mut slice, turn, &mut work, &mut slow);
+            let served = slice.to - slice.from;
+            // Each costs something, even if there is nobody any more.
+            work.subscribers = work.subscribers.saturating_sub(usize::from(served == 0));
+            room = room.saturating_sub(served.saturating_mul(slice.batch.frames.len()));
+            if let Some(mut batch) = self.world.topics.finish_slice(slice) {
+                packing::stop(&mut batch, &mut self.world.codec);
+            }
         }
         for id in slow {
             self.finish(id, CloseReason::SlowConsumer, Ending::Now);
         }
     }
 
-    fn serve(&mut self, slice: &mut Slice, turn: &mut Turn, slow: &mut Vec<ConnectionId>) {
+    /// Serves the subscribers of a slice until too much was done for one turn; says how far that went.
+    fn serve(
+        &mut self,
+        slice: &mut Slice,
+        turn: &mut Turn,
+        work: &mut FanOut,
+        slow: &mut Vec<ConnectionId>,
+    ) -> usize {
         let batch = &mut slice.batch;
         let mut chunks = Chunks::default();
         for place in slice.from..slice.to {
+            if work.subscribers == 0 {
+                return place;
+            }
             let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
             // One that published, too, gets everything but its own.
-            let own =
-                batch.authored_by(id).iter().map(|part| u64::from(part.messages)).sum::<u64>();
+            let parts = batch.authored_by(id);
+            let own = parts.iter().map(|part| u64::from(part.messages)).sum::<u64>();
+            let cost = 1 + parts.len() / PARTS;
             let messages = batch.messages - own;
             if messages == 0 {
+                work.subscribers = work.subscribers.saturating_sub(cost);
                 continue;
             }
             match (
-                self.deliver_batch(id, batch, &mut chunks, turn),
+                self.deliver_batch(id, batch, &mut chunks, turn, work),
                 self.world.settings.slow_consumer,
             ) {
+                (Delivered::Later, _) => return place,
                 (Delivered::Queued, _) => self.world.counters.deliveries += messages,
                 (Delivered::TooSlow, SlowConsumer::Close) => slow.push(id),
                 (Delivered::TooSlow, SlowConsumer::Drop) => {
@@ -132,7 +129,9 @@ impl<A: Application> Shard<A> {
                 }
                 (Delivered::Closing, _) => {}
             }
+            work.subscribers = work.subscribers.saturating_sub(cost);
         }
+        slice.to
     }
 
     #[inline]
@@ -142,6 +141,7 @@ impl<A: Application> Shard<A> {
         batch: &mut Batch,
         chunks: &mut Chunks,
         turn: &mut Turn,
+        work: &mut FanOut,
     ) -> Delivered {
         let Some(slot) = self.table.find(id) else { return Delivered::Closing };
         if !slot.side.outbound.can_send() {
@@ -157,13 +157,19 @@ impl<A: Application> Shard<A> {
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
             return Delivered::TooSlow;
         }
+        let mut compressed = None;
         // Whoever gets less than everything gets it plain: what is compressed lies elsewhere.
         if let (true, Some(bits), Some(settings)) =
             (own.is_empty(), outbound.deflates(), self.world.settings.compression)
             && !outbound.masks()
-            && let Some((chunk, frames)) =
-                chunks.packed(bits, settings, batch, &mut self.world.codec, turn)
         {
+            let codec = &mut self.world.codec;
+            if packing::pack(batch, bits, settings, codec, &mut work.packed) == Packed::Later {
+                return Delivered::Later;
+            }
+            compressed = chunks.packed(bits, batch, turn);
+        }
+        if let Some((chunk, frames)) = compressed {
             // It refers to nothing, so it is right for a peer that keeps a window, too; but what that
             // window holds now was never seen by the compressor of this connection.
             if outbound.keeps_deflater().is_some() {

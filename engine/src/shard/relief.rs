@@ -48,6 +48,7 @@ impl Holding {
             received: slot.inbound.capacity()
                 + opening
                 + slot.side.send.elsewhere as usize
+                + slot.deferred.as_ref().map_or(0, |deferred| deferred.footprint())
                 + subscriptions,
             queued: slot.side.send.footprint(),
         }

@@ -8,6 +8,7 @@ use super::send::SendSide;
 use super::table::ConnectionId;
 use super::topics::Subscriptions;
 use super::wheel::Tick;
+use super::work::{Deferred, Worked};
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Inflater, Outbound, Role, State};
 use crate::fault::{Fault, is_back};
@@ -84,6 +85,10 @@ pub(crate) struct Slot<D> {
     pub(crate) since: Tick,
     /// When its entry in the wheel comes up; `Tick::MAX` when it has none.
     pub(crate) scheduled: Tick,
+    /// Input that it has left for its next slices.
+    pub(super) deferred: Option<Box<Deferred>>,
+    /// What it has done lately.
+    pub(super) worked: Worked,
     pub(crate) ending: Ending,
     /// Nothing is read from it because too much waits to be sent, or the application says so.
     pub(crate) paused: bool,
@@ -98,6 +103,8 @@ pub(crate) struct Slot<D> {
     large: u8,
     /// Whether messages were larger than a large buffer lately.
     direct: bool,
+    /// Whether one read was too much for a turn lately.
+    greedy: bool,
 }
 
 impl<D> Slot<D> {
@@ -120,6 +127,8 @@ impl<D> Slot<D> {
             watch: None,
             since: now,
             scheduled: Tick::MAX,
+            deferred: None,
+            worked: Worked::default(),
             ending: Ending::No,
             paused: false,
             half_closed: false,
@@ -127,6 +136,7 @@ impl<D> Slot<D> {
             closing: false,
             large: 0,
             direct: false,
+            greedy: false,
         }
     }
 
@@ -190,6 +200,12 @@ impl<D> Slot<D> {
         self.large = SMALL_READS;
     }
 
+    /// A read was too much for a turn. For a while what it sends is received in little memory, one read at
+    /// a time, so that it does not take the buffers of all.
+    pub(super) const fn greedy(&mut self) {
+        (self.large, self.greedy) = (SMALL_READS, true);
+    }
+
     /// Whether [`Slot::receive_singly`] was said.
     const fn awaits_end(&self) -> bool {
         matches!(self.ending, Ending::Fin)
@@ -199,6 +215,9 @@ impl<D> Slot<D> {
     // Apart, so that small messages do not carry it: 17 instructions less for each of them.
     #[inline(never)]
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
+        if self.deferred.is_some() {
+            return Want::Nothing;
+        }
         if self.awaits_end() {
             let paused = self.is_paused(pause);
             return if paused { Want::Nothing } else { Want::SmallOnce };
@@ -214,11 +233,13 @@ impl<D> Slot<D> {
         if self.is_paused(pause) {
             Want::Nothing
         } else if self.large == 0 {
-            self.direct = false;
+            (self.direct, self.greedy) = (false, false);
             Want::Small
+        } else if self.greedy && remaining == 0 {
+            Want::SmallOnce
         } else if remaining > DIRECT_BYTES {
             Want::Direct
-        } else if self.direct {
+        } else if self.direct || self.greedy {
             Want::LargeOnce
         } else {
             Want::Large
@@ -236,7 +257,7 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 184);
+const _: () = assert!(size_of::<Slot<()>>() <= 200);
 
 #[cfg(test)]
 mod tests {

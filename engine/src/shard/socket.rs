@@ -8,7 +8,7 @@ use super::slot::{Hold, Side};
 use super::table::ConnectionId;
 use super::topics::{Published, SUBSCRIPTION, Topic};
 use super::turn::{Loan, Turn};
-use crate::conn::{EncodedHeader, Message, Origin, Part, Place};
+use crate::conn::{EncodedHeader, Message, Origin, Part, Place, Work};
 use crate::handler::Full;
 use crate::hub::{self, Remote};
 use crate::wire::{CloseCode, Dialect, FrameHeader};
@@ -364,6 +364,7 @@ impl<D> WebSocket<'_, D> {
         let mut packed = std::mem::take(&mut self.world.packed);
         packed.clear();
         deflater.deflate(payload, &mut packed);
+        self.world.spent += Work::to_compress(payload.len());
         let smaller = packed.len() < payload.len();
         if !smaller {
             // The peer never sees what the compressor would refer to.

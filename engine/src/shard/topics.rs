@@ -542,6 +542,7 @@ impl Topics {
                 held,
                 translated: Default::default(),
                 packed: Vec::new(),
+                packing: None,
                 messages: std::mem::take(&mut state.pending_messages),
                 authored,
             });
@@ -563,13 +564,15 @@ impl Topics {
         self.states.get(index as usize)?.subscribers.get(place).copied()
     }
 
-    /// Gives a slice back; its topic stands in line again if its fan-out goes on or more waits.
-    pub(crate) fn finish_slice(&mut self, slice: Slice) {
+    /// Gives a slice back, which may have become shorter; its topic stands in line again if its fan-out
+    /// goes on or more waits. Gives the batch back if its fan-out is over.
+    pub(crate) fn finish_slice(&mut self, slice: Slice) -> Option<Batch> {
         let state = &mut self.states[slice.index as usize];
+        state.cursor = slice.to;
         if state.cursor < state.end {
             state.under_way = Some(slice.batch);
             self.queue.push_back(slice.index);
-            return;
+            return None;
         }
         state.cursor = 0;
         state.end = 0;
@@ -579,6 +582,7 @@ impl Topics {
         } else {
             self.queue.push_back(slice.index);
         }
+        Some(slice.batch)
     }
 }
 

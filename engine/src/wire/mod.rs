@@ -23,7 +23,7 @@ pub use error::ProtocolError;
 pub use frame::{FrameHeader, HEADER_MAX};
 pub use mask::Mask;
 pub use opcode::Opcode;
-pub(crate) use translate::{FIRST, frames, translate};
+pub(crate) use translate::{FIRST, first_frame, frames, translate};
 
 /// One version of the protocol on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

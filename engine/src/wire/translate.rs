@@ -28,11 +28,17 @@ pub(crate) fn translate(frames: &mut [u8], dialect: Dialect) {
 pub(crate) fn frames(run: &[u8]) -> impl Iterator<Item = (FrameHeader, &[u8])> {
     let mut rest = run;
     std::iter::from_fn(move || {
-        let (header, len) = header(rest)?;
-        let (payload, after) = rest.get(len..)?.split_at_checked(saturated(header.payload_len))?;
+        let (header, payload, after) = first_frame(rest)?;
         rest = after;
         Some((header, payload))
     })
+}
+
+/// The first of them: its header, its payload, and what is behind it.
+pub(crate) fn first_frame(run: &[u8]) -> Option<(FrameHeader, &[u8], &[u8])> {
+    let (header, len) = header(run)?;
+    let (payload, after) = run.get(len..)?.split_at_checked(saturated(header.payload_len))?;
+    Some((header, payload, after))
 }
 
 /// We encoded it ourselves: anything but a header is the end of the run.

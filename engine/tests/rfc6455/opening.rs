@@ -15,7 +15,7 @@ fn refused(peer: &mut Peer, from: &str, to: &str) -> String {
 #[test]
 fn what_is_wrong_is_answered_in_words() {
     let rows = [
-        ("GET", "POST", 400, "the method is not GET"),
+        ("GET", "POST", 405, "the method is not GET"),
         ("HTTP/1.1", "HTTP/1.0", 400, "older than HTTP/1.1"),
         ("Host: server.example.com\r\n", "", 400, "Host is absent"),
         ("Upgrade: websocket\r\n", "", 426, "connect with a WebSocket client"),

@@ -17,6 +17,7 @@ mod delivery;
 mod drivers;
 mod echo;
 mod endings;
+mod fairness;
 mod memory;
 mod parts;
 #[cfg(feature = "cli")]

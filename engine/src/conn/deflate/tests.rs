@@ -19,9 +19,9 @@ fn inflated(
 ) -> Result<Vec<u8>, ProtocolError> {
     let mut out = Assembly::default();
     for part in parts {
-        inflater.inflate(part, &mut out, limit)?;
+        inflater.inflate(part, &mut out, limit, &mut { usize::MAX })?;
     }
-    inflater.finish(&mut out, limit)?;
+    inflater.finish(&mut out, limit, &mut { usize::MAX })?;
     Ok(out.split().1.to_vec())
 }
 
@@ -104,7 +104,7 @@ fn a_message_is_refused_at_the_limit_while_it_inflates() {
     Deflater::new(15, 9).deflate(&vec![0; 64 << 20], &mut bomb);
     assert!(bomb.len() < 100_000, "{}", bomb.len());
     let mut out = Assembly::default();
-    let outcome = Inflater::default().inflate(&bomb, &mut out, 100_000);
+    let outcome = Inflater::default().inflate(&bomb, &mut out, 100_000, &mut { usize::MAX });
     assert_eq!(outcome, Err(ProtocolError::MessageTooLarge));
     assert!(out.capacity() <= 300_000, "memory follows what may be kept: {}", out.capacity());
 }
@@ -219,7 +219,7 @@ proptest! {
     #[test]
     fn no_bytes_inflate_past_the_limit(bytes: Vec<u8>, limit in 0_u64..5000) {
         let mut out = Assembly::default();
-        let _ = Inflater::default().inflate(&bytes, &mut out, limit);
+        let _ = Inflater::default().inflate(&bytes, &mut out, limit, &mut { usize::MAX });
         prop_assert!(out.len() as u64 <= limit);
     }
 }

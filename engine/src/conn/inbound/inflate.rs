@@ -66,23 +66,41 @@ impl Inbound {
     }
 }
 
+/// Bytes of a compressed message that are unmasked in one go: where inflating stops, the rest of them is
+/// masked again.
+const UNMASKED: usize = 1024;
+
 /// Unmasks the next part of a compressed message where it lies and inflates it into the assembly,
-/// which may grow to the limit of a message; says how many bytes at its end are new.
+/// which may grow to the limit of a message, by as much as `allowed` says. Says how many bytes of the part
+/// that took; with fewer than all of them, or if the inflater owes something, go on later.
 pub(super) fn inflate(
     inflater: &mut Inflater,
     partial: &mut Partial,
     part: &mut [u8],
     assembly: &mut Assembly,
     limits: &Limits,
+    allowed: &mut usize,
 ) -> Result<usize, ProtocolError> {
-    let before = assembly.len();
-    if let Some(mask) = &mut partial.mask {
-        mask.apply(part);
-        *mask = mask.after(part.len());
+    let limit = limits.max_message_bytes;
+    let (len, mut taken) = (part.len(), 0);
+    while taken < len || inflater.owes() {
+        let end = len.min(taken + UNMASKED);
+        let piece = part.get_mut(taken..end).unwrap_or_default();
+        if let Some(mask) = &partial.mask {
+            mask.apply(piece);
+        }
+        let n = inflater.inflate(piece, assembly, limit, allowed)?;
+        if let Some(mask) = &mut partial.mask {
+            *mask = mask.after(n);
+            mask.apply(piece.get_mut(n..).unwrap_or_default());
+        }
+        taken += n;
+        if inflater.owes() {
+            return Ok(taken);
+        }
     }
-    inflater.inflate(part, assembly, limits.max_message_bytes)?;
-    if partial.remaining == 0 && partial.last {
-        inflater.finish(assembly, limits.max_message_bytes)?;
+    if partial.remaining == taken as u64 && partial.last {
+        inflater.finish(assembly, limit, allowed)?;
     }
-    Ok(assembly.len() - before)
+    Ok(taken)
 }

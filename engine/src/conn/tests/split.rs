@@ -27,6 +27,22 @@ fn every_single_cut_and_byte_by_byte() {
 }
 
 #[test]
+fn in_slices_of_any_size() {
+    for role in [Role::Server, Role::Client] {
+        let stream = small_stream();
+        let whole = uncut(role, &stream);
+        for steps in 1..20 {
+            let mut side = Side::new(role, Limits::default());
+            let slices = side.feed_in_slices(&stream, steps);
+            assert_eq!(side.seen, whole.seen, "{steps}");
+            assert_eq!(side.wire.bytes, whole.wire.bytes, "{steps}");
+            let events = u32::try_from(whole.seen.len()).expect("a few");
+            assert!(slices >= events.div_ceil(steps) as usize, "{steps}: {slices}");
+        }
+    }
+}
+
+#[test]
 fn every_double_cut() {
     // covers: FR-01, FR-11, FR-12, FR-14
     let stream =

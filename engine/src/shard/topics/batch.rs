@@ -1,6 +1,7 @@
 //! Publications that leave together, and who published which of them.
 
-use crate::memory::{Held, Share};
+use crate::memory::{Held, Ledger, Share};
+use crate::shard::packing::Packing;
 use crate::shard::table::ConnectionId;
 use crate::wire::{self, Dialect};
 
@@ -34,6 +35,8 @@ pub(crate) struct Batch {
     pub(super) translated: [Option<Share>; Dialect::ALL.len()],
     /// The same compressed, by the bits of the window, once there was a subscriber of it.
     pub(super) packed: Vec<(u8, Share)>,
+    /// What it is being compressed with for the subscriber whose turn it is.
+    pub(crate) packing: Option<Packing>,
     pub(crate) messages: u64,
     /// By author, and in order for each.
     pub(super) authored: Vec<Authored>,
@@ -54,23 +57,24 @@ impl Batch {
         })
     }
 
-    /// The batch compressed with a window of so many bits, by `pack` for the first who needs it; `None`
-    /// if that cannot be, or there is no memory to have it once more. Its frames lie at other places.
-    pub(crate) fn packed(
-        &mut self,
-        bits: u8,
-        pack: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
-    ) -> Option<Share> {
-        if let Some((_, packed)) = self.packed.iter().find(|(of, _)| *of == bits) {
-            return Some(packed.clone());
-        }
-        let ledger = self.held.ledger();
-        if ledger.is_some_and(|ledger| !ledger.has_room(self.frames.len())) {
-            return None;
-        }
-        let packed = Share::exact(ledger, pack(&self.frames)?);
-        self.packed.push((bits, packed.clone()));
-        Some(packed)
+    /// The batch compressed with a window of so many bits, if it is. Its frames lie at other places.
+    pub(crate) fn packed(&self, bits: u8) -> Option<&Share> {
+        self.packed.iter().find(|(of, _)| *of == bits).map(|(_, packed)| packed)
+    }
+
+    /// Keeps it compressed with such a window.
+    pub(crate) fn keep_packed(&mut self, bits: u8, frames: Vec<u8>) {
+        self.packed.push((bits, Share::exact(self.held.ledger(), frames)));
+    }
+
+    /// Whether there is memory to have it once more.
+    pub(crate) fn may_be_packed(&self) -> bool {
+        self.held.ledger().is_none_or(|ledger| ledger.has_room(self.frames.len()))
+    }
+
+    /// Memory for something that is kept with it.
+    pub(crate) fn memory(&self) -> Option<&Ledger> {
+        self.held.ledger()
     }
 
     /// The parts that `id` published, in order.

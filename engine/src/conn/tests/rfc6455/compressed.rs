@@ -2,7 +2,7 @@
 
 use super::super::{Seen, Side};
 use super::{BINARY, CLOSE, MORE, PING, ROLES, TEXT, peer, side};
-use crate::conn::{Deflater, Role};
+use crate::conn::{Deflater, Role, Work};
 use crate::handshake::Deflate;
 use crate::wire::ProtocolError;
 
@@ -182,4 +182,91 @@ fn without_an_agreement_rsv1_is_refused() {
     let mut server = side(Role::Server);
     server.feed(&peer(Role::Server, 1, TEXT | RSV1, &packed(b"one")));
     assert_eq!(server.seen, [Seen::Failed(ProtocolError::ReservedBit)]);
+}
+
+#[test]
+fn in_slices_of_any_size_a_stream_says_the_same() {
+    for role in ROLES {
+        let stream = stream(role);
+        let mut whole = agreed(role);
+        whole.feed(&stream);
+        for steps in 2..100 {
+            let mut side = agreed(role);
+            let slices = side.feed_in_slices(&stream, steps);
+            assert_eq!(side.seen, whole.seen, "{steps}");
+            assert_eq!(
+                (side.wire.bytes, side.wire.on_loan),
+                (whole.wire.bytes.clone(), 0),
+                "{steps}"
+            );
+            // Nine thousand zeros alone are more than seventy steps.
+            assert!(
+                slices > 70 / usize::try_from(steps).expect("it is small"),
+                "{steps}: {slices}"
+            );
+        }
+    }
+}
+
+#[test]
+fn in_slices_and_cut_into_reads_too() {
+    for role in ROLES {
+        let stream = stream(role);
+        let mut whole = agreed(role);
+        whole.feed(&stream);
+        for cut in 0..=stream.len() {
+            for steps in [2, 5, 30] {
+                let mut side = agreed(role);
+                side.feed_in_slices(&stream[..cut], steps);
+                side.feed_in_slices(&stream[cut..], steps);
+                assert_eq!(side.seen, whole.seen, "{cut} {steps}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slice_inflates_no_more_than_its_share() {
+    let zeros = packed(&vec![0; 1 << 20]);
+    assert!(zeros.len() < 2000, "all of it in one small read");
+    let stream = peer(Role::Server, 1, BINARY | RSV1, &zeros);
+    let mut side = agreed(Role::Server);
+    let mut input = stream.clone();
+    let (mut from, mut held, mut slices) = (0, 0, 0);
+    while side.seen.is_empty() {
+        slices += 1;
+        let events = side.inbound.receive(&side.limits, &mut input[from..]);
+        let mut events = events.within(Work::steps(64));
+        if let Some(event) = events.next_event(&mut side.outbound, &mut side.wire) {
+            side.seen.push(Seen::of(&event));
+        }
+        from = stream.len() - events.unread();
+        let now = side.inbound.capacity();
+        assert!(now <= 2 * held + 2 * 64 * 128, "{held} to {now} bytes in one slice");
+        held = now;
+    }
+    assert_eq!(side.seen, [Seen::Binary(vec![0; 1 << 20])]);
+    assert!((128..=134).contains(&slices), "63 steps of 128 bytes each: {slices}");
+}
+
+#[test]
+fn bad_text_and_bad_bytes_are_found_in_slices_too() {
+    let long = [&"x".repeat(5000).into_bytes()[..], b"\xFF", &[b'y'; 5000]].concat();
+    // A stored block, and behind it one of a kind that there is not (RFC 1951 section 3.2.3).
+    let mut garbage = vec![0x00, 0xB8, 0x0B, 0x47, 0xF4];
+    garbage.extend([b'x'; 3000]);
+    garbage.push(0x06);
+    let rows = [
+        (TEXT | RSV1, packed(&long), ProtocolError::InvalidUtf8),
+        (BINARY | RSV1, garbage, ProtocolError::InvalidDeflate),
+        (BINARY | RSV1, packed(&vec![0; (1 << 20) + 1]), ProtocolError::MessageTooLarge),
+    ];
+    for (first, payload, error) in rows {
+        for steps in [3, 17, 90] {
+            let mut side = agreed(Role::Server);
+            side.feed_in_slices(&peer(Role::Server, 1, first, &payload), steps);
+            assert_eq!(side.seen, [Seen::Failed(error)], "{steps}");
+            assert_eq!(side.wire.on_loan, 0);
+        }
+    }
 }

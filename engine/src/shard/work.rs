@@ -1,0 +1,216 @@
+//! A neighbour waits for slices: what a connection has read goes to the application in slices, and what
+//! is left of it waits here for the next turns.
+//!
+//! What counts is work, not bytes: a read of 64 KiB may be one message, ten thousand empty ones, or
+//! sixty mebibytes once it is inflated. Each connection has so many steps per turn ([`Work`]), and fewer
+//! the more of them want more than that. Whoever used more than his share, since compressing an answer
+//! cannot be cut, waits in proportion. Nothing is received for a connection that has input left.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::machine::{Action, Machine as _};
+use super::slot::{Ending, Slot};
+use super::table::ConnectionId;
+use super::turn::Turn;
+use super::{Application, Shard};
+use crate::conn::Work;
+use crate::fault::{Fault, is_back};
+use crate::memory::{Held, Ledger};
+
+/// Steps in one turn of all connections together that have input left.
+const TURN_STEPS: u32 = 2048;
+/// Steps of one connection, at least: about what a send and a receive cost besides.
+const SLICE_MIN: u32 = 32;
+/// And at most.
+const SLICE_MAX: u32 = 1024;
+/// By how much of itself the count of those with input left falls per turn.
+const FALL: u32 = 16;
+
+/// Input that was received and not read yet.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    bytes: Vec<u8>,
+    /// Bytes of it that were read.
+    read: usize,
+    /// What came behind it: the peer's end (`None`), or an error number.
+    end: Option<Option<i32>>,
+    held: Held,
+}
+
+impl Deferred {
+    fn new(ledger: &Ledger) -> Box<Self> {
+        let held = Held::on(Some(ledger));
+        Box::new(Self { bytes: Vec::new(), read: 0, end: None, held })
+    }
+
+    fn push(&mut self, input: &[u8]) {
+        if self.read > self.bytes.len() / 2 {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        self.bytes.extend_from_slice(input);
+        self.held.set(self.bytes.capacity() + size_of::<Self>());
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) const fn footprint(&self) -> usize {
+        self.held.bytes()
+    }
+}
+
+/// What a connection has done lately.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Worked {
+    /// In this turn, whose number comes round.
+    turn: u16,
+    /// So many steps, with what it had too much in the turns before.
+    steps: u16,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// Connections with input left, in turn.
+    queue: VecDeque<ConnectionId>,
+    turn: u16,
+    /// How many connections had input left lately, times [`FALL`].
+    crowd: u32,
+}
+
+impl Round {
+    /// Steps of each connection in this turn.
+    fn slice(&self) -> u32 {
+        (TURN_STEPS * FALL / self.crowd.max(FALL)).clamp(SLICE_MIN, SLICE_MAX)
+    }
+
+    /// What a connection may do in this turn.
+    pub(super) fn left(&self, worked: &mut Worked) -> Work {
+        if is_back(Fault::NoSlices) {
+            return Work::UNBOUNDED;
+        }
+        let slice = self.slice();
+        if worked.turn != self.turn {
+            let turns = u32::from(self.turn.wrapping_sub(worked.turn));
+            let paid = u16::try_from(turns.saturating_mul(slice)).unwrap_or(u16::MAX);
+            // What was a slice when it was done needs no further turn.
+            let owed = if u32::from(worked.steps) > SLICE_MAX { worked.steps } else { 0 };
+            *worked = Worked { turn: self.turn, steps: owed.saturating_sub(paid) };
+        }
+        Work::steps(slice.saturating_sub(worked.steps.into()))
+    }
+
+    /// Counts what it did.
+    #[inline]
+    pub(super) fn note(worked: &mut Worked, steps: u32) {
+        worked.steps = worked.steps.saturating_add(u16::try_from(steps).unwrap_or(u16::MAX));
+    }
+
+    /// The next turn.
+    pub(super) fn next(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        let now = u32::try_from(self.queue.len()).unwrap_or(u32::MAX / FALL) * FALL;
+        self.crowd = now.max(self.crowd - self.crowd.div_ceil(FALL));
+    }
+}
+
+impl<A: Application> Shard<A> {
+    /// Keeps what is left of a read until the connection's next slice.
+    #[cold]
+    pub(super) fn defer(&mut self, id: ConnectionId, rest: &[u8]) {
+        let Some(slot) = self.table.find(id) else { return };
+        self.world.counters.reads_deferred += 1;
+        let deferred = slot.deferred.get_or_insert_with(|| {
+            self.round.queue.push_back(id);
+            Deferred::new(&self.world.memory)
+        });
+        deferred.push(rest);
+        slot.greedy();
+    }
+
+    /// What came while input is left is read behind it.
+    #[cold]
+    pub(super) fn defer_more(&mut self, id: ConnectionId, input: &[u8]) {
+        if let Some(deferred) = self.table.find(id).and_then(|slot| slot.deferred.as_mut()) {
+            deferred.push(input);
+        }
+    }
+
+    /// Whether the end that came has to wait for the input before it.
+    pub(super) fn defer_end(&mut self, id: ConnectionId, error: Option<i32>) -> bool {
+        let Some(slot) = self.table.find(id) else { return false };
+        let Some(deferred) = &mut slot.deferred else { return false };
+        // The first one says why.
+        deferred.end.get_or_insert(error);
+        true
+    }
+
+    /// Reads the next slices of what waits.
+    pub(super) fn read_deferred(&mut self, turn: &mut Turn, now: Instant) {
+        let mut left = TURN_STEPS;
+        for _ in 0..self.round.queue.len() {
+            let Some(id) = self.round.queue.pop_front() else { break };
+            let steps = self.read_slice(id, turn, now);
+            left = left.saturating_sub(steps);
+            if left == 0 {
+                break;
+            }
+        }
+        self.round.next();
+    }
+
+    /// Whether anybody's input can go on in the next turn.
+    pub(super) fn has_input_left(&mut self) -> bool {
+        let pause = self.world.settings.pause_reading_bytes;
+        let Self { table, round, .. } = self;
+        round.queue.iter().any(|id| table.find(*id).is_none_or(|slot| !slot.keeps_input(pause)))
+    }
+
+    /// Reads a slice of what a connection has left; says how many steps that took.
+    fn read_slice(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> u32 {
+        let pause = self.world.settings.pause_reading_bytes;
+        let Some(slot) = self.table.find(id) else { return 0 };
+        if slot.keeps_input(pause) {
+            self.round.queue.push_back(id);
+            return 0;
+        }
+        let Some(mut deferred) = slot.deferred.take() else { return 0 };
+        let (mut len, mut steps, mut rest) = (0, 0, None);
+        // What comes from a connection that ends is dropped.
+        if slot.ending == Ending::No {
+            slot.heard = self.tick;
+            let before = self.round.left(&mut slot.worked);
+            let input = deferred.bytes.get_mut(deferred.read..).unwrap_or_default();
+            len = input.len();
+            rest = self.hand_over(id, input, None, turn);
+            if let Some(slot) = self.table.find(id) {
+                steps = before.left().saturating_sub(self.round.left(&mut slot.worked).left());
+            }
+        }
+        let Some(slot) = self.table.find(id) else { return steps };
+        if let Some(unread) = rest {
+            deferred.read += len - unread;
+            slot.deferred = Some(deferred);
+            self.round.queue.push_back(id);
+        } else {
+            self.requested.push(Action::Receive(id));
+            if let Some(error) = deferred.end {
+                self.hung_up(id, error, turn, now);
+            }
+        }
+        let _ = self.after_reading(id, len, turn);
+        steps
+    }
+}
+
+impl<D> Slot<D> {
+    /// Whether its input waits until something else has happened.
+    fn keeps_input(&self, pause: usize) -> bool {
+        // Whoever is gone takes nothing any more of what waits for him.
+        let gone = self.deferred.as_ref().is_some_and(|one| matches!(one.end, Some(Some(_))));
+        !gone && self.is_paused(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests;
