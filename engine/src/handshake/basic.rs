@@ -122,6 +122,7 @@ mod tests {
             (":token", Some("Basic OnRva2Vu")),
             // What is no escape is meant as it stands.
             ("u%zz:100%", Some("Basic dSV6ejoxMDAl")),
+            ("u%+4:p", Some("Basic dSUrNDpw")),
             ("", None),
             (":", None),
         ] {

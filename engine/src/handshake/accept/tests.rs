@@ -282,3 +282,46 @@ fn head_is_answered_as_get_would_be_but_for_the_body() {
     refuse_request(RequestError::NotHttp, b"SSH-2.0", &mut out);
     assert!(out.is_empty(), "nobody is there to read it");
 }
+
+#[test]
+fn a_refusal_has_its_status_its_reason_and_the_fields_that_belong_to_it() {
+    for (status, first) in [
+        (400, "400 Bad Request"),
+        (401, "401 Unauthorized"),
+        (403, "403 Forbidden"),
+        (404, "404 Not Found"),
+        (405, "405 Method Not Allowed"),
+        (408, "408 Request Timeout"),
+        (414, "414 URI Too Long"),
+        (426, "426 Upgrade Required"),
+        (429, "429 Too Many Requests"),
+        (431, "431 Request Header Fields Too Large"),
+        (500, "500 Internal Server Error"),
+        (503, "503 Service Unavailable"),
+        (505, "505 HTTP Version Not Supported"),
+        (418, "418 Refused"),
+        (7, "100 Refused"),
+        (u16::MAX, "999 Refused"),
+    ] {
+        let mut out = Vec::new();
+        refuse(status, "x", &mut out);
+        let answer = String::from_utf8(out).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {first}\r\n")), "{answer}");
+        // Only with 426 are there other fields than these (RFC 9110 §15.5.22), and with 405.
+        let upgrade = "\r\nConnection: Upgrade, close\r\nUpgrade: WebSocket\r\n\
+            Sec-WebSocket-Version: 13\r\n";
+        assert_eq!(answer.contains(upgrade), status == 426, "{answer}");
+        assert_eq!(answer.contains("\r\nConnection: close\r\n"), status != 426, "{answer}");
+        assert_eq!(answer.contains("Upgrade"), status == 426, "{answer}");
+        assert_eq!(answer.contains("\r\nAllow: GET\r\n"), status == 405, "{answer}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_told_apart() {
+    let errors = [AcceptError::Subprotocol, AcceptError::Malformed, AcceptError::Reserved];
+    let mut texts = errors.map(|error| error.to_string()).to_vec();
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() == 3 && texts.iter().all(|text| text.contains(' ')), "{texts:?}");
+}
