@@ -357,7 +357,7 @@ impl<A: Application> Machine for Shard<A> {
         self.table.find(id).map_or(Want::Nothing, |slot| slot.want_now(pause))
     }
 
-    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, _: &mut Turn, _: Instant) {
+    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, _: Instant) {
         if self.defer_end(id, error) {
             return;
         }
@@ -368,9 +368,11 @@ impl<A: Application> Machine for Shard<A> {
         }
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
-        if error.is_none() && slot.ending != Ending::No && slot.side.send.waiting() > 0 {
-            // It may still be reading; `drained` goes on, or the close timeout.
-            return;
+        // It has nothing more to say, and may still read what it was sent.
+        let leaves = error.is_none() && slot.side.send.queued(turn) > 0;
+        if leaves && !matches!(slot.ending, Ending::No | Ending::Now) {
+            // As soon as that has left; if it blocks, `drained` goes on, or the close timeout.
+            return self.requested.push(Action::Close(id));
         }
         let reason = match (slot.state(), error) {
             (State::Closed, _) => CloseReason::Clean(self.world.said),
@@ -380,7 +382,7 @@ impl<A: Application> Machine for Shard<A> {
             }
             (_, None) => CloseReason::HungUp,
         };
-        self.finish(id, reason, Ending::Now);
+        self.finish(id, reason, if leaves { Ending::Last } else { Ending::Now });
     }
 
     fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize) {

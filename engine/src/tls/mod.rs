@@ -514,7 +514,9 @@ impl<M: Secured> Machine for Tls<M> {
             }
             let (Action::Shutdown(id) | Action::Close(id)) = action else { return Some(action) };
             let session = find(&mut self.sessions, id);
-            if !session.is_some_and(|session| !session.blocked && session.close()) {
+            // What is listed has its close_notify to send since another action of this turn.
+            let tells = |session: &mut Session| session.close() || session.listed;
+            if !session.is_some_and(|session| !session.blocked && tells(session)) {
                 return Some(action);
             }
             self.list(id);
