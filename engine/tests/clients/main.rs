@@ -4,6 +4,7 @@
 mod combinations;
 #[path = "../server/drivers.rs"]
 mod drivers;
+mod progress;
 mod routes;
 mod suite;
 #[path = "../server/variant.rs"]

@@ -94,7 +94,7 @@ impl Handler for Dialler {
     }
 }
 
-fn request() -> Arc<ClientRequest> {
+pub(crate) fn request() -> Arc<ClientRequest> {
     let url = Url::parse("ws://localhost/").expect("a URL");
     Arc::new(ClientRequest::builder(url, "http://localhost").build().expect("a request"))
 }
@@ -109,7 +109,7 @@ fn serve(mut stream: impl Read + Write) {
 }
 
 /// Reads a request and answers it.
-fn upgrade(stream: &mut (impl Read + Write)) {
+pub(crate) fn upgrade(stream: &mut (impl Read + Write)) {
     upgrade_with(stream, &[]);
 }
 

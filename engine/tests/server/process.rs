@@ -1,6 +1,7 @@
 //! The program `engine` as its users meet it: what it prints, what signals do, how it fails.
 
 mod sandbox;
+mod stopped;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};

@@ -11,8 +11,8 @@ use crate::support::{
     wait_until,
 };
 
-/// Parts that a slow reader needs several times [`IDLE`] for.
-const PARTS: usize = 12;
+/// Parts that a slow reader needs several times [`IDLE`] for, and that no socket has room for: 5 MiB.
+const PARTS: usize = 20;
 const IDLE: Duration = Duration::from_millis(800);
 /// Far longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
@@ -166,6 +166,25 @@ fn whoever_closes_still_gets_all_that_was_sent_before() {
         reader.join().expect("it gets everything");
     }
     server.wait_for_nothing();
+}
+
+#[test]
+fn whoever_hangs_up_still_gets_all_that_was_sent_before() {
+    // Its end is read at once, or when little waits.
+    for pause_reading_bytes in [usize::MAX, 256 << 10] {
+        let server = fountain(roomy(|config| {
+            config.close_timeout = IDLE;
+            config.pause_reading_bytes = pause_reading_bytes;
+        }));
+        let mut client = Client::small(server.address());
+        client.text(&PARTS.to_string());
+        client.hang_up();
+        client.sip(PARTS);
+        expect_orderly_end(&mut client);
+        drop(client);
+        let end = server.wait_for_nothing();
+        assert_eq!(closed(&end, "hung_up"), 1, "{end}");
+    }
 }
 
 #[test]

@@ -10,14 +10,14 @@ use crate::DRIVERS;
 use crate::peer::{Secure, World, config, connect, stream};
 use crate::support::{BINARY, CLOSE, TEXT, frame, pattern, wait_until};
 
-fn closed(snapshot: &Snapshot, name: &str) -> u64 {
+pub(crate) fn closed(snapshot: &Snapshot, name: &str) -> u64 {
     let name = format!("closed_{name}");
     snapshot.rows().find(|(row, _)| *row == name).map_or(0, |(_, n)| n)
 }
 
 /// The server ends TLS orderly: its close_notify comes, so that nobody can have cut the stream short.
 #[track_caller]
-fn expect_close_notify(client: &mut Secure) {
+pub(crate) fn expect_close_notify(client: &mut Secure) {
     let mut rest = [0; 64];
     match client.stream.read(&mut rest) {
         Ok(0) => {}

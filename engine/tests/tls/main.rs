@@ -18,6 +18,7 @@ mod mixed;
 mod peer;
 #[cfg(feature = "cli")]
 mod process;
+mod progress;
 mod proxies;
 #[expect(dead_code, reason = "shared with the tests of plain servers, which use the rest")]
 #[path = "../server/support.rs"]

@@ -90,6 +90,11 @@ pub(crate) fn stream(address: SocketAddr, name: &str, config: ClientConfig) -> S
     tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     tcp.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     tcp.set_nodelay(true).expect("no delay");
+    over(tcp, name, config)
+}
+
+/// The same on a connection that is there.
+pub(crate) fn over(tcp: TcpStream, name: &str, config: ClientConfig) -> Stream {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), tcp)
 }
