@@ -132,7 +132,7 @@ fn a_drain_waits_for_a_slow_reader_longer_than_a_closing_handshake_may_take() {
     let server = fountain(roomy(|config| config.close_timeout = IDLE));
     let mut client = Client::small(server.address());
     client.text(&PARTS.to_string());
-    wait_until("it waits", || server.snapshot().ring.slow_sends > 0);
+    wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
     server.drain(LONG);
     client.sip(PARTS);
     client.expect(CLOSE, b"");

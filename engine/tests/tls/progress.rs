@@ -128,7 +128,7 @@ fn a_drain_waits_for_a_slow_reader() {
         let server = fountain(&world, driver, |config| config.close_timeout = IDLE);
         let mut client = small(server.address(), world.client());
         client.text(&PARTS.to_string());
-        wait_until("it waits", || server.snapshot().ring.slow_sends > 0);
+        wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
         server.drain(Duration::from_secs(60));
         client.sip(PARTS);
         client.expect(CLOSE, b"");
