@@ -277,16 +277,16 @@ impl<'a> UpgradeRequest<'a> {
         if !self.elements("Connection").any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
             return Err(RequestError::ConnectionValue);
         }
-        let mut asked = 0;
+        let mut asked = false;
         for (i, name) in self.elements("Sec-WebSocket-Protocol").enumerate() {
-            asked += 1;
+            asked = true;
             if !is_token_of_bytes(name)
                 || self.elements("Sec-WebSocket-Protocol").take(i).any(|other| other == name)
             {
                 return Err(RequestError::SubprotocolMalformed);
             }
         }
-        if self.asks_for_subprotocol && asked == 0 {
+        if self.asks_for_subprotocol && !asked {
             return Err(RequestError::SubprotocolMalformed);
         }
         Ok(())

@@ -427,6 +427,24 @@ fn key_3_is_eight_raw_bytes_and_what_follows_is_not_taken() {
 }
 
 #[test]
+fn a_head_that_waited_for_key_3_is_read_whatever_comes_with_it() {
+    // covers: HS-S-06
+    let (head, key_3) = V1.as_bytes().split_at(V1.len() - 8);
+    for behind in [&b""[..], b"\x04", b"\x04\x05Hello"] {
+        for early in 0..8 {
+            let limits = HeadLimits::default();
+            let mut handshake = ServerHandshake::new();
+            assert!(handshake.read(&limits, head).expect("a legal head").is_none());
+            let part = [head, &key_3[..early]].concat();
+            assert!(handshake.read(&limits, &part).expect("a legal head").is_none());
+            let all = [head, key_3, behind].concat();
+            let request = handshake.read(&limits, &all).expect("a legal request");
+            assert_eq!(request.expect("all of it").len(), V1.len(), "{early}, {}", behind.len());
+        }
+    }
+}
+
+#[test]
 fn limits_are_enforced_and_key_3_does_not_count() {
     // covers: CONF-03
     let limits = HeadLimits::default();
