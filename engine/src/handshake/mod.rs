@@ -43,3 +43,6 @@ pub use queue::{ConnectQueue, RemoteHost, Ticket};
 pub use request::{Answer, ServerHandshake, UpgradeRequest};
 pub use response::UpgradeResponse;
 pub use url::{Url, UrlError};
+
+#[cfg(test)]
+mod tests;

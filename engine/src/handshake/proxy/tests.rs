@@ -127,6 +127,8 @@ fn proxies_are_read_from_texts() {
     ] {
         let proxy: Proxy = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
         assert_eq!((proxy.to_string().as_str(), proxy.has_credentials()), (shown, credentials));
+        let parts = format!("{}://{}:{}", proxy.kind(), proxy.host(), proxy.port());
+        assert_eq!(parts, shown);
         let debug = format!("{proxy:?}");
         assert!(!debug.contains("w0rd") && !debug.contains("user"), "{debug}");
     }
