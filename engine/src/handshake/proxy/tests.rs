@@ -85,6 +85,17 @@ fn http_answers_are_judged_however_they_are_cut() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
     let mut tunnel = start(&http(), "ws://h/").0.with_answer_max(100);
     assert_eq!(tunnel.read(interim.as_bytes(), &mut out), Err(E::TooLarge), "without an end");
+    // The limit is that of all answers together, however they come.
+    let answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    for (most, expected) in [(answer.len(), Ok(Some(answer.len()))), (43, Err(E::TooLarge))] {
+        let mut tunnel = start(&http(), "ws://h/").0.with_answer_max(most);
+        assert_eq!(tunnel.read(answer.as_bytes(), &mut out), expected, "at most {most}");
+    }
+    for most in [18, 19] {
+        let mut tunnel = start(&http(), "ws://h/").0.with_answer_max(most);
+        let expected = if most == 19 { Ok(Some(19)) } else { Err(E::TooLarge) };
+        assert_eq!(tunnel.read(b"HTTP/1.1 200 OK\r\n\r\n", &mut out), expected);
+    }
 }
 
 #[test]

@@ -427,6 +427,16 @@ fn key_3_is_eight_raw_bytes_and_what_follows_is_not_taken() {
 }
 
 #[test]
+fn names_as_long_as_those_that_announce_a_body_announce_none() {
+    for request in [V1, V4] {
+        let fields = "\r\nAccept-Charset: utf-8\r\nIf-Modified-Since: today\r\nUpgrade:";
+        let changed = request.replacen("\r\nUpgrade:", fields, 1);
+        assert_ne!(changed, request);
+        assert!(read(changed.as_bytes()).expect("a legal request").is_some());
+    }
+}
+
+#[test]
 fn a_head_that_waited_for_key_3_is_read_whatever_comes_with_it() {
     // covers: HS-S-06
     let (head, key_3) = V1.as_bytes().split_at(V1.len() - 8);
