@@ -58,8 +58,9 @@ pub struct Config {
     /// A connection whose peer makes no progress for this long is told so and ended: it sends no byte,
     /// and takes none of what is sent to it. While we read nothing from it (`pause_reading_bytes`,
     /// [`WebSocket::hold_reading`](crate::WebSocket::hold_reading)) its silence does not count, and only
-    /// output that it does not take ends it. Where output waits, it may take a quarter longer: what the
-    /// peer has taken is known by looking. Default 2 min; zero turns it off.
+    /// output that it does not take ends it. Where something was sent to it since it was last heard of, it
+    /// may take up to twice as long: what a peer has taken is known by looking. Default 2 min; zero turns it
+    /// off.
     pub idle_timeout: Duration,
     /// A connection from which nothing was heard for this long is sent a ping, which keeps a
     /// living one from being idle, and finds the ones that are gone without the kernel saying so.

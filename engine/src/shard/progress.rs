@@ -29,12 +29,14 @@ pub(crate) struct Watch {
     since: Tick,
     /// How many bytes it had taken then.
     taken: u32,
+    /// Bytes of keep-alive pings since: that its kernel takes them is no sign of life.
+    pub(super) pinged: u32,
     /// There was output that it had not taken.
     outstanding: bool,
     /// No deadline acts before.
     pub(super) not_before: Tick,
-    /// Something was waiting to be read.
-    pub(super) unread: bool,
+    /// Bytes that were waiting to be read.
+    pub(super) unread: u32,
 }
 
 /// Which time is running.
@@ -138,7 +140,10 @@ impl<A: Application> Shard<A> {
         // What was seen before the last progress is nothing to compare with.
         let comparable = watch.outstanding && watch.looked >= progress;
         let taken = look.given.wrapping_sub(look.untaken);
-        let moved = comparable && taken != watch.taken;
+        // What it has taken since, it may have taken just now.
+        let known = watch.taken.wrapping_add(if comparable { 0 } else { watch.pinged });
+        let moved = taken.wrapping_sub(known).cast_signed() > 0;
+        watch.pinged = 0;
         if moved || !comparable {
             (watch.since, watch.taken) = (tick, taken);
         }
@@ -146,14 +151,19 @@ impl<A: Application> Shard<A> {
             // It has said something: that is read first.
             () if heeds_input && look.unread > 0 => tick + quarter,
             // Silence is no fault of one that nobody listens to.
-            () if outstanding && open && !reads => watch.since + whole,
-            () if outstanding && !opening => watch.since + quarter,
+            () if outstanding && !opening => watch.since + whole,
             () => 0,
         };
+        // Nobody listens to it, and it has said more. What was read since the last look has made room.
+        let before = if slot.heard > watch.looked { 0 } else { watch.unread };
+        let more = !heeds_input && slot.ending == Ending::No && look.unread > before;
         (watch.looked, watch.asked) = (tick, None);
-        (watch.outstanding, watch.unread) = (outstanding, look.unread > 0);
+        (watch.outstanding, watch.unread) = (outstanding, look.unread);
         let moved = moved && !is_back(Fault::ProgressOnlyWhenAllLeft);
         let excused = open && !reads && !outstanding && !is_back(Fault::SilenceWhileNotReading);
+        if more && !is_back(Fault::SilenceWhileNotReading) {
+            slot.heard = tick;
+        }
         if moved || excused {
             slot.taken = tick;
         }

@@ -18,9 +18,9 @@ const TAIL_BYTES: usize = 16 << 10;
 const TRANSMIT_PIECES: usize = 64;
 /// Most bytes that leave in one send from a backlog.
 const TRANSMIT_BYTES: usize = 256 << 10;
-/// So many bytes any peer's kernel takes without its program reading them: half of the window that TCP
-/// opens with.
-const LITTLE: u32 = 32 << 10;
+/// So many bytes any peer's kernel takes without its program reading them: the least that a program can
+/// leave it, which Linux makes 2,304 with what it needs to keep them.
+const LITTLE: u32 = 1 << 10;
 /// What is shorter is copied to what waits before it: to share it would take more memory, or little less.
 pub(crate) const JOINED_BYTES: usize = 512;
 /// What a range takes beside its bytes, in a queue that may be half empty.
@@ -233,6 +233,11 @@ impl SendSide {
     #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
     pub(crate) fn given(&self, turn: &Turn) -> u32 {
         self.handed.wrapping_sub(self.queued(turn) as u32)
+    }
+
+    /// Bytes that were queued so far; the count wraps round.
+    pub(crate) const fn handed(&self) -> u32 {
+        self.handed
     }
 
     /// Whether all that was ever queued is so little that the peer's kernel has room for it.

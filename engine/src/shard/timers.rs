@@ -71,7 +71,9 @@ fn silence<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> (Tick, Due) {
     let next = after(start.max(looked), between_looks(slot, settings));
     let opening = slot.ending == Ending::No && slot.state() == State::Opening;
     let open = slot.ending == Ending::No && !slot.closing;
-    let waits = !opening && (!open || slot.side.send.is_blocked());
+    // A ping that is not answered may wait in the kernel, behind what the peer has not taken.
+    let unanswered = slot.since > slot.heard;
+    let waits = !opening && (!open || slot.side.send.is_blocked() || unanswered);
     if waits && next < end {
         return (next, Due::Look);
     }
@@ -133,7 +135,7 @@ impl<A: Application> Shard<A> {
             Due::TimedOut => {
                 // With input unread the kernel would reset it, and take from the peer what it was
                 // told.
-                let unread = slot.watch.as_ref().is_some_and(|watch| watch.unread);
+                let unread = slot.watch.as_ref().is_some_and(|watch| watch.unread > 0);
                 let first = slot.ending == Ending::No && slot.closing;
                 let ending = if first && unread { Ending::Fin } else { Ending::Now };
                 self.finish(id, CloseReason::TimedOut, ending);
@@ -152,6 +154,7 @@ impl<A: Application> Shard<A> {
             Due::Ping => {
                 slot.since = tick;
                 self.world.counters.pings_out += 1;
+                let before = slot.side.send.handed();
                 let mut out = TurnOutput {
                     id,
                     send: &mut slot.side.send,
@@ -159,6 +162,9 @@ impl<A: Application> Shard<A> {
                     codec: &mut self.world.codec,
                 };
                 slot.side.outbound.ping(&[], &mut out);
+                if let Some(watch) = &mut slot.watch {
+                    watch.pinged += slot.side.send.handed().wrapping_sub(before);
+                }
                 self.schedule(id);
             }
             Due::Release => {

@@ -149,6 +149,14 @@ impl Rig {
         self.shard.snapshot().closed[reason.index()]
     }
 
+    /// It is known what its peer has taken so far.
+    fn looked_at_once(&mut self) {
+        self.pass(IDLE + 4 * TICK);
+        self.hears_frame(0x8A, b"");
+        (self.looks, self.sent) = (0, Vec::new());
+        assert!(!self.is_ended());
+    }
+
     fn is_ended(&self) -> bool {
         !self.done.is_empty()
     }
@@ -167,7 +175,8 @@ fn is_shutdown(action: &Action) -> bool {
 
 #[test]
 fn silence_ends_a_connection_after_a_look_and_with_a_word() {
-    let mut rig = Rig::new(|_| ());
+    let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+    rig.looked_at_once();
     rig.pass(IDLE - 2 * TICK);
     assert!(!rig.is_ended() && rig.looks == 0);
     rig.pass(4 * TICK);
@@ -183,13 +192,64 @@ fn silence_ends_a_connection_after_a_look_and_with_a_word() {
 }
 
 #[test]
+fn pings_that_its_kernel_takes_are_no_sign_of_life() {
+    let mut rig = Rig::new(|_| ());
+    rig.looked_at_once();
+    rig.pass(IDLE + 4 * TICK);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+    assert!(rig.sent.starts_with(&[0x89, 0, 0x89, 0]), "{:?}", rig.sent);
+}
+
+#[test]
+fn what_was_taken_since_the_last_look_may_have_been_taken_just_now() {
+    for ping in [Duration::ZERO, PING] {
+        let mut rig = Rig::new(|config| config.ping_interval = ping);
+        rig.looked_at_once();
+        // All of it goes to the kernel at once, and from there in its time.
+        rig.hears_frame(0x81, b"an answer");
+        rig.pass(IDLE + 4 * TICK);
+        assert!(!rig.is_ended());
+        rig.pass(IDLE);
+        assert_eq!(rig.closed(CloseReason::Idle), 1);
+    }
+}
+
+#[test]
+fn one_that_takes_a_little_now_and_then_is_alive_even_where_nothing_blocked() {
+    let mut rig = Rig::new(|_| ());
+    (rig.untaken, rig.stuck) = (1_000_000, true);
+    for _ in 0..10 {
+        rig.pass(IDLE * 3 / 4);
+        assert!(!rig.is_ended());
+        rig.untaken -= 1000;
+    }
+    rig.pass(IDLE * 3 / 2);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn what_comes_is_progress_also_where_nobody_reads_it() {
+    let mut rig = Rig::new(|_| ());
+    rig.hears_frame(0x81, b"hold");
+    rig.hears_frame(0x81, b"close");
+    for _ in 0..10 {
+        rig.unread += 10;
+        rig.pass(CLOSE * 3 / 4);
+        assert!(!rig.is_ended());
+    }
+    rig.pass(CLOSE * 3 / 2);
+    assert_eq!(rig.closed(CloseReason::TimedOut), 1);
+}
+
+#[test]
 fn what_waits_to_be_read_is_read_first() {
     let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+    rig.looked_at_once();
     rig.unread = 5;
     rig.pass(IDLE + 4 * TICK);
     assert!(!rig.is_ended() && rig.looks > 0);
     rig.unread = 0;
-    rig.hears_frame(0x81, b"there");
+    rig.hears_frame(0x8A, b"there");
     rig.pass(IDLE - 4 * TICK);
     assert!(!rig.is_ended());
     rig.pass(8 * TICK);
