@@ -1,6 +1,16 @@
 //! Faults that once were there and that tests put back one at a time, to prove that the simulator
 //! would find them. In a build without the feature `sim` none can be, and nothing asks.
 
+/// Whether limits that are no settings are small: the simulator's worlds are, and would not meet them. Not
+/// in unit tests, which know them.
+pub const SMALL_WORLD: bool = cfg!(all(feature = "sim", not(test)));
+
+/// One of two limits: the usual one, or that of a small world.
+#[must_use]
+pub const fn limit(usual: usize, small: usize) -> usize {
+    if SMALL_WORLD { small } else { usual }
+}
+
 /// A mended fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::conn::Message;
+use crate::fault::limit;
 use crate::handler::Full;
 use crate::metrics::Snapshot;
 use crate::shard::table::ConnectionId;
@@ -20,6 +21,9 @@ use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi
 use interest::Interests;
 pub use mailbox::Mailbox;
 pub(crate) use mailbox::{Place, ShardSet, Weight};
+
+/// Most bytes of publications that wait in one mailbox; a larger one goes into an empty box.
+const MAILBOX_BYTES: u64 = limit(16 << 20, 32 << 10) as u64;
 
 /// Publications for a shard, and what has to stay in line with them.
 #[derive(Debug, Clone)]

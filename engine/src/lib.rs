@@ -118,6 +118,9 @@ mod memory;
 pub mod metrics;
 mod server;
 mod shard;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 #[expect(unsafe_code, reason = "the one module that may hold it; its promises are listed there")]
 mod sys;
 #[cfg(feature = "tls")]

@@ -7,6 +7,9 @@ pub(crate) mod sync;
 
 pub(crate) use mailbox::{Mailbox, Place, Weight};
 
+/// More than any model puts into a box.
+const MAILBOX_BYTES: u64 = 16 << 20;
+
 /// A letter, by its number; not 0.
 #[derive(Debug)]
 pub(crate) struct Letter(pub(crate) u64);

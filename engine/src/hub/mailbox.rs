@@ -12,11 +12,8 @@
 //! come, and every value that they may see.
 
 use super::sync::{ArrayQueue, AtomicBool, AtomicU64, Ordering, SegQueue, fence};
-use super::{Letter, Mail};
+use super::{Letter, MAILBOX_BYTES, Mail};
 use crate::sys::doorbell::Doorbell;
-
-/// Most bytes of publications that wait in one mailbox; a larger one goes into an empty box.
-pub(crate) const MAILBOX_BYTES: u64 = 16 << 20;
 
 /// Tells one thread that there is something to look at.
 #[derive(Debug, Default)]

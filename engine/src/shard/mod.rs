@@ -20,6 +20,8 @@ pub(crate) mod route;
 #[cfg(feature = "tls")]
 mod secured;
 pub(crate) mod send;
+#[cfg(feature = "sim")]
+mod sim;
 pub(crate) mod slot;
 pub(crate) mod socket;
 pub(crate) mod table;
@@ -54,7 +56,7 @@ use work::Round;
 use crate::config::Config;
 use crate::conn::{Assembly, Limits, Role, State};
 use crate::error::TlsError;
-use crate::fault::{Fault, is_back};
+use crate::fault::{Fault, is_back, limit};
 use crate::handler::CloseReason;
 use crate::hub::{Hub, Mailbox, Seat};
 use crate::memory::Ledger;
@@ -62,11 +64,11 @@ use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.
-const SMALL_READ: usize = 2048;
+const SMALL_READ: usize = limit(2048, 128);
 /// Small reads in a row before a connection goes back to small buffers.
 const SMALL_READS: u8 = 16;
 /// A frame with more than this to come is received into its message's own memory.
-const DIRECT_BYTES: u64 = 64 << 10;
+const DIRECT_BYTES: u64 = limit(64 << 10, 4 << 10) as u64;
 
 /// Bytes of room to compress in that are kept while nothing needs them.
 const PACKED_KEPT: usize = 64 << 10;

@@ -8,15 +8,16 @@ use super::topics::{Batch, SUBSCRIPTION, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
+use crate::fault::limit;
 use crate::handler::CloseReason;
 use crate::memory::Share;
 use crate::wire::{self, Dialect};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
-const SLICE: usize = 256;
+const SLICE: usize = limit(256, 2);
 /// Bytes of publications compressed in one turn: some tenths of a millisecond.
-const PACKED_BYTES: usize = 32 << 10;
+const PACKED_BYTES: usize = limit(32 << 10, 1 << 10);
 /// Parts of a batch to leave out, for one that published them, that take as long as a subscriber does.
 const PARTS: usize = 16;
 /// Most bytes of publications in one turn of a shard with TLS listeners, if they go to more than one.

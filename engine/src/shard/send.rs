@@ -8,21 +8,21 @@ use super::codec::Codec;
 use super::table::ConnectionId;
 use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Inflater, Output};
-use crate::fault::{self, Fault};
+use crate::fault::{self, Fault, limit};
 use crate::memory::{Held, Ledger, Share};
 use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
-const TAIL_BYTES: usize = 16 << 10;
+const TAIL_BYTES: usize = limit(16 << 10, 1 << 10);
 /// Most ranges that leave in one send from a backlog; the kernel takes up to 1,024.
-const TRANSMIT_PIECES: usize = 64;
+const TRANSMIT_PIECES: usize = limit(64, 8);
 /// Most bytes that leave in one send from a backlog.
-const TRANSMIT_BYTES: usize = 256 << 10;
+const TRANSMIT_BYTES: usize = limit(256 << 10, 8 << 10);
 /// So many bytes any peer's kernel takes without its program reading them: the least that a program can
 /// leave it, which Linux makes 2,304 with what it needs to keep them.
 const LITTLE: u32 = 1 << 10;
 /// What is shorter is copied to what waits before it: to share it would take more memory, or little less.
-pub(crate) const JOINED_BYTES: usize = 512;
+pub(crate) const JOINED_BYTES: usize = limit(512, 64);
 /// What a range takes beside its bytes, in a queue that may be half empty.
 const PIECE_COST: usize = 2 * size_of::<Piece>();
 
@@ -256,6 +256,13 @@ impl SendSide {
     pub(crate) fn footprint(&self) -> usize {
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.footprint());
         usize::from(self.in_flight_pages) * PAGE + backlog
+    }
+
+    /// Bytes of memory that ranges take which wait, without what they are ranges of.
+    #[cfg(feature = "sim")]
+    pub(super) fn queue_memory(&self) -> usize {
+        let pieces = self.backlog.as_ref().map_or(0, |backlog| backlog.ready.pieces.len());
+        pieces * size_of::<Piece>()
     }
 
     /// Whether the kernel would not take the last send: everything new must wait behind it.

@@ -14,6 +14,7 @@ pub(crate) use batch::{Authored, Batch};
 use bytes::Bytes;
 
 use super::table::ConnectionId;
+use crate::fault::limit;
 use crate::hub::{Hub, Letter, ShardSet};
 use crate::memory::{Held, Ledger, Share};
 
@@ -97,15 +98,15 @@ pub(crate) type Subscriptions = Vec<(u32, u32)>;
 pub(crate) const SUBSCRIPTION: usize = size_of::<(u32, u32)>();
 
 /// What a shard lets one topic gather before publications are refused.
-const PENDING_BYTES: usize = 64 << 20;
+const PENDING_BYTES: usize = limit(64 << 20, 24 << 10);
 /// What it gathers before its publishers are slowed down.
-const CROWDED_BYTES: usize = 16 << 20;
+const CROWDED_BYTES: usize = limit(16 << 20, 8 << 10);
 /// Entries in the list of a topic's authors before they are slowed down, and before publications are
 /// refused: as much memory as the bytes.
 const CROWDED_AUTHORS: usize = CROWDED_BYTES / size_of::<Authored>();
 const AUTHORS_MAX: usize = PENDING_BYTES / size_of::<Authored>();
 /// What may wait for other shards before publications are refused.
-const OUTBOX_BYTES: usize = 64 << 20;
+const OUTBOX_BYTES: usize = limit(64 << 20, 32 << 10);
 
 /// What became of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,17 +14,18 @@ use bytes::Bytes;
 
 use super::table::ConnectionId;
 use crate::conn::{Assembly, MaskingKeys};
+use crate::fault::{SMALL_WORLD, limit};
 use crate::memory::{Held, Share};
 use crate::wire::Mask;
 use reuse::{ENTRIES, Need};
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = limit(64 << 10, 16 << 10);
 /// Most bytes that [`Turn::append`] adds at once.
 #[cfg(feature = "tls")]
 pub(crate) const ROOM_MAX: usize = BLOCK;
 /// Most ranges that leave in one send.
-const SEGMENTS_MAX: u32 = 1024;
+const SEGMENTS_MAX: u32 = if SMALL_WORLD { 16 } else { 1024 };
 /// Blocks kept for the next turns: more than most of them need.
 const BLOCKS_KEPT: usize = 128;
 /// The epoch at which connections must forget their places in turns: before epochs come round, no

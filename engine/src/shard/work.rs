@@ -15,15 +15,15 @@ use super::table::ConnectionId;
 use super::turn::Turn;
 use super::{Application, Shard};
 use crate::conn::Work;
-use crate::fault::{Fault, is_back};
+use crate::fault::{Fault, SMALL_WORLD, is_back};
 use crate::memory::{Held, Ledger};
 
 /// Steps in one turn of all connections together that have input left.
-const TURN_STEPS: u32 = 2048;
+const TURN_STEPS: u32 = if SMALL_WORLD { 32 } else { 2048 };
 /// Steps of one connection, at least: about what a send and a receive cost besides.
-const SLICE_MIN: u32 = 32;
+const SLICE_MIN: u32 = if SMALL_WORLD { 4 } else { 32 };
 /// And at most.
-const SLICE_MAX: u32 = 1024;
+const SLICE_MAX: u32 = if SMALL_WORLD { 16 } else { 1024 };
 /// By how much of itself the count of those with input left falls per turn.
 const FALL: u32 = 16;
 

@@ -46,6 +46,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("client", 5),
     ("server", 5),
     ("bench", 6),
+    ("sim", 6),
     ("bin", 6),
 ];
 

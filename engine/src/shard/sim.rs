@@ -1,0 +1,22 @@
+//! What the simulator looks at.
+
+use super::table::ConnectionId;
+use super::{Application, Shard};
+use crate::metrics::Counters;
+
+impl<A: Application> Shard<A> {
+    pub(crate) const fn counters(&self) -> &Counters {
+        &self.world.counters
+    }
+
+    /// Bytes on the ledger of what does not count by itself.
+    pub(crate) const fn held_by_others(&self) -> usize {
+        self.others
+    }
+
+    /// Bytes of memory that the ranges take which wait to be sent on a connection, without what they are
+    /// ranges of.
+    pub(crate) fn queue_memory(&mut self, id: ConnectionId) -> usize {
+        self.table.find(id).map_or(0, |slot| slot.side.send.queue_memory())
+    }
+}
