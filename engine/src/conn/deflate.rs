@@ -140,6 +140,8 @@ pub struct Deflater {
     stream: Compress,
     /// What came before must not be referred to.
     forgetful: bool,
+    /// A message has begun and not ended.
+    unfinished: bool,
 }
 
 impl Deflater {
@@ -148,7 +150,7 @@ impl Deflater {
     pub fn new(window_bits: u8, level: u8) -> Self {
         let level = Compression::new(u32::from(level.clamp(1, 9)));
         let stream = Compress::new_with_window_bits(level, false, window_bits.clamp(9, 15));
-        Self { stream, forgetful: false }
+        Self { stream, forgetful: false, unfinished: false }
     }
 
     /// Bytes of memory that one takes, on the heap and boxed. Measured by the test `allocations`.
@@ -162,9 +164,8 @@ impl Deflater {
     /// Appends the compressed form of a whole message to `out` (§7.2.1), or of the last part of one whose
     /// other parts were added to the same `out`.
     pub(crate) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
-        if std::mem::take(&mut self.forgetful) {
-            self.stream.reset();
-        }
+        self.begin();
+        self.unfinished = false;
         let mut rest = message;
         // What compresses worst grows by five bytes per block of 16 KiB; the tail comes on top.
         out.reserve(message.len() / 2 + 64);
@@ -190,9 +191,8 @@ impl Deflater {
 
     /// Compresses the next part of a message; some of its compressed form is appended to `out`.
     pub(crate) fn add(&mut self, part: &[u8], out: &mut Vec<u8>) {
-        if std::mem::take(&mut self.forgetful) {
-            self.stream.reset();
-        }
+        self.begin();
+        self.unfinished = true;
         let mut rest = part;
         while !rest.is_empty() {
             out.reserve(rest.len() / 2 + 64);
@@ -201,6 +201,26 @@ impl Deflater {
             let _ = self.stream.compress_vec(rest, out, FlushCompress::None);
             rest = rest.get(moved(before, self.stream.total_in())..).unwrap_or_default();
         }
+    }
+
+    /// Forgets what it was told to, before the next part.
+    fn begin(&mut self) {
+        if !std::mem::take(&mut self.forgetful) {
+            return;
+        }
+        if self.unfinished {
+            // zlib-rs's fastest level keeps a block open over a reset (0.6.8), and the next message would
+            // begin without its header: the block is ended first.
+            let mut ended = Vec::with_capacity(256);
+            loop {
+                let _ = self.stream.compress_vec(&[], &mut ended, FlushCompress::Sync);
+                if ended.len() < ended.capacity() {
+                    break;
+                }
+                ended.clear();
+            }
+        }
+        self.stream.reset();
     }
 
     /// Forgets what came before: the next message will not refer to it (§7.1.1).

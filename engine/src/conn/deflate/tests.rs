@@ -26,6 +26,21 @@ fn inflated(
 }
 
 #[test]
+fn a_message_that_was_given_up_leaves_nothing_behind() {
+    for level in 1..=9 {
+        for (given_up, len) in [(1, 1), (100, 1), (100, 600), (5000, 3)] {
+            let mut deflater = Deflater::new(15, level);
+            deflater.add(&vec![b'a'; given_up], &mut Vec::new());
+            deflater.forget();
+            let (message, mut compressed) = (b"bcd".repeat(len), Vec::new());
+            deflater.deflate(&message, &mut compressed);
+            let said = inflated(&mut Inflater::default(), &[&compressed], NO_LIMIT);
+            assert_eq!(said, Ok(message), "level {level}, {given_up} bytes given up");
+        }
+    }
+}
+
+#[test]
 fn the_strict_receiver_is_strict() {
     // Random bytes twice: the second time they are as far away as they are many.
     let mut rng = fastrand::Rng::with_seed(1);
