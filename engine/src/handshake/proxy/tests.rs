@@ -103,6 +103,7 @@ fn what_is_no_http_is_seen_at_its_first_wrong_byte() {
     for (answer, wrong) in [
         ("HTTP/1.1 20 x\r\n\r\n", 11),
         ("HTTP/1.1 2000\r\n\r\n", 12),
+        ("HTTP/1.1\r200 x\r\n\r\n", 8),
         ("HTTP/1.1 +20 x\r\n\r\n", 9),
         ("HTTP/2.0 200 x\r\n\r\n", 5),
         ("HTTP/1.1 099 x\r\n\r\n", 12),
@@ -170,7 +171,11 @@ fn talk(proxy: &Proxy, url: &str, answer: &[u8]) -> (Vec<u8>, Result<Option<usiz
     for end in 0..=answer.len() {
         match tunnel.read(&answer[..end], &mut out) {
             Ok(None) => {}
-            done => return (out.split_off(greeting), done),
+            done => {
+                let taken = done.ok().flatten().unwrap_or(0);
+                assert!(taken <= end, "{taken} taken of {end} bytes");
+                return (out.split_off(greeting), done);
+            }
         }
     }
     (out.split_off(greeting), Ok(None))

@@ -426,13 +426,34 @@ fn key_3_is_eight_raw_bytes_and_what_follows_is_not_taken() {
     assert!(read(&V1.as_bytes()[..V1.len() - 1]).unwrap().is_none(), "seven bytes are too few");
 }
 
+const RFC6455: &str = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 #[test]
-fn names_as_long_as_those_that_announce_a_body_announce_none() {
-    for request in [V1, V4] {
-        let fields = "\r\nAccept-Charset: utf-8\r\nIf-Modified-Since: today\r\nUpgrade:";
-        let changed = request.replacen("\r\nUpgrade:", fields, 1);
-        assert_ne!(changed, request);
-        assert!(read(changed.as_bytes()).expect("a legal request").is_some());
+fn names_as_long_as_those_that_the_handshake_is_about_mean_nothing() {
+    let known = [
+        "Host",
+        "Origin",
+        "Upgrade",
+        "Connection",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Key1",
+        "Sec-WebSocket-Draft",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Protocol",
+    ];
+    let others = known.map(|name| format!("\r\n{}: x", "n".repeat(name.len()))).concat();
+    for request in [V1, V4, RFC6455] {
+        for at in ["\r\nUpgrade:", "\r\n\r\n"] {
+            let changed = request.replacen(at, &format!("{others}{at}"), 1);
+            assert_ne!(changed, request);
+            let read = read(changed.as_bytes()).expect("a legal request").expect("all of it");
+            let before = self::read(request.as_bytes()).unwrap().unwrap();
+            assert_eq!((read.answer(), read.host()), (before.answer(), before.host()));
+        }
     }
 }
 
