@@ -346,18 +346,21 @@ fn a_drain_waits_half_its_time_for_a_shard_that_is_held_up() {
     let hall = open(2, narrow(1));
     let mut holder = hall.join_on("/hold", 1);
     let mut reader = hall.join_on("/room", 1);
-    let mut publisher = hall.join_on("/room", 0);
+    let mut publishers = [(); 3].map(|()| hall.join_on("/room", 0));
     hall.hold(&mut holder);
-    // The mailbox takes one of them.
-    for n in 0..3 {
-        publisher.text(&format!("number {n}"));
-        sync(&mut publisher);
+    // The mailbox takes one letter of them. Each has a publisher of its own, who is read from no more
+    // once his waits for room, and a turn, or they would leave together.
+    for publisher in &mut publishers {
+        publisher.send(&frames(TEXT, &["to whom it concerns", "/echo"]));
+        while publisher.frame().payload != b"/echo" {}
     }
     hall.server.drain(Duration::from_secs(2));
-    publisher.expect(CLOSE, b"");
+    for publisher in &mut publishers {
+        while publisher.frame().first == TEXT {}
+    }
     hall.let_go();
     while reader.try_frame().is_some_and(|frame| frame.first == TEXT) {}
-    drop((holder, publisher));
+    drop((holder, publishers));
     let end = hall.server.end(Duration::ZERO).counters;
     assert!(end.publications_lost >= 2, "what was given up is counted: {end:?}");
 }
