@@ -89,8 +89,12 @@ impl Link {
         half.sent.len() + usize::from(half.fin && !half.fin_arrived)
     }
 
-    /// What a reset by this side would take back: what the other kernel has no room for.
+    /// What a reset by this side would take back: what the other kernel has no room for. There is none once
+    /// the other side's end was read: it can say nothing that a closed socket would answer.
     pub(super) fn beyond_window(&self, side: usize) -> usize {
+        if self.halves[1 - side].fin_arrived && self.unread(side) == 0 {
+            return 0;
+        }
         let half = &self.halves[side];
         half.sent.len().saturating_sub(half.receive_room - half.arrived.len())
     }
