@@ -155,7 +155,8 @@ impl<A: Application> Shard<A> {
             () => 0,
         };
         // Nobody listens to it, and it has said more. What was read since the last look has made room.
-        let before = if slot.heard > watch.looked { 0 } else { watch.unread };
+        let was_read = slot.heard > watch.looked || look.unread < watch.unread;
+        let before = if was_read { 0 } else { watch.unread };
         let more = !heeds_input && slot.ending == Ending::No && look.unread > before;
         (watch.looked, watch.asked) = (tick, None);
         (watch.outstanding, watch.unread) = (outstanding, look.unread);
