@@ -16,12 +16,13 @@ use crate::wire::{self, Dialect};
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is
 /// served.
 const SLICE: usize = limit(256, 2);
-/// Bytes of publications compressed in one turn: some tenths of a millisecond.
-const PACKED_BYTES: usize = limit(32 << 10, 1 << 10);
+/// Bytes of publications compressed in one turn: about a tenth of a millisecond.
+const PACKED_BYTES: usize = limit(8 << 10, 1 << 10);
 /// Parts of a batch to leave out, for one that published them, that take as long as a subscriber does.
 const PARTS: usize = 16;
-/// Most bytes of publications in one turn of a shard with TLS listeners, if they go to more than one.
-const SECURE_BYTES: usize = 4 << 20;
+/// Most bytes of publications in one turn, if they go to more than one: they are shared here, but the kernel
+/// copies them for each, and before that TLS encrypts them for each.
+const BYTES: usize = 1 << 20;
 
 /// What became of a batch for one subscriber.
 enum Delivered {
@@ -72,8 +73,7 @@ impl Chunks {
 impl<A: Application> Shard<A> {
     /// Serves the next slice of the fan-outs that are due.
     pub(super) fn fan_out(&mut self, turn: &mut Turn) {
-        // Plain subscribers share the bytes; for secured ones they are encrypted one by one.
-        let mut room = if self.secure.contains(&true) { SECURE_BYTES } else { usize::MAX };
+        let mut room = BYTES;
         let mut slow = Vec::new();
         let mut work = FanOut { subscribers: SLICE, packed: PACKED_BYTES };
         while work.subscribers > 0 && work.packed > 0 && room > 0 {

@@ -290,7 +290,7 @@ impl<D> WebSocket<'_, D> {
     /// Every connection that is subscribed now gets it, and what one connection publishes to a topic
     /// arrives in that order; but not those that close or unsubscribe before it is queued to them, and
     /// slow ones as [`crate::SlowConsumer`] says. While another shard has no room for what was published
-    /// here, or more than 16 MiB wait on the topic, nothing more is read from connections that publish.
+    /// here, or more than 1 MiB wait on the topic, nothing more is read from connections that publish.
     ///
     /// # Errors
     ///

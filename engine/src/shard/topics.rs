@@ -100,7 +100,7 @@ pub(crate) const SUBSCRIPTION: usize = size_of::<(u32, u32)>();
 /// What a shard lets one topic gather before publications are refused.
 const PENDING_BYTES: usize = limit(64 << 20, 24 << 10);
 /// What it gathers before its publishers are slowed down.
-const CROWDED_BYTES: usize = limit(16 << 20, 8 << 10);
+const CROWDED_BYTES: usize = limit(1 << 20, 8 << 10);
 /// Entries in the list of a topic's authors before they are slowed down, and before publications are
 /// refused: as much memory as the bytes.
 const CROWDED_AUTHORS: usize = CROWDED_BYTES / size_of::<Authored>();

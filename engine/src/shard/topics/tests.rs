@@ -217,7 +217,7 @@ fn what_waits_is_bounded_and_publishers_are_slowed_down_long_before() {
     let topic = topics.open("a", true).expect("room");
     let mut subscriptions = Subscriptions::new();
     assert!(topics.subscribe(topic, id(1), &mut subscriptions));
-    let (little, big) = (vec![0; 10 << 20], vec![0; 40 << 20]);
+    let (little, big) = (vec![0; 600 << 10], vec![0; 40 << 20]);
     assert_eq!(topics.publish(topic, None, b"", &little), Published::Queued);
     assert!(!topics.is_crowded());
     assert_eq!(topics.publish(topic, None, b"", &big), Published::Crowded);
