@@ -391,6 +391,11 @@ impl Driver {
         [if idle { now } else { both }, both, taken]
     }
 
+    /// Whether a connection is read from.
+    pub(super) fn reads(&self, at: usize) -> bool {
+        self.conns[at].reads
+    }
+
     /// When the machine could last know that a peer made progress.
     pub(super) fn known_progress(&self, at: usize, net: &Net, now: Time) -> [Time; 3] {
         let conn = &self.conns[at];

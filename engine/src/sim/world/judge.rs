@@ -57,7 +57,10 @@ impl World {
             let [open, closing, _] = seat.driver.known_progress(place, net, now);
             let progress = if ended.reason == CloseReason::Idle { open } else { closing };
             let silent = now.saturating_sub(progress);
-            if silent + MILLI < micros(timeout) {
+            // What comes in the very moment of the look may be in the kernel's hands, between the socket and a
+            // completion: nobody sees it then.
+            let unseen = silent == 0 && seat.driver.reads(place);
+            if silent + MILLI < micros(timeout) && !unseen {
                 let text = format!(
                     "{} was ended as {:?} {} ms after its last progress, of {timeout:?}",
                     ended.key,
