@@ -20,7 +20,7 @@ impl<A: Application> Shard<A> {
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
         slot.heard = self.tick;
-        if slot.deferred.is_some() {
+        if slot.deferred {
             self.defer_more(id, input);
             return Want::Nothing;
         }

@@ -41,14 +41,15 @@ struct Holding {
 }
 
 impl Holding {
-    fn of<D>(slot: &Slot<D>) -> Self {
+    /// What a slot says of it, beside the input that is left.
+    fn of<D>(slot: &Slot<D>, input: usize) -> Self {
         let opening = slot.opening.as_ref().map_or(0, |opening| opening.held());
         let subscriptions = slot.side.subscriptions.capacity() * SUBSCRIPTION;
         Self {
             received: slot.inbound.capacity()
                 + opening
                 + slot.side.send.elsewhere as usize
-                + slot.deferred.as_ref().map_or(0, |deferred| deferred.footprint())
+                + input
                 + subscriptions,
             queued: slot.side.send.footprint(),
         }
@@ -83,7 +84,7 @@ impl<A: Application> Shard<A> {
         let little = budget / 8 / self.table.len().max(1);
         let mut holders = Vec::new();
         for (id, slot) in self.table.entries() {
-            let holding = Holding::of(slot);
+            let holding = Holding::of(slot, self.round.footprint(id));
             let ends = slot.ending != Ending::No && holding.queued <= holding.received;
             if ends || slot.ending == Ending::Now {
                 // It will be free when the kernel has let go of it.
@@ -106,7 +107,7 @@ impl<A: Application> Shard<A> {
     /// dialect has words for it and it reads; who has not read what it was sent will not read why.
     fn end_holder(&mut self, id: ConnectionId, turn: &mut Turn) {
         let Some(slot) = self.table.find(id) else { return };
-        let Holding { received, queued } = Holding::of(slot);
+        let Holding { received, queued } = Holding::of(slot, self.round.footprint(id));
         if queued > received || slot.ending != Ending::No {
             return self.finish(id, CloseReason::Memory, Ending::Now);
         }
@@ -167,6 +168,7 @@ impl<A: Application> Shard<A> {
         self.world.tidy();
         self.count_others();
         let pages = self.table.tidy();
+        self.round.tidy();
         self.expired.shrink_to(LIST_KEPT);
         self.requested.shrink_to(LIST_KEPT);
         self.due.shrink_to(LIST_KEPT);

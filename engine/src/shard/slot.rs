@@ -8,7 +8,7 @@ use super::send::SendSide;
 use super::table::ConnectionId;
 use super::topics::Subscriptions;
 use super::wheel::Tick;
-use super::work::{Deferred, Worked};
+use super::work::Worked;
 use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Inflater, Outbound, Role, State};
 use crate::fault::{Fault, is_back};
@@ -85,8 +85,6 @@ pub(crate) struct Slot<D> {
     pub(crate) since: Tick,
     /// When its entry in the wheel comes up; `Tick::MAX` when it has none.
     pub(crate) scheduled: Tick,
-    /// Input that it has left for its next slices.
-    pub(super) deferred: Option<Box<Deferred>>,
     /// What it has done lately.
     pub(super) worked: Worked,
     pub(crate) ending: Ending,
@@ -98,6 +96,8 @@ pub(crate) struct Slot<D> {
     pub(crate) secure: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
+    /// It has input left for its next slices.
+    pub(super) deferred: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers. While we wait for the
     /// peer's end it stays above 0.
     large: u8,
@@ -127,13 +127,13 @@ impl<D> Slot<D> {
             watch: None,
             since: now,
             scheduled: Tick::MAX,
-            deferred: None,
             worked: Worked::default(),
             ending: Ending::No,
             paused: false,
             half_closed: false,
             secure: false,
             closing: false,
+            deferred: false,
             large: 0,
             direct: false,
             greedy: false,
@@ -215,7 +215,7 @@ impl<D> Slot<D> {
     // Apart, so that small messages do not carry it: 17 instructions less for each of them.
     #[inline(never)]
     fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
-        if self.deferred.is_some() {
+        if self.deferred {
             return Want::Nothing;
         }
         if self.awaits_end() {
@@ -257,7 +257,7 @@ impl<D> Slot<D> {
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes
 // is what all of it may take.
-const _: () = assert!(size_of::<Slot<()>>() <= 200);
+const _: () = assert!(size_of::<Slot<()>>() <= 192);
 
 #[cfg(test)]
 mod tests {

@@ -6,14 +6,14 @@
 //! the more of them want more than that. Whoever used more than his share, since compressing an answer
 //! cannot be cut, waits in proportion. Nothing is received for a connection that has input left.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::machine::{Action, Machine as _};
-use super::slot::{Ending, Slot};
+use super::slot::Ending;
 use super::table::ConnectionId;
 use super::turn::Turn;
-use super::{Application, Shard};
+use super::{Application, LIST_KEPT, Shard};
 use crate::conn::Work;
 use crate::fault::{Fault, SMALL_WORLD, is_back};
 use crate::memory::{Held, Ledger};
@@ -39,9 +39,9 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    fn new(ledger: &Ledger) -> Box<Self> {
+    fn new(ledger: &Ledger) -> Self {
         let held = Held::on(Some(ledger));
-        Box::new(Self { bytes: Vec::new(), read: 0, end: None, held })
+        Self { bytes: Vec::new(), read: 0, end: None, held }
     }
 
     fn push(&mut self, input: &[u8]) {
@@ -51,11 +51,6 @@ impl Deferred {
         }
         self.bytes.extend_from_slice(input);
         self.held.set(self.bytes.capacity() + size_of::<Self>());
-    }
-
-    /// Bytes of memory that it takes.
-    pub(super) const fn footprint(&self) -> usize {
-        self.held.bytes()
     }
 }
 
@@ -71,8 +66,10 @@ pub(crate) struct Worked {
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// Connections with input left, in turn.
+    /// Connections with input left, in turn, each once.
     queue: VecDeque<ConnectionId>,
+    /// And their input.
+    inputs: HashMap<ConnectionId, Deferred>,
     turn: u16,
     /// How many connections had input left lately, times [`FALL`].
     crowd: u32,
@@ -82,6 +79,22 @@ impl Round {
     /// Steps of each connection in this turn.
     fn slice(&self) -> u32 {
         (TURN_STEPS * FALL / self.crowd.max(FALL)).clamp(SLICE_MIN, SLICE_MAX)
+    }
+
+    /// Gives back room in its lists that was not needed lately.
+    pub(super) fn tidy(&mut self) {
+        self.queue.shrink_to(LIST_KEPT);
+        self.inputs.shrink_to(LIST_KEPT);
+    }
+
+    /// Bytes of memory that a connection's input takes.
+    pub(super) fn footprint(&self, id: ConnectionId) -> usize {
+        self.inputs.get(&id).map_or(0, |deferred| deferred.held.bytes())
+    }
+
+    /// Whether the peer of a connection with input left is gone: it takes nothing more of what waits for it.
+    fn is_gone(&self, id: ConnectionId) -> bool {
+        self.inputs.get(&id).is_some_and(|deferred| matches!(deferred.end, Some(Some(_))))
     }
 
     /// What a connection may do in this turn.
@@ -120,26 +133,25 @@ impl<A: Application> Shard<A> {
     pub(super) fn defer(&mut self, id: ConnectionId, rest: &[u8]) {
         let Some(slot) = self.table.find(id) else { return };
         self.world.counters.reads_deferred += 1;
-        let deferred = slot.deferred.get_or_insert_with(|| {
-            self.round.queue.push_back(id);
-            Deferred::new(&self.world.memory)
-        });
-        deferred.push(rest);
+        slot.deferred = true;
         slot.greedy();
+        let mut deferred = Deferred::new(&self.world.memory);
+        deferred.push(rest);
+        self.round.queue.push_back(id);
+        self.round.inputs.insert(id, deferred);
     }
 
     /// What came while input is left is read behind it.
     #[cold]
     pub(super) fn defer_more(&mut self, id: ConnectionId, input: &[u8]) {
-        if let Some(deferred) = self.table.find(id).and_then(|slot| slot.deferred.as_mut()) {
+        if let Some(deferred) = self.round.inputs.get_mut(&id) {
             deferred.push(input);
         }
     }
 
     /// Whether the end that came has to wait for the input before it.
     pub(super) fn defer_end(&mut self, id: ConnectionId, error: Option<i32>) -> bool {
-        let Some(slot) = self.table.find(id) else { return false };
-        let Some(deferred) = &mut slot.deferred else { return false };
+        let Some(deferred) = self.round.inputs.get_mut(&id) else { return false };
         // The first one says why.
         deferred.end.get_or_insert(error);
         true
@@ -161,20 +173,27 @@ impl<A: Application> Shard<A> {
 
     /// Whether anybody's input can go on in the next turn.
     pub(super) fn has_input_left(&mut self) -> bool {
+        (0..self.round.queue.len()).any(|place| {
+            let id = self.round.queue.get(place).copied();
+            id.is_some_and(|id| !self.keeps_input(id))
+        })
+    }
+
+    /// Whether a connection's input waits until something else has happened.
+    fn keeps_input(&mut self, id: ConnectionId) -> bool {
         let pause = self.world.settings.pause_reading_bytes;
-        let Self { table, round, .. } = self;
-        round.queue.iter().any(|id| table.find(*id).is_none_or(|slot| !slot.keeps_input(pause)))
+        let paused = self.table.find(id).is_some_and(|slot| slot.is_paused(pause));
+        paused && !self.round.is_gone(id)
     }
 
     /// Reads a slice of what a connection has left; says how many steps that took.
     fn read_slice(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> u32 {
-        let pause = self.world.settings.pause_reading_bytes;
-        let Some(slot) = self.table.find(id) else { return 0 };
-        if slot.keeps_input(pause) {
+        if self.keeps_input(id) {
             self.round.queue.push_back(id);
             return 0;
         }
-        let Some(mut deferred) = slot.deferred.take() else { return 0 };
+        let Some(mut deferred) = self.round.inputs.remove(&id) else { return 0 };
+        let Some(slot) = self.table.find(id) else { return 0 };
         let (mut len, mut steps, mut rest) = (0, 0, None);
         // What comes from a connection that ends is dropped.
         if slot.ending == Ending::No {
@@ -187,12 +206,12 @@ impl<A: Application> Shard<A> {
                 steps = before.left().saturating_sub(self.round.left(&mut slot.worked).left());
             }
         }
-        let Some(slot) = self.table.find(id) else { return steps };
         if let Some(unread) = rest {
             deferred.read += len - unread;
-            slot.deferred = Some(deferred);
+            self.round.inputs.insert(id, deferred);
             self.round.queue.push_back(id);
-        } else {
+        } else if let Some(slot) = self.table.find(id) {
+            slot.deferred = false;
             self.requested.push(Action::Receive(id));
             if let Some(error) = deferred.end {
                 self.hung_up(id, error, turn, now);
@@ -200,15 +219,6 @@ impl<A: Application> Shard<A> {
         }
         let _ = self.after_reading(id, len, turn);
         steps
-    }
-}
-
-impl<D> Slot<D> {
-    /// Whether its input waits until something else has happened.
-    fn keeps_input(&self, pause: usize) -> bool {
-        // Whoever is gone takes nothing any more of what waits for him.
-        let gone = self.deferred.as_ref().is_some_and(|one| matches!(one.end, Some(Some(_))));
-        !gone && self.is_paused(pause)
     }
 }
 
