@@ -323,12 +323,6 @@ impl<'a> Events<'a> {
         self
     }
 
-    /// Counts work that an event has led to.
-    #[inline]
-    pub(crate) const fn spend(&mut self, steps: u32) {
-        self.left.spend(steps);
-    }
-
     /// How much of the work is left.
     pub(crate) const fn left(&self) -> Work {
         self.left

@@ -9,7 +9,7 @@ const INFLATED_BYTES: usize = 128;
 pub(crate) struct Work(u32);
 
 impl Work {
-    /// As much as there is to do.
+    /// As much as anybody has to do.
     pub(crate) const UNBOUNDED: Self = Self(u32::MAX);
 
     pub(crate) const fn steps(steps: u32) -> Self {
@@ -28,14 +28,12 @@ impl Work {
 
     #[inline]
     pub(crate) const fn spend(&mut self, steps: u32) {
-        if self.0 != u32::MAX {
-            self.0 = self.0.saturating_sub(steps);
-        }
+        self.0 = self.0.saturating_sub(steps);
     }
 
     /// Bytes that may be inflated.
     pub(crate) const fn inflates(self) -> usize {
-        if self.0 == u32::MAX { usize::MAX } else { self.0 as usize * INFLATED_BYTES }
+        (self.0 as usize).saturating_mul(INFLATED_BYTES)
     }
 
     /// Counts bytes that were inflated; `stopped` if there were as many as there may be.

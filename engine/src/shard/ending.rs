@@ -32,6 +32,7 @@ impl<A: Application> Shard<A> {
                     // From now on it is listened to again.
                     slot.heard = self.tick;
                 }
+                self.unpark(id);
                 self.requested.push(Action::Receive(id));
             }
         }
@@ -119,6 +120,9 @@ impl<A: Application> Shard<A> {
             }
             Ending::Last => self.requested.push(Action::Close(id)),
             Ending::Await | Ending::No => {}
+        }
+        if slot.deferred {
+            self.unpark(id);
         }
         self.schedule(id);
         self.dials.leave(ticket);

@@ -203,13 +203,14 @@ impl<A: Application> Shard<A> {
         if self.world.slowed.is_empty() || self.world.topics.is_crowded() {
             return;
         }
-        for id in self.world.slowed.drain(..) {
+        for id in std::mem::take(&mut self.world.slowed) {
             let Some(slot) = self.table.find(id) else { continue };
             slot.side.hold.set(Hold::PUBLISHER, false);
             // From now on it is listened to again.
             slot.heard = self.tick;
             slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
             self.requested.push(Action::Receive(id));
+            self.unpark(id);
         }
     }
 

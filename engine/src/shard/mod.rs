@@ -407,6 +407,9 @@ impl<A: Application> Machine for Shard<A> {
             slot.taken = self.tick;
         }
         slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+        if slot.deferred && !slot.paused {
+            self.unpark(id);
+        }
     }
 
     fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
@@ -422,6 +425,9 @@ impl<A: Application> Machine for Shard<A> {
         let slot = self.table.find(id)?;
         let next = slot.side.send.unblock();
         slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+        if slot.deferred && !slot.paused {
+            self.unpark(id);
+        }
         if next.is_none() {
             self.drained(id, turn);
         }

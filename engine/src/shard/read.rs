@@ -31,8 +31,9 @@ impl<A: Application> Shard<A> {
     }
 
     /// Reads the next bytes of an open connection and hands what they say to the application; the
-    /// kernel gave `len` bytes in one go.
-    #[inline]
+    /// kernel gave `len` bytes in one go. All that is read comes through this one place, so that it can be one
+    /// piece of code, without calls.
+    #[inline(never)]
     pub(super) fn deliver(
         &mut self,
         id: ConnectionId,
@@ -41,28 +42,11 @@ impl<A: Application> Shard<A> {
         loan: Option<&Loan>,
         turn: &mut Turn,
     ) -> Want {
-        if let Some(unread) = self.hand_over(id, input, loan, turn) {
-            let rest = input.len().saturating_sub(unread);
-            self.defer(id, input.get(rest..).unwrap_or_default());
-        }
-        self.after_reading(id, len, turn)
-    }
-
-    /// Hands over what the connection may read in this turn. Says how many bytes at the end of the input
-    /// are left, if there is more to do of it.
-    #[inline]
-    pub(super) fn hand_over(
-        &mut self,
-        id: ConnectionId,
-        input: &mut [u8],
-        loan: Option<&Loan>,
-        turn: &mut Turn,
-    ) -> Option<usize> {
-        let slot = self.table.find(id)?;
+        let Some(slot) = self.table.find(id) else { return Want::Nothing };
         let limits = self.limits;
         let work = self.round.left(&mut slot.worked);
         self.world.spent = 0;
-        let (mut led_to, mut events) = (0, slot.inbound.receive(&limits, input).within(work));
+        let mut events = slot.inbound.receive(&limits, input).within(work);
         loop {
             let mut out =
                 TurnOutput { id, send: &mut slot.side.send, turn, codec: &mut self.world.codec };
@@ -75,10 +59,6 @@ impl<A: Application> Shard<A> {
                     self.world.counters.bytes_in += message.payload().len() as u64;
                     let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
                     self.app.on_message(&mut ws.at(place, loan), message);
-                    if self.world.spent > 0 {
-                        led_to += self.world.spent;
-                        events.spend(std::mem::take(&mut self.world.spent));
-                    }
                     if slot.side.ended {
                         // Nothing more is read; the next round takes the message's memory back.
                         slot.side.outbound.fail();
@@ -107,33 +87,43 @@ impl<A: Application> Shard<A> {
                 }
             }
         }
-        let steps = (work.left() - events.left().left()).max(led_to);
-        let rest = events.is_spent().then(|| events.unread());
+        // What compressing the answers took cannot be cut, and is paid for in later turns.
+        let steps = work.left() - events.left().left() + self.world.spent;
+        let (spent, unread) = (events.is_spent(), events.unread());
+        drop(events);
         Round::note(&mut slot.worked, steps);
-        rest
-    }
-
-    /// Says how to receive after a read of `len` bytes, and does what it has led to.
-    #[inline]
-    pub(super) fn after_reading(&mut self, id: ConnectionId, len: usize, turn: &mut Turn) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        let pause = self.world.settings.pause_reading_bytes;
-        let want = slot.want(len, pause);
-        if want == Want::Nothing && !slot.paused && slot.is_paused(pause) {
-            slot.paused = true;
-            self.world.counters.read_pauses += 1;
-        }
         let over = slot.state().is_over();
+        let want = if spent {
+            let rest = input.len().saturating_sub(unread);
+            self.defer(id, input.get(rest..).unwrap_or_default());
+            Want::Nothing
+        } else {
+            slot.want(len, self.world.settings.pause_reading_bytes)
+        };
         // Whoever holds much is in the middle of a large message, or does not read.
         let short = want != Want::Small && self.world.memory.is_over();
         if short {
             self.relieve(turn);
         }
-        if over || short || self.world.needs_attention() {
-            self.world.attention.push(id);
-            self.attend();
-            return self.want(id);
+        if want == Want::Nothing || short || self.world.needs_attention() || over {
+            return self.attend_after(id);
         }
         want
+    }
+
+    /// Does what a read has led to, and says how to receive then.
+    #[cold]
+    fn attend_after(&mut self, id: ConnectionId) -> Want {
+        let pause = self.world.settings.pause_reading_bytes;
+        if let Some(slot) = self.table.find(id)
+            && !slot.paused
+            && slot.is_paused(pause)
+        {
+            slot.paused = true;
+            self.world.counters.read_pauses += 1;
+        }
+        self.world.attention.push(id);
+        self.attend();
+        self.want(id)
     }
 }

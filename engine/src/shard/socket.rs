@@ -342,6 +342,7 @@ impl<D> WebSocket<'_, D> {
     }
 
     /// Sends a message compressed, where that was agreed on and makes it smaller.
+    #[inline(never)]
     fn send_compressed(&mut self, message: Message<'_>) -> bool {
         let (Some(bits), Some(settings)) =
             (self.side.outbound.deflates(), self.world.settings.compression)

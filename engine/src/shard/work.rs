@@ -35,13 +35,15 @@ pub(crate) struct Deferred {
     read: usize,
     /// What came behind it: the peer's end (`None`), or an error number.
     end: Option<Option<i32>>,
+    /// Its connection is not read from, and so it is not in line.
+    parked: bool,
     held: Held,
 }
 
 impl Deferred {
     fn new(ledger: &Ledger) -> Self {
         let held = Held::on(Some(ledger));
-        Self { bytes: Vec::new(), read: 0, end: None, held }
+        Self { bytes: Vec::new(), read: 0, end: None, parked: false, held }
     }
 
     fn push(&mut self, input: &[u8]) {
@@ -64,23 +66,31 @@ pub(crate) struct Worked {
 }
 
 /// Whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Round {
-    /// Connections with input left, in turn, each once.
+    /// Connections with input left that are read from, in turn, each once.
     queue: VecDeque<ConnectionId>,
-    /// And their input.
+    /// The input that is left of these and of others.
     inputs: HashMap<ConnectionId, Deferred>,
     turn: u16,
     /// How many connections had input left lately, times [`FALL`].
     crowd: u32,
+    /// Steps of each connection in this turn.
+    slice: u32,
+    /// What is read comes from `inputs`.
+    slicing: bool,
+    /// Bytes at the end of it that are left still, if it is not done.
+    left: Option<usize>,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        let (queue, inputs) = Default::default();
+        Self { queue, inputs, turn: 0, crowd: 0, slice: SLICE_MAX, slicing: false, left: None }
+    }
 }
 
 impl Round {
-    /// Steps of each connection in this turn.
-    fn slice(&self) -> u32 {
-        (TURN_STEPS * FALL / self.crowd.max(FALL)).clamp(SLICE_MIN, SLICE_MAX)
-    }
-
     /// Gives back room in its lists that was not needed lately.
     pub(super) fn tidy(&mut self) {
         self.queue.shrink_to(LIST_KEPT);
@@ -98,19 +108,24 @@ impl Round {
     }
 
     /// What a connection may do in this turn.
+    #[inline]
     pub(super) fn left(&self, worked: &mut Worked) -> Work {
         if is_back(Fault::NoSlices) {
             return Work::UNBOUNDED;
         }
-        let slice = self.slice();
         if worked.turn != self.turn {
-            let turns = u32::from(self.turn.wrapping_sub(worked.turn));
-            let paid = u16::try_from(turns.saturating_mul(slice)).unwrap_or(u16::MAX);
-            // What was a slice when it was done needs no further turn.
-            let owed = if u32::from(worked.steps) > SLICE_MAX { worked.steps } else { 0 };
-            *worked = Worked { turn: self.turn, steps: owed.saturating_sub(paid) };
+            let owed = if u32::from(worked.steps) > SLICE_MAX { self.owed(*worked) } else { 0 };
+            *worked = Worked { turn: self.turn, steps: owed };
         }
-        Work::steps(slice.saturating_sub(worked.steps.into()))
+        Work::steps(self.slice.saturating_sub(worked.steps.into()))
+    }
+
+    /// What is left to wait for, of what was too much for a slice when it was done.
+    #[cold]
+    fn owed(&self, worked: Worked) -> u16 {
+        let turns = u32::from(self.turn.wrapping_sub(worked.turn));
+        let paid = u16::try_from(turns.saturating_mul(self.slice)).unwrap_or(u16::MAX);
+        worked.steps.saturating_sub(paid)
     }
 
     /// Counts what it did.
@@ -124,6 +139,7 @@ impl Round {
         self.turn = self.turn.wrapping_add(1);
         let now = u32::try_from(self.queue.len()).unwrap_or(u32::MAX / FALL) * FALL;
         self.crowd = now.max(self.crowd - self.crowd.div_ceil(FALL));
+        self.slice = (TURN_STEPS * FALL / self.crowd.max(FALL)).clamp(SLICE_MIN, SLICE_MAX);
     }
 }
 
@@ -131,6 +147,10 @@ impl<A: Application> Shard<A> {
     /// Keeps what is left of a read until the connection's next slice.
     #[cold]
     pub(super) fn defer(&mut self, id: ConnectionId, rest: &[u8]) {
+        if self.round.slicing {
+            self.round.left = Some(rest.len());
+            return;
+        }
         let Some(slot) = self.table.find(id) else { return };
         self.world.counters.reads_deferred += 1;
         slot.deferred = true;
@@ -154,7 +174,18 @@ impl<A: Application> Shard<A> {
         let Some(deferred) = self.round.inputs.get_mut(&id) else { return false };
         // The first one says why.
         deferred.end.get_or_insert(error);
+        self.unpark(id);
         true
+    }
+
+    /// The connection may be read from again, or ends: its input stands in line again.
+    #[cold]
+    pub(super) fn unpark(&mut self, id: ConnectionId) {
+        if let Some(deferred) = self.round.inputs.get_mut(&id)
+            && std::mem::take(&mut deferred.parked)
+        {
+            self.round.queue.push_back(id);
+        }
     }
 
     /// Reads the next slices of what waits.
@@ -172,11 +203,8 @@ impl<A: Application> Shard<A> {
     }
 
     /// Whether anybody's input can go on in the next turn.
-    pub(super) fn has_input_left(&mut self) -> bool {
-        (0..self.round.queue.len()).any(|place| {
-            let id = self.round.queue.get(place).copied();
-            id.is_some_and(|id| !self.keeps_input(id))
-        })
+    pub(super) fn has_input_left(&self) -> bool {
+        !self.round.queue.is_empty()
     }
 
     /// Whether a connection's input waits until something else has happened.
@@ -189,25 +217,29 @@ impl<A: Application> Shard<A> {
     /// Reads a slice of what a connection has left; says how many steps that took.
     fn read_slice(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> u32 {
         if self.keeps_input(id) {
-            self.round.queue.push_back(id);
+            if let Some(deferred) = self.round.inputs.get_mut(&id) {
+                deferred.parked = true;
+            }
             return 0;
         }
         let Some(mut deferred) = self.round.inputs.remove(&id) else { return 0 };
         let Some(slot) = self.table.find(id) else { return 0 };
-        let (mut len, mut steps, mut rest) = (0, 0, None);
+        let mut steps = 0;
         // What comes from a connection that ends is dropped.
         if slot.ending == Ending::No {
             slot.heard = self.tick;
             let before = self.round.left(&mut slot.worked);
             let input = deferred.bytes.get_mut(deferred.read..).unwrap_or_default();
-            len = input.len();
-            rest = self.hand_over(id, input, None, turn);
+            let len = input.len();
+            self.round.slicing = true;
+            let _ = self.deliver(id, input, len, None, turn);
+            self.round.slicing = false;
             if let Some(slot) = self.table.find(id) {
                 steps = before.left().saturating_sub(self.round.left(&mut slot.worked).left());
             }
         }
-        if let Some(unread) = rest {
-            deferred.read += len - unread;
+        if let Some(unread) = self.round.left.take() {
+            deferred.read = deferred.bytes.len() - unread;
             self.round.inputs.insert(id, deferred);
             self.round.queue.push_back(id);
         } else if let Some(slot) = self.table.find(id) {
@@ -217,7 +249,6 @@ impl<A: Application> Shard<A> {
                 self.hung_up(id, error, turn, now);
             }
         }
-        let _ = self.after_reading(id, len, turn);
         steps
     }
 }

@@ -330,7 +330,9 @@ impl Session {
         match inner {
             Want::Nothing | Want::SmallOnce => inner,
             Want::Small if self.large == 0 => Want::Small,
-            // What comes is encrypted: it cannot go where the message lies.
+            // What comes is encrypted: it cannot go where the message lies. Who is to be received from
+            // singly is.
+            Want::LargeOnce => Want::LargeOnce,
             _ => Want::Large,
         }
     }

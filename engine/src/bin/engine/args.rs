@@ -184,6 +184,7 @@ pub(crate) struct PolicyArgs {
     /// name below example.com, however deep, not for that itself; * for every origin. What no page could
     /// have, such as a slash at the end, is refused with the form that is meant. Clients without an origin
     /// are refused then, too, but for --allow-missing-origin.
+    #[expect(rustdoc::bare_urls, reason = "--help shows it as it is")]
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
 

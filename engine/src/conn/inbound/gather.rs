@@ -11,6 +11,7 @@ use crate::wire::{Opcode, ProtocolError};
 impl<'a> Events<'a> {
     /// Moves what has arrived of the frame in progress into its assembly; unmasks it there, and
     /// judges text that cannot become valid any more.
+    #[inline(never)]
     pub(super) fn continue_frame(
         &mut self,
         out: &mut impl Output,

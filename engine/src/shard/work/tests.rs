@@ -311,6 +311,7 @@ fn input_waits_while_its_connection_is_not_read_from() {
     let id = rig.id(one);
     let slot = rig.shard.table.find(id).expect("it is open");
     slot.side.hold = super::super::slot::Hold::default();
+    rig.shard.unpark(id);
     for _ in 0..5 {
         rig.turn();
     }
@@ -335,6 +336,61 @@ fn input_that_waits_counts_as_memory_and_goes_with_its_connection() {
     rig.turn();
     assert_eq!(rig.gone, [id]);
     assert!(rig.held() <= before + 4096, "{} bytes are kept", rig.held() - before);
+}
+
+#[test]
+fn why_it_ended_is_what_it_said_last_and_not_the_end_behind_it() {
+    for (last, error) in [(0x83, None), (0x83, Some(libc::ECONNRESET)), (CLOSE, None)] {
+        let mut rig = Rig::new(|_| ());
+        let one = rig.connect();
+        rig.receive(one, &[empty(MOST + 10), frame(last, b"")].concat());
+        let id = rig.id(one);
+        rig.shard.hung_up(id, error, &mut rig.turn, rig.now);
+        for _ in 0..5 {
+            rig.turn();
+        }
+        let said = rig.said(one);
+        let expected = |reason: &CloseReason| match reason {
+            CloseReason::Protocol(_) => last != CLOSE,
+            CloseReason::Clean(_) => last == CLOSE,
+            _ => false,
+        };
+        assert!(
+            matches!(said.last(), Some(Said::Closed(reason)) if expected(reason)),
+            "{last:x} {error:?}: {:?}",
+            said.last()
+        );
+        assert!(rig.gone.contains(&id));
+    }
+}
+
+#[test]
+fn those_that_are_not_read_from_are_not_in_line() {
+    let mut rig = Rig::new(|_| ());
+    let all: Vec<_> = (0..200).map(|_| rig.connect()).collect();
+    let bytes = [empty(MOST - 1), frame(TEXT, b"hold"), empty(2 * MOST)].concat();
+    for n in &all {
+        rig.receive(*n, &bytes);
+    }
+    for _ in 0..300 {
+        rig.turn();
+    }
+    assert!(rig.shard.round.queue.is_empty(), "nobody can go on");
+    // Others have the whole turn.
+    let other = rig.connect();
+    rig.receive(other, &empty(3 * MOST));
+    assert_eq!(rig.count(other), MOST);
+    // Whoever ends gives back what it had left.
+    let before = rig.held();
+    for n in &all {
+        let id = rig.id(*n);
+        rig.shard.hung_up(id, Some(libc::ECONNRESET), &mut rig.turn, rig.now);
+    }
+    for _ in 0..300 {
+        rig.turn();
+    }
+    assert!(rig.held() < before && rig.shard.snapshot().open == 1);
+    assert!(all.iter().all(|n| rig.count(*n) == 3 * MOST + 1), "and what it said is delivered");
 }
 
 #[cfg(feature = "sim")]
