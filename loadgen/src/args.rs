@@ -250,6 +250,18 @@ pub(crate) struct TargetArgs {
     #[arg(long, env = "LOADGEN_COMPRESS_TAKEOVER", value_name = "WHICH", default_value = "none")]
     #[arg(requires = "compress", help_heading = "Target")]
     pub(crate) compress_takeover: Takeover,
+    /// Reach the server through this proxy: http://HOST:PORT or socks5://HOST:PORT, with NAME:PASSWORD@
+    /// before the host if it wants them; `env` takes ws_proxy, http_proxy, all_proxy and no_proxy (wss_proxy,
+    /// https_proxy for wss) [default: none]
+    #[expect(rustdoc::bare_urls, reason = "--help shows it as it is")]
+    #[arg(
+        long,
+        env = "LOADGEN_PROXY",
+        value_name = "URL",
+        hide_env_values = true,
+        help_heading = "Target"
+    )]
+    pub(crate) proxy: Option<String>,
     /// The Origin field to send; in draft-02, http:// and the target's host if not given
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,

@@ -53,7 +53,7 @@ impl Dialler {
             let from = self.plan.sources.address(number);
             let data = member(place, clock.stamp());
             let request = Arc::clone(&self.plan.request);
-            match fleet.connect(request, from, self.plan.address.clone(), data) {
+            match fleet.connect(request, from, self.plan.route.clone(), data) {
                 Ok(id) => opened(id),
                 // `max_connections` is set to what the plan needs.
                 Err(_) => self.settled += 1,
@@ -90,6 +90,7 @@ pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String
         }
         (CloseReason::Tls(error), false) => (Class::Tls, error.to_string()),
         (CloseReason::Tls(error), true) => (Class::Closed, error.to_string()),
+        (CloseReason::Proxy(error), _) => (Class::Connect, error.to_string()),
         (CloseReason::Response(error), _) => (Class::Handshake, error.to_string()),
         (CloseReason::HungUp, false) => {
             (Class::Handshake, "the server ended TCP during the opening handshake".to_owned())

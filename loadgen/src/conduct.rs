@@ -311,6 +311,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         Some((Class::Tls, _)) => {
             "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
         }
+        Some((Class::Handshake, _)) if why.contains("status 401") || why.contains("status 403") => {
+            "give it what it asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
+        }
         Some((Class::Handshake, _)) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
@@ -321,6 +324,9 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
         _ if record.portless() > 0 => {
             "add addresses of this machine with --source, widen the sysctl \
              net.ipv4.ip_local_port_range, or wait a minute until closed connections give theirs back"
+        }
+        _ if plan.route.proxy().is_some() => {
+            "check --proxy with its port, name and password, and whether it lets clients reach the server"
         }
         _ => "start the server, and check the address and the port",
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringbolt::handshake::{ClientRequest, HeadLimits};
-use ringbolt::{Driver, Endpoint};
+use ringbolt::{Driver, Endpoint, Route};
 
 use crate::args::{
     ArrivalArgs, BroadcastArgs, ChurnArgs, DialArgs, EchoArgs, IdleArgs, LoadArgs, MachineArgs,
@@ -29,7 +29,9 @@ use crate::{preflight, target, units};
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) url: String,
+    /// What is tried first: the server's, or the proxy's.
     pub(crate) address: Endpoint,
+    pub(crate) route: Route,
     pub(crate) request: Arc<ClientRequest>,
     /// Of a wss target.
     pub(crate) tls: Option<Tls>,
@@ -496,10 +498,7 @@ impl Parts {
         let Self { target, connections, window, seed, dial, machine, output } = self;
         let (socket, url) = target::parse(&target.url)?;
         let tls = Tls::new(target.tls.clone(), url.secure())?;
-        let address = match socket {
-            Some(path) => Endpoint::Unix(path),
-            None => Endpoint::Tcp(target::resolve(&url)?),
-        };
+        let (route, address) = target::way(socket, target.proxy.as_deref(), &url)?;
         let is_local = address.ip().is_none_or(|ip| ip.is_loopback());
         let (shown, fields) = (target::shown(&target.url, &url), target::fields(&target, &url));
         let request = Arc::new(target::request(&target, url)?);
@@ -519,6 +518,7 @@ impl Parts {
         preflight::check_start(window.start_at)?;
         let plan = Plan {
             address,
+            route,
             request,
             tls,
             sources,

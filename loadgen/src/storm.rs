@@ -245,9 +245,7 @@ impl Storm {
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
             let attempt = Attempt::new(sent, number);
-            if fleet
-                .connect(Arc::clone(&plan.request), from, plan.address.clone(), attempt)
-                .is_err()
+            if fleet.connect(Arc::clone(&plan.request), from, plan.route.clone(), attempt).is_err()
             {
                 // The engine's limit is above the plan's number of connections.
                 return None;

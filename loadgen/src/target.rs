@@ -1,12 +1,15 @@
 //! Whom to talk to: URLs, unix sockets, and what the opening handshake says.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
+use ringbolt::handshake::proxy::{InvalidProxy, Proxy};
 use ringbolt::handshake::url::without_secrets;
 use ringbolt::handshake::{ClientRequest, DeflateTerms, Url};
 use ringbolt::wire::Dialect;
+use ringbolt::{Addresses, Endpoint, Route};
 
 use crate::args::{Takeover, TargetArgs};
 use crate::failure::Failure;
@@ -51,23 +54,74 @@ fn header(line: &str) -> Result<(&str, &str), Failure> {
     })
 }
 
-/// The address of a URL's host.
-pub(crate) fn resolve(url: &Url) -> Result<SocketAddr, Failure> {
-    if let Some(ip) = url.address() {
-        return Ok(SocketAddr::new(ip, url.port()));
-    }
-    let unknown = |why: String| {
-        Failure::unreachable(
-            format!("cannot find the host `{}`", url.host()),
-            why,
-            "check the name, or write the address itself",
-        )
+/// The way to a target, and what is tried first: the server, or the proxy that it is reached through.
+pub(crate) fn way(
+    socket: Option<Arc<Path>>,
+    proxy: Option<&str>,
+    url: &Url,
+) -> Result<(Route, Endpoint), Failure> {
+    let route = match (socket, proxy) {
+        (Some(path), None) => Route::from(Endpoint::Unix(path)),
+        (None, proxy) => route(proxy, url)?,
+        (Some(_), Some(_)) => {
+            return Err(Failure::usage(
+                "a unix socket cannot be reached through a proxy",
+                "it is on this machine",
+                "leave --proxy out",
+            ));
+        }
     };
-    let found: Vec<_> =
-        (url.host(), url.port()).to_socket_addrs().map_err(|e| unknown(e.to_string()))?.collect();
-    // Servers listen on IPv4 more often than not.
-    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
-    first.copied().ok_or_else(|| unknown("the name has no address".to_owned()))
+    let first = route.endpoint().ok_or_else(|| unknown(url.host(), "the name has no address"))?;
+    Ok((route, first))
+}
+
+fn unknown(host: &str, why: &str) -> Failure {
+    Failure::unreachable(
+        format!("cannot find the host `{host}`"),
+        why.to_owned(),
+        "check the name, or write the address itself",
+    )
+}
+
+/// The way to the server of a URL: its host's addresses, or those of its proxy.
+fn route(proxy: Option<&str>, url: &Url) -> Result<Route, Failure> {
+    let proxy = match proxy {
+        None => None,
+        Some("env") => from_environment(url)?,
+        Some(text) => Some(Proxy::from_str(text).map_err(|e| no_proxy("--proxy", &e))?),
+    };
+    let Some(proxy) = proxy else { return resolve(url.address(), url.host(), url.port()) };
+    let bare = proxy.host().trim_start_matches('[').trim_end_matches(']');
+    let route = resolve(bare.parse().ok(), proxy.host(), proxy.port())?;
+    Ok(route.through(Arc::new(proxy)))
+}
+
+fn from_environment(url: &Url) -> Result<Option<Proxy>, Failure> {
+    let found = Proxy::from_environment(url, |name| std::env::var(name).ok());
+    Ok(found.map_err(|(name, e)| no_proxy(name, &e))?.map(|(_, proxy)| proxy))
+}
+
+/// What it says is not repeated: there may be a password in it.
+fn no_proxy(named: &str, why: &InvalidProxy) -> Failure {
+    Failure::usage(
+        format!("{named} names no proxy that can be used"),
+        why.to_string(),
+        "write it like http://proxy.example.com:3128 or socks5://NAME:PASSWORD@127.0.0.1:1080",
+    )
+}
+
+/// All addresses of a host.
+fn resolve(ip: Option<IpAddr>, host: &str, port: u16) -> Result<Route, Failure> {
+    if let Some(ip) = ip {
+        return Ok(Route::from(SocketAddr::new(ip, port)));
+    }
+    let found = (host, port).to_socket_addrs().map_err(|e| unknown(host, &e.to_string()))?;
+    let mut found: Vec<_> = found.collect();
+    // Servers listen on IPv4 more often than not; the others are tried if it does not answer.
+    found.sort_by_key(|address| !address.is_ipv4());
+    let addresses =
+        Addresses::new(found).ok_or_else(|| unknown(host, "the name has no address"))?;
+    Ok(Route::from(Arc::new(addresses)))
 }
 
 /// What is offered of compression.

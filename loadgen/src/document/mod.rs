@@ -79,6 +79,7 @@ fn workload(plan: &Plan) -> Value {
         "scenario": scenario(&plan.scenario),
         "url": plan.url,
         "address": plan.address.to_string(),
+        "proxy": plan.route.proxy().map(ToString::to_string),
         "dialect": plan.request.dialect().name(),
         "protocol": match plan.request.dialect() {
             Dialect::Hybi02 => "draft-ietf-hybi-thewebsocketprotocol-02",

@@ -191,7 +191,7 @@ fn a_refused_upgrade_ends_with_69_and_the_reason() {
     let server = Running::refusing();
     for scenario in ["echo", "storm"] {
         let text = stderr_of(&[scenario, &server.url, "-c", "3"], 69);
-        assert!(text.contains("draft-02") && text.contains("status 403 Forbidden"), "{text}");
+        assert!(text.contains("--origin") && text.contains("status 403 Forbidden"), "{text}");
     }
 }
 

@@ -15,6 +15,7 @@ mod foreign;
 mod hostile;
 mod payloads;
 mod plans;
+mod proxies;
 mod reports;
 mod secrets;
 mod secure;
