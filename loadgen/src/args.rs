@@ -253,7 +253,6 @@ pub(crate) struct TargetArgs {
     /// Reach the server through this proxy: http://HOST:PORT or socks5://HOST:PORT, with NAME:PASSWORD@
     /// before the host if it wants them; `env` takes ws_proxy, http_proxy, all_proxy and no_proxy (wss_proxy,
     /// https_proxy for wss) [default: none]
-    #[expect(rustdoc::bare_urls, reason = "--help shows it as it is")]
     #[arg(
         long,
         env = "LOADGEN_PROXY",
