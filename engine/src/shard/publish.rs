@@ -87,9 +87,10 @@ impl<A: Application> Shard<A> {
             if let Some(mut batch) = self.world.topics.finish_slice(slice) {
                 packing::stop(&mut batch, &mut self.world.codec);
             }
-        }
-        for id in slow {
-            self.finish(id, CloseReason::SlowConsumer, Ending::Now);
+            // Before the next batch, which may be small enough to have room: it would leave a gap.
+            for id in slow.drain(..) {
+                self.finish(id, CloseReason::SlowConsumer, Ending::Now);
+            }
         }
     }
 
