@@ -51,6 +51,8 @@ impl Deferred {
             self.bytes.drain(..self.read);
             self.read = 0;
         }
+        // Not twice as much as there is: these are few pieces, and they may be of many connections.
+        self.bytes.reserve_exact(input.len());
         self.bytes.extend_from_slice(input);
         self.held.set(self.bytes.capacity() + size_of::<Self>());
     }
