@@ -323,6 +323,16 @@ impl Books {
         }
     }
 
+    /// A socket was closed: of the connection, on this side. Once the time of a drain is up, what had not left
+    /// is cut.
+    pub(super) fn socket_closed(&mut self, [key, side, _]: [u64; 3], now: Time) {
+        let late = self.drain.is_some_and(|(_, deadline)| now >= deadline);
+        let account = usize::try_from(key).ok().and_then(|key| self.accounts.get_mut(key));
+        if let (true, 0, Some(account)) = (late, side, account) {
+            account.cut = true;
+        }
+    }
+
     fn settle_one(&mut self, key: usize) {
         let drops = self.slow_consumer == SlowConsumer::Drop;
         let account = &mut self.accounts[key];

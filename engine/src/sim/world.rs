@@ -242,6 +242,9 @@ impl World {
         let mut books = self.books.borrow_mut();
         for (what, numbers) in self.seats[at].driver.log.drain(..) {
             books.note(what, &numbers);
+            if what == "close" {
+                books.socket_closed(numbers, self.now);
+            }
         }
         books.note("round", &[at as u64, busy]);
         drop(books);
