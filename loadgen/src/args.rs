@@ -111,7 +111,7 @@ pub(crate) enum Measure {
     /// Keep a number of connections open of which each lives for a drawn time
     #[command(after_help = scenarios::CHURN_EXAMPLES)]
     Churn(ChurnArgs),
-    /// Let some connections stop to read: what the server does, and what the others notice
+    /// Let some connections stop reading: what the server does, and what the others notice
     #[command(after_help = scenarios::SLOW_EXAMPLES)]
     Slow(SlowArgs),
 }

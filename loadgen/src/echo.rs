@@ -30,7 +30,7 @@ pub(crate) struct Echo {
     in_flight: u64,
     worker: usize,
     workers: usize,
-    /// Connections that stop to read, if there are to be some.
+    /// Connections that stop reading, if there are to be some.
     pub(crate) slow: Option<Slow>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Lane {
     sent: VecDeque<Sent>,
     /// When messages were due that found no room; they leave as soon as there is.
     waiting: VecDeque<Nanos>,
-    /// Set for one that stops to read.
+    /// Set for one that stops reading.
     pub(crate) stalled: Option<Box<Stalled>>,
 }
 

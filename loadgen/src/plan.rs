@@ -74,11 +74,11 @@ pub(crate) enum Scenario {
     Churn {
         lifetime: Lifetime,
     },
-    /// An echo in which some connections stop to read.
+    /// An echo in which some connections stop reading.
     Slow(Traffic, Stalls),
 }
 
-/// Which connections stop to read, and what they send all the same.
+/// Which connections stop reading, and what they send all the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stalls {
     pub(crate) connections: u64,

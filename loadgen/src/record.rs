@@ -191,7 +191,7 @@ pub(crate) struct Record {
     pub(crate) close_codes: BTreeMap<u16, u64>,
     /// Pings of the server, each of which was answered.
     pub(crate) pings_answered: u64,
-    /// What became of connections that stopped to read.
+    /// What became of connections that stopped reading.
     pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,

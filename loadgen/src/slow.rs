@@ -1,4 +1,4 @@
-//! Connections that stop to read: what they send all the same, and what becomes of them.
+//! Connections that stop reading: what they send all the same, and what becomes of them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::worker::Member;
 /// What all slow connections together met.
 #[derive(Debug, Default)]
 pub(crate) struct Fates {
-    /// Connections that stopped to read.
+    /// Connections that stopped reading.
     pub(crate) connections: u64,
     /// Messages that the server's side has taken from them.
     pub(crate) sent: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Fates {
     pub(crate) sent_bytes: u64,
     /// Replies to them that came once they read again.
     pub(crate) received: u64,
-    /// Messages that were due and found no room, because the server had stopped to read, too.
+    /// Messages that were due and found no room, because the server had stopped reading, too.
     pub(crate) refused: u64,
     /// What became of how many.
     pub(crate) ends: BTreeMap<String, u64>,
@@ -82,7 +82,7 @@ impl Slow {
         (place >= self.first).then(Box::default)
     }
 
-    /// They stop to read.
+    /// They stop reading.
     pub(crate) fn begin(
         &mut self,
         desk: &mut Desk,
@@ -186,7 +186,7 @@ impl Slow {
             let how = match (missing, stalled.refused > 0) {
                 (true, _) => "kept, with replies left out",
                 (false, true) => {
-                    "kept and held back: the server stopped to read, and left nothing out"
+                    "kept and held back: the server stopped reading, and left nothing out"
                 }
                 (false, false) => "kept: the server took everything, and left nothing out",
             };

@@ -106,7 +106,7 @@ fn no_proxy(named: &str, why: &InvalidProxy) -> Failure {
     Failure::usage(
         format!("{named} names no proxy that can be used"),
         why.to_string(),
-        "write it like http://proxy.example.com:3128 or socks5://NAME:PASSWORD@127.0.0.1:1080",
+        "write it like http://127.0.0.1:3128 or socks5://NAME:PASSWORD@127.0.0.1:1080",
     )
 }
 

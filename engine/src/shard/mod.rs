@@ -16,6 +16,7 @@ mod progress;
 mod publish;
 mod read;
 mod relief;
+mod round;
 pub(crate) mod route;
 #[cfg(feature = "tls")]
 mod secured;
@@ -29,7 +30,6 @@ mod timers;
 pub(crate) mod topics;
 pub(crate) mod turn;
 pub(crate) mod wheel;
-mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -44,6 +44,7 @@ use machine::{Action, Look, Machine, Next, Want};
 use mail::Post;
 use progress::Lateness;
 use relief::Tidying;
+use round::Round;
 use send::{Transmit, TurnOutput};
 use slot::{Ending, Slot};
 use socket::WebSocket;
@@ -51,7 +52,6 @@ use table::{ConnectionId, Table};
 use topics::Topics;
 use turn::{Loan, Turn};
 use wheel::{Tick, Wheel};
-use work::Round;
 
 use crate::config::Config;
 use crate::conn::{Assembly, Limits, Role, State};

@@ -1,11 +1,11 @@
 //! What a connection's bytes say, handed to the application.
 
 use super::machine::{Machine as _, Want};
+use super::round::Round;
 use super::send::TurnOutput;
 use super::socket::WebSocket;
 use super::table::ConnectionId;
 use super::turn::{Loan, Turn};
-use super::work::Round;
 use super::{Application, Shard};
 use crate::conn::{Event, State};
 
@@ -88,7 +88,7 @@ impl<A: Application> Shard<A> {
             }
         }
         // What compressing the answers took cannot be cut, and is paid for in later turns.
-        let steps = work.left() - events.left().left() + self.world.spent;
+        let steps = (work.left() - events.left().left()).saturating_add(self.world.spent);
         let (spent, unread) = (events.is_spent(), events.unread());
         drop(events);
         Round::note(&mut slot.worked, steps);

@@ -365,7 +365,8 @@ impl<D> WebSocket<'_, D> {
         let mut packed = std::mem::take(&mut self.world.packed);
         packed.clear();
         deflater.deflate(payload, &mut packed);
-        self.world.spent += Work::to_compress(payload.len());
+        let steps = Work::to_compress(payload.len());
+        self.world.spent = self.world.spent.saturating_add(steps);
         let smaller = packed.len() < payload.len();
         if !smaller {
             // The peer never sees what the compressor would refer to.

@@ -69,7 +69,7 @@ pub(crate) struct SlowArgs {
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// The share of the connections that stop to read when the load begins, and send all the same
+    /// The share of the connections that stop reading when the load begins, and send all the same
     #[arg(long, env = "LOADGEN_SLOW", value_name = "PERCENT", default_value = "10%",
           value_parser = units::percent, help_heading = "Load")]
     pub(crate) slow: f64,
@@ -114,9 +114,9 @@ Examples:
   loadgen churn ws://127.0.0.1:9000/ -c 1000 --lifetime uniform:1s..5s -d 30s";
 
 pub(super) const SLOW_EXAMPLES: &str = "\
-An echo in which some connections stop to read, as a client whose network stalls does. The latency is
+An echo in which some connections stop reading, as a client whose network stalls does. The latency is
 that of the others. What the server did with the slow ones is told: whether it closed them, with which
-code and after how long, whether it stopped to read from them, or kept everything in its memory (--pid).
+code and after how long, whether it stopped reading from them, or kept everything in its memory (--pid).
 When the load is over they read again, and their replies are counted.
 
 Examples:

@@ -242,7 +242,7 @@ fn search(search: &Search) -> Value {
     })
 }
 
-/// What became of connections that stopped to read.
+/// What became of connections that stopped reading.
 fn slow(scenario: &Scenario, fates: &Fates) -> Value {
     if !matches!(scenario, Scenario::Slow(..)) {
         return Value::Null;

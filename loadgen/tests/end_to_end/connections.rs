@@ -140,7 +140,7 @@ fn a_churn_against_nobody_ends_with_69() {
     assert_eq!(done.status.code(), Some(69), "{done:?}");
 }
 
-/// What became of the slow one of 10 connections, of which one stops to read.
+/// What became of the slow one of 10 connections, of which one stops reading.
 fn slow(server: &Running, rate: &str) -> serde_json::Value {
     let run = ["slow", &server.url, "-c", "10", "--slow", "10%", "-d", "1s", "--warmup", "100ms"];
     let rest = ["-r", "90", "-p", "16KiB", "--slow-rate", rate, "--ws-version", "rfc6455"];
@@ -166,11 +166,11 @@ fn what_a_server_does_with_slow_readers_is_told() {
     let told = |end: &String| end.contains("code 1013") || end.starts_with("cut: ");
     assert!(ends.keys().all(told), "{closing:#}");
 
-    // A server that stops to read while it has much to send, as soon as the kernel's buffers are full
+    // A server that stops reading while it has much to send, as soon as the kernel's buffers are full
     // (how soon that is depends on the machine).
     let holding = slow(&Running::echo(|_, _| Answer::Send), "2000");
     assert_eq!(holding["received"], holding["sent"], "nobody waits for the other: {holding:#}");
-    let end = if holding["refused"] == 0 { "took everything" } else { "stopped to read" };
+    let end = if holding["refused"] == 0 { "took everything" } else { "stopped reading" };
     assert!(holding["ends"].to_string().contains(end), "{holding:#}");
 
     let keeping = slow(&Running::echo(|_, _| Answer::Send), "20");
