@@ -325,7 +325,7 @@ impl<A: Application> Machine for Shard<A> {
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
-        self.read(id, input, Some(loan), turn)
+        self.read(id, input, input.len(), Some(loan), turn)
     }
 
     fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
@@ -346,12 +346,9 @@ impl<A: Application> Machine for Shard<A> {
         _: Instant,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        if n > 0 {
-            slot.heard = self.tick;
-        }
         slot.side.send.elsewhere = 0;
         slot.inbound.return_direct(memory, n);
-        self.deliver(id, &mut [], n, None, turn)
+        self.read(id, &mut [], n, None, turn)
     }
 
     fn want(&mut self, id: ConnectionId) -> Want {

@@ -184,7 +184,7 @@ impl<A: Application> Shard<A> {
                 self.attend();
                 let rest = if first { input } else { &mut gathered };
                 let rest = &mut rest[taken..];
-                return self.deliver(id, rest, rest.len(), None, turn);
+                return self.read(id, rest, rest.len(), None, turn);
             }
             Opened::Refused(reason) => {
                 // What a server refuses with is to arrive. A client has nothing to say, and a server

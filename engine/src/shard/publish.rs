@@ -8,6 +8,7 @@ use super::topics::{Batch, SUBSCRIPTION, Slice};
 use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
+use crate::conn::Outbound;
 use crate::fault::limit;
 use crate::handler::CloseReason;
 use crate::memory::Share;
@@ -67,6 +68,31 @@ impl Chunks {
         let chunk = turn.add_chunk(Chunk::Counted(frames.clone()));
         self.packed.push((bits, chunk, frames.clone()));
         Some((chunk, frames))
+    }
+}
+
+/// Queues a batch piece by piece: without what the subscriber published itself, or masked, or behind what
+/// waits.
+#[cold]
+fn deliver_parts(
+    batch: &Batch,
+    (chunk, frames): (u32, &Share),
+    outbound: &Outbound,
+    out: &mut TurnOutput<'_>,
+) {
+    let mut from = 0;
+    let ends = batch.authored_by(out.id).iter().map(|part| (part.start(), part.end()));
+    for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
+        if end > from && outbound.masks() {
+            for (header, payload) in wire::frames(&batch.frames[from..end]) {
+                outbound.frame(header, payload, out);
+            }
+        } else if end > from && out.send.is_blocked() {
+            out.send.push_shared(out.turn, frames, from..end);
+        } else if end > from {
+            out.turn.push_chunk(out.id, out.send.ticket(end - from), chunk, from, end - from);
+        }
+        from = next;
     }
 }
 
@@ -151,9 +177,8 @@ impl<A: Application> Shard<A> {
         }
         let Side { outbound, send, .. } = &mut slot.side;
         let dialect = outbound.dialect();
-        let own = batch.authored_by(id);
-        let bytes =
-            batch.frames.len() - own.iter().map(|part| part.end() - part.start()).sum::<usize>();
+        let own = batch.authored_by(id).iter().map(|part| part.end() - part.start()).sum::<usize>();
+        let bytes = batch.frames.len() - own;
         let queued = send.cost(turn);
         // Whoever has nothing waiting keeps up, however large the batch.
         if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
@@ -162,7 +187,7 @@ impl<A: Application> Shard<A> {
         let mut compressed = None;
         // Whoever gets less than everything gets it plain: what is compressed lies elsewhere.
         if let (true, Some(bits), Some(settings)) =
-            (own.is_empty(), outbound.deflates(), self.world.settings.compression)
+            (own == 0, outbound.deflates(), self.world.settings.compression)
             && !outbound.masks()
         {
             let codec = &mut self.world.codec;
@@ -185,22 +210,14 @@ impl<A: Application> Shard<A> {
             }
             return Delivered::Queued;
         }
-        let chunk = chunks.of(dialect, batch, turn);
-        let mut from = 0;
-        let ends = batch.authored_by(id).iter().map(|part| (part.start(), part.end()));
-        for (end, next) in ends.chain([(batch.frames.len(), 0)]) {
-            if end > from && outbound.masks() {
-                let mut out = TurnOutput { id, send, turn, codec: &mut self.world.codec };
-                for (header, payload) in wire::frames(&batch.frames[from..end]) {
-                    outbound.frame(header, payload, &mut out);
-                }
-            } else if end > from && send.is_blocked() {
-                send.push_shared(turn, &chunk.1, from..end);
-            } else if end > from {
-                turn.push_chunk(id, send.ticket(end - from), chunk.0, from, end - from);
-            }
-            from = next;
+        let (chunk, frames) = chunks.of(dialect, batch, turn);
+        let whole = own == 0;
+        if whole && !outbound.masks() && !send.is_blocked() {
+            turn.push_chunk(id, send.ticket(bytes), *chunk, 0, bytes);
+            return Delivered::Queued;
         }
+        let mut out = TurnOutput { id, send, turn, codec: &mut self.world.codec };
+        deliver_parts(batch, (*chunk, frames), outbound, &mut out);
         Delivered::Queued
     }
 

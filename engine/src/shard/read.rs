@@ -9,32 +9,44 @@ use super::turn::{Loan, Turn};
 use super::{Application, Shard};
 use crate::conn::{Event, State};
 
-impl<A: Application> Shard<A> {
-    #[inline]
-    pub(super) fn read(
-        &mut self,
-        id: ConnectionId,
-        input: &mut [u8],
-        loan: Option<&Loan>,
-        turn: &mut Turn,
-    ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
-        slot.heard = self.tick;
-        if slot.deferred {
-            self.defer_more(id, input);
-            return Want::Nothing;
+/// Hands over what is not a whole message. Being cold, it tells the compiler which way is the usual one:
+/// the application's callback for messages is inlined into the loop then.
+#[cold]
+fn rare<A: Application>(
+    app: &mut A,
+    event: Event<'_>,
+    mut ws: WebSocket<'_, A::Data>,
+    loan: Option<&Loan>,
+) {
+    match event {
+        Event::Message(..) => {}
+        Event::Part(part, place) => {
+            ws.world.counters.messages_in += u64::from(part.is_last());
+            ws.world.counters.bytes_in += part.payload().len() as u64;
+            let mut ws = ws.at(place, loan);
+            app.on_part(&mut ws, part);
+            if ws.side.ended {
+                ws.side.outbound.fail();
+            }
         }
-        if slot.state() == State::Opening {
-            return self.received_opening(id, input, turn);
+        Event::Pong(payload) => app.on_pong(&mut ws, payload),
+        Event::Ping(_) => ws.world.counters.pings_in += 1,
+        Event::Failed(error) => ws.world.failed = Some(error),
+        Event::Close(frame) => {
+            ws.world.said = frame.code;
+            if ws.side.outbound.rules().close_codes {
+                app.on_closing(ws.data, frame.code, frame.reason);
+            }
         }
-        self.deliver(id, input, input.len(), loan, turn)
     }
+}
 
-    /// Reads the next bytes of an open connection and hands what they say to the application; the
-    /// kernel gave `len` bytes in one go. All that is read comes through this one place, so that it can be one
-    /// piece of code, without calls.
+impl<A: Application> Shard<A> {
+    /// Reads the next bytes of a connection and hands what they say to the application; the kernel gave
+    /// `len` bytes in one go. All that is read comes through this one place, so that it can be one piece of
+    /// code, without calls.
     #[inline(never)]
-    pub(super) fn deliver(
+    pub(super) fn read(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
@@ -43,6 +55,16 @@ impl<A: Application> Shard<A> {
         turn: &mut Turn,
     ) -> Want {
         let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        if len > 0 {
+            slot.heard = self.tick;
+        }
+        if slot.deferred && !self.round.slicing {
+            self.defer_more(id, input);
+            return Want::Nothing;
+        }
+        if slot.state() == State::Opening {
+            return self.received_opening(id, input, turn);
+        }
         let limits = self.limits;
         let work = self.round.left(&mut slot.worked);
         self.world.spent = 0;
@@ -64,27 +86,12 @@ impl<A: Application> Shard<A> {
                         slot.side.outbound.fail();
                     }
                 }
-                Event::Part(part, place) => {
-                    self.world.counters.messages_in += u64::from(part.is_last());
-                    self.world.counters.bytes_in += part.payload().len() as u64;
-                    let ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
-                    self.app.on_part(&mut ws.at(place, loan), part);
-                    if slot.side.ended {
-                        slot.side.outbound.fail();
-                    }
-                }
-                Event::Pong(payload) => {
-                    let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
-                    self.app.on_pong(&mut ws, payload);
-                }
-                Event::Ping(_) => self.world.counters.pings_in += 1,
-                Event::Failed(error) => self.world.failed = Some(error),
-                Event::Close(frame) => {
-                    self.world.said = frame.code;
-                    if slot.side.outbound.rules().close_codes {
-                        self.app.on_closing(data, frame.code, frame.reason);
-                    }
-                }
+                event => rare(
+                    &mut self.app,
+                    event,
+                    WebSocket::new(id, data, &mut slot.side, turn, &mut self.world),
+                    loan,
+                ),
             }
         }
         // What compressing the answers took cannot be cut, and is paid for in later turns.

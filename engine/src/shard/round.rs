@@ -80,7 +80,7 @@ pub(super) struct Round {
     /// Steps of each connection in this turn.
     slice: u32,
     /// What is read comes from `inputs`.
-    slicing: bool,
+    pub(super) slicing: bool,
     /// Bytes at the end of it that are left still, if it is not done.
     left: Option<usize>,
 }
@@ -234,7 +234,7 @@ impl<A: Application> Shard<A> {
             let input = deferred.bytes.get_mut(deferred.read..).unwrap_or_default();
             let len = input.len();
             self.round.slicing = true;
-            let _ = self.deliver(id, input, len, None, turn);
+            let _ = self.read(id, input, len, None, turn);
             self.round.slicing = false;
             if let Some(slot) = self.table.find(id) {
                 steps = before.left().saturating_sub(self.round.left(&mut slot.worked).left());

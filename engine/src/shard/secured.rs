@@ -20,7 +20,7 @@ impl<A: Application> Secured for Shard<A> {
         turn: &mut Turn,
         _: Instant,
     ) -> Want {
-        self.read(id, input, None, turn)
+        self.read(id, input, input.len(), None, turn)
     }
 
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {

@@ -17,10 +17,10 @@ use crate::wire::{CloseCode, Dialect, FrameHeader};
 #[derive(Debug)]
 pub struct WebSocket<'a, D> {
     id: ConnectionId,
-    data: &'a mut D,
-    side: &'a mut Side,
+    pub(super) data: &'a mut D,
+    pub(super) side: &'a mut Side,
     turn: &'a mut Turn,
-    world: &'a mut World,
+    pub(super) world: &'a mut World,
     /// Where the message being delivered lies, until something is sent from there.
     place: Option<Place<'a>>,
     loan: Option<&'a Loan>,
