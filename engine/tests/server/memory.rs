@@ -1,15 +1,12 @@
 //! What is held for peers stays within the budget, is told in bytes that are really held, and is given
 //! back.
 
-use ringbolt::handshake::UpgradeRequest;
 use ringbolt::metrics::Snapshot;
-use ringbolt::{
-    Accept, CloseReason, Handler, Message, Reject, Server, SlowConsumer, Topic, WebSocket,
-};
+use ringbolt::{CloseReason, Server, SlowConsumer};
 
 use crate::rfc6455;
 use crate::support::{
-    BINARY, Client, PART, PING, PONG, Running, TEXT, config, echo, frame, pattern, wait_until,
+    BINARY, Client, PART, PING, PONG, Room, Running, TEXT, config, echo, frame, pattern, wait_until,
 };
 
 /// What one connection may have waiting.
@@ -33,27 +30,11 @@ fn expect_given_back(server: &Running) -> Snapshot {
 }
 
 /// One room: what anybody says goes to all others.
-#[derive(Debug)]
-struct Room;
-
-impl Handler for Room {
-    type Data = Option<Topic>;
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
-        Ok(Accept::new(None))
-    }
-
-    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
-        let topic = ws.topic("room").expect("few topics");
-        assert!(ws.subscribe(topic));
-        *ws.data_mut() = Some(topic);
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
-        let topic = ws.data().expect("subscribed when opened");
+fn room() -> Room {
+    Room(|ws, topic, message| {
         // Whoever ends for what waits on him is no subscriber any more.
         let _ = ws.publish(topic, message);
-    }
+    })
 }
 
 #[test]
@@ -67,7 +48,7 @@ fn empty_publications_to_those_who_stopped_reading_stay_within_their_limits() {
             config.max_outbound_bytes = OUTBOUND;
             config.slow_consumer = policy;
         });
-        let server = Running::new(Server::builder().shards(1).config(settings), || Room);
+        let server = Running::new(Server::builder().shards(1).config(settings), room);
         let readers: Vec<_> = (0..READERS).map(|_| Client::small(server.address())).collect();
         let mut author = Client::connect(server.address(), "/");
         // More than all the buffers of a connection take: what is published stays.

@@ -10,42 +10,15 @@ use ringbolt::handshake::UpgradeRequest;
 use ringbolt::{Accept, Handler, Message, Part, Reject, Server, Topic, WebSocket};
 
 use crate::support::{
-    BINARY, CONTINUATION, Client, MORE, PING, PONG, Running, TEXT, config, frame, frames, letters,
-    pattern, wait_until,
+    BINARY, CONTINUATION, Client, MORE, PING, PONG, Relay, Running, TEXT, config, frame, frames,
+    letters, pattern, wait_until,
 };
 
 /// Large enough that a message of several is received directly into its memory.
 const PART: NonZeroU32 = NonZeroU32::new(64 << 10).expect("not zero");
 
-/// Sends everything back, in parts where it comes in parts.
-struct Relay;
-
-impl Handler for Relay {
-    type Data = ();
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
-        Ok(Accept::new(()))
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
-        let sent = ws.send(message);
-        // A drain may have begun.
-        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
-    }
-
-    fn part_bytes(&self) -> Option<NonZeroU32> {
-        Some(PART)
-    }
-
-    fn on_part(&mut self, ws: &mut WebSocket<'_, ()>, part: Part<'_>) {
-        let sent = ws.send_part(part);
-        // A drain may have begun.
-        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
-    }
-}
-
 fn relay(shards: usize) -> Running {
-    Running::new(Server::builder().shards(shards).config(config()), || Relay)
+    Running::new(Server::builder().shards(shards).config(config()), || Relay(PART))
 }
 
 /// The next message, put together from its frames, and how many they were; pongs in between are

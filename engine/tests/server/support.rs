@@ -4,13 +4,14 @@
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringbolt::handshake::{ServerPolicy, UpgradeRequest};
 use ringbolt::metrics::Snapshot;
-use ringbolt::{Accept, Builder, Config, Handler, Message, Reject, Server, WebSocket};
+use ringbolt::{Accept, Builder, Config, Handler, Message, Part, Reject, Server, Topic, WebSocket};
 use socket2::{Domain, Type};
 
 /// Longer than anything takes that works, on a machine that has other things to do.
@@ -411,5 +412,54 @@ impl Handler for Echo {
         let sent = ws.send(message);
         // A drain may have begun.
         assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
+    }
+}
+
+/// Sends everything back, in parts of so many bytes where it comes in parts.
+#[derive(Debug)]
+pub(crate) struct Relay(pub(crate) NonZeroU32);
+
+impl Handler for Relay {
+    type Data = ();
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
+        Ok(Accept::new(()))
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
+        Echo.on_message(ws, message);
+    }
+
+    fn part_bytes(&self) -> Option<NonZeroU32> {
+        Some(self.0)
+    }
+
+    fn on_part(&mut self, ws: &mut WebSocket<'_, ()>, part: Part<'_>) {
+        let sent = ws.send_part(part);
+        // A drain may have begun.
+        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
+    }
+}
+
+/// One topic that everybody subscribes to, and what is done with a message there.
+#[derive(Debug)]
+pub(crate) struct Room(pub(crate) fn(&mut WebSocket<'_, Option<Topic>>, Topic, Message<'_>));
+
+impl Handler for Room {
+    type Data = Option<Topic>;
+
+    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
+        Ok(Accept::new(None))
+    }
+
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
+        let topic = ws.topic("room").expect("few topics");
+        assert!(ws.subscribe(topic));
+        *ws.data_mut() = Some(topic);
+    }
+
+    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
+        let topic = ws.data().expect("subscribed when opened");
+        (self.0)(ws, topic, message);
     }
 }

@@ -1,38 +1,16 @@
 //! Every combination of the ring's features that the flags allow, each for the length of a short
 //! session: messages of all kinds of sizes, to one and to all, across shards, and every way to end.
 
-use ringbolt::handshake::UpgradeRequest;
-use ringbolt::{
-    Accept, Config, Driver, FeatureSet, Handler, Message, Reject, RingFeature, RingFeatures,
-    Server, Topic, WebSocket,
-};
+use ringbolt::{Config, Driver, FeatureSet, Message, RingFeature, RingFeatures, Server};
 
-use crate::support::{BINARY, Client, PATIENCE, Running, TEXT, config, frame, pattern};
+use crate::support::{BINARY, Client, PATIENCE, Room, Running, TEXT, config, frame, pattern};
 
 /// Binary messages come back, text goes to all others.
-#[derive(Debug)]
-struct Room;
-
-impl Handler for Room {
-    type Data = Option<Topic>;
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
-        Ok(Accept::new(None))
-    }
-
-    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
-        let topic = ws.topic("room").expect("it is the only one");
-        assert!(ws.subscribe(topic));
-        *ws.data_mut() = Some(topic);
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
-        let topic = ws.data().expect("subscribed when opened");
-        match message {
-            Message::Text(_) => ws.publish(topic, message).expect("little waits"),
-            Message::Binary(_) => ws.send(message).expect("little waits"),
-        }
-    }
+fn room() -> Room {
+    Room(|ws, topic, message| match message {
+        Message::Text(_) => ws.publish(topic, message).expect("little waits"),
+        Message::Binary(_) => ws.send(message).expect("little waits"),
+    })
 }
 
 /// Whether the driver tells this set from others: it leaves out what needs something that is off,
@@ -65,7 +43,7 @@ fn settings(features: FeatureSet) -> Config {
 }
 
 fn expect_service(features: FeatureSet) {
-    let server = Running::new(Server::builder().shards(2).config(settings(features)), || Room);
+    let server = Running::new(Server::builder().shards(2).config(settings(features)), room);
     let taken = server.driver();
     let missing = taken.without.iter().map(|absent| absent.feature);
     assert_eq!(taken.features, missing.fold(features, FeatureSet::without), "{taken:?}");

@@ -2,41 +2,29 @@
 
 use std::num::NonZeroU32;
 
-use ringbolt::handshake::UpgradeRequest;
-use ringbolt::{Accept, Driver, Handler, Message, Part, Reject, Server, Topic, WebSocket};
+use ringbolt::{Driver, Message, Server};
 
 use crate::DRIVERS;
 use crate::peer::{World, config, connect, stream};
-use crate::support::{BINARY, CONTINUATION, Client, MORE, Running, TEXT, frame, pattern, request};
+use crate::support::{
+    BINARY, CONTINUATION, Client, MORE, Relay, Room, Running, TEXT, frame, pattern, request,
+};
 
-/// Text that begins with a slash comes back, all else goes to everybody else.
-struct Room;
+/// What is larger comes in parts.
+const PART: NonZeroU32 = NonZeroU32::new(32 << 10).expect("not zero");
 
-impl Handler for Room {
-    type Data = Option<Topic>;
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<Self::Data>, Reject> {
-        Ok(Accept::new(None))
-    }
-
-    fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
-        let topic = ws.topic("room").expect("few topics");
-        assert!(ws.subscribe(topic));
-        *ws.data_mut() = Some(topic);
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
-        match (message, *ws.data()) {
-            (Message::Text("/echo"), _) => ws.send(message).expect("room"),
-            (_, topic) => ws.publish(topic.expect("open"), message).expect("little waits"),
-        }
-    }
+/// The text "/echo" comes back, all else goes to everybody else.
+fn room() -> Room {
+    Room(|ws, topic, message| match message {
+        Message::Text("/echo") => ws.send(message).expect("room"),
+        _ => ws.publish(topic, message).expect("little waits"),
+    })
 }
 
 fn both(world: &World, driver: Driver, shards: usize) -> Running {
     let any = "127.0.0.1:0".parse().expect("an address");
     let builder = Server::builder().bind(any).bind_tls(any, world.tls());
-    Running::new(builder.shards(shards).config(config(driver)), || Room)
+    Running::new(builder.shards(shards).config(config(driver)), room)
 }
 
 #[test]
@@ -149,40 +137,13 @@ fn rfc_6455_is_spoken_inside_tls() {
     }
 }
 
-/// Sends everything back, in parts where it comes in parts.
-struct Relay;
-
-impl Handler for Relay {
-    type Data = ();
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
-        Ok(Accept::new(()))
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
-        let sent = ws.send(message);
-        // A drain may have begun.
-        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
-    }
-
-    fn part_bytes(&self) -> Option<NonZeroU32> {
-        NonZeroU32::new(32 << 10)
-    }
-
-    fn on_part(&mut self, ws: &mut WebSocket<'_, ()>, part: Part<'_>) {
-        let sent = ws.send_part(part);
-        // A drain may have begun.
-        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
-    }
-}
-
 #[test]
 fn large_messages_go_through_in_parts() {
     let world = World::new();
     for &driver in DRIVERS {
         let any = "127.0.0.1:0".parse().expect("an address");
         let builder = Server::builder().bind_tls(any, world.tls()).shards(1);
-        let server = Running::new(builder.config(config(driver)), || Relay);
+        let server = Running::new(builder.config(config(driver)), || Relay(PART));
         let mut client = connect(server.address(), world.client());
         for (len, seed) in [10_usize, 32 << 10, 100_000, 1 << 20].into_iter().zip(0..) {
             let message = pattern(len, seed);

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringbolt::client::Handler;
+use ringbolt::handshake::ClientRequest;
 use ringbolt::handshake::url::Url;
-use ringbolt::handshake::{ClientRequest, UpgradeRequest};
-use ringbolt::{Accept, Clients, CloseReason, Fleet, Message, Reject, Server, WebSocket};
+use ringbolt::{Clients, CloseReason, Fleet, Message, Server, WebSocket};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
@@ -93,30 +93,13 @@ fn no_socket_is_left_of_connections_however_they_end() {
     }
 }
 
-/// Sends everything back while that is allowed.
-#[derive(Debug)]
-struct Polite;
-
-impl ringbolt::Handler for Polite {
-    type Data = ();
-
-    fn on_upgrade(&mut self, _: &UpgradeRequest<'_>) -> Result<Accept<()>, Reject> {
-        Ok(Accept::new(()))
-    }
-
-    fn on_message(&mut self, ws: &mut WebSocket<'_, ()>, message: Message<'_>) {
-        let sent = ws.send(message);
-        assert!(sent.is_ok() || !ws.is_open(), "reading pauses before there is no room");
-    }
-}
-
 #[test]
 fn nothing_is_left_of_a_server_that_is_cut_off() {
     let _alone = alone();
     let before = descriptors();
     for patience in [0, 50] {
         let builder = Server::builder().shards(2).config(config());
-        let server = Running::new(builder, || Polite);
+        let server = Running::new(builder, || Echo);
         let mut clients: Vec<_> =
             (0..100).map(|_| Client::connect(server.address(), "/")).collect();
         // Some owe something, some are owed something.
