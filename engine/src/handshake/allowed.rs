@@ -16,6 +16,8 @@ use super::url::{HostPort, default_port, split_port, without_secrets};
 pub struct PolicyError {
     kind: Kind,
     entry: String,
+    /// What is wrong with it.
+    why: &'static str,
     /// Forms that would match, if something is near enough to one.
     instead: Vec<String>,
 }
@@ -25,6 +27,12 @@ enum Kind {
     Host,
     Origin,
     Subprotocol,
+}
+
+impl PolicyError {
+    fn new(kind: Kind, entry: &str, instead: Vec<String>) -> Self {
+        Self { kind, entry: entry.to_owned(), why: why(kind, entry), instead }
+    }
 }
 
 impl fmt::Display for PolicyError {
@@ -42,7 +50,8 @@ impl fmt::Display for PolicyError {
             ),
             Kind::Subprotocol => ("subprotocol", "chat or v1.example.com, each by itself"),
         };
-        write!(f, "`{}` is the {whose} of no client; write ", without_secrets(&self.entry))?;
+        let entry = without_secrets(&self.entry);
+        write!(f, "`{entry}` is the {whose} of no client: {}; write ", self.why)?;
         if self.instead.is_empty() {
             return write!(f, "it like {form}");
         }
@@ -136,6 +145,47 @@ fn split_url(text: &str) -> (Option<String>, &str) {
     (scheme, rest.split(['/', '?', '#', '\\']).next().unwrap_or_default())
 }
 
+/// What is wrong with an entry that no client could meet.
+fn why(kind: Kind, entry: &str) -> &'static str {
+    let text = entry.trim();
+    let (scheme, authority) = split_url(text);
+    let scheme = scheme.as_deref();
+    let (users, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let bare = host.parse::<Ipv6Addr>().is_ok() || host.parse::<SocketAddrV6>().is_ok();
+    let (name, port) = split_port(host).unwrap_or((host, None));
+    let behind = scheme.map_or(0, |scheme| scheme.len() + 3) + authority.len() < text.len();
+    match (kind, scheme) {
+        _ if text.is_empty() => "it is empty",
+        _ if text != entry => "a space stands beside it",
+        (Kind::Origin, None) => "its scheme is missing",
+        (Kind::Host, Some(_)) => "a Host has no scheme",
+        _ if !users.is_empty() => "clients do not send the name of a user there",
+        (_, Some(_)) if host == "*" => "there is no form for every host of one scheme",
+        _ if bare && !host.starts_with('[') => "an address of IPv6 stands in brackets",
+        _ if name.strip_prefix("*.").unwrap_or(name).contains('*') || host.ends_with(":*") => {
+            "* stands alone, or for all names below a domain"
+        }
+        _ if behind => "there is nothing behind host and port",
+        (_, Some("ws" | "wss")) => "the scheme is that of the page, http or https",
+        _ if port == Some(0) => "nobody connects to port 0",
+        (Kind::Origin, _) if matches!(port, Some(80 | 443)) => {
+            "clients leave out the port that is their scheme's own"
+        }
+        _ if matches!(port, Some(80 | 443)) => "clients leave these two ports out",
+        _ => "clients write hosts in lower case and ASCII, addresses in full",
+    }
+}
+
+/// The same of a subprotocol.
+fn why_no_subprotocol(name: &str) -> &'static str {
+    match name {
+        "" => "it is empty",
+        "*" => "there is no form for all of them",
+        _ if name.contains([' ', ',', '\t']) => "spaces and commas stand between names",
+        _ => "a name is visible ASCII",
+    }
+}
+
 /// An entry of the list of hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AllowedHost {
@@ -147,15 +197,14 @@ pub(super) struct AllowedHost {
 impl AllowedHost {
     /// `None` stands for every host.
     pub(super) fn read(entry: &str) -> Result<Option<Self>, PolicyError> {
-        let wrong =
-            |instead| Err(PolicyError { kind: Kind::Host, entry: entry.to_owned(), instead });
+        let wrong = |instead| Err(PolicyError::new(Kind::Host, entry, instead));
         if entry == "*" {
             return Ok(None);
         }
         let (_, authority) = split_url(entry.trim());
         let Some((names, port)) = read_authority(authority) else { return wrong(Vec::new()) };
-        // Clients leave the port of their scheme out of Host.
-        let read = Self { names, port: port.filter(|port| ![80, 443].contains(port)) };
+        // Clients leave the port of their scheme out of Host, and never connect to port 0.
+        let read = Self { names, port: port.filter(|port| ![0, 80, 443].contains(port)) };
         let form = read.to_string();
         if form == entry { Ok(Some(read)) } else { wrong(vec![form]) }
     }
@@ -186,8 +235,7 @@ pub(super) enum AllowedOrigin {
 impl AllowedOrigin {
     /// `None` stands for every origin.
     pub(super) fn read(entry: &str) -> Result<Option<Self>, PolicyError> {
-        let wrong =
-            |instead| Err(PolicyError { kind: Kind::Origin, entry: entry.to_owned(), instead });
+        let wrong = |instead| Err(PolicyError::new(Kind::Origin, entry, instead));
         if entry == "*" {
             return Ok(None);
         }
@@ -198,7 +246,11 @@ impl AllowedOrigin {
                 let pages = ["https", "http"].map(|scheme| Self::page(scheme, authority));
                 return wrong(pages.into_iter().flatten().map(|one| one.to_string()).collect());
             }
-            (Some(_), "*") => return wrong(vec!["*".to_owned()]),
+            (Some(scheme), "*") => {
+                let secure = matches!(&*scheme, "https" | "wss");
+                let scheme = if secure { "https" } else { "http" };
+                return wrong(vec![format!("{scheme}://*.example.com"), "*".to_owned()]);
+            }
             (Some(scheme), authority) => match &*scheme {
                 "http" | "ws" | "https" | "wss" => match Self::page(&scheme, authority) {
                     Some(page) => page,
@@ -220,7 +272,7 @@ impl AllowedOrigin {
     fn page(scheme: &str, authority: &str) -> Option<Self> {
         let secure = matches!(scheme, "https" | "wss");
         let (names, port) = read_authority(authority)?;
-        let port = port.filter(|&port| port != default_port(secure));
+        let port = port.filter(|&port| port != default_port(secure) && port != 0);
         Some(Self::Page(if secure { "https" } else { "http" }, names, port))
     }
 
@@ -262,7 +314,8 @@ pub(super) fn read_subprotocol(name: &str) -> Result<String, PolicyError> {
         [one] if right(one) => vec![one.to_owned()],
         _ => Vec::new(),
     };
-    Err(PolicyError { kind: Kind::Subprotocol, entry: name.to_owned(), instead })
+    let why = why_no_subprotocol(name);
+    Err(PolicyError { kind: Kind::Subprotocol, entry: name.to_owned(), why, instead })
 }
 
 #[cfg(test)]
@@ -345,7 +398,9 @@ mod tests {
             ("http://::1", "write http://[::1]"),
             ("https://[0:0::1]", "write https://[::1]"),
             ("https://127.1", "write https://127.0.0.1"),
-            ("https://*", "write *"),
+            ("https://*", "write https://*.example.com or *"),
+            ("ws://*", "write http://*.example.com or *"),
+            ("https://example.com:0", "write https://example.com"),
             ("NULL", "write null"),
             ("Chrome-Extension://ABC/", "write chrome-extension://abc"),
             ("https://*.com*", "write it like"),
@@ -360,7 +415,7 @@ mod tests {
             ("", "write it like"),
         ] {
             let error = AllowedOrigin::read(entry).expect_err(entry).to_string();
-            assert!(error.contains("` is the Origin of no client; "), "{error}");
+            assert!(error.contains("` is the Origin of no client: "), "{error}");
             let (_, said) = error.split_once("; ").expect("two parts");
             let right =
                 if instead.ends_with("like") { said.starts_with(instead) } else { said == instead };
@@ -387,6 +442,8 @@ mod tests {
         for (entry, instead) in [
             ("example.com:80", "write example.com, which stands for every port"),
             ("example.com:443", "write example.com, which stands for every port"),
+            ("example.com:0", "write example.com, which stands for every port"),
+            ("user:pw@example.com", "write example.com"),
             ("EXAMPLE.com", "write example.com"),
             ("b\u{fc}cher.example:81", "write xn--bcher-kva.example:81"),
             ("http://example.com", "write example.com"),
@@ -408,6 +465,46 @@ mod tests {
             let right =
                 if instead.ends_with("like") { said.starts_with(instead) } else { said == instead };
             assert!(right, "{entry}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_what_is_wrong() {
+        for (entry, why) in [
+            ("https://user:pw@example.com", "clients do not send the name of a user there"),
+            ("https://*", "there is no form for every host of one scheme"),
+            ("https://example.com:0", "nobody connects to port 0"),
+            ("", "it is empty"),
+            ("https://example.com:443", "clients leave out the port that is their scheme's own"),
+            ("example.com", "its scheme is missing"),
+            ("https://example.com/", "there is nothing behind host and port"),
+            ("wss://example.com", "the scheme is that of the page, http or https"),
+            ("https://a.*.example.com", "* stands alone, or for all names below a domain"),
+            ("https://example.com:*", "* stands alone, or for all names below a domain"),
+            ("http://::1", "an address of IPv6 stands in brackets"),
+            (" https://example.com", "a space stands beside it"),
+            ("HTTPS://Example.com", "clients write hosts in lower case and ASCII"),
+        ] {
+            let error = AllowedOrigin::read(entry).expect_err(entry).to_string();
+            assert!(error.contains(&format!(" of no client: {why}")), "{entry}: {error}");
+        }
+        for (entry, why) in [
+            ("user@example.com", "clients do not send the name of a user there"),
+            ("example.com:0", "nobody connects to port 0"),
+            ("", "it is empty"),
+            ("*:9002", "* stands alone, or for all names below a domain"),
+            ("http://example.com", "a Host has no scheme"),
+            ("example.com:443", "clients leave these two ports out"),
+            ("example.com/", "there is nothing behind host and port"),
+            ("::1", "an address of IPv6 stands in brackets"),
+            ("127.1", "addresses in full"),
+        ] {
+            let error = AllowedHost::read(entry).expect_err(entry).to_string();
+            assert!(error.contains(why), "{entry}: {error}");
+        }
+        for (entry, why) in [("", "empty"), ("*", "no form"), ("a b", "between"), ("\r", "ASCII")] {
+            let error = read_subprotocol(entry).expect_err(entry).to_string();
+            assert!(error.contains(why), "{entry}: {error}");
         }
     }
 

@@ -498,7 +498,7 @@ mod tests {
             ("--subprotocol *", "--subprotocol `*` is the subprotocol of no client"),
             (
                 "--allow-host a.example,::1",
-                "--allow-host `::1` is the Host of no client; write [::1]",
+                "--allow-host `::1` is the Host of no client: an address of IPv6 stands in brackets; write [::1]",
             ),
             ("--allow-origin https://a.example/", "--allow-origin `https://a.example/` is the"),
             ("--allow-origin *,a.example", "write https://a.example or http://a.example"),
