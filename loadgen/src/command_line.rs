@@ -14,15 +14,18 @@ use toml::Value;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
+use crate::tell;
+use crate::variables::Variables;
 
-/// Reads the command line; wrong usage ends the process, as `clap` does it.
-pub(crate) fn parse() -> Result<Cli, Failure> {
+/// Reads the command line, and tells what of it stands in the environment; wrong usage ends the
+/// process, as `clap` does it.
+pub(crate) fn parse() -> Result<(Cli, Variables), Failure> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let cli = match plan_file(&words) {
         Some(file) => with_file(&words, &file)?,
         None => understood(Cli::try_parse_from(&words), &words),
     };
-    let Command::Run(run) = cli.command else { return Ok(cli) };
+    let Command::Run(run) = cli.command else { return Ok((cli, variables(&words))) };
     let table = read(&run.file)?;
     let scenario = scenario(&table).ok_or_else(|| {
         wrong(
@@ -34,14 +37,31 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     let program = words.first().cloned().unwrap_or_default();
     let head = [program, scenario.into(), "--plan".into(), run.file.clone().into()];
     let words: Vec<OsString> = head.into_iter().chain(run.options).collect();
-    with_file(&words, &run.file)
+    with_file(&words, &run.file).map(|cli| (cli, variables(&words)))
+}
+
+/// The arguments that the words leave to the environment.
+pub(crate) fn variables(words: &[OsString]) -> Variables {
+    Variables::new(&Cli::command(), words, |name| std::env::var_os(name))
 }
 
 /// What was understood of the words; wrong usage ends the process.
 fn understood<T>(parsed: Result<T, clap::Error>, words: &[OsString]) -> T {
     parsed.unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            // Help, or the version.
+            let code = match tell::printed(error.print()) {
+                Ok(()) => 0,
+                Err(failure) => {
+                    tell::complain(&failure.to_string());
+                    failure.exit_code()
+                }
+            };
+            std::process::exit(code.into());
+        }
         let text = error.render().to_string();
-        let shown = without_secrets_of(&text, words);
+        let told = variables(words).explain_usage(&text);
+        let shown = without_secrets_of(told.as_deref().unwrap_or(&text), words);
         if shown == text {
             error.exit();
         }
@@ -237,7 +257,7 @@ fn wrong(file: &Path, why: String, remedy: &'static str) -> Failure {
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "loadgen", &mut text);
-    crate::tell::print(&String::from_utf8_lossy(&text))
+    tell::print(&String::from_utf8_lossy(&text))
 }
 
 /// Writes the manual pages: one for the program, and one for each command.
@@ -249,7 +269,7 @@ pub(crate) fn manual(folder: &Path) -> Result<(), Failure> {
         // Writing to a string cannot fail.
         let _ = writeln!(pages, "{}", entry.path().display());
     }
-    crate::tell::print(&pages)
+    tell::print(&pages)
 }
 
 fn unwritten(folder: &Path, error: &std::io::Error) -> Failure {

@@ -1,7 +1,6 @@
 //! Why there is no result: what, why, and what to do.
 
 use std::fmt;
-use std::process::ExitCode;
 
 use ringbolt::StartError;
 
@@ -90,14 +89,14 @@ impl Failure {
     }
 
     /// The process's exit code.
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(match self.kind {
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self.kind {
             Kind::Usage => 2,
             Kind::Preflight | Kind::NotComparable => 3,
             Kind::Unreachable => 69,
             Kind::Config => 78,
             Kind::Interrupted => 130,
-        })
+        }
     }
 }
 

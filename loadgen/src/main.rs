@@ -53,6 +53,8 @@ mod times;
 mod tls;
 mod trace;
 mod units;
+#[path = "../../engine/src/bin/engine/variables.rs"]
+mod variables;
 mod worker;
 
 use std::process::ExitCode;
@@ -70,7 +72,15 @@ use plan::Plan;
 use search::{Rate, Search};
 
 fn main() -> ExitCode {
-    let done = command_line::parse().and_then(|cli| match cli.command {
+    let (cli, variables) = match command_line::parse() {
+        Ok(parsed) => parsed,
+        Err(failure) => {
+            let words: Vec<_> = std::env::args_os().collect();
+            let text = command_line::variables(&words).explain(&failure.to_string());
+            return failed(&failure, &text);
+        }
+    };
+    let done = match cli.command {
         Command::Measure(scenario) => measure(*scenario),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
@@ -82,11 +92,13 @@ fn main() -> ExitCode {
         Command::Man { folder } => command_line::manual(&folder).map(|()| ExitCode::SUCCESS),
         // What the file says has taken its place.
         Command::Run(_) => Ok(ExitCode::SUCCESS),
-    });
-    done.unwrap_or_else(|failure| {
-        tell::complain(&failure.to_string());
-        failure.exit_code()
-    })
+    };
+    done.unwrap_or_else(|failure| failed(&failure, &variables.explain(&failure.to_string())))
+}
+
+fn failed(failure: &Failure, text: &str) -> ExitCode {
+    tell::complain(text);
+    ExitCode::from(failure.exit_code())
 }
 
 fn calibrated(args: &CalibrateArgs) -> Result<ExitCode, Failure> {

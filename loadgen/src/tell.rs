@@ -82,10 +82,15 @@ pub(crate) fn goals(plan: &Plan, outcome: &Outcome) -> bool {
 
 /// Prints on standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    printed(std::io::stdout().write_all(text.as_bytes()))
+}
+
+/// What became of printing.
+pub(crate) fn printed(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written.and_then(|()| std::io::stdout().flush()) {
         // Whoever read has gone, and wants no more of it.
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::preflight(
-            "cannot print the result",
+            "cannot write to standard output",
             e.to_string(),
             "send it where there is room, or write it to a file with -o",
         )),

@@ -197,6 +197,99 @@ fn a_closed_stdout_does_not_kill_it() {
     child.wait().expect("ended");
 }
 
+/// Ends with this code after it found its standard output full, and says so.
+fn expect_unprinted(args: &str) {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let mut command = Command::new(ENGINE);
+    let output = command.args(args.split_whitespace()).stdout(full).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{args}: {stderr}");
+    for part in ["cannot write to standard output", "No space left", "To cure it"] {
+        assert!(stderr.contains(part), "{args}: {part} in {stderr}");
+    }
+}
+
+#[test]
+fn what_must_be_printed_and_cannot_be_is_an_error() {
+    for args in ["echo --shards 1", "doctor", "doctor --json", "--help", "echo -h", "--version"] {
+        expect_unprinted(args);
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    for args in ["doctor", "--help"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(ENGINE).arg(args).stdout(writer).output().expect("it runs");
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{args}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_with_the_variable_that_it_came_from() {
+    let rows = [
+        (
+            "ENGINE_MAX_MESSAGE",
+            "1x",
+            2,
+            "note: --max-message comes from the variable ENGINE_MAX_MESSAGE",
+        ),
+        ("ENGINE_MAX_FRAME", "2m", 2, " (--max-frame comes from the variable ENGINE_MAX_FRAME)"),
+        (
+            "ENGINE_ALLOW_ORIGIN",
+            "https://*",
+            2,
+            " (--allow-origin comes from the variable ENGINE_ALLOW_ORIGIN)",
+        ),
+        (
+            "ENGINE_ALLOW_ORIGIN",
+            "",
+            2,
+            "ENGINE_ALLOW_ORIGIN is empty: unset it to leave --allow-origin out",
+        ),
+        (
+            "ENGINE_MAX_OUTBOUND",
+            "",
+            2,
+            "ENGINE_MAX_OUTBOUND is empty: unset it to leave --max-outbound out",
+        ),
+        ("ENGINE_COMPRESS", "maybe", 2, "note: --compress comes from the variable ENGINE_COMPRESS"),
+        ("ENGINE_LISTEN", "192.0.2.1:0", 1, " (--listen comes from the variable ENGINE_LISTEN)"),
+    ];
+    for (name, value, code, told) in rows {
+        let output = Command::new(ENGINE).arg("echo").env(name, value).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{name}={value}: {stderr}");
+        assert!(stderr.contains(told), "{name}={value}: {stderr}");
+    }
+    // What is typed is not from there.
+    let mut typed = Command::new(ENGINE);
+    typed.args(["echo", "--max-frame", "2m"]).env("ENGINE_MAX_FRAME", "1k");
+    let output = typed.output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("--max-frame 2MiB") && !stderr.contains("ENGINE_"), "{stderr}");
+}
+
+#[test]
+fn it_logs_whom_it_takes_and_what_is_not_as_usual() {
+    let mut engine = Program::start("echo --shards 1");
+    let policy = engine.logged("policy ");
+    assert!(
+        policy.ends_with("policy allow_host=any allow_origin=any allow_missing_origin=false"),
+        "{policy}"
+    );
+    let mut engine = Program::start(
+        "echo --shards 1 --allow-origin https://a.example,null --allow-missing-origin --max-fields 20",
+    );
+    let policy = engine.logged("policy ");
+    for part in
+        ["allow_origin=https://a.example,null", "allow_missing_origin=true", "max_fields=20"]
+    {
+        assert!(policy.contains(part), "{part} in {policy}");
+    }
+}
+
 #[test]
 fn a_port_in_use_is_one_clear_error() {
     let engine = Program::start("echo --shards 1");

@@ -169,7 +169,44 @@ fn a_result_that_cannot_be_printed_is_an_error() {
         .expect("loadgen runs");
     let text = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(3), "{text}");
-    assert!(text.contains("cannot print the result"), "{text}");
+    assert!(text.contains("cannot write to standard output"), "{text}");
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_an_error_too() {
+    for arguments in [&["--help"][..], &["echo", "-h"], &["--version"], &["completions", "bash"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full device");
+        let done = command(arguments).stdout(full).output().expect("loadgen runs");
+        let text = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(3), "{arguments:?}: {text}");
+        assert!(text.contains("cannot write to standard output"), "{arguments:?}: {text}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let done = command(arguments).stdout(writer).output().expect("loadgen runs");
+        assert_eq!((done.status.code(), &*done.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_with_the_variable_that_it_came_from() {
+    let rows = [
+        ("LOADGEN_RATE", "fast", 2, "note: --rate comes from the variable LOADGEN_RATE"),
+        ("LOADGEN_PAYLOAD", "", 2, "the variable LOADGEN_PAYLOAD is empty: unset it"),
+        ("LOADGEN_URL", "http://127.0.0.1/", 2, "<URL> comes from the variable LOADGEN_URL"),
+        ("LOADGEN_PID", "4294967295", 3, "(--pid comes from the variable LOADGEN_PID)"),
+        ("LOADGEN_PLAN", "/none/plan.toml", 78, "(--plan comes from the variable LOADGEN_PLAN)"),
+    ];
+    for (name, value, code, told) in rows {
+        let arguments =
+            if name == "LOADGEN_URL" { &["echo"][..] } else { &["echo", "ws://127.0.0.1:1/"] };
+        let output = command(arguments).env(name, value).output().expect("loadgen runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{name}={value}: {text}");
+        assert!(text.contains(told), "{name}={value}: {text}");
+    }
+    let mut typed = command(&["echo", "ws://127.0.0.1:1/", "-r", "fast"]);
+    let output = typed.env("LOADGEN_RATE", "5").output().expect("loadgen runs");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("LOADGEN_"), "{output:?}");
 }
 
 #[test]

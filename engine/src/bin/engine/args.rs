@@ -39,8 +39,8 @@ Signals:
 
 Exit codes:
   0    ended after a drain
-  1    cannot start (port in use, no right to it, unusable certificate, no memory), or broke while
-       running
+  1    cannot start (port in use, no right to it, unusable certificate, no memory, standard output
+       that cannot be written), or broke while running
   2    wrong flags, or flags that contradict each other
   69   this kernel or sandbox gives no driver that was asked for
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";

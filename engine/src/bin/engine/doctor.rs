@@ -1,13 +1,13 @@
 //! `engine doctor`: what this machine gives the engine, and what that means.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use ringbolt::{Config, Diagnosis, RingFeature, diagnose, raise_file_limit};
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
+use crate::output;
 use crate::serve::connections_by_files;
 
 /// No driver runs here (EX_UNAVAILABLE).
@@ -73,8 +73,9 @@ pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
     } else {
         report.table()
     };
-    // Whoever reads it may have had enough, as `head` has.
-    drop(io::stdout().write_all(text.as_bytes()));
+    if let Err(code) = output::print(&text) {
+        return code;
+    }
     if report.auto.is_some() { ExitCode::SUCCESS } else { ExitCode::from(UNAVAILABLE) }
 }
 

@@ -1,7 +1,6 @@
 //! Runs a server: starts it, obeys signals, ends it.
 
 use std::fmt;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -17,11 +16,11 @@ use signal_hook::iterator::Signals;
 use crate::args::Mode;
 use crate::handlers::{Broadcast, Echo};
 use crate::log;
+use crate::output::{self, FAILED, complain};
 use crate::settings::{Place, Settings};
 use crate::units::Bytes;
+use crate::variables::Variables;
 
-/// The server could not start, or broke.
-const FAILED: u8 = 1;
 /// This kernel or sandbox gives no io_uring (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 /// How often the state of the shards is looked at while nobody sends a signal.
@@ -29,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The same during a drain, which is over as soon as they have ended.
 const LOOK_DRAINING: Duration = Duration::from_millis(10);
 
-pub(crate) fn run(settings: &Settings) -> ExitCode {
+pub(crate) fn run(settings: &Settings, policy: &str, variables: &Variables) -> ExitCode {
     // Before anything can be interrupted: a signal at any moment has its meaning.
     let mut wanted = vec![SIGTERM, SIGINT, SIGUSR1];
     if settings.tls.is_some() {
@@ -38,30 +37,33 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
     }
     let signals = match Signals::new(wanted) {
         Ok(signals) => signals,
-        Err(e) => return fail(format_args!("cannot receive signals: {e}"), FAILED),
+        Err(e) => return complain(format_args!("cannot receive signals: {e}"), FAILED),
     };
     let open_files = raise_file_limit();
     let (server, tls) = match start(settings) {
         Ok(started) => started,
         Err(e) => {
             let unavailable = e.kind() == StartErrorKind::Ring;
-            return fail(format_args!("{e}"), if unavailable { UNAVAILABLE } else { FAILED });
+            let code = if unavailable { UNAVAILABLE } else { FAILED };
+            return output::fail(&e, variables, code);
         }
     };
+    if let Err(code) = print_listeners(&server) {
+        return code;
+    }
     announce(&server, settings, open_files);
+    log::line(format_args!("policy {policy}"));
     let (heard, inbox) = mpsc::channel();
     let listening = std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || listen(signals, &heard));
     if let Err(e) = listening {
-        return fail(format_args!("cannot start the thread that receives signals: {e}"), FAILED);
+        return complain(
+            format_args!("cannot start the thread that receives signals: {e}"),
+            FAILED,
+        );
     }
     supervise(server, tls.as_ref(), &inbox, settings.drain)
-}
-
-pub(crate) fn fail(what: fmt::Arguments<'_>, code: u8) -> ExitCode {
-    drop(writeln!(io::stderr(), "engine: {what}"));
-    ExitCode::from(code)
 }
 
 fn start(settings: &Settings) -> Result<(Server, Option<ServerTls>), StartError> {
@@ -90,13 +92,15 @@ fn start_mode(mode: Mode, builder: Builder) -> Result<Server, StartError> {
     }
 }
 
-/// Says on stdout where the server listens, and on stderr everything that matters.
-fn announce(server: &Server, settings: &Settings, open_files: u64) {
-    let mut stdout = io::stdout();
-    // Whoever started us may not care to read it.
+/// Says on stdout where the server listens: nobody could find it at a free port otherwise.
+fn print_listeners(server: &Server) -> Result<(), ExitCode> {
     let lines: String =
         server.listening().iter().map(|at| format!("listening on {}\n", shown(at))).collect();
-    drop(stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()));
+    output::print(&lines)
+}
+
+/// Says on stderr everything that matters.
+fn announce(server: &Server, settings: &Settings, open_files: u64) {
     let Settings { mode, dialects, config, .. } = settings;
     let dialects: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -264,6 +268,6 @@ fn supervise(
             log::line(format_args!("end {counters}"));
             ExitCode::SUCCESS
         }
-        Err(e) => fail(format_args!("a shard's ring became unusable: {e}"), FAILED),
+        Err(e) => complain(format_args!("a shard's ring became unusable: {e}"), FAILED),
     }
 }
