@@ -213,7 +213,7 @@ def head(run):
 
 
 def table(run):
-    """All workloads in one table, for the README."""
+    """All workloads in one table, for docs/figures.md."""
     drivers = [name for name in run.facts["drivers"]
                if any(row["kept"] and row["driver"] == name for row in run.rows)]
     others = [name for name in drivers if name != "epoll" and "epoll" in drivers]

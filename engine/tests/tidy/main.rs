@@ -10,7 +10,7 @@ mod client_cases;
 #[path = "../rfc6455/codec.rs"]
 mod codec;
 mod conformance;
-mod readme;
+mod pages;
 mod source;
 #[path = "../rfc6455/table.rs"]
 mod table;

@@ -1,0 +1,216 @@
+//! The pages that people read: short enough, in short sentences, without dead links, and with the
+//! figures of the committed results.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::none;
+use crate::source::workspace;
+
+const MARK: &str = "<!-- table: ";
+const END: &str = "<!-- table end -->";
+
+/// Lines of the README.
+const README_MAX: usize = 220;
+/// Words of a sentence.
+const SENTENCE_MAX: usize = 30;
+
+/// The pages at the top and in `docs`, by their path from the top.
+fn pages() -> BTreeMap<String, String> {
+    let root = workspace();
+    let mut found = BTreeMap::new();
+    for folder in ["", "docs/"] {
+        for entry in fs::read_dir(root.join(folder)).expect("a folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                let path = format!("{folder}{name}");
+                let text = fs::read_to_string(root.join(&path)).expect("a page");
+                found.insert(path, text);
+            }
+        }
+    }
+    found
+}
+
+/// The tables of a page: the file that each is of, and the text that is shown.
+fn tables(page: &str) -> Vec<(&str, &str)> {
+    page.split(MARK)
+        .skip(1)
+        .map(|rest| {
+            let (path, rest) = rest.split_once(" -->").expect("the end of the mark");
+            (path, rest.split_once(END).unwrap_or_else(|| panic!("{path}: no {END}")).0)
+        })
+        .collect()
+}
+
+#[test]
+fn tables_are_those_of_the_results() {
+    let root = workspace();
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for (path, shown) in tables(&text) {
+            seen += 1;
+            let file = fs::read_to_string(root.join(path));
+            if file.as_deref().map(str::trim).ok() != Some(shown.trim()) {
+                let why = file.err().map_or_else(|| "other text".into(), |e| e.to_string());
+                findings.push(format!("{page}: {path}: {why}"));
+            }
+        }
+    }
+    assert!(seen > 2, "only {seen} marks `{MARK}`");
+    none(&findings, "tables that are not their file's; scripts/splice puts them in");
+}
+
+#[test]
+fn a_stale_table_is_seen() {
+    let page = format!("a\n{MARK}results/x.md -->\n\n| 1 |\n\n{END}\nb\n{MARK}y.md -->\n{END}\n");
+    assert_eq!(tables(&page), [("results/x.md", "\n\n| 1 |\n\n"), ("y.md", "\n")]);
+}
+
+#[test]
+fn the_readme_is_short_and_leads_to_every_page() {
+    let pages = pages();
+    let readme = &pages["README.md"];
+    let lines = readme.lines().count();
+    assert!(lines <= README_MAX, "README.md has {lines} lines, {README_MAX} at most");
+    let lost = pages.keys().filter(|page| *page != "README.md");
+    let lost = lost.filter(|page| !readme.contains(&format!("]({page})"))).cloned();
+    none(&lost.collect::<Vec<_>>(), "pages that README.md does not link to");
+    let figures: Vec<_> = pages["docs/figures.md"].lines().map(cells).collect();
+    let known = |row: &[&str]| figures.iter().any(|all| row.iter().all(|cell| all.contains(cell)));
+    let rows = readme.lines().filter(|line| line.contains(" µs |")).map(cells);
+    let rows: Vec<_> = rows.collect();
+    assert!(!rows.is_empty(), "README.md shows no figures");
+    let stale = rows.iter().filter(|row| !known(row)).map(|row| row.join(", "));
+    none(&stale.collect::<Vec<_>>(), "figures of README.md that docs/figures.md does not have");
+}
+
+/// The cells of a table's row.
+fn cells(line: &str) -> Vec<&str> {
+    line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+#[test]
+fn pages_begin_with_what_they_are_for() {
+    let vague = pages().into_iter().filter(|(page, text)| {
+        let opening = text.split("\n\n").nth(1).unwrap_or_default();
+        page.starts_with("docs/") && !opening.starts_with("This page ")
+    });
+    none(&vague.map(|(page, _)| page).collect::<Vec<_>>(), "pages without `This page ...` on top");
+}
+
+/// The prose of a page, block by block, without code, tables and comments.
+fn prose(page: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    let mut code = false;
+    for line in page.lines() {
+        let text = line.trim();
+        let fence = text.starts_with("```");
+        code ^= fence;
+        if fence || code || text.is_empty() || text.starts_with(['|', '#', '<']) {
+            blocks.push(String::new());
+            continue;
+        }
+        if text.starts_with("- ") || text.starts_with(|c: char| c.is_ascii_digit()) {
+            blocks.push(String::new());
+        }
+        let block = blocks.last_mut().expect("never empty");
+        block.push_str(text);
+        block.push(' ');
+    }
+    blocks.retain(|block| !block.is_empty());
+    blocks
+}
+
+/// The sentences of a block. What stands in backticks is one word, and of a link only its text
+/// counts.
+fn sentences(block: &str) -> Vec<String> {
+    let quoted = block.split('`').enumerate();
+    let plain: String = quoted.map(|(at, part)| if at % 2 == 0 { part } else { "Code" }).collect();
+    let mut text = String::new();
+    let mut rest = plain.as_str();
+    while let Some((before, target)) = rest.split_once("](") {
+        text.push_str(before);
+        rest = target.split_once(')').map_or("", |(_, after)| after);
+    }
+    text.push_str(rest);
+    let mut found = vec![String::new()];
+    let mut ended = false;
+    for word in text.split_whitespace() {
+        let begins = word.trim_start_matches(['*', '[', '(', '"']).starts_with(char::is_uppercase);
+        if ended && begins {
+            found.push(String::new());
+        }
+        ended = word.trim_end_matches(['*', ')', '"']).ends_with(['.', '?', '!', ':']);
+        if word.contains(char::is_alphanumeric) {
+            let sentence = found.last_mut().expect("never empty");
+            sentence.push_str(word);
+            sentence.push(' ');
+        }
+    }
+    found
+}
+
+#[test]
+fn sentences_are_short() {
+    let mut findings = Vec::new();
+    for (page, text) in pages() {
+        // Lists of facts, each of which says all about itself; and the map of what changes with the code.
+        if page == "CHANGELOG.md" || page == "ARCHITECTURE.md" {
+            continue;
+        }
+        for sentence in prose(&text).iter().flat_map(|block| sentences(block)) {
+            let words = sentence.split_whitespace().count();
+            if words > SENTENCE_MAX {
+                findings.push(format!("{page}: {words} words: {sentence}"));
+            }
+        }
+    }
+    none(&findings, &format!("sentences of more than {SENTENCE_MAX} words"));
+}
+
+#[test]
+fn a_long_sentence_is_seen() {
+    let page = "# A b\n\nOne `two three` four. Five [six](seven.md) 8!\n\n```\nx\n```\n- Nine\n  ten.\n| a |\n";
+    let found: Vec<_> = prose(page).iter().flat_map(|block| sentences(block)).collect();
+    assert_eq!(found, ["One Code four. ", "Five [six 8! ", "Nine ten. "]);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = workspace();
+    let pages = pages();
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for (page, text) in &pages {
+        let folder = Path::new(page).parent().expect("a folder");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("http") {
+                continue;
+            }
+            seen += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { root.join(page) } else { root.join(folder).join(file) };
+            let known = anchor.is_empty() && path.exists()
+                || fs::read_to_string(&path)
+                    .is_ok_and(|text| anchors(&text).any(|it| it == anchor));
+            if !known {
+                findings.push(format!("{page}: {target}"));
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} links found");
+    none(&findings, "links to nothing");
+}
+
+/// The anchors of a page's headings, as forges make them.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    let headings = page.lines().filter_map(|line| line.strip_prefix('#'));
+    headings.map(|heading| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.chars().filter(|c| c.is_alphanumeric() || "- _".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
