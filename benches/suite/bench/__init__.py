@@ -1,0 +1,1 @@
+"""scripts/bench: the engine under loadgen, by a plan."""

@@ -1,0 +1,244 @@
+"""Compares the engine with servers that have no protocol, in interleaved windows.
+
+All servers of a workload run at once on one CPU; the client, on another, drives one of them at a
+time, round robin: engine, ring, epoll, engine, ring, ... What counts is the CPU time, user and
+system, that the server's process took per message. Medians, and ratios of windows of the same
+round, so that a machine that slows down slows all of them down. benches/METHODOLOGY.md says more.
+
+Needs nothing but Python 3.11 and cargo; traffic stays on the loopback interface.
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+from suite.machine import guarded, note_environment, ticks
+from suite.programs import build
+from suite.window import Server, WindowFailed, is_disturbed, read_window
+
+
+class Workload:
+    """What is sent, and which servers it is sent to: name -> (program, arguments)."""
+
+    def __init__(self, about, servers, client, loadgen=None, unit="message", figure="ns_each"):
+        self.about, self.servers, self.client = about, servers, client
+        self.loadgen, self.unit, self.figure = loadgen, unit, figure
+
+
+def echo(about, connections, payload=64, depth=1, servers=None):
+    """An echo in a closed loop."""
+    sizes = ["-c", str(connections), "-p", str(payload), "--depth", str(depth)]
+    servers = servers or {"ring": ["ring-echo"], "epoll": ["epoll-echo"]}
+    return Workload(about, {"engine": ["echo"], **servers}, ["drive", *sizes], ["echo", *sizes])
+
+
+def fanout(about, burst):
+    """One connection publishes to a thousand others."""
+    servers = {"engine": ["broadcast"], "ring": ["ring-fanout"],
+               "ring-unsliced": ["ring-fanout", "--slice", "65536"], "epoll": ["epoll-fanout"]}
+    client = ["drive", "--fanout", "-c", "1001", "-p", "64", "--depth", str(burst)]
+    return Workload(about, servers, client, unit="delivery")
+
+
+def latency(about, spin, client_spin):
+    """One message of one connection in flight: the time of a round trip."""
+    servers = {"engine": ["echo", "--spin", f"{spin}us"],
+               "ring": ["ring-echo", "--spin", str(spin)],
+               "epoll": ["epoll-echo", "--spin", str(spin)]}
+    client = ["drive", "-c", "1", "--spin", str(client_spin)]
+    return Workload(about, servers, client, unit="round trip", figure="p50_ns")
+
+
+def direct(message):
+    """A bare ring that receives whole messages into memory of their own."""
+    return ["ring-echo", "--receive", "direct", "--message", str(message)]
+
+
+WORKLOADS = {
+    "echo-100": echo("64 bytes, 100 connections", 100),
+    "echo-1000": echo("64 bytes, 1,000 connections", 1000),
+    "echo-10000": echo("64 bytes, 10,000 connections", 10000),
+    "echo-depth16": echo("64 bytes, 100 connections, 16 in flight each", 100, depth=16),
+    "echo-16k": echo("16 KiB, 100 connections", 100, 16384, servers={
+        "ring": ["ring-echo"], "ring-direct": direct(16384 + 4),
+        "epoll": ["epoll-echo", "--buffer", "256"]}),
+    "echo-1m": echo("1 MiB, 8 connections", 8, 1 << 20, servers={
+        "ring": ["ring-echo", "--receive", "large"], "ring-direct": direct((1 << 20) + 10),
+        "epoll": ["epoll-echo", "--buffer", "1100"]}),
+    "fanout": fanout("64 bytes to 1,000 subscribers", 1),
+    "fanout-burst16": fanout("bursts of 16 times 64 bytes to 1,000 subscribers", 16),
+    "storm": Workload("connect, upgrade, close; 64 under way", {
+        "engine": ["echo"], "ring": ["ring-accept"], "epoll": ["epoll-accept"]},
+        ["storm", "-c", "64"], unit="connection"),
+    "latency": latency("64 bytes, one connection, both sides sleep", 0, 0),
+    "latency-spin": latency("64 bytes, one connection, both sides look for 50 us", 50, 50),
+}
+
+
+def window(server, workload, options, seconds):
+    """One measured window: the client's figures and what disturbed it. None if it failed."""
+    warmup = 0.3
+    pid = str(server.process.pid)
+    if options.client == "loadgen":
+        command = [options.program("loadgen"), *workload.loadgen[:1], f"ws://{server.address}/",
+                   *workload.loadgen[1:], "--pid", pid, "--cpus", str(options.client_cpu),
+                   "-d", f"{round(seconds * 1000)}ms", "--warmup", f"{round(warmup * 1000)}ms",
+                   "--json", "--quiet"]
+    else:
+        command = [options.program("bare"), workload.client[0], server.address,
+                   *workload.client[1:], "--pid", pid, "--cpu", str(options.client_cpu),
+                   "-d", str(seconds), "--warmup", str(warmup)]
+    cpu, before = server.cpu_nanos(), ticks(options.server_cpu)
+    steal_before = ticks(options.client_cpu)[1]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120)
+    after, cpu = ticks(options.server_cpu), server.cpu_nanos() - cpu
+    steal_after = ticks(options.client_cpu)[1]
+    if done.returncode != 0:
+        print(f"floor: a window of {server.name} failed: {done.stderr.strip()}", file=sys.stderr)
+        return None
+    loadgen = options.client == "loadgen"
+    try:
+        figures = from_loadgen(done.stdout, server) if loadgen else json.loads(done.stdout)
+    except WindowFailed as failure:
+        print(f"floor: a window of {server.name} failed: {failure}", file=sys.stderr)
+        return None
+    total = max(after[2] - before[2], 1)
+    figures["steal"] = max(after[1] - before[1], steal_after - steal_before) / total
+    tick = 1e9 / os.sysconf("SC_CLK_TCK")
+    figures["others"] = max((after[0] - before[0]) - cpu / tick, 0) / total
+    server.wait_until_quiet()
+    return figures
+
+
+def from_loadgen(text, server):
+    """The figures of loadgen's document by the names that the bare client uses.
+
+    Raises WindowFailed.
+    """
+    figures = read_window(text, server)
+    return {**{key: figures[key] for key in ("count", "seconds", "server_cpu_ns", "ns_each",
+                                             "per_second", "server_busy", "generator_waited")},
+            "p50_ns": figures["service_p50_ns"], "p99_ns": figures["service_p99_ns"]}
+
+
+def measure(name, workload, options, rows):
+    """All rounds of one workload; appends to `rows`, and gives name -> {round: figures}."""
+    servers = []
+    for server, arguments in workload.servers.items():
+        program = "engine" if server == "engine" else "bare"
+        command = [options.program(program), *arguments]
+        servers.append(Server(server, command, options.server_cpu))
+    found = {server.name: {} for server in servers}
+    try:
+        complete, tries = 0, 0
+        while complete < options.rounds and tries < 2 * options.rounds:
+            tries += 1
+            good = True
+            for server in servers:
+                figures = window(server, workload, options, options.seconds)
+                kept = figures is not None and not is_disturbed(figures, options.max_steal)
+                if figures is not None:
+                    rows.append({"workload": name, "server": server.name, "round": tries,
+                                 "kept": int(kept), **figures})
+                if kept:
+                    found[server.name][tries] = figures
+                good &= kept
+            complete += good
+    finally:
+        for server in servers:
+            server.stop()
+    return found
+
+
+def show(name, workload, found):
+    """Prints and gives the summary of one workload, as Markdown."""
+    figure = workload.figure
+    what = "CPU ns" if figure == "ns_each" else "p50 ns"
+    lines = [f"### {name}: {workload.about}", "",
+             f"| server | {what} per {workload.unit}: median (min to max) "
+             "| engine, times as much: median (min to max) | per second | server busy "
+             "| others on its CPU |",
+             "|---|---|---|---|---|---|"]
+    engine = found["engine"]
+    for server, windows in found.items():
+        values = [w[figure] for w in windows.values() if w[figure] is not None]
+        if not values:
+            lines.append(f"| {server} | no window was good | | | | |")
+            continue
+        ratios = [engine[r][figure] / windows[r][figure] for r in windows if r in engine]
+        ratio = ""
+        if ratios and server != "engine":
+            ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+        def middle(key, windows=windows):
+            return statistics.median(w[key] for w in windows.values())
+
+        lines.append(f"| {server} | {statistics.median(values):,.0f} "
+                     f"({min(values):,.0f} to {max(values):,.0f}) | {ratio} "
+                     f"| {middle('per_second'):,.0f} | {middle('server_busy'):.2f} "
+                     f"| {middle('others'):.2f} |")
+    text = "\n".join(lines) + "\n"
+    print(text, flush=True)
+    return text
+
+
+def options_of(arguments):
+    """The command line."""
+    epilog = "workloads:\n" + "\n".join(f"  {n:16}{w.about}" for n, w in WORKLOADS.items())
+    parser = argparse.ArgumentParser(prog="scripts/floor", description=__doc__, epilog=epilog,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--workload", action="append", choices=WORKLOADS, metavar="NAME",
+        help="measure this one; may be repeated [all]")
+    add("--rounds", type=int, default=7, metavar="N", help="complete rounds per workload [7]")
+    add("--seconds", type=float, default=2.0, metavar="S", help="length of a window [2]")
+    add("--quick", action="store_true", help="3 rounds of windows of half a second")
+    add("--client", choices=["bare", "loadgen"], default="bare",
+        help="bare: the smallest client; loadgen: checks every reply, echo workloads only [bare]")
+    add("--max-steal", type=float, default=2.0, metavar="PERCENT",
+        help="drop windows in which the hypervisor took more of either CPU [2]")
+    add("--server-cpu", type=int, default=0, metavar="N", help="CPU of the servers [0]")
+    add("--client-cpu", type=int, default=1, metavar="N", help="CPU of the client [1]")
+    add("--out", metavar="DIR", help="also write env.txt, raw.csv and summary.md there")
+    add("--bin-dir", metavar="DIR", help="take programs from there instead of building them")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.seconds = 3, 0.5
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("--rounds and --seconds must be above zero")
+    names = options.workload or list(WORKLOADS)
+    if options.client == "loadgen":
+        names = [n for n in names if WORKLOADS[n].loadgen and WORKLOADS[n].figure == "ns_each"]
+        if not names:
+            parser.error("loadgen is for the echo workloads only")
+    options.workload = names
+    return options
+
+
+@guarded
+def main():
+    """Measures what is asked for."""
+    options = options_of(sys.argv[1:])
+    build(options)
+    if options.out:
+        os.makedirs(options.out, exist_ok=True)
+        note_environment(options)
+    rows, summary = [], []
+    for name in options.workload:
+        workload = WORKLOADS[name]
+        summary.append(show(name, workload, measure(name, workload, options, rows)))
+    if options.out and rows:
+        with open(os.path.join(options.out, "raw.csv"), "w", newline="", encoding="ascii") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        with open(os.path.join(options.out, "summary.md"), "w", encoding="ascii") as file:
+            file.write("\n".join(summary))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

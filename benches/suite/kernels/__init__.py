@@ -1,0 +1,1 @@
+"""scripts/kernels: other kernels, in an emulator."""

@@ -1,0 +1,1 @@
+"""scripts/peers: the engine beside other people's servers."""

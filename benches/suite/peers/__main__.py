@@ -1,0 +1,7 @@
+"""Runs it: python3 -m suite.peers."""
+
+import sys
+
+from suite.peers.cli import main
+
+sys.exit(main())
