@@ -70,10 +70,11 @@ pub(crate) struct CalibrateArgs {
     /// How long each of the three runs is
     #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = units::span)]
     pub(crate) duration: Duration,
-    /// The driver of the generator, as of the runs that it is to stand beside
+    /// Driver of the generator; the floor applies to runs on the same driver
     #[arg(long, env = "LOADGEN_DRIVER", value_name = "DRIVER", default_value = "auto")]
     pub(crate) driver: Driver,
-    /// The same of spinning
+    /// How long the generator looks for replies before sleeping; the floor applies to runs that spin
+    /// as long
     #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
           value_parser = units::duration)]
     pub(crate) spin: Duration,
@@ -88,7 +89,7 @@ pub(crate) struct RunArgs {
     /// The file: TOML whose keys are `scenario`, `url` and the long options of the scenario
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Options of the scenario, before which the file's stand back
+    /// Options of the scenario; they take precedence over the file
     #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) options: Vec<OsString>,
 }
@@ -108,7 +109,7 @@ pub(crate) enum Measure {
     /// Open connections and hold them: memory per connection, keep-alive, round trips of pings
     #[command(after_help = scenarios::IDLE_EXAMPLES)]
     Idle(IdleArgs),
-    /// Keep a number of connections open of which each lives for a drawn time
+    /// Keep a number of connections open, each of which lives for a random time
     #[command(after_help = scenarios::CHURN_EXAMPLES)]
     Churn(ChurnArgs),
     /// Let some connections stop reading: what the server does, and what the others notice
@@ -133,7 +134,7 @@ impl Measure {
 pub(crate) struct EchoArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// How many connections [suffixes: k, m]
+    /// Number of connections [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
@@ -163,7 +164,8 @@ pub(crate) struct BroadcastArgs {
     #[arg(short = 'c', long, alias = "connections", env = "LOADGEN_SUBSCRIBERS", value_name = "N",
           default_value = "1", value_parser = units::positive, help_heading = "Load")]
     pub(crate) subscribers: u64,
-    /// Connections beside them that publish; they hear each other, but not themselves
+    /// Connections that publish, in addition to the subscribers; they hear each other, but not
+    /// themselves
     #[arg(long, env = "LOADGEN_PUBLISHERS", value_name = "N", default_value = "1",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) publishers: u64,
@@ -187,7 +189,7 @@ pub(crate) struct BroadcastArgs {
 pub(crate) struct StormArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// Connections under way at once [suffixes: k, m]
+    /// Number of connections being opened or closed at any time [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
@@ -207,13 +209,13 @@ pub(crate) struct StormArgs {
 /// In which directions messages may refer to earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Takeover {
-    /// Neither
+    /// No messages
     None,
-    /// Those that are sent
+    /// Messages that are sent
     Sent,
-    /// Those that are received
+    /// Messages that are received
     Received,
-    /// Both
+    /// Messages in both directions
     Both,
 }
 
@@ -223,15 +225,15 @@ pub(crate) struct TargetArgs {
     /// The server, such as ws://127.0.0.1:9000/, wss://localhost:9443/ or unix:/run/server.sock:/chat
     ///
     /// A name and a password, as in ws://NAME:PASSWORD@HOST/ with %-escapes, are sent as Basic
-    /// authorisation, and stand in no output and no result. An Authorization field of --header goes
-    /// before them.
+    /// authorisation, and appear in no output and no result. An Authorization field given by --header
+    /// takes precedence over them.
     #[arg(value_name = "URL", env = "LOADGEN_URL", hide_env_values = true)]
     pub(crate) url: String,
-    /// Take what is not given here from this file: TOML, with the long options as keys
+    /// Read options that are not given here from this file: TOML, with the long options as keys
     #[arg(long, env = "LOADGEN_PLAN", value_name = "FILE", help_heading = "Target",
           long_help = help::PLAN)]
     pub(crate) plan: Option<PathBuf>,
-    /// The version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
+    /// Version of the protocol: hybi-02 (draft-02) or rfc6455 (what today's servers speak)
     #[arg(
         long = "ws-version",
         visible_alias = "dialect",
@@ -251,8 +253,8 @@ pub(crate) struct TargetArgs {
     #[arg(requires = "compress", help_heading = "Target")]
     pub(crate) compress_takeover: Takeover,
     /// Reach the server through this proxy: http://HOST:PORT or socks5://HOST:PORT, with NAME:PASSWORD@
-    /// before the host if it wants them; `env` takes ws_proxy, http_proxy, all_proxy and no_proxy (wss_proxy,
-    /// https_proxy for wss) [default: none]
+    /// before the host if the proxy asks for them; `env` reads ws_proxy, http_proxy, all_proxy and no_proxy
+    /// (for wss, wss_proxy and https_proxy) from the environment [default: none]
     #[arg(
         long,
         env = "LOADGEN_PROXY",
@@ -261,7 +263,7 @@ pub(crate) struct TargetArgs {
         help_heading = "Target"
     )]
     pub(crate) proxy: Option<String>,
-    /// The Origin field to send; in draft-02, http:// and the target's host if not given
+    /// Origin field to send [default: http:// and the target's host in draft-02, none in rfc6455]
     #[arg(long, env = "LOADGEN_ORIGIN", value_name = "ORIGIN", help_heading = "Target")]
     pub(crate) origin: Option<String>,
     /// Ask for this subprotocol; may be repeated
@@ -290,23 +292,23 @@ pub(crate) struct TargetArgs {
     pub(crate) tls: TlsArgs,
     #[command(flatten)]
     pub(crate) head: HeadArgs,
-    /// Longest wait for a connection, a reply at the end of the run, or a closing handshake
+    /// Longest wait for a connection, for a reply at the end of the run, or for a closing handshake
     #[arg(long, env = "LOADGEN_TIMEOUT", value_name = "TIME", default_value = "10s",
           value_parser = units::duration, help_heading = "Target")]
     pub(crate) timeout: Duration,
-    /// Longest wait for a connection and its opening handshake, if it is to be another
+    /// Longest wait for a connection and its opening handshake [default: that of --timeout]
     #[arg(long, env = "LOADGEN_CONNECT_TIMEOUT", value_name = "TIME", value_parser = units::duration,
           help_heading = "Target")]
     pub(crate) connect_timeout: Option<Duration>,
 }
 
-/// What a wss:// target is trusted by, and what it is shown.
+/// Which wss:// targets to trust, and what to show them.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TlsArgs {
     /// Trust the authorities of this PEM file instead of the system's
     #[arg(long, env = "LOADGEN_CACERT", value_name = "FILE", help_heading = "TLS")]
     pub(crate) cacert: Option<PathBuf>,
-    /// Take whoever answers for the server, whatever its certificate; the result says so
+    /// Accept any certificate, so that anybody can pose as the server; the result says so
     #[arg(
         short = 'k',
         long,
@@ -318,11 +320,11 @@ pub(crate) struct TlsArgs {
     /// Show this certificate chain, in PEM, to a server that asks for one
     #[arg(long, env = "LOADGEN_CERT", value_name = "FILE", requires = "key", help_heading = "TLS")]
     pub(crate) cert: Option<PathBuf>,
-    /// Its private key, in PEM, without a passphrase
+    /// Private key of --cert, in PEM, without a passphrase
     #[arg(long, env = "LOADGEN_KEY", value_name = "FILE", requires = "cert", help_heading = "TLS")]
     pub(crate) key: Option<PathBuf>,
-    /// Resume sessions where the server allows it; else each connection makes a whole handshake, as
-    /// each new user does
+    /// Resume TLS sessions where the server allows it; otherwise each connection makes a whole handshake,
+    /// as each new user does
     #[arg(long, env = "LOADGEN_RESUME", help_heading = "TLS")]
     pub(crate) resume: bool,
 }
@@ -332,7 +334,7 @@ pub(crate) struct TlsArgs {
 pub(crate) struct WindowArgs {
     #[command(flatten)]
     pub(crate) span: SpanArgs,
-    /// Measure so many messages (publications, connections) instead of a duration
+    /// Number of messages (publications, connections) to measure, instead of a duration
     #[arg(short = 'n', long, env = "LOADGEN_MESSAGES", value_name = "N",
           value_parser = units::positive, conflicts_with = "duration", help_heading = "Load")]
     pub(crate) messages: Option<u64>,
@@ -341,16 +343,16 @@ pub(crate) struct WindowArgs {
 /// How long to measure.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SpanArgs {
-    /// How long to measure, warm-up not included [units: ms, s, m, h]
+    /// How long to measure, not counting the warm-up [units: ms, s, m, h]
     #[arg(short, long, env = "LOADGEN_DURATION", value_name = "TIME", default_value = "10s",
           value_parser = units::span, help_heading = "Load")]
     pub(crate) duration: Duration,
-    /// Run the same load for so long before measuring; recorded apart
+    /// How long to run the same load before measuring; it is recorded apart
     #[arg(long, env = "LOADGEN_WARMUP", value_name = "TIME", default_value = "1s",
           value_parser = units::duration, help_heading = "Load")]
     pub(crate) warmup: Duration,
-    /// Begin the load at this time, such as 2026-01-31T12:00:00Z, or seconds since 1970: several
-    /// processes, or hosts whose clocks agree, then begin together. Connections are opened before
+    /// Time to begin the load, such as 2026-01-31T12:00:00Z, or in seconds since 1970, so that several
+    /// processes, or hosts whose clocks agree, begin together. Connections are opened before that
     #[arg(long, env = "LOADGEN_START_AT", value_name = "TIME", value_parser = units::moment,
           help_heading = "Load")]
     pub(crate) start_at: Option<u64>,
@@ -361,19 +363,19 @@ pub(crate) struct SpanArgs {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) when: ArrivalArgs,
-    /// Open loop: so many per second on each connection that sends, such as 10 or 0.5/s
+    /// Open loop: messages per second on each connection that sends, such as 10 or 0.5/s
     #[arg(long, env = "LOADGEN_RATE_PER_CONN", value_name = "RATE", value_parser = units::rate,
           conflicts_with_all = ["rate", "stage"], help_heading = "Load")]
     pub(crate) rate_per_conn: Option<f64>,
-    /// Bytes per message, such as 64, 16KiB or 1MiB; sizes drawn from uniform:64..4KiB,
+    /// Bytes per message, such as 64, 16KiB or 1MiB; random sizes from uniform:64..4KiB,
     /// normal:1KiB,256 (mean, deviation), lognormal:1KiB,0.5 (median, sigma) or
-    /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for what is in it; or a text such as
-    /// 'tmpl:{"n":{seq},"c":{conn},"t":{time}}': the message's number on its connection, the
-    /// connection's in the run, and when it was due, in nanoseconds since 1970
+    /// list:64*70,1KiB*25,64KiB*5 (size*weight); @FILE for the contents of a file; or a text such as
+    /// 'tmpl:{"n":{seq},"c":{conn},"t":{time}}', filled in with the message's number on its connection,
+    /// the connection's number in the run, and when the message was due, in nanoseconds since 1970
     #[arg(short, long, env = "LOADGEN_PAYLOAD", value_name = "PAYLOAD", default_value = "64",
           value_parser = shape::parse, help_heading = "Load")]
     pub(crate) payload: Shape,
-    /// Send each message in so many frames
+    /// Number of frames to send each message in
     #[arg(long, env = "LOADGEN_FRAGMENTS", value_name = "N", value_parser = units::at_once,
           conflicts_with = "compress", help_heading = "Load")]
     pub(crate) fragments: Option<u64>,
@@ -388,19 +390,19 @@ pub(crate) struct LoadArgs {
 /// When to send, on a schedule that is fixed before the run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ArrivalArgs {
-    /// Open loop: so many per second, all connections together, such as 50k/s; or the highest that
-    /// keeps a goal, such as '@p99<5ms', found in at most 16 runs of --duration each
+    /// Open loop: messages per second, all connections together, such as 50k/s; or '@p99<5ms' to look
+    /// for the highest rate that meets this goal, in at most 16 runs of --duration each
     #[arg(short, long, env = "LOADGEN_RATE", value_name = "RATE", value_parser = search::parse,
           help_heading = "Load")]
     pub(crate) rate: Option<Rate>,
-    /// Open loop in stages, one behind the other: 30s:10k holds a rate, 10s:1k..10k goes from one to
-    /// the other; may be repeated, and takes the place of --rate and --duration
+    /// Open loop in stages, one after the other: 30s:10k holds a rate, 10s:1k..10k goes from one rate to
+    /// another; may be repeated, and replaces --rate and --duration
     #[arg(long, env = "LOADGEN_STAGE", value_name = "TIME:RATE", value_parser = units::stage,
           value_delimiter = ',', conflicts_with_all = ["rate", "duration", "messages"],
           help_heading = "Load")]
     pub(crate) stage: Vec<Stage>,
-    /// How what is due on a schedule comes: at equal distances, or, poisson, at random ones, as from
-    /// many users who know nothing of each other
+    /// How a schedule spaces its messages: at equal intervals (constant), or at random ones (poisson), as
+    /// many users who know nothing of each other would send them
     #[arg(
         long,
         env = "LOADGEN_ARRIVAL",
@@ -418,11 +420,11 @@ pub(crate) struct ArrivalArgs {
 /// How to open the connections.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DialArgs {
-    /// Open so many connections per second
+    /// Number of connections to open per second
     #[arg(long, env = "LOADGEN_CONNECT_RATE", value_name = "RATE", value_parser = units::rate,
           conflicts_with = "ramp", help_heading = "Connecting")]
     pub(crate) connect_rate: Option<f64>,
-    /// Open the connections evenly over this time
+    /// Time over which to open the connections evenly
     #[arg(long, env = "LOADGEN_RAMP", value_name = "TIME", value_parser = units::duration,
           help_heading = "Connecting")]
     pub(crate) ramp: Option<Duration>,
@@ -431,20 +433,20 @@ pub(crate) struct DialArgs {
     pub(crate) source: Option<String>,
 }
 
-/// What of this machine to use.
+/// Which resources of this machine to use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
-    /// Threads; half of the CPUs if the target is this machine, else all of them
+    /// Number of threads [default: half of the CPUs if the target is this machine, otherwise all]
     #[arg(short, long, env = "LOADGEN_THREADS", value_name = "N", value_parser = units::positive,
           help_heading = "Machine")]
     pub(crate) threads: Option<u64>,
-    /// Pin the threads to these CPUs, one each, such as 2-3; the last ones if not given
+    /// CPUs to pin the threads to, one each, such as 2-3 [default: the last ones]
     #[arg(long, env = "LOADGEN_CPUS", value_name = "LIST", value_parser = units::cpus,
           help_heading = "Machine")]
     pub(crate) cpus: Option<CpuList>,
-    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which takes the first of them
-    /// that pays: uring on Linux 5.19 or later, tokio-uring from 5.11 on, epoll where io_uring is
-    /// forbidden
+    /// How to talk to the kernel: uring, tokio-uring, epoll, or auto, which chooses the first of them
+    /// that is worth it: uring on Linux 5.19 or later, tokio-uring from 5.11 on, epoll where io_uring
+    /// is forbidden
     #[arg(
         long,
         env = "LOADGEN_DRIVER",
@@ -453,16 +455,16 @@ pub(crate) struct MachineArgs {
         help_heading = "Machine"
     )]
     pub(crate) driver: Driver,
-    /// Look for replies this long before sleeping: less delay for more CPU time
+    /// How long to look for replies before sleeping; less delay for more CPU time
     #[arg(long, env = "LOADGEN_SPIN", value_name = "TIME", default_value = "0",
           value_parser = units::duration, help_heading = "Machine")]
     pub(crate) spin: Duration,
-    /// Also measure the CPU time that this process, the server, takes per message
+    /// Process of the server, to measure also how much CPU time it takes per message
     #[arg(long, env = "LOADGEN_PID", value_name = "PID", help_heading = "Machine")]
     pub(crate) pid: Option<u32>,
 }
 
-/// What to tell, and where.
+/// What to report, and where.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct OutputArgs {
     /// Print the result as one JSON document instead of text
@@ -475,7 +477,7 @@ pub(crate) struct OutputArgs {
     #[arg(short, long, env = "LOADGEN_OUTPUT", value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
     /// Also write result.json, latency.hgrm, latency.hlog, seconds.csv and the kernel's configuration
-    /// into this folder, which is made if it is not there
+    /// into this folder, which is created if it does not exist
     #[arg(long, env = "LOADGEN_OUT", value_name = "DIR", help_heading = "Output")]
     pub(crate) out: Option<PathBuf>,
     /// Also write the latency percentiles to this file, for HdrHistogram plotters
@@ -485,12 +487,12 @@ pub(crate) struct OutputArgs {
     #[arg(long, env = "LOADGEN_HLOG", value_name = "FILE", help_heading = "Output")]
     pub(crate) hlog: Option<PathBuf>,
     /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'lag.p99>100us'; may
-    /// be repeated. Metrics: pNN, min, mean, max, with service., handshake., completion. or lag.
-    /// before them of those times; rate, errors, reach, achieved, lag
+    /// be repeated. Metrics: pNN, min, mean and max of the latency, or with service., handshake.,
+    /// completion. or lag. in front, of those times; rate, errors, reach, achieved, lag
     #[arg(long, env = "LOADGEN_FAIL_IF", value_name = "CONDITION", value_parser = goal::parse,
           value_delimiter = ',', help_heading = "Output")]
     pub(crate) fail_if: Vec<Goal>,
-    /// Note this commit, of the server for example, in the JSON document
+    /// Commit to note in the JSON document, such as that of the server
     #[arg(long, env = "LOADGEN_COMMIT", value_name = "ID", help_heading = "Output")]
     pub(crate) commit: Option<String>,
     /// Show no progress
@@ -510,29 +512,29 @@ Examples:
 
 const TEACHING: &str = "\
 Closed and open loop:
-  Without --rate each connection sends its next message when the last reply is there (--depth
+  Without --rate each connection sends its next message when the last reply has arrived (--depth
   keeps several in flight). That finds the highest throughput; but while the server stalls, the
   generator waits with it, so that a stall of a second counts as one slow message.
   With --rate messages are sent on a schedule that is fixed before the run. Latency counts from
   the time when a message was due, whether or not it could be sent then: what users would see.
   Service time, from the actual send, stands beside it; the two differ when something queued.
-  '-r @p99<5ms' finds the highest rate that keeps a goal, in runs of --duration each.
-  --stage lets the rate change, --arrival poisson the distances; --seed makes both the same again.
+  '-r @p99<5ms' finds the highest rate that meets a goal, in runs of --duration each.
+  --stage changes the rate, and --arrival poisson makes the intervals random; --seed repeats both.
 
 What to trust:
   Every reply is compared byte for byte with what was sent. With any error the exit code is 1.
-  The summary says in words when the generator, not the server, was the limit, and then has no
-  headline: the rate is one that the server takes at least. Nor has it one when more than 1 % of
-  what was attempted went wrong.
+  The summary says when the generator, not the server, was the limit. It then has no headline: the
+  server takes at least the measured rate. It has none either when more than 1 % of what was
+  attempted went wrong.
 
 Exit codes:
   0 good, 1 errors during the run, 2 wrong usage, 3 this machine cannot run it,
-  69 server unreachable, 78 wrong plan file, 99 a --fail-if holds or no rate keeps the goal,
+  69 server unreachable, 78 wrong plan file, 99 a --fail-if holds or no rate meets the goal,
   130 interrupted (the result is still written);
-  of several the last one counts
+  if several apply, the last one in this list counts
 
 Every long option of a scenario can be given in the environment: LOADGEN_RATE=50k is --rate 50k.
-Of `calibrate` --driver and --spin can; compare, report and merge take nothing from there.
+So can --driver and --spin of `calibrate`. compare, report and merge read nothing from there.
 
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 1000 -d 10s
@@ -547,9 +549,9 @@ Examples:
 
 const BROADCAST_EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did; `first`, `median` and `last` tell when the publications that
-reached everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its last message has
-reached everybody.
+publishers. Reach is the share that did. `first`, `median` and `last` say when publications that reached
+everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its
+last message has reached everybody.
 
 Examples:
   loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
@@ -557,7 +559,7 @@ Examples:
   loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
 
 const STORM_EXAMPLES: &str = "\
-Each connection is opened, upgraded and closed in order, and makes room for the next.
+Each connection is opened, upgraded and ended with a closing handshake, and makes room for the next.
 
 Examples:
   loadgen storm ws://127.0.0.1:9000/ -c 100 -d 10s      as fast as the server takes them

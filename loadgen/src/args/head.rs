@@ -12,11 +12,11 @@ pub(crate) struct HeadArgs {
     #[arg(long, env = "LOADGEN_MAX_HANDSHAKE", value_name = "SIZE", default_value = "16KiB",
           value_parser = bytes, help_heading = "Target")]
     max_handshake: usize,
-    /// Longest line of that head, up to 65535 bytes
+    /// Longest line of the head of that answer, up to 65535 bytes
     #[arg(long, env = "LOADGEN_MAX_LINE", value_name = "SIZE", default_value = "8KiB",
           value_parser = bytes, help_heading = "Target")]
     max_line: usize,
-    /// Most fields of that head, up to 128
+    /// Most fields in the head of that answer, up to 128
     #[arg(long, env = "LOADGEN_MAX_FIELDS", value_name = "N", default_value = "100",
           value_parser = fields, help_heading = "Target")]
     max_fields: usize,

@@ -10,10 +10,10 @@ use crate::units;
 /// Runs that were made at the same time.
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// Results, as -o or --out has written them
+    /// Results written by -o or --out
     #[arg(value_name = "RUN", required = true, num_args = 1..)]
     pub(crate) runs: Vec<PathBuf>,
-    /// Refuse runs whose windows have less than this of their time in common
+    /// Refuse runs that share less than this part of their time
     #[arg(long, value_name = "PERCENT", default_value = "90%", value_parser = units::percent)]
     pub(crate) min_overlap: f64,
     /// Write the document to this file instead of standard output
@@ -24,13 +24,13 @@ pub(crate) struct MergeArgs {
 /// Runs to look at.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Results, as -o or --out has written them
+    /// Results written by -o or --out
     #[arg(value_name = "RUN", required = true, num_args = 1..)]
     pub(crate) runs: Vec<PathBuf>,
     /// The page's title
     #[arg(long, value_name = "TEXT", default_value = "loadgen report")]
     pub(crate) title: String,
-    /// Show the runs of each folder apart, under the folder's name, such as those of a workload
+    /// Show the runs of each folder separately, under the folder's name, such as one folder per workload
     #[arg(long)]
     pub(crate) by_folder: bool,
     /// Write the page to this file instead of standard output
@@ -41,17 +41,17 @@ pub(crate) struct ReportArgs {
 /// Two sets of runs.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Results of the base, as -o or --out has written them
+    /// Results of the base, written by -o or --out
     #[arg(value_name = "BASE", required = true, num_args = 1..)]
     pub(crate) base: Vec<PathBuf>,
     /// Results to compare with them, after `--`; options stand before it
     #[arg(value_name = "NEW", required = true, last = true, num_args = 1..)]
     pub(crate) new: Vec<PathBuf>,
-    /// Compare although the runs differ in this, such as cpu.governor, or in this group, such as
+    /// Compare even if the runs differ in this respect, such as cpu.governor, or in this group, such as
     /// workload; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_diff: Vec<String>,
-    /// Compare this: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
+    /// Metric to compare: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
     /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
     /// rate, p50, p90, p99, p99.9, server-cpu]
     #[arg(long, value_name = "METRIC", value_parser = compare::parse_metric)]
@@ -62,10 +62,10 @@ pub(crate) struct CompareArgs {
     /// Show no difference that may be smaller than this
     #[arg(long, value_name = "PERCENT", default_value = "0%", value_parser = units::percent)]
     pub(crate) noise: f64,
-    /// How to show it
+    /// Format of the comparison
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(crate) format: Format,
-    /// Write it to this file instead of standard output
+    /// Write the comparison to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -85,14 +85,14 @@ Examples:
 pub(super) const MERGE_EXAMPLES: &str = "\
 Counts and rates add up, histograms are merged, and percentiles are those of the merged
 histograms. Each second of a run goes to the nearest one of the merged window; `merged` in the
-document tells how far that is, how much of their time the runs have in common, and how far the
-hosts' clocks may be apart: 0 on one machine, else the sum of what the kernels say of the two
+document says how far that is, how much of their time the runs have in common, and how far the
+hosts' clocks may be apart: 0 on one machine, otherwise the sum of what the kernels say of the two
 worst. The environment shown is that of the first run; each run's own is kept. CPU time of a
 server that several runs measured counts once.
 
 Exit codes:
-  0 good, 2 wrong usage or a file that cannot be read, 3 the runs were not of the same load or not
-  at the same time, or the document cannot be written
+  0 good, 2 wrong usage or a file that cannot be read, 3 the runs had different loads or were not
+  made at the same time, or the document cannot be written
 
 Examples:
   loadgen echo ws://127.0.0.1:9000/ -c 10k -d 30s -q -o a.json &

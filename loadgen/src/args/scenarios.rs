@@ -13,11 +13,11 @@ use crate::units;
 pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// How many connections [suffixes: k, m]
+    /// Number of connections [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1000",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// Ping the server this often on each connection, the connections in turn, and measure its pongs
+    /// Interval at which each connection, in turn, pings the server and measures its pong
     #[arg(long, env = "LOADGEN_PING_INTERVAL", value_name = "TIME", value_parser = units::span,
           help_heading = "Load")]
     pub(crate) ping_interval: Option<Duration>,
@@ -38,12 +38,12 @@ pub(crate) struct IdleArgs {
 pub(crate) struct ChurnArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// How many connections are kept open [suffixes: k, m]
+    /// Number of connections to keep open [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// How long connections live: 10s, all the same; exponential:10s, on average, as if each could
-    /// end at any time; or uniform:5s..15s
+    /// How long connections live: 10s, each as long; exponential:10s, on average, as if each could end
+    /// at any time; or uniform:5s..15s
     #[arg(long, env = "LOADGEN_LIFETIME", value_name = "TIME", default_value = "exponential:10s",
           value_parser = lifetime::parse, help_heading = "Load")]
     pub(crate) lifetime: Lifetime,
@@ -65,15 +65,15 @@ pub(crate) struct ChurnArgs {
 pub(crate) struct SlowArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
-    /// How many connections, the slow ones among them [suffixes: k, m]
+    /// Number of connections, including the slow ones [suffixes: k, m]
     #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
           value_parser = units::positive, help_heading = "Load")]
     pub(crate) connections: u64,
-    /// The share of the connections that stop reading when the load begins, and send all the same
+    /// Share of the connections that stop reading when the load begins, but go on sending
     #[arg(long, env = "LOADGEN_SLOW", value_name = "PERCENT", default_value = "10%",
           value_parser = units::percent, help_heading = "Load")]
     pub(crate) slow: f64,
-    /// Messages per second that each slow connection sends, as long as the server takes them
+    /// Messages per second that each slow connection sends, for as long as the server takes them
     #[arg(long, env = "LOADGEN_SLOW_RATE", value_name = "RATE", default_value = "1000",
           value_parser = units::rate, help_heading = "Load")]
     pub(crate) slow_rate: f64,
@@ -96,18 +96,18 @@ pub(crate) struct SlowArgs {
 }
 
 pub(super) const IDLE_EXAMPLES: &str = "\
-The connections are opened and held. With --pid the memory that the server takes for each stands in
-the result (its own, not the kernel's for its sockets), with --ping-interval its round trips. Pings of
-the server are answered and counted. A connection that the server ends is an error.
+The connections are opened and held. With --pid the result has the memory that the server takes for each
+(its own, not the kernel's for its sockets), and with --ping-interval the round trips of pings. Pings
+from the server are answered and counted. A connection that the server ends is an error.
 
 Examples:
   loadgen idle ws://127.0.0.1:9000/ -c 10k -d 1m --pid $(pidof engine)
   loadgen idle ws://127.0.0.1:9000/ -c 1000 --ping-interval 1s";
 
 pub(super) const CHURN_EXAMPLES: &str = "\
-Connections live for a drawn time and are closed in order; each that ends is replaced at once, so that
-the number of open ones is steady. The first ones have lived for a while already, so that the rate is
-steady from the start. The latency is that of opening.
+Each connection lives for a random time and ends with a closing handshake. It is replaced at once, so
+that the number of open connections is steady. The first ones begin in the middle of their lives, so
+that the rate is steady from the start. The latency is that of opening a connection.
 
 Examples:
   loadgen churn ws://127.0.0.1:9000/ -c 1000 --lifetime exponential:10s
@@ -115,9 +115,9 @@ Examples:
 
 pub(super) const SLOW_EXAMPLES: &str = "\
 An echo in which some connections stop reading, as a client whose network stalls does. The latency is
-that of the others. What the server did with the slow ones is told: whether it closed them, with which
-code and after how long, whether it stopped reading from them, or kept everything in its memory (--pid).
-When the load is over they read again, and their replies are counted.
+that of the others. The result says what the server did with the slow ones: whether it closed them, with
+which code and after how long, whether it stopped reading from them, or kept everything in its memory
+(--pid). When the load is over they read again, and their replies are counted.
 
 Examples:
   loadgen slow ws://127.0.0.1:9000/ -c 100 --slow 10% --pid $(pidof engine)

@@ -17,7 +17,7 @@ Examples:
   engine echo --listen 0.0.0.0:9002 --cpus 0-3    four shards on four CPUs
   engine broadcast --listen [::]:9002             rooms: one per resource name
   engine broadcast --slow-consumer drop --max-outbound 2MiB
-  engine doctor                                   what this machine gives, and why not more
+  engine doctor                                   what this machine offers, and why not more
   engine echo --listen-tls 0.0.0.0:9443 --tls-cert chain.pem --tls-key key.pem
   engine echo --allow-origin http://example.com --allow-host example.com:9002
 
@@ -28,7 +28,7 @@ Units:
 
 Environment:
   Every flag has a variable: --max-message is ENGINE_MAX_MESSAGE. Lists are separated by commas.
-  What is typed wins over the environment.
+  The command line takes precedence over the environment.
 
 Signals:
   SIGTERM, SIGINT  stop accepting, deliver what was published, close every connection, end within
@@ -42,14 +42,14 @@ Exit codes:
   1    cannot start (port in use, no right to it, unusable certificate, no memory, standard output
        that cannot be written), or broke while running
   2    wrong flags, or flags that contradict each other
-  69   this kernel or sandbox gives no driver that was asked for
+  69   the driver that was asked for cannot run on this kernel or in this sandbox
   130  ended at once by a second SIGINT; 143 by a second SIGTERM";
 
 /// A WebSocket server for RFC 6455 and draft-ietf-hybi-thewebsocketprotocol-02, one shard per core,
 /// on io_uring or epoll.
 ///
-/// Prints `listening on ADDRESS` on stdout for each plain listener and `listening on wss://ADDRESS` for
-/// each one of TLS, in this order, as soon as it accepts connections; everything else goes to stderr.
+/// Prints `listening on ADDRESS` on stdout for each plain listener, then `listening on wss://ADDRESS` for
+/// each TLS listener, as soon as it accepts connections. Everything else goes to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "engine", version, max_term_width = 100, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -59,29 +59,29 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Sends every message back to whoever sent it.
+    /// Sends every message back to its sender.
     #[command(after_long_help = EXAMPLES)]
     Echo(EchoArgs),
-    /// Delivers every message to all others of the same resource name.
+    /// Delivers every message to all other clients that connected to the same resource name.
     ///
     /// The resource name of the request (/room/7?x=1) is the topic. A message goes to every other
     /// connection of its topic, on all shards; it is encoded once.
     #[command(after_long_help = EXAMPLES)]
     Broadcast(ServeArgs),
-    /// Tells what this kernel, sandbox and machine give the engine, and what that means.
+    /// Tells what this kernel, sandbox and machine offer the engine, and what that means.
     ///
-    /// Tries every driver and every ring feature, and reads the limits that bound connections. Ends
-    /// with 0 if some driver runs here, with 69 if none does.
+    /// Tries every driver and every ring feature, and reads the limits that bound the number of
+    /// connections. The exit code is 0 if a driver runs here, and 69 if none does.
     Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// One JSON document instead of tables
+    /// Print one JSON document instead of tables
     #[arg(long, env = "ENGINE_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
 
-    /// What of io_uring a server would be told to use, as --ring-features of `engine echo`
+    /// Features of io_uring that a server would be told to use, as in `engine echo --ring-features`
     #[arg(long, env = "ENGINE_RING_FEATURES", value_name = "LIST", default_value = "default")]
     #[arg(allow_hyphen_values = true)]
     pub(crate) ring_features: RingFeatures,
@@ -90,10 +90,11 @@ pub(crate) struct DoctorArgs {
 /// The flags of the echo.
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
-    /// Send messages back in frames of this size or more while the rest still arrives; 0: whole
+    /// Send large messages back in frames of at least this size while the rest still arrives; 0: send
+    /// them whole
     ///
-    /// A large message passes through the cache piece by piece then, and holds no more memory than a
-    /// piece. What is smaller than this, and what is compressed, goes back in one frame.
+    /// A large message then passes through the cache piece by piece, and holds no more memory than one
+    /// piece. Smaller messages, and compressed ones, go back in one frame.
     #[arg(long, env = "ENGINE_PART_SIZE", value_name = "BYTES", default_value = "128KiB")]
     pub(crate) part_size: Bytes,
 
@@ -106,18 +107,18 @@ pub(crate) struct EchoArgs {
 pub(crate) struct ServeArgs {
     // As a doc comment the address would be a link.
     #[arg(
-        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002, or name:9002 for every address that \
-                the name has here; port 0 takes a free one; repeatable [default: 127.0.0.1:0, unless \
-                there is --listen-tls]"
+        help = "Address to listen on: 127.0.0.1:9002, [::1]:9002, or name:9002 for every address of \
+                that name on this machine; port 0 takes a free one; repeatable [default: 127.0.0.1:0, \
+                unless --listen-tls is given]"
     )]
     #[arg(long, env = "ENGINE_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen: Vec<String>,
 
-    /// Shards, each a thread with its own ring [default: one per CPU]
+    /// Number of shards, each a thread with its own ring [default: one per CPU]
     #[arg(long, env = "ENGINE_SHARDS", value_name = "N", conflicts_with = "cpus")]
     pub(crate) shards: Option<Count>,
 
-    /// One shard on each of these CPUs: 0-3,5
+    /// CPUs to run on, one shard on each: 0-3,5
     #[arg(long, env = "ENGINE_CPUS", value_name = "LIST")]
     pub(crate) cpus: Option<Cpus>,
 
@@ -138,31 +139,31 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
 pub(crate) struct TlsArgs {
-    /// Address to listen on for wss, beside --listen; repeatable
+    /// Address to listen on for wss, in addition to --listen; repeatable
     #[arg(long, env = "ENGINE_LISTEN_TLS", value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) listen_tls: Vec<String>,
 
-    /// Certificate chain in PEM, the server's own first; repeatable, each with its --tls-key
+    /// Certificate chain in PEM, the server's own certificate first; repeatable, each with its --tls-key
     ///
-    /// A client is shown the first one that is for the name it asks for, and the first of all if none
-    /// is.
+    /// A client is shown the first chain that matches the name it asks for, or the very first if none
+    /// does.
     #[arg(long, env = "ENGINE_TLS_CERT", value_name = "FILE", value_delimiter = ',')]
     pub(crate) tls_cert: Vec<PathBuf>,
 
-    /// Private key of the --tls-cert in the same place, in PEM, without a passphrase
+    /// Private key of the --tls-cert in the same position, in PEM, without a passphrase
     #[arg(long, env = "ENGINE_TLS_KEY", value_name = "FILE", value_delimiter = ',')]
     pub(crate) tls_key: Vec<PathBuf>,
 
-    /// Ask clients for a certificate that an authority of this PEM file has issued
+    /// Ask clients for a certificate issued by an authority in this PEM file
     #[arg(long, env = "ENGINE_TLS_CLIENT_CA", value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
 
-    /// Clients without a certificate: refuse them (required), or take them (optional) [default:
+    /// Clients without a certificate: refuse them (required) or accept them (optional) [default:
     /// required]
     #[arg(long, env = "ENGINE_TLS_CLIENT_AUTH", value_name = "POLICY", requires = "tls_client_ca")]
     pub(crate) tls_client_auth: Option<Auth>,
 
-    /// Oldest version of TLS to speak: 1.2 or 1.3 [default: 1.2]
+    /// Oldest version of TLS to accept: 1.2 or 1.3 [default: 1.2]
     #[arg(long, env = "ENGINE_TLS_MIN", value_name = "VERSION")]
     pub(crate) tls_min: Option<Version>,
 }
@@ -172,18 +173,19 @@ pub(crate) struct TlsArgs {
 pub(crate) struct PolicyArgs {
     /// Host to serve, against DNS rebinding; repeatable [default: any]
     ///
-    /// Without a port it stands for all ports of that host. *.example.com stands for every name below
-    /// example.com, not for that itself; * for every host. What no client could ask for, such as
-    /// capitals or the ports 80 and 443, is refused with the form that is meant.
+    /// A host without a port allows all its ports. *.example.com allows every name below example.com
+    /// but not example.com itself, and * allows every host. A value that no client could send, such as
+    /// one with capitals or with port 80 or 443, is refused at the start, with the correct form.
     #[arg(long, env = "ENGINE_ALLOW_HOST", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) allow_host: Vec<String>,
 
     /// Origin whose pages may connect, such as https://example.com; repeatable [default: any]
     ///
-    /// Scheme, host, and the port if it is not the scheme's own. https://*.example.com stands for every
-    /// name below example.com, however deep, not for that itself; * for every origin. What no page could
-    /// have, such as a slash at the end, is refused with the form that is meant. Clients without an origin
-    /// are refused then, too, but for --allow-missing-origin.
+    /// Give the scheme, the host, and the port unless it is the scheme's default. https://*.example.com
+    /// allows every name below example.com, however deep, but not example.com itself; * allows every
+    /// origin. A value that no page could have, such as one with a slash at the end, is refused at the
+    /// start, with the correct form. Clients that send no origin are then refused as well, unless
+    /// --allow-missing-origin is given.
     #[expect(rustdoc::bare_urls, reason = "--help shows it as it is")]
     #[arg(long, env = "ENGINE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<String>,
@@ -194,31 +196,31 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_DIALECT", value_name = "DIALECT", value_delimiter = ',')]
     pub(crate) dialect: Vec<Dialect>,
 
-    /// Also take clients that send no Origin where one is expected
+    /// Also accept clients that send no Origin where one is expected
     ///
-    /// That is in draft-02, whose clients always have one (§5.2.1), and in both dialects beside
-    /// --allow-origin. Pages of browsers cannot leave it out; programs can. Of RFC 6455's clients only
-    /// browsers send one, and without --allow-origin none needs it.
+    /// An Origin is expected in draft-02, whose clients always send one (§5.2.1), and in both dialects
+    /// with --allow-origin. Pages in browsers cannot leave it out; programs can. Among clients of RFC
+    /// 6455 only browsers send one, and without --allow-origin none needs it.
     #[arg(long, env = "ENGINE_ALLOW_MISSING_ORIGIN", value_parser = BoolishValueParser::new())]
     pub(crate) allow_missing_origin: bool,
 
     /// TLS ends in front of this server: tell clients of draft-02 that they have reached a wss URL
     ///
-    /// They compare it with the one they asked for. RFC 6455's clients are not told a URL.
+    /// They compare it with the URL that they asked for. Clients of RFC 6455 are not told a URL.
     #[arg(long, env = "ENGINE_TLS_IN_FRONT", value_parser = BoolishValueParser::new())]
     pub(crate) tls_in_front: bool,
 
-    /// Take from the field X-Forwarded-Proto whether TLS ends in front: https or http
+    /// Read from the field X-Forwarded-Proto (https or http) whether TLS ends in front of this server
     ///
-    /// For a proxy that serves both; it must set the field itself. It is believed whoever sends it, so
-    /// let nobody but the proxy reach this server.
+    /// For a proxy that serves both. The proxy must set the field itself. The server believes whoever
+    /// sends it, so let nobody but the proxy reach this server.
     #[arg(long, env = "ENGINE_TRUST_FORWARDED_PROTO", value_parser = BoolishValueParser::new())]
     pub(crate) trust_forwarded_proto: bool,
 
     /// Subprotocol to speak; repeatable
     ///
-    /// The first of the client's list that is here is taken. A client that asks for others only is
-    /// refused in draft-02, and in RFC 6455 finds out that none was taken.
+    /// The first one in the client's list that is given here is chosen. A client that asks only for
+    /// others is refused in draft-02; in RFC 6455 it is accepted, and told that none was chosen.
     #[arg(long, env = "ENGINE_SUBPROTOCOL", value_name = "NAME", value_delimiter = ',')]
     pub(crate) subprotocol: Vec<String>,
 
@@ -226,7 +228,7 @@ pub(crate) struct PolicyArgs {
     #[arg(long, env = "ENGINE_REQUIRE_SUBPROTOCOL", value_parser = BoolishValueParser::new())]
     pub(crate) require_subprotocol: bool,
 
-    /// Also take clients of draft 1 or 3, whose framing is the same; repeatable
+    /// Also accept clients of draft 1 or 3, which have the same framing as draft 2; repeatable
     #[arg(long, env = "ENGINE_ACCEPT_DRAFT", value_name = "DRAFT", value_delimiter = ',')]
     pub(crate) accept_draft: Vec<Neighbour>,
 }
@@ -236,25 +238,25 @@ pub(crate) struct PolicyArgs {
 pub(crate) struct CompressArgs {
     /// Compress messages for clients of RFC 6455 that offer it (permessage-deflate)
     ///
-    /// Costs far more CPU time than the message itself. Without --compress-takeover nothing is kept
-    /// between messages: an idle connection takes no more memory, and one in the middle of a
-    /// compressed message 48 KiB. A broadcast is compressed once for all.
+    /// Compression costs far more CPU time than the message itself. Without --compress-takeover nothing
+    /// is kept between messages: an idle connection takes no extra memory, and one in the middle of a
+    /// compressed message takes 48 KiB. A broadcast is compressed once for all subscribers.
     #[arg(long, env = "ENGINE_COMPRESS", value_parser = BoolishValueParser::new())]
     pub(crate) compress: bool,
 
-    /// Send smaller messages as they are
+    /// Smallest message to compress; smaller ones are sent as they are
     #[arg(long, env = "ENGINE_COMPRESS_MIN", value_name = "SIZE", default_value = "256")]
     pub(crate) compress_min: Bytes,
 
-    /// How thoroughly: 1, fast, to 9
+    /// How thoroughly to compress, from 1 (fastest) to 9 (smallest)
     #[arg(long, env = "ENGINE_COMPRESS_LEVEL", value_name = "LEVEL", default_value = "3")]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) compress_level: u8,
 
     /// Which messages may refer to earlier ones of their connection ("context takeover")
     ///
-    /// Small messages that are alike get much smaller. Each connection keeps about 48 KiB for what it
-    /// receives and 247 to 373 KiB, by the window, for what is sent to it.
+    /// Small messages that resemble each other get much smaller. Each connection keeps about 48 KiB for
+    /// what its client sends, and 247 to 373 KiB, depending on the window, for what is sent to it.
     #[arg(
         long,
         env = "ENGINE_COMPRESS_TAKEOVER",
@@ -264,7 +266,7 @@ pub(crate) struct CompressArgs {
     )]
     pub(crate) compress_takeover: Takeover,
 
-    /// Largest window of what is sent, 2 to this power: 9 to 15
+    /// Largest window for what is sent, as a power of two: 9 to 15
     #[arg(
         long,
         env = "ENGINE_COMPRESS_WINDOW",
@@ -275,9 +277,9 @@ pub(crate) struct CompressArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(9..=15))]
     pub(crate) compress_window: u8,
 
-    /// Largest window to ask of clients that can keep to it: 8 to 15
+    /// Largest window to ask of clients that can limit theirs, as a power of two: 8 to 15
     ///
-    /// Saves memory of theirs; ours is the same.
+    /// This saves memory on their side; ours stays the same.
     #[arg(
         long,
         env = "ENGINE_COMPRESS_PEER_WINDOW",
@@ -290,9 +292,9 @@ pub(crate) struct CompressArgs {
 
     /// Most memory for compression on each shard
     ///
-    /// Half of it at most is for --compress-takeover; connections beyond that are agreed to without,
-    /// and when all of it is in use, without compression. A compressed message that finds none left
-    /// ends its connection with code 1013.
+    /// At most half of it is for --compress-takeover. Connections beyond that are accepted without
+    /// takeover and, when the whole budget is in use, without compression. A compressed message that
+    /// finds no memory left ends its connection with code 1013.
     #[arg(
         long,
         env = "ENGINE_COMPRESS_BUDGET",
@@ -306,18 +308,18 @@ pub(crate) struct CompressArgs {
 /// In which directions messages may refer to earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Takeover {
-    /// Neither
+    /// No messages
     None,
-    /// Those that are sent
+    /// Messages that are sent
     Sent,
-    /// Those that are received
+    /// Messages that are received
     Received,
-    /// Both
+    /// Messages in both directions
     Both,
 }
 
 impl Takeover {
-    /// Whether what is sent may, and what is received.
+    /// Whether messages that are sent may refer to earlier ones, and whether received ones may.
     pub(crate) const fn directions(self) -> (bool, bool) {
         (matches!(self, Self::Sent | Self::Both), matches!(self, Self::Received | Self::Both))
     }
@@ -342,11 +344,12 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_MAX_CONTROL", value_name = "SIZE", default_value = "64KiB")]
     pub(crate) max_control: Bytes,
 
-    /// Text that is not UTF-8: end the connection, or read it as U+FFFD
+    /// What to do about text that is not UTF-8: end the connection (close), or read each bad sequence
+    /// as U+FFFD (replace)
     #[arg(long, env = "ENGINE_INVALID_UTF8", value_name = "POLICY", default_value = "close")]
     pub(crate) invalid_utf8: InvalidText,
 
-    /// Most connections of one shard; the limit of open files counts too
+    /// Most connections of one shard; the limit of open files applies as well
     #[arg(long, env = "ENGINE_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1m")]
     pub(crate) max_connections: Count,
 
@@ -354,32 +357,33 @@ pub(crate) struct LimitArgs {
     #[arg(long, env = "ENGINE_MAX_HANDSHAKE", value_name = "SIZE", default_value = "16KiB")]
     pub(crate) max_handshake: Bytes,
 
-    /// Longest line of that head, up to 65535
+    /// Longest line of the opening handshake's head, up to 65535
     #[arg(long, env = "ENGINE_MAX_LINE", value_name = "SIZE", default_value = "8KiB")]
     pub(crate) max_line: Bytes,
 
-    /// Most fields of that head, up to 128
+    /// Most fields of the opening handshake's head, up to 128
     #[arg(long, env = "ENGINE_MAX_FIELDS", value_name = "COUNT", default_value = "100")]
     pub(crate) max_fields: Count,
 
-    /// Most that may wait to be sent on one connection; beyond it its reader is slow
+    /// Most data that may wait to be sent on one connection; beyond that its reader counts as slow
     #[arg(long, env = "ENGINE_MAX_OUTBOUND", value_name = "SIZE", default_value = "4MiB")]
     pub(crate) max_outbound: Bytes,
 
-    /// While more than this waits to be sent, nothing is read from the connection
+    /// Stop reading from a connection while more than this waits to be sent on it
     #[arg(long, env = "ENGINE_PAUSE_READING", value_name = "SIZE", default_value = "256KiB")]
     pub(crate) pause_reading: Bytes,
 
     /// Most memory that a shard holds for its clients: messages, queues, publications, compression
-    /// [default: a quarter of the machine's, or of its control group's, for all shards together]
+    /// [default: a quarter of the machine's memory, or of its control group's, for all shards together]
     ///
-    /// Beyond it the connections that hold the most are ended, with code 1013 where their unfinished
-    /// messages take it, and publications are refused. What the kernel holds for the same connections
-    /// comes on top, and may be as much.
+    /// Beyond the budget publications are refused and the connections that hold the most are ended,
+    /// with code 1013 if it is their unfinished messages that take the memory. What the kernel holds for
+    /// the same connections comes on top, and may be as much.
     #[arg(long, env = "ENGINE_MEMORY_BUDGET", value_name = "SIZE")]
     pub(crate) memory_budget: Option<Bytes>,
 
-    /// A slow reader of a broadcast: end its connection, or let it miss messages, which is counted
+    /// What to do about a slow reader of a broadcast: end its connection (close), or let it miss
+    /// messages and count them (drop)
     #[arg(long, env = "ENGINE_SLOW_CONSUMER", value_name = "POLICY", default_value = "close")]
     pub(crate) slow_consumer: Slow,
 
@@ -395,21 +399,21 @@ pub(crate) struct TimeoutArgs {
     #[arg(long, env = "ENGINE_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) handshake_timeout: Span,
 
-    /// End connections whose peer sends and takes nothing for this long; 0: never
+    /// End connections whose peer neither sends nor takes anything for this long; 0: never
     #[arg(long, env = "ENGINE_IDLE_TIMEOUT", value_name = "TIME", default_value = "2m")]
     pub(crate) idle_timeout: Span,
 
-    /// Ping connections that were silent for this long; 0: never
+    /// Ping connections that have been silent for this long; 0: never
     #[arg(long, env = "ENGINE_PING_INTERVAL", value_name = "TIME", default_value = "45s")]
     pub(crate) ping_interval: Span,
 
-    /// How long the answer to our Close, and the peer's end of TCP after it, may take, each from when
-    /// the peer last sent or took anything
+    /// How long the peer may take to answer our Close, and then to end TCP, each counted from when it
+    /// last sent or took anything
     #[arg(long, env = "ENGINE_CLOSE_TIMEOUT", value_name = "TIME", default_value = "5s")]
     pub(crate) close_timeout: Span,
 
-    /// How long closing all connections may take after SIGTERM or SIGINT; up to half of it for messages
-    /// that were published before
+    /// How long closing all connections may take after SIGTERM or SIGINT; up to half of it goes to
+    /// delivering messages that were published before
     #[arg(long, env = "ENGINE_DRAIN", value_name = "TIME", default_value = "10s")]
     pub(crate) drain: Span,
 }
@@ -419,28 +423,28 @@ pub(crate) struct TimeoutArgs {
 pub(crate) struct RingArgs {
     /// How to talk to the kernel: uring, tokio-uring, epoll, or auto
     ///
-    /// auto takes the first of them that pays: uring on Linux 5.19 or later, at its best from 6.1 on;
-    /// tokio-uring, slower and with a buffer per idle connection, from 5.11 on; and epoll where io_uring
-    /// is forbidden, as in most containers. The log says which and why. A driver asked for by name is had
-    /// or an error.
+    /// auto chooses the first of them that is worth it: uring on Linux 5.19 or later, at its best from
+    /// 6.1 on; tokio-uring, slower and with a buffer per idle connection, from 5.11 on; and epoll where
+    /// io_uring is forbidden, as in most containers. The log says which and why. A driver asked for by
+    /// name never falls back to another: if it cannot run, that is an error.
     #[arg(long, env = "ENGINE_DRIVER", value_name = "DRIVER", default_value = "auto")]
     pub(crate) driver: Driver,
 
-    /// Look for work this long before sleeping; 0: sleep at once
+    /// How long to look for work before sleeping; 0: sleep at once
     ///
-    /// Lowers latency and burns CPU: each shard owns its core while it looks.
+    /// This lowers latency and burns CPU: each shard keeps its core busy while it looks.
     #[arg(long, env = "ENGINE_SPIN", value_name = "TIME", default_value = "0")]
     pub(crate) spin: Span,
 
-    /// Most of a core's time that a shard may look in vain, in percent
+    /// Largest share of a core's time that a shard may spend looking in vain, in percent
     #[arg(long, env = "ENGINE_SPIN_BUDGET", value_name = "PERCENT", default_value = "100")]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) spin_budget: u32,
 
     /// Receive buffers of 4 KiB that a shard offers the kernel; a power of two
     ///
-    /// tokio-uring registers as many, for reads and writes, and takes the heap's when all are in use.
-    /// With the ring feature incremental it is the same memory in buffers of 64 KiB.
+    /// tokio-uring registers this many, for reads and writes, and takes memory from the heap when all are
+    /// in use. With the ring feature incremental, as much memory is split into buffers of 64 KiB.
     #[arg(long, env = "ENGINE_SMALL_BUFFERS", value_name = "N", default_value = "256")]
     #[arg(value_parser = clap::value_parser!(u16).range(2..=16384))]
     pub(crate) small_buffers: u16,
@@ -460,25 +464,27 @@ pub(crate) struct RingArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub(crate) completion_entries: u32,
 
-    /// What of io_uring to use: default, all or none, then +NAME or -NAME; see below
+    /// Features of io_uring to use: default, all or none, then +NAME or -NAME for single ones
     ///
-    /// A list that is read from left to right, as in --ring-features=-direct,+msg-ring. What is not
-    /// named is used where the kernel has it; +NAME is had or an error, -NAME is left alone. The
-    /// names: multishot-accept, buffer-ring, multishot-recv, defer-taskrun, coop-taskrun, direct,
-    /// no-sqarray, skip-success, and off by default incremental, msg-ring and zc-send. `engine
-    /// doctor` tells what each gives and which are here. Looking before sleeping is --spin.
+    /// The list is read from left to right, as in --ring-features=-direct,+msg-ring. +NAME requires a
+    /// feature: if the kernel does not have it, that is an error. -NAME does without it. A feature that
+    /// is not named is used where the kernel has it. The names: multishot-accept, buffer-ring,
+    /// multishot-recv, defer-taskrun, coop-taskrun, direct, no-sqarray, skip-success; and, off by
+    /// default, incremental, msg-ring and zc-send. `engine doctor` says what each of them is for and
+    /// which of them this kernel has. To look for work before sleeping, see --spin.
     #[arg(long, env = "ENGINE_RING_FEATURES", value_name = "LIST", default_value = "default")]
     #[arg(allow_hyphen_values = true)]
     pub(crate) ring_features: RingFeatures,
 
-    /// Under zc-send, the smallest send that is not copied
+    /// With zc-send, the smallest send that is not copied
     ///
-    /// Such sends turn themselves off when the kernel reports that it copied them all the same, as
+    /// The engine stops sending without a copy when the kernel reports that it copied all the same, as
     /// it does on loopback; the log says so.
     #[arg(long, env = "ENGINE_ZC_MIN", value_name = "SIZE", default_value = "32KiB")]
     pub(crate) zc_min: Bytes,
 
-    /// Accept into the process's file table instead of the ring's own: --ring-features=-direct
+    /// Accept connections into the process's file table instead of the ring's own; means
+    /// --ring-features=-direct
     #[arg(long, env = "ENGINE_NO_DIRECT_DESCRIPTORS", value_parser = BoolishValueParser::new())]
     pub(crate) no_direct_descriptors: bool,
 }
@@ -499,7 +505,7 @@ pub(crate) enum Version {
     Tls13,
 }
 
-/// A draft beside the second.
+/// A draft other than the second whose clients can be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Neighbour {
     #[value(name = "1")]
@@ -508,24 +514,24 @@ pub(crate) enum Neighbour {
     Draft3,
 }
 
-/// What becomes of text that is not UTF-8.
+/// What to do about text that is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InvalidText {
     Close,
     Replace,
 }
 
-/// What becomes of a slow reader.
+/// What to do about a slow reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Slow {
     Close,
     Drop,
 }
 
-/// Which server.
+/// Which of the two servers to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// In parts of so many bytes, if so.
+    /// Sends large messages back in parts of at least so many bytes, if that is given.
     Echo(Option<NonZeroU32>),
     Broadcast,
 }
