@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import zlib
 
 from suite import window
 from suite.machine import ROOT, guarded, target
+from suite.report import middle, percentile
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 MASK = bytes(4)
@@ -179,11 +179,6 @@ def beside_others(server, loadgen, scenario, count, seconds):
         process.wait()
 
 
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * share))]
-
-
 def measure(options, driver, row):
     """Medians over rounds of p50 and p99, beside those who behave and beside those who want much."""
     name, command, count, kind = row
@@ -206,7 +201,7 @@ def measure(options, driver, row):
             found.append((percentile(took, 0.5), percentile(took, 0.99)))
     figures = []
     for found in rounds.values():
-        figures += [statistics.median(one[place] for one in found) for place in range(2)]
+        figures += [middle([one[place] for one in found]) for place in range(2)]
     return [name, driver, *figures, figures[3] / figures[1]]
 
 

@@ -28,8 +28,9 @@ import sys
 
 from suite import machine, programs
 from suite.bench import compare, matrix, plans, soak, tables
-from suite.bench.record import Progress, Run, duration, folder_for
+from suite.bench.record import Progress, Run, folder_for
 from suite.machine import ROOT, CannotRun, guarded, utc
+from suite.report import duration
 
 PROFILES = ["quick", "full", "soak"]
 

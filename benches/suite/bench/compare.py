@@ -8,13 +8,13 @@ import json
 import math
 import os
 import re
-import statistics
 import subprocess
 import sys
 
 from suite.bench.record import Run
 from suite.bench.tables import rows_of
 from suite.machine import ROOT, CannotRun
+from suite.report import middle
 
 ALPHA = 0.05
 
@@ -73,7 +73,7 @@ def runs_overlap(before, after, metric):
         if any(value is None for run in values for value in run):
             raise CannotRun(f"whether runs of one side differ as much in {metric} cannot be told: not every document "
                             "has it; take server-cpu, rate, mean, max, or a percentile that loadgen prints")
-        medians.append([statistics.median(run) for run in values])
+        medians.append([middle(run) for run in values])
     base, new = medians
     return min(base) <= max(new) and min(new) <= max(base)
 

@@ -9,6 +9,7 @@ import random
 import tempfile
 
 from suite import machine, probe
+from suite.report import limiter
 from suite.window import DidNotStart, Server, WindowFailed, is_disturbed, read_window, run_loadgen
 
 NEVER = 2  # windows that may fail one after the other before a row is left out
@@ -105,7 +106,7 @@ def window(server, case, dialect, run, options):
     figures["calls_each"] = calls / max(figures["count"] + figures["warmup_count"], 1)
     figures["server_busy"] = share(figures["server_busy"], run.facts["server_cpus"])
     figures["client_busy"] = share(figures["client_busy"], run.facts["generator_cpus"])
-    figures["limited_by"] = limiter(figures, case)
+    figures["limited_by"] = limited_by(figures, case)
     return {**figures, "steal": steal}, text
 
 
@@ -114,18 +115,13 @@ def share(busy, cpus):
     return None if busy is None else busy / len(cpus)
 
 
-BUSY = 0.8  # of a CPU; below it a side waits to be woken
-
-
-def limiter(figures, case):
+def limited_by(figures, case):
     """Who kept a window from being faster: loadgen's own verdict where it has one."""
     if figures["limited_by"]:
         return figures["limited_by"]
     if case.table.get("rate") is not None or case.scenario in ("churn", "idle"):
         return "schedule"
-    if (figures["server_busy"] or 0) > BUSY:
-        return "server"
-    return "generator" if figures["client_busy"] > BUSY else "neither"
+    return limiter(figures["server_busy"], figures["client_busy"])
 
 
 def ways_of(case, drivers, first):

@@ -10,7 +10,6 @@
     env.txt                     the machine before and after
 """
 
-import csv
 import json
 import os
 import platform
@@ -19,7 +18,7 @@ import time
 
 from suite.bench import plans
 from suite.machine import ROOT, CannotRun
-from suite.peers.report import read as read_rows
+from suite.report import append, duration, read
 
 COLUMNS = ["workload", "driver", "dialect", "round", "kept", "count", "seconds", "ns_each", "per_second",
            "calls_each", "server_busy", "client_busy", "p50_ns", "p99_ns", "p999_ns", "limited_by",
@@ -34,7 +33,7 @@ class Run:
         self.folder, self.facts = folder, facts
         self.plan = plans.plan(facts["plan_file"], facts["plan"], facts["overrides"])
         raw = os.path.join(folder, "raw.csv")
-        self.rows = read_rows(folder) if os.path.exists(raw) else []
+        self.rows = read(folder) if os.path.exists(raw) else []
 
     @classmethod
     def begin(cls, folder, facts):
@@ -101,13 +100,7 @@ class Run:
                       encoding="utf-8") as file:
                 file.write(text)
         self.rows.append(row)
-        path = self.path("raw.csv")
-        new = not os.path.exists(path)
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append(self.path("raw.csv"), COLUMNS, [row])
 
     def complete(self, case, ways):
         """How many rounds have a good window of every one of these ways, and the last round."""
@@ -131,15 +124,6 @@ def folder_for(commit, utc, label):
     name = f"{utc}-{commit}" + (f"-{label}" if label else "")
     folder = os.path.join(ROOT, "results", platform.release(), name)
     return os.path.relpath(folder) if os.path.relpath(folder).count("..") == 0 else folder
-
-
-def duration(seconds):
-    """A time as people say it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 class Progress:

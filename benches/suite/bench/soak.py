@@ -8,15 +8,14 @@ a sample, and drift is what `loadgen compare` shows between the first and the la
 import csv
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 import time
 
 from suite import machine
 from suite.bench import matrix
-from suite.bench.record import duration
 from suite.machine import CannotRun, ticks
+from suite.report import append, duration, middle
 from suite.window import DidNotStart, Server, WindowFailed, read_result, reason
 
 SAMPLES = ["seconds", "segment", "phase", "memory_bytes", "files", "open"]
@@ -53,13 +52,7 @@ class Soak:
             raise WindowFailed("the engine has ended") from None
         row = {"seconds": round(self.elapsed(), 1), "segment": segment, "phase": phase,
                "memory_bytes": memory, "files": files, "open": opened}
-        path = self.run.path("samples.csv")
-        new = not os.path.exists(path)
-        with open(path, "a", newline="", encoding="ascii") as file:
-            writer = csv.DictWriter(file, fieldnames=SAMPLES)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append(self.run.path("samples.csv"), SAMPLES, [row])
 
     def open_connections(self):
         """As the engine counts them."""
@@ -219,7 +212,7 @@ def slope(points):
     """The median of the slopes between all pairs, which single outliers do not move."""
     found = [(two[1] - one[1]) / (two[0] - one[0]) for position, one in enumerate(points)
              for two in points[position + 1:] if two[0] > one[0]]
-    return statistics.median(found) if found else 0.0
+    return middle(found) or 0.0
 
 
 def memory(rows, limit):
@@ -230,7 +223,7 @@ def memory(rows, limit):
     first, last = thirds([row["memory_bytes"] for row in rest])
     if not first:
         return "memory at rest: too few segments to tell", False
-    before, after = statistics.median(first), statistics.median(last)
+    before, after = middle(first), middle(last)
     every = max(len(rest) // 300, 1)  # pairs are many
     hourly = slope([(row["seconds"] / 3600, row["memory_bytes"]) for row in rest[::every]])
     growth = (after / before - 1) * 100

@@ -8,37 +8,11 @@ import itertools
 import math
 import os
 import shlex
-import statistics
 import subprocess
 
 from suite import machine
 from suite.bench import matrix
-
-CONFIDENCE = 0.95
-
-
-def interval(values):
-    """An interval of order statistics that holds the true median, whatever the distribution, and how
-    surely: with at least 95 %, or as surely as so few values can.
-    """
-    ordered, count = sorted(values), len(values)
-
-    def coverage(rank):
-        below = sum(math.comb(count, k) for k in range(rank))
-        return 1 - 2 * below / 2 ** count
-
-    rank = 1
-    while rank + 1 <= count // 2 and coverage(rank + 1) >= CONFIDENCE:
-        rank += 1
-    return ordered[rank - 1], ordered[count - rank], max(coverage(rank), 0.0)
-
-
-def spread(values, form):
-    """Median and interval."""
-    if not values:
-        return "–"
-    low, high, _ = interval(values)
-    return f"{statistics.median(values):{form}} [{low:{form}} to {high:{form}}]"
+from suite.report import NONE, heading, interval, line, middle, most, of, plain, ratios, time_each, within
 
 
 class Row:
@@ -66,17 +40,15 @@ class Row:
 
     def values(self, key):
         """Of all good windows that have it."""
-        return [row[key] for row in self.rounds.values() if row.get(key) is not None]
+        return of(self.rounds.values(), key)
 
     def middle(self, key, form=",.0f", scale=1.0):
         """The median as text."""
-        values = self.values(key)
-        return f"{statistics.median(values) / scale:{form}}" if values else "–"
+        return plain(middle(self.values(key)), form, scale, NONE)
 
     def limiter(self):
         """Who limited most of the windows."""
-        values = self.values("limited_by")
-        return max(sorted(set(values)), key=values.count) if values else "–"
+        return most(self.values("limited_by"))
 
     def representative(self):
         """The round whose cost is the median one, the lower of two."""
@@ -95,10 +67,9 @@ def rows_of(run, case):
     return [row for row in found if row.rounds], [row for row in found if not row.rounds]
 
 
-def ratios(one, other, key="ns_each"):
-    """Of windows of the same round."""
-    return [row[key] / other.rounds[number][key] for number, row in one.rounds.items()
-            if number in other.rounds and row[key] is not None and other.rounds[number][key]]
+def over(one, other, key="ns_each"):
+    """How many times as much one row has as the other, in windows of the same round."""
+    return ratios([(row, other.rounds[number]) for number, row in one.rounds.items() if number in other.rounds], key)
 
 
 def pairs(found):
@@ -129,16 +100,16 @@ def summary(run, case, options):
     epoll = {row.way[1]: row for row in found if row.way[0] == "epoll"}
     for row in found:
         base = epoll.get(row.way[1])
-        over = ratios(row, base) if base and base is not row else []
+        times = over(row, base) if base and base is not row else []
         text.append(
-            f"| {row.way[0]} | {row.way[1]} | {spread(row.values('ns_each'), ',.0f')} "
-            f"| {f'{statistics.median(over):.3f}' if over else ''} | {row.middle('per_second')} "
+            f"| {row.way[0]} | {row.way[1]} | {within(row.values('ns_each'), ',.0f')} "
+            f"| {plain(middle(times), '.3f')} | {row.middle('per_second')} "
             f"| {row.middle('calls_each', '.3f')} | {row.middle('p50_ns', scale=1e3)} "
             f"| {row.middle('p99_ns', scale=1e3)} | {row.middle('p999_ns', scale=1e3)} "
             f"| {row.middle('server_busy', '.2f')} | {row.middle('client_busy', '.2f')} "
             f"| {row.limiter()} | {len(row.rounds)} |")
-    lines = [f"- {name}: {spread(ratios(one, two), '.3f')}" for name, one, two in pairs(found)
-             if ratios(one, two)]
+    lines = [f"- {name}: {within(over(one, two), '.3f')}" for name, one, two in pairs(found)
+             if over(one, two)]
     lines += [f"- {' '.join(row.way)} is left out: {row.reason}" for row in missing]
     lines += [f"- {trouble}" for row in found for trouble in row.troubles()]
     disturbed = sum(row.disturbed for row in found)
@@ -157,7 +128,7 @@ def soaked(run, case, rows, options):
             "| driver | dialect | per second | p50 us: median [interval] | p99 us | p99.9 us | generator busy "
             "| limited by | segments | failed |", "|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        times = [spread([value / 1e3 for value in row.values(key)], ",.0f")
+        times = [within([value / 1e3 for value in row.values(key)], ",.0f")
                  for key in ("p50_ns", "p99_ns", "p999_ns")]
         text.append(f"| {' | '.join(row.way)} | {row.middle('per_second')} | {' | '.join(times)} "
                     f"| {row.middle('client_busy', '.2f')} | {row.limiter()} | {len(row.rounds)} "
@@ -220,7 +191,7 @@ def table(run):
     others = [name for name in drivers if name != "epoll" and "epoll" in drivers]
     titles = ["workload", *(f"{name}" for name in drivers[:1]), *(f"{name} ÷ epoll" for name in others),
               "dialects", *(f"system calls, {name}" for name in drivers), "limited by"]
-    text = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    text = heading(titles)
     for case in run.plan.cases:
         found, _ = rows_of(run, case)
         if not found:
@@ -238,23 +209,18 @@ def table(run):
         cells += [by_way[name, main].middle("calls_each", ".2f") if (name, main) in by_way else "–"
                   for name in drivers]
         cells.append(first.limiter() if first else "–")
-        text.append("| " + " | ".join(cells) + " |")
+        text.append(line(cells))
     return "\n".join(text) + "\n"
 
 
 def cost(row):
     """Server CPU per message, with its unit."""
-    values = row.values("ns_each") if row else []
-    if not values:
-        return "–"
-    value = statistics.median(values)
-    return f"{value / 1e3:.3g} µs" if value < 999_500 else f"{value / 1e6:.3g} ms"
+    return time_each(middle(row.values("ns_each"))) if row else NONE
 
 
 def middle_ratio(one, other):
     """The median of the ratios."""
-    values = ratios(one, other) if one and other else []
-    return f"{statistics.median(values):.2f}" if values else "–"
+    return plain(middle(over(one, other)) if one and other else None, ".2f", none=NONE)
 
 
 def page(run, options):

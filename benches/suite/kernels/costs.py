@@ -5,9 +5,9 @@ guest's clock is one instruction, so that whatever reads the clock counts instru
 """
 
 import json
-import statistics
 
 from suite.kernels import guest, profile
+from suite.report import middle, spread_percent
 
 FORM = "ringbolt.kernels/1"
 DRIVERS = ["uring", "tokio-uring", "epoll"]
@@ -207,7 +207,7 @@ def figures(results, name):
     timed = [document for document, result in zip(documents, results) if is_timed(result)]
     each = [document["outcome"]["elapsed_ns"] / document["outcome"]["received"]
             for document in timed]
-    found = {"each": statistics.median(each), "each_all": each, "spread_percent": spread_of(each)}
+    found = {"each": middle(each), "each_all": each, "spread_percent": spread_percent(each)}
     found.update(share_of_server(timed))
     found.update(events(documents, results))
     return found
@@ -220,13 +220,8 @@ def share_of_server(timed):
     if any(nanos is None for nanos, _ in read):
         return {}
     each = [nanos / received for nanos, received in read]
-    return {"server_each": statistics.median(each), "server_each_all": each,
-            "server_spread_percent": spread_of(each)}
-
-
-def spread_of(values):
-    """How far repeats are apart, in percent of their median."""
-    return (max(values) - min(values)) / max(statistics.median(values), 1) * 100
+    return {"server_each": middle(each), "server_each_all": each,
+            "server_spread_percent": spread_percent(each)}
 
 
 def events(documents, results):

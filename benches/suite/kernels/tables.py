@@ -5,8 +5,9 @@
 import json
 import os
 
-from suite.kernels.costs import FORM, NOISE, PER, UNREAD, VARIANTS, WITH, spread_of
+from suite.kernels.costs import FORM, NOISE, PER, UNREAD, VARIANTS, WITH
 from suite.kernels.images import Missing
+from suite.report import NONE, heading, line, plain, spread_percent
 
 CAVEAT = ("Instructions, not nanoseconds: an instruction that misses the cache, enters the kernel or "
           "stops the pipeline costs as much as hundreds that do not, and here all weigh the same. Read "
@@ -30,7 +31,7 @@ def groups(rows):
 
 def number(value, digits=0):
     """A number, or a dash where there is none."""
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return plain(value, f",.{digits}f", none=NONE)
 
 
 def unsteady(rows):
@@ -94,8 +95,7 @@ def across(document, shapes=frozenset(NOISE)):
                                   if row["shape"] in shapes):
         lines += [f"### {workload}, {shape}: {unit} per {PER[workload]}, client and server together, "
                   "and times the epoll driver's", "",
-                  "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
-                  "|---|" + "---|" * len(kernels)]
+                  *heading(["", *(kernel["kernel"]["version"] for kernel in kernels)])]
         tables = [of(kernel["rows"], workload, shape) for kernel in kernels]
         for name in dict.fromkeys(name for table in tables for name in table if name not in VARIANTS):
             cells = []
@@ -103,7 +103,7 @@ def across(document, shapes=frozenset(NOISE)):
                 row = table.get(name, {})
                 cells.append(f"{number(row['each'])} ({over(row, table.get('epoll'))})"
                              if "each" in row else "–")
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append(line([name, *cells]))
         lines += ["", f"Differences below {NOISE[shape]:g} % mean nothing in this shape. "
                   + caveat(document), ""]
     return "\n".join(lines + bought(document))
@@ -119,8 +119,7 @@ def bought(document):
         names = [name for name in VARIANTS if any(name in table for table in tables)]
         lines += [f"### {workload}, {shape}: what the ring driver's {PER[workload]} costs more without a "
                   "feature of the ring" + (", or with one more" if WITH.keys() & set(names) else ""), "",
-                  "| | " + " | ".join(kernel["kernel"]["version"] for kernel in kernels) + " |",
-                  "|---|" + "---|" * len(kernels)]
+                  *heading(["", *(kernel["kernel"]["version"] for kernel in kernels)])]
         for name in names:
             cells = []
             for table in tables:
@@ -128,7 +127,7 @@ def bought(document):
                 both = "each" in row and "each" in whole
                 cells.append(f"{row['each'] - whole['each']:+,.0f} "
                              f"({(row['each'] / whole['each'] - 1) * 100:+.2f} %)" if both else "–")
-            lines.append(f"| {name[len('uring '):]} | " + " | ".join(cells) + " |")
+            lines.append(line([name[len("uring "):], *cells]))
         lines += ["", f"`–`: the kernel has no such feature. Differences below {NOISE[shape]:g} % mean "
                   "nothing. " + caveat(document), ""]
     return lines
@@ -154,7 +153,7 @@ def of_server(row):
     """The server's part of a row, with its spread where its repeats agree much less than the whole's."""
     if "server_each" not in row:
         return number(None)
-    spread = row.get("server_spread_percent", spread_of(row["server_each_all"]))
+    spread = row.get("server_spread_percent", spread_percent(row["server_each_all"]))
     apart = spread > row["spread_percent"] + SPREAD_SHOWN
     return number(row["server_each"]) + (f" (spread {spread:.2f} %)" if apart else "")
 
@@ -195,11 +194,10 @@ def where(rows, workload, shape):
     names = list(next(iter(table.values()))["groups"])
     lines = ["Where they go, client and server together; `rep` are rounds of repeated string "
              "instructions, which stand for one instruction each:", "",
-             "| server | user | kernel | rep | " + " | ".join(names) + " |",
-             "|---|---|---|---|" + "---|" * len(names)]
+             *heading(["server", "user", "kernel", "rep", *names])]
     for name, found in table.items():
         cells = [found["user"], found["kernel"], found["rep"], *found["groups"].values()]
-        lines.append(f"| {name} | " + " | ".join(map(number, cells)) + " |")
+        lines.append(line([name, *map(number, cells)]))
     return [*lines, "", CAVEAT, ""]
 
 

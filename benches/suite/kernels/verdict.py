@@ -8,6 +8,7 @@ import subprocess
 
 from suite.kernels import guest
 from suite.kernels.images import in_order
+from suite.report import heading, line
 
 # The test programs of each driver; the first two are told which.
 SUITES = {"uring": ["server", "clients"],
@@ -266,11 +267,10 @@ def test(image, programs, features, options):
 
 def table(verdicts):
     """What each kernel has, as Markdown."""
-    lines = ["| | " + " | ".join(verdict.image.version for verdict in verdicts) + " |",
-             "|---|" + "---|" * len(verdicts)]
+    lines = heading(["", *(verdict.image.version for verdict in verdicts)])
 
     def row(name, cells):
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(line([name, *cells]))
 
     row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
     for driver in SUITES:

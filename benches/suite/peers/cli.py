@@ -18,7 +18,6 @@ Needs Python 3.11 and cargo; traffic to the servers started here stays on loopba
 """
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -32,6 +31,7 @@ from suite.machine import guarded, note_environment
 from suite.peers import plot, servers
 from suite.peers import report as tables
 from suite.programs import build, digests
+from suite.report import append, read
 from suite.window import DidNotStart, Process, Server, WindowFailed, is_disturbed, load_window
 
 COLUMNS = ["workload", "server", "dialect", "round", "kept", "count", "seconds", "ns_each",
@@ -141,7 +141,7 @@ class Results:
                 sys.exit(f"peers: {self.folder} holds a run with another {key} "
                          f"({before.get(key)}, now {value}); choose another folder")
         self.plan["servers"] = {**before.get("servers", {}), **self.plan["servers"]}
-        self.rows = tables.read(self.folder)
+        self.rows = read(self.folder)
         self.widen()
         print(f"peers: going on with the {len(self.rows)} windows of {self.folder}",
               file=sys.stderr)
@@ -153,7 +153,7 @@ class Results:
         self.rows = [{key: row.get(key) for key in COLUMNS} for row in self.rows]
         path = os.path.join(self.folder, "raw.csv")
         # In one step, so that an interruption leaves the old file or the new one.
-        append(path + ".new", self.rows, "w")
+        append(path + ".new", COLUMNS, self.rows, "w")
         os.replace(path + ".new", path)
 
     def add(self, workload, server, tries, **figures):
@@ -162,7 +162,7 @@ class Results:
         row.update(workload=workload, server=server.name, dialect=server.dialect, round=tries)
         self.rows.append(row)
         if self.folder:
-            append(os.path.join(self.folder, "raw.csv"), [row])
+            append(os.path.join(self.folder, "raw.csv"), COLUMNS, [row])
 
     def complete(self, workload, names):
         """How many rounds have a good window of every one of these servers, and the last round."""
@@ -174,16 +174,6 @@ class Results:
                 if row["kept"]:
                     kept.setdefault(row["round"], set()).add(row["server"])
         return len([found for found in kept.values() if found >= names]), last
-
-
-def append(path, rows, mode="a"):
-    """Adds rows to a file, which gets its head before the first one; mode "w" makes it anew."""
-    new = mode == "w" or not os.path.exists(path)
-    with open(path, mode, newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def what_is_measured(options):
@@ -462,7 +452,7 @@ def run(options):
 def report(folder):
     """Works the summaries of a folder out again."""
     try:
-        rows = tables.read(folder)
+        rows = read(folder)
     except OSError as error:
         sys.exit(f"peers: {folder} holds no run: {error.strerror}: {error.filename}")
     lacking = {"workload", "server", "round", "kept"} - set(rows[0] if rows else ())

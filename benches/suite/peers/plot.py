@@ -4,9 +4,9 @@
 
 import html
 import math
-import statistics
 
 from suite.peers.report import TITLE, absolute, lines_of, present_in, times
+from suite.report import middle
 
 # Of the plot, in pixels: two columns of panels, in each of them names, bars and values.
 MARGIN, COLUMN, GAP = 12, 472, 16
@@ -57,7 +57,7 @@ def extent(line, figure):
     ratios = line.ratios(figure)
     if line.is_reference:
         ratios = [1.0] if line.values(figure) else []
-    return (min(ratios), statistics.median(ratios), max(ratios)) if ratios else None
+    return (min(ratios), middle(ratios), max(ratios)) if ratios else None
 
 
 class Panel:

@@ -4,22 +4,17 @@ Everything is worked out from raw.csv, plan.json and env.txt, so that it can be
 again; what an older version did not write is not known.
 """
 
-import csv
 import json
 import os
 import shlex
-import statistics
 
-# Below this share of a CPU neither side is what limits: both wait to be woken.
-BUSY = 0.8
+from suite.report import counted, heading, limiter, middle, most, of, plain, ratios, spread, time_each
+from suite.report import line as line_of
+
+# What limits a window, as raw.csv and the tables call it.
+SIDES = ("server", "client")
 # Of the plot, whatever draws it.
 TITLE = "Cost of each server, times the engine's"
-
-
-def read(folder):
-    """The rows of a folder, numbers as numbers."""
-    with open(os.path.join(folder, "raw.csv"), newline="", encoding="utf-8") as file:
-        return [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def read_plan(folder):
@@ -44,20 +39,6 @@ def read_facts(folder):
         if key in facts and value.strip() not in facts[key]:
             facts[key].append(value.strip())
     return facts
-
-
-def number(text):
-    """A number, None for nothing, and text for everything else."""
-    if text in ("", None):
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def reference(row):
@@ -89,22 +70,20 @@ class Line:
 
     def values(self, key):
         """Of all rounds that have it."""
-        return [row[key] for row, _ in self.rounds if row.get(key) is not None]
+        return of([row for row, _ in self.rounds], key)
 
     def median(self, key):
         """None without a value."""
-        values = self.values(key)
-        return statistics.median(values) if values else None
+        return middle(self.values(key))
 
     def ratios(self, key):
         """To the engine's of the same round."""
-        return [row[key] / other[key] for row, other in self.rounds
-                if row.get(key) is not None and other.get(key) and other[key] > 0]
+        return ratios(self.rounds, key)
 
     def limiter(self):
         """What most of its windows were limited by."""
-        found = [limit for limit in (limited_by(row) for row, _ in self.rounds) if limit]
-        return statistics.mode(found) if found else ""
+        found = [limiter(row.get("server_busy"), row.get("client_busy"), SIDES) for row, _ in self.rounds]
+        return most([limit for limit in found if limit], "")
 
     def absent(self):
         """Why it has no figure, in two words."""
@@ -126,39 +105,12 @@ class Line:
         return text
 
 
-def counted(number_of, what):
-    """So many of these, in words."""
-    return f"{number_of} {what}" if number_of == 1 else f"{number_of} {what}s"
-
-
-def limited_by(row):
-    """What the rate of one window was limited by."""
-    server, client = row.get("server_busy"), row.get("client_busy")
-    if client is None and server is None:
-        return ""
-    if max(server or 0, client or 0) < BUSY:
-        return "neither"
-    return "server" if (server or 0) >= (client or 0) else "client"
-
-
 def lines_of(rows, workload):
     """The lines of a workload, the engine's first."""
     rows = [row for row in rows if row["workload"] == workload]
     kept = {(row["server"], row["round"]): row for row in rows if row["kept"]}
     lines = [Line(server, rows, kept) for server in dict.fromkeys(row["server"] for row in rows)]
     return sorted(lines, key=lambda line: not line.is_reference)
-
-
-def spread(values, form):
-    """Median and extremes."""
-    if not values:
-        return ""
-    return (f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})")
-
-
-def plain(value, form, scale=1.0):
-    """A figure, or nothing."""
-    return "" if value is None else f"{value / scale:{form}}"
 
 
 def driven_by(load, dialects, plan):
@@ -233,18 +185,13 @@ def head(facts, plan):
                       f"![{TITLE}](plot.svg)", ""])
 
 
-def middle(values):
-    """The median, or None."""
-    return statistics.median(values) if values else None
-
-
 def absolute(value, figure):
     """The engine's own figure, with its unit."""
     if value is None:
         return ""
     if figure == "bytes_each":
         return f"{value:,.0f} B"
-    return f"{value / 1e3:.3g} µs" if value < 999_500 else f"{value / 1e6:.3g} ms"
+    return time_each(value)
 
 
 def present_in(rows, workloads):
@@ -261,14 +208,13 @@ def table(rows, workloads):
             by_server.setdefault(line.server, {})[name] = line
     # The engine first, then the cheapest, by how they do where most of them are compared.
     order = sorted(by_server, key=lambda server: rank(server, by_server[server], workloads))
-    text = ["| server | " + " | ".join(workloads[name].short for name in present) + " |",
-            "|---" * (len(present) + 1) + "|"]
+    text = heading(["server", *(workloads[name].short for name in present)])
     for server in order:
         cells = [cell(by_server[server].get(name), workloads[name].figure) for name in present]
-        text.append(f"| {server} | " + " | ".join(cells) + " |")
+        text.append(line_of([server, *cells]))
     engine = by_server.get("engine", {})
     limits = [engine[name].limiter() if name in engine else "" for name in present]
-    text.append("| limited by | " + " | ".join(limit or "–" for limit in limits) + " |")
+    text.append(line_of(["limited by", *(limit or "–" for limit in limits)]))
     return "\n".join(text) + "\n"
 
 

@@ -11,7 +11,7 @@ import tempfile
 import types
 import unittest
 
-from suite import machine
+from suite import machine, report
 from suite.bench import compare, matrix, plans, record, soak, tables
 from suite.machine import ROOT
 from suite.window import WindowFailed, is_disturbed, read_result, read_window, reason
@@ -186,7 +186,7 @@ class Machines(unittest.TestCase):
                 (closed, "generator", 0.9, 0.9, "generator"), (closed, None, 0.9, 0.7, "server"),
                 (closed, None, 0.5, 0.9, "generator"), (closed, None, 0.5, 0.5, "neither"),
                 (opened, None, 0.9, 0.5, "schedule"), (opened, "server", 1, 0.1, "server")):
-            found = matrix.limiter({"limited_by": said, "server_busy": server,
+            found = matrix.limited_by({"limited_by": said, "server_busy": server,
                                           "client_busy": client}, case)
             self.assertEqual(found, expected)
 
@@ -267,14 +267,14 @@ class Reports(unittest.TestCase):
         return run
 
     def test_intervals_hold_what_they_promise(self):
-        low, high, sure = tables.interval([3, 1, 2])
+        low, high, sure = report.interval([3, 1, 2])
         self.assertEqual((low, high), (1, 3))
         self.assertAlmostEqual(sure, 0.75)
-        self.assertAlmostEqual(tables.interval(list(range(6)))[2], 1 - 2 / 64)
-        low, high, sure = tables.interval(list(range(15)))
+        self.assertAlmostEqual(report.interval(list(range(6)))[2], 1 - 2 / 64)
+        low, high, sure = report.interval(list(range(15)))
         self.assertEqual((low, high), (3, 11))
         self.assertGreaterEqual(sure, 0.95)
-        self.assertEqual(tables.interval([5]), (5, 5, 0.0))
+        self.assertEqual(report.interval([5]), (5, 5, 0.0))
 
     def test_a_summary_has_figures_ratios_reasons_and_commands(self):
         run = self.filled()

@@ -17,7 +17,7 @@ import unittest
 import xml.etree.ElementTree
 from unittest import mock
 
-from suite import probe
+from suite import probe, report
 from suite.peers import cli as peers
 from suite.peers import plot, servers
 from suite.peers import report as tables
@@ -192,7 +192,7 @@ class Folders(unittest.TestCase):
         engine = types.SimpleNamespace(name="engine", dialect="rfc6455")
         results.add("echo-100", engine, 2, kept=0, generator_waited=0.5, disturbed="other work")
         self.assertEqual(results.plan["servers"], {"peer": "1.0", "engine": "epoll"})
-        rows = tables.read(self.folder)
+        rows = report.read(self.folder)
         self.assertEqual([row["ns_each"] for row in rows], [100, 200, None])
         self.assertEqual([row["disturbed"] for row in rows], [None, None, "other work"])
 
