@@ -24,8 +24,8 @@ import threading
 import time
 import zlib
 
-from suite import window
-from suite.machine import ROOT, guarded, target
+from suite import programs, window
+from suite.machine import ROOT, guarded
 from suite.report import middle, percentile
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -182,8 +182,7 @@ def beside_others(server, loadgen, scenario, count, seconds):
 def measure(options, driver, row):
     """Medians over rounds of p50 and p99, beside those who behave and beside those who want much."""
     name, command, count, kind = row
-    engine = os.path.join(options.bin_dir, "engine")
-    loadgen = os.path.join(options.bin_dir, "loadgen")
+    engine, loadgen = options.program("engine"), options.program("loadgen")
     rounds = {"others": [], "much": []}
     for _ in range(options.rounds):
         for who, found in rounds.items():
@@ -218,7 +217,8 @@ def table(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin-dir", help="where engine and loadgen are; built without it")
-    parser.add_argument("--driver", action="append", choices=["uring", "epoll", "tokio-uring"])
+    parser.add_argument("--driver", action="append", metavar="NAME",
+                        help="only this driver, of those that `engine doctor` has; may be repeated [all usable ones]")
     parser.add_argument("--row", action="append", choices=[row[0] for row in ROWS])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each window")
@@ -233,12 +233,10 @@ def main():
         return want_much(options.much[0], options.much[1], int(options.much[2]))
     if options.quick:
         options.rounds, options.seconds = 1, 0.3
-    if not options.bin_dir:
-        subprocess.run(["cargo", "build", "--release", "--locked", "-p", "ringbolt", "-p", "ringbolt-loadgen",
-                        "--bins"], cwd=ROOT, check=True)
-        options.bin_dir = os.path.join(target(), "release")
+    programs.build(options, programs.BENCHED)
+    programs.check_drivers(options, options.driver or [])
     results = []
-    for driver in options.driver or ["uring", "epoll", "tokio-uring"]:
+    for driver in options.driver or programs.drivers(options):
         for row in ROWS:
             if options.row and row[0] not in options.row:
                 continue

@@ -9,74 +9,78 @@ Needs nothing but Python 3.11 and cargo; traffic stays on the loopback interface
 """
 
 import argparse
-import csv
 import json
 import os
-import statistics
 import subprocess
 import sys
 
 from suite.machine import guarded, note_environment, ticks
 from suite.programs import build
+from suite.report import append, middle, of, plain, ratios, spread, write
 from suite.window import Server, WindowFailed, is_disturbed, read_window
+from suite.workloads import named, present
 
 
-class Workload:
-    """What is sent, and which servers it is sent to: name -> (program, arguments)."""
+class Row:
+    """A workload of the table, and which servers it is sent to: name -> (program, arguments)."""
 
-    def __init__(self, about, servers, client, loadgen=None, unit="message", figure="ns_each"):
-        self.about, self.servers, self.client = about, servers, client
-        self.loadgen, self.unit, self.figure = loadgen, unit, figure
+    figure = "ns_each"
+    spin: list[str] = []
+
+    def __init__(self, workload, servers):
+        self.workload, self.about, self.unit = workload, workload.about, workload.unit
+        self.servers = {"engine": [workload.program], **servers}
+
+    def client(self):
+        """The arguments of the bare client."""
+        sizes = ["-p", str(self.workload.size), "--depth", str(self.workload.at_once)]
+        count = self.workload.connections
+        if self.workload.scenario == "storm":
+            return ["storm", "-c", str(count)]
+        if self.workload.scenario == "broadcast":
+            # One connection publishes to the others.
+            return ["drive", "--fanout", "-c", str(count + 1), *sizes]
+        return ["drive", "-c", str(count), *sizes, *self.spin]
+
+    def loadgen(self):
+        """Its arguments, but for the URL and the window; None of what it does not measure in this way."""
+        echoes = self.workload.scenario == "echo" and self.figure == "ns_each"
+        return [self.workload.scenario, *self.workload.load()] if echoes else None
 
 
-def echo(about, connections, payload=64, depth=1, servers=None):
-    """An echo in a closed loop."""
-    sizes = ["-c", str(connections), "-p", str(payload), "--depth", str(depth)]
-    servers = servers or {"ring": ["ring-echo"], "epoll": ["epoll-echo"]}
-    return Workload(about, {"engine": ["echo"], **servers}, ["drive", *sizes], ["echo", *sizes])
-
-
-def fanout(about, burst):
-    """One connection publishes to a thousand others."""
-    servers = {"engine": ["broadcast"], "ring": ["ring-fanout"],
-               "ring-unsliced": ["ring-fanout", "--slice", "65536"], "epoll": ["epoll-fanout"]}
-    client = ["drive", "--fanout", "-c", "1001", "-p", "64", "--depth", str(burst)]
-    return Workload(about, servers, client, unit="delivery")
-
-
-def latency(about, spin, client_spin):
+class Latency(Row):
     """One message of one connection in flight: the time of a round trip."""
-    servers = {"engine": ["echo", "--spin", f"{spin}us"],
-               "ring": ["ring-echo", "--spin", str(spin)],
-               "epoll": ["epoll-echo", "--spin", str(spin)]}
-    client = ["drive", "-c", "1", "--spin", str(client_spin)]
-    return Workload(about, servers, client, unit="round trip", figure="p50_ns")
+
+    figure = "p50_ns"
+
+    def __init__(self, about, spin):
+        super().__init__(TABLE["echo-1"], {"ring": ["ring-echo", "--spin", str(spin)],
+                                           "epoll": ["epoll-echo", "--spin", str(spin)]})
+        self.servers["engine"] = ["echo", "--spin", f"{spin}us"]
+        self.about, self.unit, self.spin = about, "round trip", ["--spin", str(spin)]
 
 
-def direct(message):
-    """A bare ring that receives whole messages into memory of their own."""
-    return ["ring-echo", "--receive", "direct", "--message", str(message)]
+def direct(workload, head):
+    """A bare ring that receives whole messages, with a head of so many bytes, into memory of their own."""
+    return ["ring-echo", "--receive", "direct", "--message", str(TABLE[workload].size + head)]
 
 
-WORKLOADS = {
-    "echo-100": echo("64 bytes, 100 connections", 100),
-    "echo-1000": echo("64 bytes, 1,000 connections", 1000),
-    "echo-10000": echo("64 bytes, 10,000 connections", 10000),
-    "echo-depth16": echo("64 bytes, 100 connections, 16 in flight each", 100, depth=16),
-    "echo-16k": echo("16 KiB, 100 connections", 100, 16384, servers={
-        "ring": ["ring-echo"], "ring-direct": direct(16384 + 4),
-        "epoll": ["epoll-echo", "--buffer", "256"]}),
-    "echo-1m": echo("1 MiB, 8 connections", 8, 1 << 20, servers={
-        "ring": ["ring-echo", "--receive", "large"], "ring-direct": direct((1 << 20) + 10),
-        "epoll": ["epoll-echo", "--buffer", "1100"]}),
-    "fanout": fanout("64 bytes to 1,000 subscribers", 1),
-    "fanout-burst16": fanout("bursts of 16 times 64 bytes to 1,000 subscribers", 16),
-    "storm": Workload("connect, upgrade, close; 64 under way", {
-        "engine": ["echo"], "ring": ["ring-accept"], "epoll": ["epoll-accept"]},
-        ["storm", "-c", "64"], unit="connection"),
-    "latency": latency("64 bytes, one connection, both sides sleep", 0, 0),
-    "latency-spin": latency("64 bytes, one connection, both sides look for 50 us", 50, 50),
+TABLE = named("echo-1", "echo-100", "echo-1000", "echo-10000", "echo-depth16", "echo-16k", "echo-1m", "broadcast",
+              "broadcast-burst16", "storm")
+ECHO = {"ring": ["ring-echo"], "epoll": ["epoll-echo"]}
+FANOUT = {"ring": ["ring-fanout"], "ring-unsliced": ["ring-fanout", "--slice", "65536"], "epoll": ["epoll-fanout"]}
+SERVERS = {
+    "echo-100": ECHO, "echo-1000": ECHO, "echo-10000": ECHO, "echo-depth16": ECHO,
+    "echo-16k": {"ring": ["ring-echo"], "ring-direct": direct("echo-16k", 4),
+                 "epoll": ["epoll-echo", "--buffer", "256"]},
+    "echo-1m": {"ring": ["ring-echo", "--receive", "large"], "ring-direct": direct("echo-1m", 10),
+                "epoll": ["epoll-echo", "--buffer", "1100"]},
+    "broadcast": FANOUT, "broadcast-burst16": FANOUT,
+    "storm": {"ring": ["ring-accept"], "epoll": ["epoll-accept"]},
 }
+WORKLOADS = {**{name: Row(TABLE[name], servers) for name, servers in SERVERS.items()},
+             "latency": Latency("64 bytes, one connection, both sides sleep", 0),
+             "latency-spin": Latency("64 bytes, one connection, both sides look for 50 us", 50)}
 
 
 def window(server, workload, options, seconds):
@@ -84,13 +88,14 @@ def window(server, workload, options, seconds):
     warmup = 0.3
     pid = str(server.process.pid)
     if options.client == "loadgen":
-        command = [options.program("loadgen"), *workload.loadgen[:1], f"ws://{server.address}/",
-                   *workload.loadgen[1:], "--pid", pid, "--cpus", str(options.client_cpu),
-                   "-d", f"{round(seconds * 1000)}ms", "--warmup", f"{round(warmup * 1000)}ms",
-                   "--json", "--quiet"]
+        scenario, *rest = workload.loadgen()
+        command = [options.program("loadgen"), scenario, f"ws://{server.address}/", *rest, "--pid", pid,
+                   "--cpus", str(options.client_cpu), "-d", f"{round(seconds * 1000)}ms",
+                   "--warmup", f"{round(warmup * 1000)}ms", "--json", "--quiet"]
     else:
-        command = [options.program("bare"), workload.client[0], server.address,
-                   *workload.client[1:], "--pid", pid, "--cpu", str(options.client_cpu),
+        verb, *rest = workload.client()
+        command = [options.program("bare"), verb, server.address, *rest, "--pid", pid,
+                   "--cpu", str(options.client_cpu),
                    "-d", str(seconds), "--warmup", str(warmup)]
     cpu, before = server.cpu_nanos(), ticks(options.server_cpu)
     steal_before = ticks(options.client_cpu)[1]
@@ -165,25 +170,23 @@ def show(name, workload, found):
              "|---|---|---|---|---|---|"]
     engine = found["engine"]
     for server, windows in found.items():
-        values = [w[figure] for w in windows.values() if w[figure] is not None]
+        values = of(windows.values(), figure)
         if not values:
             lines.append(f"| {server} | no window was good | | | | |")
             continue
-        ratios = [engine[r][figure] / windows[r][figure] for r in windows if r in engine]
-        ratio = ""
-        if ratios and server != "engine":
-            ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-
-        def middle(key, windows=windows):
-            return statistics.median(w[key] for w in windows.values())
-
-        lines.append(f"| {server} | {statistics.median(values):,.0f} "
-                     f"({min(values):,.0f} to {max(values):,.0f}) | {ratio} "
-                     f"| {middle('per_second'):,.0f} | {middle('server_busy'):.2f} "
-                     f"| {middle('others'):.2f} |")
+        pairs = [(engine[number], windows[number]) for number in windows if number in engine]
+        ratio = spread(ratios(pairs, figure), ".3f") if server != "engine" else ""
+        rate, busy, others = (middle(of(windows.values(), key)) for key in ("per_second", "server_busy", "others"))
+        lines.append(f"| {server} | {spread(values, ',.0f')} | {ratio} "
+                     f"| {plain(rate, ',.0f')} | {plain(busy, '.2f')} | {plain(others, '.2f')} |")
     text = "\n".join(lines) + "\n"
     print(text, flush=True)
     return text
+
+
+def called_now(name):
+    """A workload by the name that it has now."""
+    return present(name, WORKLOADS)[0]
 
 
 def options_of(arguments):
@@ -192,7 +195,7 @@ def options_of(arguments):
     parser = argparse.ArgumentParser(prog="scripts/floor", description=__doc__, epilog=epilog,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--workload", action="append", choices=WORKLOADS, metavar="NAME",
+    add("--workload", action="append", type=called_now, choices=WORKLOADS, metavar="NAME",
         help="measure this one; may be repeated [all]")
     add("--rounds", type=int, default=7, metavar="N", help="complete rounds per workload [7]")
     add("--seconds", type=float, default=2.0, metavar="S", help="length of a window [2]")
@@ -212,7 +215,7 @@ def options_of(arguments):
         parser.error("--rounds and --seconds must be above zero")
     names = options.workload or list(WORKLOADS)
     if options.client == "loadgen":
-        names = [n for n in names if WORKLOADS[n].loadgen and WORKLOADS[n].figure == "ns_each"]
+        names = [name for name in names if WORKLOADS[name].loadgen()]
         if not names:
             parser.error("loadgen is for the echo workloads only")
     options.workload = names
@@ -232,12 +235,8 @@ def main():
         workload = WORKLOADS[name]
         summary.append(show(name, workload, measure(name, workload, options, rows)))
     if options.out and rows:
-        with open(os.path.join(options.out, "raw.csv"), "w", newline="", encoding="ascii") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        with open(os.path.join(options.out, "summary.md"), "w", encoding="ascii") as file:
-            file.write("\n".join(summary))
+        append(os.path.join(options.out, "raw.csv"), list(rows[0]), rows, "w")
+        write(options.out, "summary.md", "\n".join(summary))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def target():
     return os.path.join(ROOT, os.environ.get("CARGO_TARGET_DIR", "target"))
 
 
+def near(folder):
+    """A folder as it is seen from here, if it is below."""
+    relative = os.path.relpath(folder)
+    return folder if relative.startswith("..") else relative
+
+
 def cpu_list(text):
     """CPUs from a list such as 0,2-3."""
     found = []

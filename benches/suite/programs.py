@@ -52,6 +52,14 @@ def drivers(options):
     return sorted(names, key=lambda name: name != document["auto"])
 
 
+def check_drivers(options, names):
+    """Ends where the engine has no driver of a name."""
+    known = [driver["name"] for driver in doctor(options)["drivers"]]
+    for name in names:
+        if name not in known:
+            raise CannotRun(f"the engine has no driver `{name}`; it has: {', '.join(known)}")
+
+
 def usable_drivers(options):
     """The engine's drivers: the first choice, and for each why it cannot be had, or None."""
     document = doctor(options)

@@ -10,9 +10,10 @@
 
 Engine and loadgen run on CPUs of their own on 127.0.0.1. Before anything is measured, a client that shares no
 code with them asks each engine, in each dialect, whether every byte comes back (or is delivered) as it was
-sent. The results are in one folder, results/<kernel>/<time>-<commit>[-<label>]: summary.md, report.html,
-table.md, raw.csv with every window, env.txt with the machine before and after, and loadgen's own
-document of every window under runs/, which `loadgen compare` takes as they are.
+sent. The results are in one folder, results/<kernel>/<time>-<commit>[-<label>]: summary.md,
+table.md, raw.csv with every window, and env.txt with the machine before and after. Loadgen's own document of
+every window, which `loadgen compare` takes as it is, the engine's logs and report.html are left in cargo's target
+folder, or with --keep beside the others.
 
 Exit codes: 0 measured; 1 a soak found something, or --compare something worse; 2 wrong usage or a
 wrong plan; 3 it cannot run here, or what is compared is not comparable; 130 interrupted.
@@ -28,9 +29,11 @@ import sys
 
 from suite import machine, programs
 from suite.bench import compare, matrix, plans, soak, tables
-from suite.bench.record import Progress, Run, folder_for
-from suite.machine import ROOT, CannotRun, guarded, utc
+from suite.bench.record import Progress, Run, folder_for, name_of
+from suite.machine import ROOT, CannotRun, guarded, near, utc
 from suite.report import duration
+from suite.schema import PlanError, read
+from suite.workloads import DIALECTS
 
 PROFILES = ["quick", "full", "soak"]
 
@@ -44,10 +47,12 @@ def options_of(arguments):
     add("--plan", metavar="FILE", help="run this plan instead of a profile's")
     add("--label", default="", metavar="NAME", help="a name for this run, part of its folder's name")
     add("--out", metavar="DIR", help="where to leave the results")
+    add("--keep", action="store_true", help="leave loadgen's document of every window, the engine's logs and "
+        "report.html there, too, not in cargo's target folder")
     add("--workload", action="append", metavar="NAME", help="only this one of the plan; may be repeated")
-    add("--driver", action="append", choices=plans.DRIVERS, metavar="NAME",
-        help="this driver instead of the plan's; may be repeated")
-    add("--dialect", action="append", choices=plans.DIALECTS, metavar="NAME",
+    add("--driver", action="append", metavar="NAME",
+        help="this driver instead of the plan's, of those that `engine doctor` has; may be repeated")
+    add("--dialect", action="append", choices=DIALECTS, metavar="NAME",
         help="this dialect instead of the plan's (hybi-02, rfc6455, wss); may be repeated")
     add("--rounds", type=int, metavar="N", help="complete rounds per workload")
     add("--seconds", type=float, metavar="S", help="length of a window, or of a segment of a soak")
@@ -87,7 +92,7 @@ def check(parser, options):
     if len(chosen) > 1:
         parser.error(f"{chosen[0]} and {chosen[1]} do not go together")
     given = chosen[0] if chosen else "PROFILE"
-    new = ["label", "out", "workload", "driver", "dialect", "rounds", "seconds", "duration", "max_steal",
+    new = ["label", "out", "keep", "workload", "driver", "dialect", "rounds", "seconds", "duration", "max_steal",
            "server_cpus", "generator_cpus", "estimate"]
     if given not in ("PROFILE", "--plan"):
         for name in new:
@@ -107,18 +112,18 @@ def facts_of(options):
     profile = options.profile or ("quick" if not options.plan else None)
     path = options.plan or os.path.join(ROOT, "benches", "scenarios", f"{profile}.toml")
     path = os.path.relpath(path) if not os.path.relpath(path).startswith("..") else path
-    table = plans.read(path)
+    table = plans.resolved(path, read(path))
     settings = {"rounds": options.rounds, "seconds": options.seconds, "max-steal": options.max_steal,
                 "duration": options.duration}
     overrides = {"plan": {key: value for key, value in settings.items() if value is not None},
                  "workloads": options.workload, "drivers": options.driver, "dialects": options.dialect}
     plan = plans.plan(path, table, overrides)
     if options.duration and plan.mode != "soak":
-        raise plans.PlanError(f'{path} is no soak, so --duration means nothing; --seconds and --rounds do')
+        raise PlanError(f'{path} is no soak, so --duration means nothing; --seconds and --rounds do')
     if options.rounds and plan.mode == "soak":
-        raise plans.PlanError(f"{path} is a soak, so --rounds means nothing; --duration does")
+        raise PlanError(f"{path} is a soak, so --rounds means nothing; --duration does")
     if options.max_steal is not None and plan.mode == "soak":
-        raise plans.PlanError(f"{path} is a soak, which leaves nothing out, so --max-steal means nothing")
+        raise PlanError(f"{path} is a soak, which leaves nothing out, so --max-steal means nothing")
     return plan, {"profile": profile or os.path.basename(path).removesuffix(".toml"), "label": options.label,
                   "command": shlex.join(["scripts/bench", *sys.argv[1:]]), "utc": utc(),
                   "commit": machine.commit(), "plan_file": path, "plan": table,
@@ -151,13 +156,13 @@ def rows_ahead(plan, at_hand, run=None):
     return ahead, done
 
 
-def estimate(plan, at_hand):
+def estimate(plan, at_hand, run=None):
     """What will run, in one line; the number of windows and the seconds they take."""
     if plan.mode == "soak":
         print(f"bench: {len(plan.cases)} workloads at once for {duration(plan.duration)}, in segments of "
               f"{plan.seconds:g} s", file=sys.stderr)
         return 0, plan.duration
-    ahead, _ = rows_ahead(plan, at_hand)
+    ahead, _ = rows_ahead(plan, at_hand, run)
     rows = sum(ahead.values())
     seconds = plans.seconds_needed(plan, ahead)
     print(f"bench: {len(plan.cases)} workloads, {rows} rows, {plan.rounds} rounds of windows of "
@@ -180,12 +185,16 @@ def begin(options):
     if set(server) & set(generator):
         print("bench: engine and loadgen share a CPU: each slows the other down", file=sys.stderr)
     at_hand = AtHand(options)
+    plans.check_drivers(facts["plan_file"], plan, at_hand.drivers)
     if options.estimate:
         estimate(plan, at_hand)
         return None, at_hand
     facts.update(programs.identity(options, server, generator), drivers=at_hand.order(),
                  unusable={name: why for name, why in at_hand.drivers.items() if why})
-    folder = options.out or folder_for(facts["commit"], facts["utc"], options.label)
+    name = name_of(facts)
+    # Two runs may begin in the same second.
+    facts["documents"] = None if options.keep else f"{name}-{os.getpid()}"
+    folder = options.out or folder_for(name)
     return Run.begin(folder, facts), at_hand
 
 
@@ -206,7 +215,7 @@ def resume(options):
 
 def measure(run, at_hand, options):
     """All that is left of a run; its exit code."""
-    total, seconds = estimate(run.plan, at_hand)
+    total, seconds = estimate(run.plan, at_hand, run)
     command = shlex.join(["scripts/bench", *sys.argv[1:]])
     environment = machine.Environment(run.folder, command, run.facts)
     progress = Progress(total, seconds)
@@ -233,7 +242,8 @@ def measure(run, at_hand, options):
     if not any(row["kept"] for row in run.rows):
         print(f"bench: nothing could be measured; {run.folder}/raw.csv tells why", file=sys.stderr)
         return code or 3
-    print(f"bench: results in {run.folder} (summary.md, report.html, runs/)", file=sys.stderr)
+    print(f"bench: results in {run.folder} (summary.md, table.md, raw.csv); "
+          f"{near(os.path.join(run.aside, 'report.html'))} is the page, beside every document", file=sys.stderr)
     return code
 
 
@@ -272,7 +282,7 @@ def main():
             return report(options)
         run, at_hand = resume(options) if options.resume else begin(options)
         return measure(run, at_hand, options) if run else 0
-    except plans.PlanError as error:
+    except PlanError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
 

@@ -13,7 +13,7 @@ import sys
 
 from suite.bench.record import Run
 from suite.bench.tables import rows_of
-from suite.machine import ROOT, CannotRun
+from suite.machine import ROOT, CannotRun, near
 from suite.report import middle
 
 ALPHA = 0.05
@@ -35,6 +35,9 @@ def documents(runs):
     """The documents of each row that has some, of all runs of a side, run by run."""
     found = {}
     for run in runs:
+        if any(row["kept"] for row in run.rows) and not os.path.isdir(os.path.join(run.aside, "runs")):
+            raise CannotRun(f"loadgen's documents of {run.folder} are gone: they were in {near(run.aside)}; measure it "
+                            "again, with --keep to have them beside its summary")
         for case in run.plan.cases:
             for row in rows_of(run, case)[0]:
                 paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]
@@ -126,12 +129,6 @@ def line_of(run, side):
     label = f" ({facts['label']})" if facts["label"] else ""
     return (f"- **{side}**{label}: Linux {facts['kernel']}, commit {facts['commit']}, {facts['utc']}, "
             f"{near(run.folder)}")
-
-
-def near(folder):
-    """A folder as it is seen from here, if it is below."""
-    relative = os.path.relpath(folder)
-    return folder if relative.startswith("..") else relative
 
 
 class Comparison:

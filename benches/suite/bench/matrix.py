@@ -41,7 +41,7 @@ class Servers:
         for (driver, secure), server in self.found.items():
             server.stop()
             name = f"{self.case.name}-{driver}{'-tls' if secure else ''}.log"
-            keep_log(server, self.run.path("logs", name))
+            keep_log(server, self.run.path_aside("logs", name))
         self.folder.cleanup()
 
 
@@ -167,8 +167,9 @@ class Matrix:
                 self.progress.say(f"skipped: {case.name} on {names}; {reason}")
         return [way for way in ways if way not in cannot and way not in known]
 
-    def leave_out(self, case, way, reason):
-        """A row that cannot be measured."""
+    def leave_out(self, case, way, reason, rounds):
+        """A row that cannot be measured, and so has not the rounds that were left."""
+        self.progress.drop(rounds)
         self.progress.say(f"{case.name}: {' '.join(way)} is left out: {reason}")
         self.run.add(case.name, *way, 0, kept=0, failure=reason)
 
@@ -183,17 +184,18 @@ class Matrix:
             # Each round has new servers: where a process comes to lie in memory is part of the spread.
             servers = Servers(self.run, case, self.options)
             try:
-                ways = [way for way in ways if self.begin(servers, case, way, checked)]
+                ways = [way for way in ways if self.begin(servers, case, way, checked, wanted - done)]
                 good, ways = self.round(servers, case, ways, (last, done))
             finally:
                 servers.stop()
             done += good
             self.progress.milestone(f"{case.name}: {done} of {wanted} rounds")
         if ways and done < wanted:
+            self.progress.drop((wanted - done) * len(ways))
             self.progress.say(f"{case.name}: only {done} of {wanted} rounds had no disturbed window; "
                               "the machine has other work, or --max-steal is too low")
 
-    def begin(self, servers, case, way, checked):
+    def begin(self, servers, case, way, checked, rounds):
         """Starts a server, and checks it the first time; whether it may be measured."""
         self.progress.at(f"{case.name}: starting {' '.join(way)}")
         try:
@@ -203,21 +205,25 @@ class Matrix:
         except DidNotStart as failure:
             reason = f"it did not start: {why(failure)}"
         if reason is not None:
-            self.leave_out(case, way, reason)
+            self.leave_out(case, way, reason, rounds)
         return reason is None
 
     def round(self, servers, case, ways, at):
         """A window of each; whether all were good, and the rows that go on."""
         number, done = at
-        good, going = bool(ways), list(ways)
+        good, going, steps = bool(ways), list(ways), 0
         for way in random.Random(f"{case.name} {number}").sample(ways, len(ways)):
             self.progress.at(f"{case.name}, round {done + 1} of {self.run.plan.rounds}: {' '.join(way)}")
             good &= self.one(servers.of(*way), case, way, number)
             if good:
                 self.progress.step()
+                steps += 1
             if self.failures.get((case.name, way), 0) >= NEVER:
                 going.remove(way)
-                self.leave_out(case, way, "its windows failed")
+                self.leave_out(case, way, "its windows failed", self.run.plan.rounds - done)
+        if not good:
+            # The whole round is measured again.
+            self.progress.back(steps)
         return good, going
 
     def one(self, server, case, way, number):

@@ -3,11 +3,16 @@
 
     run.json                    what is measured, with what; what a later part must have in common
     raw.csv                     every window, also those that are not counted
+    env.txt                     the machine before and after
+
+and, with --keep there, too, but without it below cargo's target folder, in bench/NAME, since it is much and
+nobody reads all of it:
+
     runs/WORKLOAD/DRIVER-DIALECT.ROUND.json
                                 loadgen's document of each window that counts: `loadgen compare` and
                                 `loadgen report` take them as they are
     logs/                       the engine's own lines
-    env.txt                     the machine before and after
+    report.html                 what `loadgen report` draws of them
 """
 
 import json
@@ -17,7 +22,7 @@ import sys
 import time
 
 from suite.bench import plans
-from suite.machine import ROOT, CannotRun
+from suite.machine import ROOT, CannotRun, target
 from suite.report import append, duration, read
 
 COLUMNS = ["workload", "driver", "dialect", "round", "kept", "count", "seconds", "ns_each", "per_second",
@@ -81,23 +86,34 @@ class Run:
             file.write("\n")
         os.replace(path + ".new", path)
 
-    def path(self, *parts):
-        """A file of the folder; what it lies in is made."""
-        path = os.path.join(self.folder, *parts)
+    def path(self, name):
+        """A file of the folder."""
+        return os.path.join(self.folder, name)
+
+    @property
+    def aside(self):
+        """The folder of what is only kept if that was asked for."""
+        name = self.facts.get("documents")
+        return os.path.join(target(), "bench", name) if name else self.folder
+
+    def path_aside(self, *parts):
+        """A file of that folder; what it lies in is made."""
+        path = os.path.join(self.aside, *parts)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
     def document(self, case, driver, dialect, round_number):
         """Where loadgen's document of a window is."""
-        return self.path("runs", case, f"{driver}-{dialect}.{round_number}.json")
+        return os.path.join(self.aside, "runs", case, f"{driver}-{dialect}.{round_number}.json")
 
     def add(self, case, driver, dialect, round_number, text=None, **figures):
         """One more window, and loadgen's document of it if it counts."""
         row = {key: figures.get(key) for key in COLUMNS}
         row.update(workload=case, driver=driver, dialect=dialect, round=round_number)
         if text is not None and row["kept"]:
-            with open(self.document(case, driver, dialect, round_number), "w",
-                      encoding="utf-8") as file:
+            path = self.document(case, driver, dialect, round_number)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         self.rows.append(row)
         append(self.path("raw.csv"), COLUMNS, [row])
@@ -119,9 +135,13 @@ class Run:
                 if row["workload"] == case and row["round"] == 0}
 
 
-def folder_for(commit, utc, label):
+def name_of(facts):
+    """What a run is called."""
+    return f"{facts['utc']}-{facts['commit']}" + (f"-{facts['label']}" if facts["label"] else "")
+
+
+def folder_for(name):
     """Where a run is kept if nothing is said."""
-    name = f"{utc}-{commit}" + (f"-{label}" if label else "")
     folder = os.path.join(ROOT, "results", platform.release(), name)
     return os.path.relpath(folder) if os.path.relpath(folder).count("..") == 0 else folder
 
@@ -137,7 +157,7 @@ class Progress:
         self.began, self.at_start = time.monotonic(), 0
 
     def skip(self, count):
-        """Windows that were measured before, or never will be."""
+        """Windows that were measured before."""
         self.done += count
         self.at_start += count
 
@@ -157,6 +177,15 @@ class Progress:
     def step(self):
         """A window has ended."""
         self.done += 1
+
+    def back(self, count):
+        """Windows that were done are measured again."""
+        self.done -= count
+
+    def drop(self, count):
+        """Windows that were to come never will."""
+        self.expected -= count * self.expected / max(self.total, 1)
+        self.total -= count
 
     def milestone(self, what):
         """A line that stays where lines cannot be written over."""

@@ -164,7 +164,7 @@ class Soak:
             except subprocess.TimeoutExpired:
                 child.kill()
         self.server.stop()
-        matrix.keep_log(self.server, self.run.path("logs", f"{self.way[0]}.log"))
+        matrix.keep_log(self.server, self.run.path_aside("logs", f"{self.way[0]}.log"))
 
 
 def soak(run, options, at_hand, progress):

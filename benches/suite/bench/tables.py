@@ -162,6 +162,14 @@ def title(run):
             f"Command: `{facts['command']}`", ""]
 
 
+def where(run):
+    """Where its documents are."""
+    if run.facts.get("documents"):
+        return (f"Every document is in `bench/{run.facts['documents']}/runs/` of cargo's target folder until that is "
+                "cleaned, or with `--keep` in `runs/` here")
+    return "Every document was left in `runs/`, which is not kept in git"
+
+
 def head(run):
     """The same, and how to read it."""
     plan = run.plan
@@ -179,7 +187,7 @@ def head(run):
             "Limited by: who kept the windows from being faster, as loadgen tells; `schedule`: the fixed rate; "
             "`neither`: both wait to be woken. Where it is not the server, a rate says nothing of it; its cost "
             "does.",
-            "Every document was left in `runs/`, which is not kept in git; any two runs: "
+            where(run) + "; any two runs: "
             "`loadgen compare A/runs/WORKLOAD/DRIVER-DIALECT.* -- "
             "B/runs/WORKLOAD/DRIVER-DIALECT.*`, or all of them: `scripts/bench --compare A B`.", ""]
 
@@ -240,7 +248,7 @@ def page(run, options):
     name = f"{run.facts['profile']}: {run.facts['kernel']}, {run.facts['commit']}" + (
         f", {run.facts['label']}" if run.facts["label"] else "")
     done = subprocess.run([options.program("loadgen"), "report", "--by-folder", "--title", name, "-o",
-                           run.path("report.html"), *chosen], capture_output=True, text=True, check=False)
+                           run.path_aside("report.html"), *chosen], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise machine.CannotRun(f"loadgen report failed: {done.stderr.strip()}")
 

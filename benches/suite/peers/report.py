@@ -132,7 +132,7 @@ def summary(rows, workload, about, plan):
                              if row["workload"] == workload)
     what = "bytes per connection" if about.figure == "bytes_each" else "server CPU ns each"
     text = [f"### {workload}: {about.about}", "",
-            driven_by(about.load, sorted(dialects, reverse=True), plan), "",
+            driven_by(about.command, sorted(dialects, reverse=True), plan), "",
             f"| server | {what}: median (min to max) | times the engine's | per second "
             "| times the engine's | p50 us | p99 us | server busy | client busy | limited by "
             "| rounds |", "|---|---|---|---|---|---|---|---|---|---|---|"]

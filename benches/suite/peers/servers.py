@@ -47,7 +47,7 @@ class Peer:
 
     def command(self, workload):
         """The command that serves a workload."""
-        return [*self.base, workload.work]
+        return [*self.base, workload.program]
 
 
 class Engine(Peer):
@@ -59,7 +59,7 @@ class Engine(Peer):
         self.dialect, self.driver = dialect, driver
 
     def command(self, workload):
-        return [*self.base, workload.work, "--shards", "1", "--driver", self.driver]
+        return [*self.base, workload.program, "--shards", "1", "--driver", self.driver]
 
 
 class Bare(Peer):
@@ -74,7 +74,7 @@ class Bare(Peer):
         self.kind = kind
 
     def command(self, workload):
-        verb = "fanout" if workload.work == "broadcast" else "echo"
+        verb = "fanout" if workload.program == "broadcast" else "echo"
         large = workload.size > 16384
         if self.kind == "ring":
             return [*self.base, f"ring-{verb}", *(["--receive", "large"] if large else [])]

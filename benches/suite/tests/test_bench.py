@@ -10,10 +10,12 @@ import os
 import tempfile
 import types
 import unittest
+from unittest import mock
 
 from suite import machine, report
 from suite.bench import compare, matrix, plans, record, soak, tables
 from suite.machine import ROOT
+from suite.schema import PlanError, read
 from suite.window import WindowFailed, is_disturbed, read_result, read_window, reason
 
 ECHO = {"name": "echo", "scenario": "echo"}
@@ -75,7 +77,7 @@ class Plans(unittest.TestCase):
 
     def refused(self, table, *parts, **overrides):
         """A plan is not taken, and the sentence says all of this."""
-        with self.assertRaises(plans.PlanError) as error:
+        with self.assertRaises(PlanError) as error:
             plan(table, **overrides)
         for part in parts:
             self.assertIn(part, str(error.exception))
@@ -83,13 +85,13 @@ class Plans(unittest.TestCase):
     def test_those_that_come_with_it_are_good(self):
         for name in ("quick", "full", "soak"):
             path = os.path.join(ROOT, "benches", "scenarios", f"{name}.toml")
-            made = plans.plan(path, plans.read(path), {})
+            made = plans.plan(path, read(path), {})
             self.assertGreater(len(made.cases), 3, name)
             if name != "soak":
                 self.assertGreaterEqual(made.rounds, 5, "loadgen compare needs five a side")
                 self.assertGreaterEqual(made.seconds, 1)
         self.assertIn("wss", [dialect for case in plans.plan(
-            "full", plans.read(os.path.join(ROOT, "benches", "scenarios", "full.toml")),
+            "full", read(os.path.join(ROOT, "benches", "scenarios", "full.toml")),
             {}).cases for dialect in case.dialects])
 
     def test_what_is_wrong_is_told_with_file_key_and_what_is_allowed(self):
@@ -97,7 +99,12 @@ class Plans(unittest.TestCase):
         self.refused({"round": 3, "workload": [ECHO]}, "p.toml", "no key `round`", "rounds")
         self.refused({"rounds": 0, "workload": [ECHO]}, "`rounds`", "0 is not", "from 1 to 1,000")
         self.refused({"rounds": True, "workload": [ECHO]}, "`rounds`")
-        self.refused({"drivers": ["kqueue"], "workload": [ECHO]}, "`drivers`", "tokio-uring")
+        self.refused({"drivers": [1], "workload": [ECHO]}, "`drivers`", "engine doctor")
+        made = plan({"drivers": ["epoll", "kqueue"], "workload": [ECHO]})
+        with self.assertRaisesRegex(PlanError, "no driver `kqueue`; it has: uring, tokio-uring, epoll"):
+            plans.check_drivers("p.toml", made, ALL)
+        self.refused({"workloads": ["nothing"]}, "p.toml", "`nothing`", "echo-100")
+        self.refused({"workloads": "echo-1"}, "`workloads`", "list of names")
         self.refused({"workload": [{"name": "x"}]}, "workload 1", "`scenario`", "broadcast")
         self.refused({"workload": [{**ECHO, "payload": -1}]}, "workload `echo`", "`payload`")
         self.refused({"workload": [{**ECHO, "burst": 2}]}, "`burst`", "depth")
@@ -115,8 +122,8 @@ class Plans(unittest.TestCase):
             with open(path, "w", encoding="ascii") as file:
                 file.write("rounds = \n")
             for wrong, said in ((path, "no TOML"), (folder, "directory"), (path + "x", "No such")):
-                with self.assertRaises(plans.PlanError) as error:
-                    plans.read(wrong)
+                with self.assertRaises(PlanError) as error:
+                    read(wrong)
                 self.assertIn(wrong, str(error.exception))
                 self.assertIn(said, str(error.exception))
 
@@ -216,6 +223,18 @@ class Folders(unittest.TestCase):
         self.assertEqual(os.listdir(os.path.join(self.folder, "runs", "echo")),
                          ["uring-rfc6455.1.json"], "only of what counts")
 
+    def test_what_nobody_reads_is_left_aside(self):
+        with tempfile.TemporaryDirectory() as target, mock.patch.dict(os.environ, {"CARGO_TARGET_DIR": target}):
+            run = run_of(self.folder, documents="one")
+            run.add("echo", "uring", "rfc6455", 1, '{"a": 1}', **figures(100.0))
+            self.assertEqual(sorted(os.listdir(self.folder)), ["raw.csv", "run.json"])
+            found = compare.documents([run])["echo", "uring", "rfc6455"]
+            self.assertEqual(found, [[os.path.join(target, "bench", "one", "runs", "echo", "uring-rfc6455.1.json")]])
+            self.assertIn("`bench/one/runs/` of cargo's target folder", "\n".join(tables.head(run)))
+            os.rename(os.path.join(target, "bench"), os.path.join(target, "cleaned"))
+            with self.assertRaisesRegex(machine.CannotRun, "documents of .* are gone.*--keep"):
+                compare.documents([run])
+
     def test_what_cannot_go_on_says_why(self):
         run = run_of(self.folder, engine="one")
         with self.assertRaisesRegex(machine.CannotRun, "another engine: one, now two"):
@@ -242,6 +261,48 @@ class Folders(unittest.TestCase):
         self.assertNotIn("\x1b", text)
         self.assertNotIn("hidden", text)
         self.assertIn("[1/10] one", text)
+
+
+class Rounds(unittest.TestCase):
+    """What of a matrix is done, and how much of it there is."""
+
+    def measured(self, disturbed, broken=()):
+        """Where the progress was after each window, and at the end; `disturbed` are numbers of windows that do
+        not count, `broken` drivers whose windows fail.
+        """
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        run = run_of(os.path.join(scratch.name, "run"), {"rounds": 5, "workload": [ECHO]})
+        progress, seen, number = record.Progress(15, 10.0, io.StringIO()), [], iter(range(1, 100))
+
+        def window(server, *_):
+            seen.append((progress.done, progress.total))
+            if server in broken:
+                raise WindowFailed("lost")
+            found = figures(100.0, steal=1.0 if next(number) in disturbed else 0.0)
+            found.pop("kept")
+            return found, "{}"
+
+        at_hand = types.SimpleNamespace(first="uring", drivers=dict.fromkeys(ALL), file_limit=10_000)
+        servers = mock.Mock(of=lambda driver, dialect: driver)
+        with mock.patch.object(matrix, "window", window), mock.patch.object(matrix, "check", lambda *_: None), \
+                mock.patch.object(matrix, "Servers", lambda *_: servers):
+            matrix.Matrix(run, None, at_hand, progress).measure(run.plan.cases[0])
+        return [*seen, (progress.done, progress.total)]
+
+    def test_windows_that_are_repeated_do_not_count_beyond_the_total(self):
+        seen = self.measured({2, 9})
+        self.assertEqual(len(seen) - 1, 7 * 3, "two rounds are measured again")
+        self.assertTrue(all(done <= total == 15 for done, total in seen), seen)
+        self.assertEqual(seen[-1], (15, 15))
+
+    def test_a_row_that_is_left_out_is_none_of_the_total(self):
+        seen = self.measured(set(), broken=["epoll"])
+        self.assertTrue(all(done <= total for done, total in seen), seen)
+        self.assertEqual(seen[-1], (10, 10))
+
+    def test_rounds_that_never_were_good_are_none_of_the_total(self):
+        self.assertEqual(self.measured(set(range(100)))[-1], (0, 0))
 
 
 class Reports(unittest.TestCase):

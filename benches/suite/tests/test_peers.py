@@ -19,12 +19,12 @@ from unittest import mock
 
 from suite import probe, report
 from suite.peers import cli as peers
-from suite.peers import plot, servers
+from suite.peers import measure, plot, results, servers
 from suite.peers import report as tables
+from suite.peers.work import WORKLOADS
 from suite.window import WindowFailed, load_window
 
-ABOUT = peers.Workload("short", "about", "echo", ["echo", "-c", "7"], 7)
-MEMORY = peers.Workload("short", "about", "echo", None, 7)
+ABOUT, MEMORY = WORKLOADS["echo-100"], WORKLOADS["idle"]
 NO_FACTS = {"command": [], "commit": [], "kernel": [], "cpu": []}
 
 
@@ -130,7 +130,7 @@ class Report(unittest.TestCase):
             server = types.SimpleNamespace(url="ws://ADDRESS/", pid=1, wait_until_quiet=lambda: None)
             for dialect in ("rfc6455", "hybi-02"):
                 with self.assertRaises(WindowFailed):
-                    load_window(server, dialect, ABOUT.load, options)
+                    load_window(server, dialect, ABOUT.command, options)
                 with open(said, encoding="ascii") as file:
                     command = file.read().strip().replace("--cpus 0", "--cpus 1")
                 self.assertIn(f"\nloadgen {command.replace('--pid 1', '--pid PID')}\n", text)
@@ -186,12 +186,12 @@ class Folders(unittest.TestCase):
         self.keep("raw.csv", self.OLD)
         self.keep("plan.json", '{"servers": {"peer": "1.0"}, "seconds": 1}')
         options = types.SimpleNamespace(out=self.folder)
-        with mock.patch.object(peers, "what_is_measured", lambda _: {"seconds": 1}), \
-                mock.patch.object(peers, "note_environment"), contextlib.redirect_stderr(io.StringIO()):
-            results = peers.Results(options, {"engine": "epoll"})
+        with mock.patch.object(results, "what_is_measured", lambda _: {"seconds": 1}), \
+                mock.patch.object(results, "note_environment"), contextlib.redirect_stderr(io.StringIO()):
+            found = results.Results(options, {"engine": "epoll"})
         engine = types.SimpleNamespace(name="engine", dialect="rfc6455")
-        results.add("echo-100", engine, 2, kept=0, generator_waited=0.5, disturbed="other work")
-        self.assertEqual(results.plan["servers"], {"peer": "1.0", "engine": "epoll"})
+        found.add("echo-100", engine, 2, kept=0, generator_waited=0.5, disturbed="other work")
+        self.assertEqual(found.plan["servers"], {"peer": "1.0", "engine": "epoll"})
         rows = report.read(self.folder)
         self.assertEqual([row["ns_each"] for row in rows], [100, 200, None])
         self.assertEqual([row["disturbed"] for row in rows], [None, None, "other work"])
@@ -205,7 +205,7 @@ class Plot(unittest.TestCase):
 
     def drawing(self, rows, facts=NO_FACTS):
         """The elements of a plot, by name without its namespace."""
-        workloads = {"w": ABOUT, **peers.WORKLOADS}
+        workloads = {"w": ABOUT, **WORKLOADS}
         root = xml.etree.ElementTree.fromstring(plot.plot(rows, workloads, facts))
         found = {}
         for element in root.iter():
@@ -243,7 +243,7 @@ class Plot(unittest.TestCase):
     def test_no_text_leaves_its_column(self):
         rows = [*self.ROWS, row("a-server-with.a-very-long.name:12345", 1, 12345),
                 row("a-server-with.a-very-long.name:12345", 2, 543210)]
-        rows += [{**row, "workload": name} for row in rows for name in peers.WORKLOADS]
+        rows += [{**row, "workload": name} for row in rows for name in WORKLOADS]
         drawing = self.drawing(rows, {**NO_FACTS, "kernel": ["Linux " + "6" * 200]})
         self.assertEqual(set(drawing), {"svg", "title", "text", "rect", "line", "path"}, "no script")
         self.assertTrue(all(len(name) <= plot.NAME_LENGTH for name in self.names(drawing)))
@@ -264,16 +264,16 @@ class Windows(unittest.TestCase):
     """Which windows count."""
 
     def setUp(self):
-        self.results = peers.Results.__new__(peers.Results)
+        self.results = results.Results.__new__(results.Results)
         self.results.rows, self.results.folder = [], None
         self.server = types.SimpleNamespace(name="peer", dialect="rfc6455", failures=["before"])
 
     def one(self, outcome, max_steal=5.0):
         """Whether a window counts, and its row."""
         options = types.SimpleNamespace(max_steal=max_steal)
-        with mock.patch.object(peers, "window", side_effect=[outcome]), \
+        with mock.patch.object(measure, "window", side_effect=[outcome]), \
                 contextlib.redirect_stderr(io.StringIO()):
-            kept = peers.one("echo-100", self.server, None, 3, options, self.results)
+            kept = measure.one("echo-100", self.server, None, 3, options, self.results)
         return kept, self.results.rows[-1]
 
     def test_what_other_work_disturbed_does_not_count(self):
@@ -307,9 +307,9 @@ class Windows(unittest.TestCase):
                 raise WindowFailed("loadgen: lost")
             return {"steal": 0.0}
 
-        with mock.patch.object(peers, "window", window), contextlib.redirect_stderr(io.StringIO()), \
-                mock.patch.object(peers, "begin", lambda *_: {"engine": engine, "peer": self.server}):
-            peers.measure("echo-100", {"engine": None, "peer": None}, options, self.results)
+        with mock.patch.object(measure, "window", window), contextlib.redirect_stderr(io.StringIO()), \
+                mock.patch.object(measure, "begin", lambda *_: {"engine": engine, "peer": self.server}):
+            measure.measure("echo-100", {"engine": None, "peer": None}, options, self.results)
         given_up = [row["failure"] for row in self.results.rows if row["round"] == 0]
         self.assertEqual(given_up, ["its windows failed, the last: loadgen: lost"])
 
@@ -329,8 +329,8 @@ class Others(unittest.TestCase):
     def test_their_memory_is_not_told(self):
         remote = servers.Remote("there", "ws://127.0.0.1:1/", os.getpid(), "rfc6455")
         with self.assertRaisesRegex(probe.Unfit, "not started anew for each window"):
-            peers.Running(remote, peers.WORKLOADS["idle"], None)
-        peers.Running(remote, peers.WORKLOADS["echo-1"], None)
+            measure.Running(remote, WORKLOADS["idle"], None)
+        measure.Running(remote, WORKLOADS["echo-1"], None)
 
     def test_tls_is_refused_and_the_help_says_so(self):
         self.assertIn("TLS is not compared here", self.options("--url", "wss://127.0.0.1:1/"))
