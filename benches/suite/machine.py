@@ -15,16 +15,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 class CannotRun(Exception):
     """Why nothing can be measured here, in one sentence."""
 
+    # What the program ends with.
+    code = 3
+
 
 def guarded(main):
-    """A program's main function, whose exit code is 3, after a sentence, where it cannot run here."""
+    """A program's main function, which ends with a sentence and a code of its own where it cannot run here."""
     @functools.wraps(main)
     def wrapped():
         try:
             return main()
         except CannotRun as error:
             print(f"{NAME}: {error}", file=sys.stderr)
-            return 3
+            return error.code
         except KeyboardInterrupt:
             print(f"{NAME}: interrupted", file=sys.stderr)
             return 130

@@ -3,12 +3,16 @@
 import re
 import tomllib
 
+from suite.machine import CannotRun
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST = 30 * 86400  # seconds: of a soak
 
 
-class PlanError(Exception):
-    """What is wrong with a plan, in one sentence."""
+class PlanError(CannotRun):
+    """What is wrong with a file or a command line, in one sentence."""
+
+    code = 2
 
 
 def whole(least, most):
@@ -96,6 +100,29 @@ def options_list():
             raise ValueError
         return value
     return check, "a list of texts"
+
+
+def check_of(kind, value):
+    """A value of this type."""
+    if not isinstance(value, kind):
+        raise ValueError
+    return value
+
+
+def truth():
+    """True or false."""
+    return (lambda value: check_of(bool, value)), "true or false"
+
+
+def mapping(*keys):
+    """A table with some of these keys; values are texts or lists of texts."""
+    def check(value):
+        for key, one in check_of(dict, value).items():
+            texts = one if isinstance(one, list) else [one]
+            if key not in keys or not all(isinstance(text, str) for text in texts):
+                raise ValueError
+        return value
+    return check, f"a table with the keys {', '.join(keys)}"
 
 
 def read(path):

@@ -274,15 +274,10 @@ def main():
     # What was started here ends with it, however it ends.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        if options.compare:
-            programs.build(options, programs.BENCHED)
-            return compare.compare(options)
-        if options.report:
-            return report(options)
-        run, at_hand = resume(options) if options.resume else begin(options)
-        return measure(run, at_hand, options) if run else 0
-    except PlanError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-
+    if options.compare:
+        programs.build(options, programs.BENCHED)
+        return compare.compare(options)
+    if options.report:
+        return report(options)
+    run, at_hand = resume(options) if options.resume else begin(options)
+    return measure(run, at_hand, options) if run else 0

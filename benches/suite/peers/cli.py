@@ -13,7 +13,7 @@ Your own server: start it on CPU 0 with one thread, then
 Without --pid its rate and latency are compared, not its cost. It must speak ws, without TLS, and has
 no part in `idle`, where a server must be started anew for each window. The others are built from
 benches/peers (crates.io) or installed into the target folder (npm, PyPI); what cannot be had is left
-out in one line. benches/METHODOLOGY.md and benches/BIAS.md say more: we wrote the engine.
+out in one line. benches/peers/README.md tells how to add one. benches/METHODOLOGY.md and benches/BIAS.md say more: we wrote the engine.
 Needs Python 3.11 and cargo; traffic to the servers started here stays on loopback.
 """
 
@@ -29,6 +29,7 @@ from suite import report as figures
 from suite.machine import guarded
 from suite.peers import plot, servers
 from suite.peers import report as tables
+from suite.peers.manifest import Missing
 from suite.peers.measure import Running, last_line, measure
 from suite.peers.results import Results
 from suite.peers.work import WORKLOADS
@@ -52,7 +53,7 @@ def choose(options):
     for name in wanted:
         try:
             found[name] = known[name][1](options)
-        except servers.Missing as reason:
+        except Missing as reason:
             print(f"skipped: {name}; {reason}", file=sys.stderr)
     for number, url in enumerate(options.url):
         pid = options.pid[number] if number < len(options.pid) else None
@@ -66,7 +67,7 @@ def show_list(options):
     for name, (about, prepare) in servers.known(options).items():
         try:
             state = prepare(options).version or "here"
-        except servers.Missing as reason:
+        except Missing as reason:
             state = f"not here: {reason}"
         print(f"{name:24}{about}; {state}")
 

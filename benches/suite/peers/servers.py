@@ -1,36 +1,7 @@
-"""The servers that scripts/peers knows: how each is had, started, and what it speaks.
+"""The servers that scripts/peers knows: the engine, those of benches/peers, bare ones, and somebody else's."""
 
-Programs of ours for each are under benches/peers; packages go into the
-target folder. What cannot be had here is left out in one line.
-"""
-
-import os
-import re
-import shutil
-import subprocess
-
-from suite.machine import ROOT, target
+from suite.peers.manifest import listed
 from suite.programs import drivers
-
-PEERS = os.path.join(ROOT, "benches", "peers")
-TARGET = os.path.join(target(), "peers")
-FETCH_LIMIT = 600  # seconds that fetching and building one of them may take
-
-# Package and program below benches/peers -> the crate it is about, which gives it its name.
-CRATES = {
-    "fastwebsockets": "fastwebsockets",
-    "tungstenite": "tokio-tungstenite",
-    "tokio-websockets": "tokio-websockets",
-    "sockudo-ws": "sockudo-ws",
-    "web-socket": "web-socket",
-    "yawc": "yawc",
-    "monoio-tungstenite": "monoio-tungstenite",
-    "compio-ws": "compio-ws",
-}
-
-
-class Missing(Exception):
-    """A server cannot be had here."""
 
 
 class Peer:
@@ -95,113 +66,28 @@ class Remote(Peer):
         return None
 
 
-def run(command, what, **more):
-    """Runs a command that fetches or builds; Missing says why it failed."""
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=FETCH_LIMIT, check=False, **more)
-    except FileNotFoundError:
-        raise Missing(f"{command[0]} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise Missing(f"{what} took more than {FETCH_LIMIT} s") from None
-    if done.returncode != 0:
-        said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        errors = [line for line in said if line.lower().startswith(("error", "npm err"))]
-        raise Missing(f"{what} failed: {(errors or said or ['without a word'])[0]}")
-    return done.stdout
+class Other(Peer):
+    """A server of another project, in one dialect."""
+
+    def __init__(self, name, manifest, dialect):
+        super().__init__(name, manifest.prepare(), [])
+        self.manifest, self.dialect, self.cannot = manifest, dialect, manifest.cannot
+
+    def command(self, workload):
+        return self.manifest.command(workload.program)
 
 
-def crate(package, name):
-    """A crate's server, built alone."""
-    def prepare(_options):
-        run(["cargo", "build", "--release", "--quiet", "--locked", "-p", f"peer-{package}",
-             "--manifest-path", os.path.join(PEERS, "Cargo.toml"), "--target-dir", TARGET],
-            "building it")
-        peer = Peer(name, locked(name), [os.path.join(TARGET, "release", f"peer-{package}")])
-        if package == "monoio-tungstenite":
-            peer.cannot = {"broadcast": "it cannot send while it reads"}
-        return peer
-    return prepare
+def others():
+    """Name -> (what it is, how it is had) of all that benches/peers has."""
+    found = {}
+    for manifest in listed():
+        for name, dialect in manifest.names():
+            about = manifest.about if name == manifest.name else "the same in draft-02"
+            found[name] = about, lambda _, name=name, manifest=manifest, dialect=dialect: Other(name, manifest, dialect)
+    return found
 
 
-def locked(name):
-    """The version of a crate in the peers' lock file."""
-    return version_in(os.path.join(PEERS, "Cargo.lock"), rf'name = "{name}"\nversion = "([^"]+)"')
-
-
-def version_in(path, pattern):
-    """What a pattern finds in a file, or nothing."""
-    with open(path, encoding="utf-8") as file:
-        found = re.search(pattern, file.read())
-    return found.group(1) if found else ""
-
-
-def copy(source, folder):
-    """Puts the files of a folder below benches/peers into the target folder, where packages go."""
-    os.makedirs(folder, exist_ok=True)
-    changed = False
-    for name in sorted(os.listdir(os.path.join(PEERS, source))):
-        there, here = os.path.join(PEERS, source, name), os.path.join(folder, name)
-        if not os.path.isfile(there):
-            continue
-        with open(there, "rb") as file:
-            text = file.read()
-        if not os.path.exists(here) or open(here, "rb").read() != text:
-            changed = changed or name in ("package-lock.json", "requirements.txt")
-            shutil.copyfile(there, here)
-    return changed
-
-
-def npm_ws(_options):
-    """The npm package ws."""
-    if not shutil.which("node"):
-        raise Missing("node is not installed")
-    folder = os.path.join(TARGET, "node")
-    changed = copy("node", folder)
-    if changed or not os.path.isdir(os.path.join(folder, "node_modules", "ws")):
-        run(["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix",
-             folder], "npm ci")
-    version = version_in(os.path.join(folder, "package.json"), r'"ws": "([^"]+)"')
-    return Peer("ws", version, ["node", os.path.join(folder, "ws.js")])
-
-
-def python(package):
-    """A PyPI package's server, on uvloop."""
-    def prepare(_options):
-        folder = os.path.join(TARGET, "python")
-        changed = copy("python", folder)
-        program = os.path.join(folder, "venv", "bin", "python")
-        if changed or not os.access(program, os.X_OK):
-            run(["python3", "-m", "venv", os.path.join(folder, "venv")], "python3 -m venv")
-            run([program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                 "-r", os.path.join(folder, "requirements.txt")], "pip install")
-        run([program, "-c", f"import uvloop, {package}"], "importing it")
-        version = version_in(os.path.join(folder, "requirements.txt"), rf"{package}==(\S+)")
-        return Peer(package, version, [program, os.path.join(folder, f"peer_{package}.py")])
-    return prepare
-
-
-def em_websocket(dialect):
-    """The Ruby gem, from Debian's ruby-em-websocket."""
-    def prepare(_options):
-        version = run(["ruby", "-e", "require 'em-websocket'; "
-                       "print Gem.loaded_specs['em-websocket']&.version || ''"],
-                      "ruby-em-websocket is not installed: requiring it")
-        name = "em-websocket" if dialect == "rfc6455" else "em-websocket-hybi-02"
-        peer = Peer(name, version, ["ruby", os.path.join(PEERS, "ruby", "em_websocket.rb")])
-        peer.dialect = dialect
-        return peer
-    return prepare
-
-
-# Name -> (what it is, how it is had). The engine's drivers come first, from the engine itself.
-KNOWN: dict[str, tuple] = {
-    **{name: (f"crates.io, {name}", crate(package, name)) for package, name in CRATES.items()},
-    "ws": ("npm, ws with bufferutil", npm_ws),
-    "websockets": ("PyPI, websockets on uvloop", python("websockets")),
-    "picows": ("PyPI, picows on uvloop", python("picows")),
-    "em-websocket": ("Debian, ruby-em-websocket", em_websocket("rfc6455")),
-    "em-websocket-hybi-02": ("the same in draft-02", em_websocket("hybi-02")),
+BARE = {
     "bare-ring": ("no protocol: bytes moved unread by the engine's ring driver, draft-02",
                   lambda options: Bare("bare-ring", options, "ring")),
     "bare-epoll": ("no protocol: bytes moved unread by an epoll loop, draft-02",
@@ -216,7 +102,7 @@ def known(options):
     for driver in names[1:]:
         ours[f"engine-{driver}"] = f"ours, {driver}", engine(f"engine-{driver}", driver)
     ours["engine-hybi-02"] = f"ours, {names[0]}, in draft-02", engine("engine-hybi-02", names[0], "hybi-02")
-    return {**ours, **KNOWN}
+    return {**ours, **others(), **BARE}
 
 
 def engine(name, driver, dialect="rfc6455"):

@@ -2,7 +2,7 @@
 
 # em-websocket (Debian: ruby-em-websocket), which serves RFC 6455 and the drafts, 02 among them.
 #
-#     em_websocket.rb echo | broadcast      prints "listening on ADDRESS:PORT"
+#     server.rb echo | broadcast      prints "listening on ADDRESS:PORT"
 
 require 'em-websocket'
 

@@ -1,6 +1,6 @@
 // The npm package ws, with the native masking that its authors recommend (bufferutil).
 //
-//     ws.js echo | broadcast      prints "listening on ADDRESS:PORT"
+//     server.js echo | broadcast      prints "listening on ADDRESS:PORT"
 
 'use strict';
 

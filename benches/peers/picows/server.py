@@ -1,6 +1,6 @@
 """The Python package picows on uvloop.
 
-    peer_picows.py echo | broadcast      prints "listening on ADDRESS:PORT"
+    server.py echo | broadcast      prints "listening on ADDRESS:PORT"
 
 picows hands out frames; what a client sends in several is joined here.
 """

@@ -1,6 +1,6 @@
 """The Python package websockets on uvloop.
 
-    peer_websockets.py echo | broadcast      prints "listening on ADDRESS:PORT"
+    server.py echo | broadcast      prints "listening on ADDRESS:PORT"
 """
 
 import asyncio
