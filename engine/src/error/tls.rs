@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The first bytes were no TLS record (§5.1): a client that speaks plain ws or http, perhaps.
+    /// The first bytes were no TLS record (§5.1), and no HTTP either.
     NotTls,
     /// No version, cipher suite or key exchange is common to both sides (§4.1.1).
     Incompatible,
@@ -45,11 +45,16 @@ pub enum TlsError {
     NotConfigured,
     /// Anything else.
     Other,
+    /// The client's first bytes were a request of HTTP without TLS: it was given a ws URL. It is answered
+    /// so.
+    PlainClient,
+    /// The server answered in HTTP without TLS: the client was given a wss URL.
+    PlainServer,
 }
 
 impl TlsError {
     /// Every kind, in the order of [`TlsError::index`].
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 19] = [
         "not_tls",
         "incompatible",
         "no_protocol",
@@ -67,6 +72,8 @@ impl TlsError {
         "exhausted",
         "not_configured",
         "other",
+        "plain_client",
+        "plain_server",
     ];
 
     /// The position of this kind in [`TlsError::NAMES`].
@@ -90,6 +97,8 @@ impl TlsError {
             Self::Exhausted => 14,
             Self::NotConfigured => 15,
             Self::Other => 16,
+            Self::PlainClient => 17,
+            Self::PlainServer => 18,
         }
     }
 
@@ -97,7 +106,7 @@ impl TlsError {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::NotTls => "what came is no TLS: the peer speaks plain ws or http, perhaps",
+            Self::NotTls => "what came is no TLS, and no HTTP either",
             Self::Incompatible => "the peer and we have no TLS version or cipher suite in common",
             Self::NoProtocol => "the client does not speak http/1.1 inside TLS",
             Self::NoCertificate => "the client showed no certificate, and one is required",
@@ -119,6 +128,10 @@ impl TlsError {
             Self::Exhausted => "the keys have encrypted as much as they may",
             Self::NotConfigured => "the URL is a wss one, and no TLS is configured",
             Self::Other => "TLS failed",
+            Self::PlainClient => {
+                "the client speaks no TLS and this port does: use a wss:// URL, or the port for ws"
+            }
+            Self::PlainServer => "the server answered without TLS; use a ws:// URL",
         }
     }
 }
@@ -176,6 +189,8 @@ mod tests {
             TlsError::Exhausted,
             TlsError::NotConfigured,
             TlsError::Other,
+            TlsError::PlainClient,
+            TlsError::PlainServer,
         ];
         assert_eq!(all.map(TlsError::index), std::array::from_fn(|place| place));
         assert!(TlsError::Alert(48).to_string().contains("unknown_ca"));

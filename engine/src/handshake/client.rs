@@ -346,6 +346,10 @@ impl ClientHandshake {
         limits: &HeadLimits,
         received: &'a [u8],
     ) -> Result<Option<UpgradeResponse<'a>>, ResponseError> {
+        // An alert, or the beginning of a handshake (RFC 8446 §5.1).
+        if let [0x15 | 0x16, 3, ..] = received {
+            return Err(ResponseError::ServerSpeaksTls);
+        }
         loop {
             let mut partial = self.partial.take();
             let mut fresh = (Head::new(Strictness::Letter), Judge::new());

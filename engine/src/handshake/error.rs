@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The first bytes are no HTTP request line at all: TLS, a scanner, line noise.
+    /// The first bytes are no HTTP request line at all: a scanner, line noise.
     NotHttp,
     /// An HTTP request, but its method is neither `GET` nor `HEAD` (HS-S-01).
     MethodNotGet,
@@ -92,6 +92,8 @@ pub enum RequestError {
     BodyAnnounced,
     /// Content-Length is no number, or there are different ones (RFC 9112 §6.3).
     ContentLength,
+    /// The first bytes are those of a TLS handshake (RFC 8446 §5.1): the client was given a wss URL.
+    ClientSpeaksTls,
 }
 
 /// Why a client fails the handshake with what the server sent (draft-02 §5.1, RFC 6455 §4.1).
@@ -149,11 +151,13 @@ pub enum ResponseError {
     Extension,
     /// More interim responses than `max_interim` (RFC 9110 §15.2).
     TooManyInterim,
+    /// The first bytes are those of a TLS record (RFC 8446 §5.1): the client was given a ws URL.
+    ServerSpeaksTls,
 }
 
 impl RequestError {
     /// Every rule, in the order of declaration; counters are indexed by [`RequestError::index`].
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::NotHttp,
         Self::MethodNotGet,
         Self::ResourceName,
@@ -195,6 +199,7 @@ impl RequestError {
         Self::RequestLineTooLong,
         Self::BodyAnnounced,
         Self::ContentLength,
+        Self::ClientSpeaksTls,
     ];
 
     /// The position in [`RequestError::ALL`].
@@ -248,6 +253,7 @@ impl RequestError {
             Self::RequestLineTooLong => "request_line_too_long",
             Self::BodyAnnounced => "body_announced",
             Self::ContentLength => "content_length",
+            Self::ClientSpeaksTls => "client_speaks_tls",
         }
     }
 
@@ -260,6 +266,7 @@ impl RequestError {
             }
             Self::RequestLineTooLong => "draft-02 §2, RFC 9112 §3",
             Self::BodyAnnounced | Self::ContentLength => "RFC 9112 §6.3",
+            Self::ClientSpeaksTls => "RFC 8446 §5.1",
             Self::MethodNotGet => "draft-02 §5.2.1, RFC 6455 §4.2.1, RFC 9110 §15.5.6",
             Self::HttpVersionUnsupported => "RFC 9110 §15.6.6",
             Self::HttpVersionMalformed => "RFC 9112 §3",
@@ -341,6 +348,9 @@ impl RequestError {
                 "the request announces a body, by Content-Length or Transfer-Encoding; an opening handshake has none"
             }
             Self::ContentLength => "the field Content-Length is not one number",
+            Self::ClientSpeaksTls => {
+                "the client speaks TLS and this port does not: use a ws:// URL, or the port for wss"
+            }
         }
     }
 
@@ -366,7 +376,7 @@ impl RequestError {
 
 impl ResponseError {
     /// Every rule, in the order of declaration; counters are indexed by [`ResponseError::index`].
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::StatusLine,
         Self::StatusCode,
         Self::ProxyAuthenticationRequired,
@@ -392,6 +402,7 @@ impl ResponseError {
         Self::AnswerCount,
         Self::Extension,
         Self::TooManyInterim,
+        Self::ServerSpeaksTls,
     ];
 
     /// The position in [`ResponseError::ALL`].
@@ -429,6 +440,7 @@ impl ResponseError {
             Self::AnswerCount => "answer_count",
             Self::Extension => "extension",
             Self::TooManyInterim => "too_many_interim",
+            Self::ServerSpeaksTls => "server_speaks_tls",
         }
     }
 
@@ -440,6 +452,7 @@ impl ResponseError {
                 "draft-02 §2, RFC 9110 §5.4"
             }
             Self::TooManyInterim => "RFC 9110 §15.2",
+            Self::ServerSpeaksTls => "RFC 8446 §5.1",
             Self::OriginCount | Self::OriginValue | Self::LocationCount | Self::LocationValue => {
                 "draft-02 §5.1"
             }
@@ -486,6 +499,7 @@ impl ResponseError {
             Self::TooManyInterim => {
                 "more interim responses (1xx) than the limit (HeadLimits::max_interim)"
             }
+            Self::ServerSpeaksTls => "the server speaks TLS; use a wss:// URL",
         }
     }
 }
@@ -517,12 +531,12 @@ mod tests {
             assert!(rule.to_string().ends_with(&format!("({})", rule.section())));
             assert!(matches!(rule.status(), None | Some(400 | 403 | 405 | 414 | 426 | 431 | 505)));
         }
-        assert_eq!(RequestError::ContentLength.index() + 1, RequestError::ALL.len());
+        assert_eq!(RequestError::ClientSpeaksTls.index() + 1, RequestError::ALL.len());
         for (i, rule) in ResponseError::ALL.into_iter().enumerate() {
             assert_eq!(rule.index(), i);
             assert_eq!(ResponseError::ALL.iter().filter(|r| r.name() == rule.name()).count(), 1);
             assert!(rule.to_string().contains('§'));
         }
-        assert_eq!(ResponseError::TooManyInterim.index() + 1, ResponseError::ALL.len());
+        assert_eq!(ResponseError::ServerSpeaksTls.index() + 1, ResponseError::ALL.len());
     }
 }

@@ -15,6 +15,11 @@ use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
 use crate::wire::Dialect;
 
+/// The first byte of a TLS record that holds handshake messages, and the second of every record (RFC
+/// 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_MAJOR: u8 = 3;
+
 /// Reads one client's handshake (draft-02 §5.2.1, RFC 6455 §4.2.1), however it is cut into pieces.
 ///
 /// The dialect is the client's choice: Sec-WebSocket-Version makes it RFC 6455, everything else is
@@ -73,8 +78,13 @@ impl ServerHandshake {
         if self.partial.is_some() {
             return self.resume(limits, received, skipped);
         }
-        if matches!(received, [] | [b'\r']) && skipped == 0 {
-            return Ok(None); // nothing to remember yet
+        match received {
+            // Nothing to remember yet.
+            [] | [b'\r' | TLS_HANDSHAKE] if skipped == 0 => return Ok(None),
+            [TLS_HANDSHAKE, TLS_MAJOR, ..] if skipped == 0 => {
+                return Err(RequestError::ClientSpeaksTls);
+            }
+            _ => {}
         }
         let mut head = Head::new(Strictness::Strict);
         let judged = match head.scan(limits, received) {

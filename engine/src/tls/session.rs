@@ -9,6 +9,7 @@ use rustls::{
 
 use crate::credentials::{Security, TlsVersion};
 use crate::error::TlsError;
+use crate::handshake;
 use crate::shard::machine::Want;
 
 /// Bytes of a record's header (RFC 8446 §5.1).
@@ -222,7 +223,16 @@ impl Session {
                     break;
                 }
                 Step::Failed(error) => {
-                    self.say_why();
+                    let rest = input.get(taken..).unwrap_or_default();
+                    let error =
+                        self.plain(rest).filter(|_| error == TlsError::NotTls).unwrap_or(error);
+                    if error == TlsError::PlainClient {
+                        // An alert would be noise to it.
+                        (self.deaf, self.mute) = (true, true);
+                        handshake::refuse(400, error.sentence(), &mut self.out);
+                    } else {
+                        self.say_why();
+                    }
                     return Err(self.told(error));
                 }
             }
@@ -233,6 +243,24 @@ impl Session {
             Side::Client(side) => !side.is_handshaking(),
         };
         Ok(taken)
+    }
+
+    /// What bytes mean that are no TLS, if the peer has said nothing before and they are HTTP.
+    fn plain(&self, bytes: &[u8]) -> Option<TlsError> {
+        let spoken = match &self.side {
+            Side::Server(side) => side.protocol_version(),
+            Side::Client(side) => side.protocol_version(),
+        };
+        if spoken.is_some() {
+            return None;
+        }
+        let letters = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+        match self.side {
+            Side::Client(_) => bytes.starts_with(b"HTTP/").then_some(TlsError::PlainServer),
+            // A method, or the beginning of one.
+            Side::Server(_) => (letters > 2 && matches!(bytes.get(letters), None | Some(b' ')))
+                .then_some(TlsError::PlainClient),
+        }
     }
 
     /// What a failure means now.

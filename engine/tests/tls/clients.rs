@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use ringbolt::client::Handler;
 use ringbolt::handshake::url::Url;
-use ringbolt::handshake::{ClientRequest, UpgradeResponse};
+use ringbolt::handshake::{ClientRequest, ResponseError, UpgradeResponse};
 use ringbolt::metrics::Snapshot;
 use ringbolt::wire::{CloseCode, Dialect};
 use ringbolt::{
@@ -266,16 +266,54 @@ fn wss_is_never_spoken_in_the_clear() {
             drop(stream.read_to_end(&mut Vec::new()));
         });
         let (done, _) = Dialler::new(&url, to, 1).run(driver, Some(&tls));
-        assert_eq!(done.reasons, [CloseReason::Tls(TlsError::NotTls)]);
+        assert_eq!(done.reasons, [CloseReason::Tls(TlsError::PlainServer)]);
         answering.join().expect("it ran");
         let any = "127.0.0.1:0".parse().expect("an address");
         let builder = Server::builder().bind(any).shards(1).config(config(driver));
         let server = Running::new(builder, || Echo);
+        // So does a server of ours.
+        let to = server.address();
+        let url = format!("wss://localhost:{}/", to.port());
+        let (done, _) = Dialler::new(&url, to, 1).run(driver, Some(&tls));
+        assert_eq!(done.reasons, [CloseReason::Tls(TlsError::PlainServer)]);
         // And ws URLs work beside.
         let to = server.address();
         let (done, _) = Dialler::new(&format!("ws://{to}/"), to, 2).run(driver, Some(&tls));
         assert_eq!(done.echoes, 10, "{:?}", done.reasons);
-        crate::echo::end(server);
+        let ended = crate::echo::end(server).to_string();
+        assert!(ended.contains("request_error_client_speaks_tls=1"), "{ended}");
+    }
+}
+
+#[test]
+fn a_ws_url_at_a_port_of_tls_is_told_as_that() {
+    let world = World::new();
+    let alert: &[u8] = b"\x15\x03\x01\x00\x02\x02\x0A";
+    for &driver in DRIVERS {
+        for pieces in [vec![alert], vec![&alert[..1], &alert[1..]]] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+            let to = listener.local_addr().expect("an address");
+            let answering = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a client");
+                stream.set_nodelay(true).expect("an option");
+                assert!(stream.read(&mut [0; 1024]).expect("a request") > 0);
+                for piece in pieces {
+                    stream.write_all(piece).expect("room");
+                }
+                drop(stream.read_to_end(&mut Vec::new()));
+            });
+            let (done, _) = Dialler::new(&format!("ws://{to}/"), to, 1).run(driver, None);
+            let told = CloseReason::Response(ResponseError::ServerSpeaksTls);
+            assert_eq!(done.reasons, [told]);
+            answering.join().expect("it ran");
+        }
+        // A server of ours answers as it is spoken to.
+        let server = world.echo(1, config(driver));
+        let to = server.address();
+        let (done, _) = Dialler::new(&format!("ws://{to}/"), to, 1).run(driver, None);
+        assert_eq!(done.reasons, [CloseReason::Response(ResponseError::StatusCode)]);
+        let ended = crate::echo::end(server).to_string();
+        assert!(ended.contains("tls_error_plain_client=1"), "{ended}");
     }
 }
 

@@ -126,19 +126,43 @@ fn messages_in_records_of_one_byte_arrive() {
 }
 
 #[test]
-fn a_client_of_plain_ws_is_told_by_an_alert_that_this_is_tls() {
+fn a_client_of_plain_ws_is_told_in_its_own_language_that_this_is_tls() {
     let world = World::new();
     for &driver in DRIVERS {
         let server = world.echo(1, config(driver));
-        for bytes in [&request("/")[..], b"GET / HTTP/1.1\r\n\r\n", &pattern(3000, 5)] {
+        for bytes in [&request("/")[..], b"GET / HTTP/1.1\r\n\r\n", b"OPTIONS"] {
             let mut client = Client::raw(server.address());
-            client.try_send(bytes);
-            if let Some(alert) = client.take(7) {
-                assert_eq!((alert[0], alert[5]), (ALERT, 2), "a fatal alert: {alert:?}");
-                client.expect_end();
+            client.send(bytes);
+            assert!(client.head().starts_with("HTTP/1.1 400 Bad Request\r\n"));
+            let mut body = Vec::new();
+            while let Some(byte) = client.take(1) {
+                body.extend(byte);
             }
+            let body = String::from_utf8(body).expect("text");
+            assert!(body.contains("use a wss:// URL"), "{body}");
         }
-        expect_well(&world, server, &[("tls_error_not_tls", 3), ("closed_tls", 3)]);
+        // What is no HTTP is told by an alert.
+        let mut client = Client::raw(server.address());
+        client.try_send(&pattern(3000, 5));
+        if let Some(alert) = client.take(7) {
+            assert_eq!((alert[0], alert[5]), (ALERT, 2), "a fatal alert: {alert:?}");
+            client.expect_end();
+        }
+        let told = [("tls_error_plain_client", 3), ("tls_error_not_tls", 1), ("closed_tls", 4)];
+        expect_well(&world, server, &told);
+    }
+}
+
+#[test]
+fn plain_http_behind_a_client_hello_is_no_mistaken_url() {
+    let world = World::new();
+    for &driver in DRIVERS {
+        let server = world.echo(1, config(driver));
+        let hello = hello(&world, &server);
+        let mut client = Client::raw(server.address());
+        client.send(&[&hello[..], b"GET / HTTP/1.1\r\n\r\n"].concat());
+        while client.take(1).is_some() {}
+        expect_well(&world, server, &[("tls_error_plain_client", 0), ("closed_tls", 1)]);
     }
 }
 

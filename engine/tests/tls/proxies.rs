@@ -92,7 +92,7 @@ fn a_tunnel_that_is_refused_or_leads_elsewhere_fails_the_connection() {
     for &driver in DRIVERS {
         for (answer, expected) in [
             (&b"HTTP/1.1 403 No\r\n\r\n"[..], CloseReason::Proxy(ProxyError::Refused(403))),
-            (elsewhere, CloseReason::Tls(TlsError::NotTls)),
+            (elsewhere, CloseReason::Tls(TlsError::PlainServer)),
         ] {
             let (route, serving) = proxy(2, answer);
             let (done, _) = Dialler::new("wss://localhost:1/", route, 2).run(driver, Some(&tls));

@@ -267,7 +267,7 @@ fn what_the_policy_refuses_is_answered_and_ended() {
     assert_eq!(side.connection.poll_timeout(), None);
     // Not even HTTP: no answer.
     let mut side = Side::server();
-    side.feed(b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03");
+    side.feed(b"SSH-2.0-OpenSSH_9.6\r\n");
     assert_eq!(side.failure(), Some(Failure::Request(RequestError::NotHttp)));
     assert_eq!(side.take(), b"");
 }

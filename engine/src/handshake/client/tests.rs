@@ -352,6 +352,8 @@ fn a_failure_shows_as_early_as_its_byte_code_or_line() {
         assert_eq!(read(bytes).err(), Some(expected));
         assert!(read(&bytes[..bytes.len() - 1]).unwrap().is_none(), "not before");
     };
+    early(b"\x15\x03", ResponseError::ServerSpeaksTls);
+    early(b"\x16\x03", ResponseError::ServerSpeaksTls);
     // With the line, so that its phrase can be told.
     early(b"HTTP/1.1 302 Found\r\n", ResponseError::StatusCode);
     early(b"HTTP/1.1 302 Found\n", ResponseError::StatusCode);

@@ -156,7 +156,10 @@ fn malformed_lines_are_refused_with_their_rule() {
         (changed("Origin: http://example.com", "Origin"), E::FieldWithoutColon),
         (changed("Origin: ", "Origin:"), E::FieldWithoutSpace),
         (changed("Origin: ", "Origin:\t"), E::FieldWithoutSpace),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::NotHttp),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03".to_vec(), E::ClientSpeaksTls),
+        (b"\x16\x02\x01\x02\x00".to_vec(), E::NotHttp),
+        (b"\x15\x03\x01\x00\x02".to_vec(), E::NotHttp),
+        (b"\r\n\x16\x03\x01".to_vec(), E::NotHttp),
         (b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(), E::NotHttp),
         (b"\r\n\r\nGET / HTTP/1.1\r\n".to_vec(), E::NotHttp),
         (b"\rGET / HTTP/1.1\r\n".to_vec(), E::NotHttp),
@@ -348,7 +351,9 @@ fn byte_by_byte(bytes: &[u8]) -> Result<Option<usize>, RequestError> {
 #[test]
 fn a_foreign_protocol_or_method_is_refused_as_soon_as_it_shows() {
     // covers: HS-S-01, SEC-03
-    assert_eq!(read(b"\x16").err(), Some(RequestError::NotHttp));
+    assert_eq!(read(b"\x17").err(), Some(RequestError::NotHttp));
+    assert!(read(b"\x16").unwrap().is_none(), "it may be TLS");
+    assert_eq!(read(b"\x16\x03").err(), Some(RequestError::ClientSpeaksTls));
     assert!(read(b"POST").unwrap().is_none());
     assert!(read(b"\r").unwrap().is_none() && read(b"\r\n").unwrap().is_none());
     assert_eq!(read(b"\r\n\r").err(), Some(RequestError::NotHttp));
