@@ -15,7 +15,7 @@ use crate::driver::Loop;
 use crate::error::StartError;
 use crate::handler::{Accept, CloseReason, Reject, WebSocket};
 use crate::handshake::proxy::Proxy;
-use crate::handshake::{UpgradeRequest, UpgradeResponse, Url};
+use crate::handshake::{Refusal, UpgradeRequest, UpgradeResponse, Url};
 use crate::hub::Hub;
 use crate::memory::share_of_the_machine;
 use crate::metrics::Snapshot;
@@ -52,10 +52,10 @@ pub trait Handler {
         let _ = (data, security);
     }
 
-    /// The server answered the opening handshake with another HTTP status than 101, and this reason
-    /// phrase, as far as it has arrived; `on_close` follows.
-    fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {
-        let _ = (data, status, phrase);
+    /// The server answered the opening handshake with another HTTP status than 101; `on_close` follows.
+    /// What it says about the reason is waited for up to half a second.
+    fn on_refused(&mut self, data: &mut Self::Data, refusal: &Refusal) {
+        let _ = (data, refusal);
     }
 
     /// The connection is established.
@@ -216,8 +216,8 @@ impl<H: Handler> Application for Dial<H> {
         self.0.on_secured(data, security);
     }
 
-    fn on_refused(&mut self, data: &mut H::Data, status: u16, phrase: &str) {
-        self.0.on_refused(data, status, phrase);
+    fn on_refused(&mut self, data: &mut H::Data, refusal: &Refusal) {
+        self.0.on_refused(data, refusal);
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, H::Data>, response: Option<&UpgradeResponse<'_>>) {

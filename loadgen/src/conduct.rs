@@ -307,14 +307,29 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
             "check that the server answers there, or wait longer",
         );
     }
-    let remedy = match first {
-        Some((Class::Tls, _)) => {
+    let failed = format!("cannot connect to {} ({})", plan.url, plan.address);
+    let class = first.map(|(class, _)| class);
+    let remedy = remedy(plan, record, class, &why);
+    Failure::unreachable(failed, why, remedy)
+}
+
+/// What to do where no connection was open.
+fn remedy(plan: &Plan, record: &Record, class: Option<Class>, why: &str) -> &'static str {
+    match class {
+        // Servers say so themselves, in their own words.
+        Some(Class::Handshake) if why.contains("wss://") || why.contains("HTTPS") => {
+            "write wss:// in the URL; --cacert names an authority of your own"
+        }
+        Some(Class::Tls) if why.contains("ws:// URL") => {
+            "write ws:// in the URL, or the port at which the server speaks TLS"
+        }
+        Some(Class::Tls) => {
             "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
         }
-        Some((Class::Handshake, _)) if why.contains("status 401") || why.contains("status 403") => {
+        Some(Class::Handshake) if why.contains("status 401") || why.contains("status 403") => {
             "give it what it asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
         }
-        Some((Class::Handshake, _)) => match plan.request.dialect() {
+        Some(Class::Handshake) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "the URL must name a draft-02 WebSocket server; today's are measured with \
                  --ws-version rfc6455 (--origin and --protocol count, too)"
@@ -329,6 +344,5 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
             "check --proxy with its port, name and password, and whether it lets clients reach the server"
         }
         _ => "start the server, and check the address and the port",
-    };
-    Failure::unreachable(format!("cannot connect to {} ({})", plan.url, plan.address), why, remedy)
+    }
 }

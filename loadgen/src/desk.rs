@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use ringbolt::handshake::Refusal;
 use ringbolt::{CloseReason, ConnectionId};
 
 use crate::account::Account;
@@ -41,8 +42,8 @@ pub(crate) struct Desk {
     /// Established connections that have not ended.
     pub(crate) live: u64,
     last_reply: Nanos,
-    /// Why the server refused the connection that is about to end: status and phrase.
-    pub(crate) refusal: Option<(u16, String)>,
+    /// How the server refused the connection that is about to end.
+    pub(crate) refusal: Option<Refusal>,
     interval: Box<Times>,
     interval_end: Nanos,
     intervals: mpsc::Sender<Interval>,
@@ -121,12 +122,15 @@ impl Desk {
     #[cold]
     pub(crate) fn ended(&mut self, number: u64, reason: CloseReason, established: bool) {
         let (class, mut why) = classify(reason, established);
-        if let Some((status, phrase)) = self.refusal.take() {
+        let mut said = String::new();
+        if let Some(refusal) = self.refusal.take() {
+            let (status, phrase) = (refusal.status(), refusal.phrase());
             why = format!("the server refused with status {status} {phrase}").trim_end().to_owned();
+            // It may be another one for each connection: not a kind of error of its own.
+            let reason = refusal.reason().map(|reason| reason.trim_end_matches('.'));
+            said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         }
-        // What a server says is shown on terminals, which obey control characters.
-        let why = why.replace(char::is_control, "\u{FFFD}");
-        let example = || format!("connection {number}: {why}");
+        let example = || format!("connection {number}: {why}{said}");
         self.record.errors.because(class, &why, example);
         self.control.gauge(self.worker).errors.fetch_add(1, Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ringbolt::client::Handler;
-use ringbolt::handshake::UpgradeResponse;
+use ringbolt::handshake::{Refusal, UpgradeResponse};
 use ringbolt::{CloseReason, ConnectionId, Fleet, Message, Security, WebSocket};
 
 use crate::arrivals::Schedule;
@@ -316,8 +316,8 @@ impl Handler for Storm {
         self.desk.record.secured(security);
     }
 
-    fn on_refused(&mut self, _: &mut Attempt, status: u16, phrase: &str) {
-        self.desk.refusal = Some((status, phrase.to_owned()));
+    fn on_refused(&mut self, _: &mut Attempt, refusal: &Refusal) {
+        self.desk.refusal = Some(refusal.clone());
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {

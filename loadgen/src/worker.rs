@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringbolt::client::{Clients, Handler};
-use ringbolt::handshake::UpgradeResponse;
+use ringbolt::handshake::{Refusal, UpgradeResponse};
 use ringbolt::wire::CloseCode;
 use ringbolt::{CloseReason, Compression, Config, Fleet, Message, Security, StartError, WebSocket};
 
@@ -352,8 +352,8 @@ impl<S: Scenario> Handler for Worker<S> {
         self.desk.record.secured(security);
     }
 
-    fn on_refused(&mut self, _: &mut Self::Data, status: u16, phrase: &str) {
-        self.desk.refusal = Some((status, phrase.to_owned()));
+    fn on_refused(&mut self, _: &mut Self::Data, refusal: &Refusal) {
+        self.desk.refusal = Some(refusal.clone());
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, _: &UpgradeResponse<'_>) {

@@ -1,6 +1,5 @@
 //! The client's side: the request it sends, and the reader of what comes back.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use super::request::Answer;
 use super::response::{self, Judge, UpgradeResponse};
 use super::rfc6455;
 use super::scan::{FIELDS_MAX, Head, Strictness};
-use super::{HeadLimits, ResponseError, Url};
+use super::{HeadLimits, Refusal, ResponseError, Url};
 use crate::wire::Dialect;
 
 /// Everything about a client's request that is the same for each connection made with it.
@@ -367,12 +366,11 @@ impl ClientHandshake {
         }
     }
 
-    /// Status and reason phrase of the response that counts, as far as they are among the `received`
-    /// bytes; what is not UTF-8 reads as U+FFFD. For those who want to know why
-    /// [`ClientHandshake::read`] failed.
+    /// How the response that counts refuses, as far as it is among the `received` bytes; what is not
+    /// UTF-8 reads as U+FFFD. For those who want to know why [`ClientHandshake::read`] failed.
     #[must_use]
-    pub fn status<'a>(&self, received: &'a [u8]) -> Option<(u16, Cow<'a, str>)> {
-        response::status_of(received.get(self.skipped..)?)
+    pub fn refusal(&self, received: &[u8]) -> Option<Refusal> {
+        Refusal::read(received.get(self.skipped..)?)
     }
 
     /// Passes over an interim response.

@@ -9,7 +9,7 @@ use crate::conn::{Message, Part};
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
 use crate::handler::{Accept, CloseReason, Handler, Reject};
-use crate::handshake::{UpgradeRequest, UpgradeResponse};
+use crate::handshake::{Refusal, UpgradeRequest, UpgradeResponse};
 use crate::wire::CloseCode;
 
 /// Both kinds of application, as the shard sees them.
@@ -27,8 +27,8 @@ pub(crate) trait Application {
         let _ = (data, security);
     }
     /// The server's answer to the opening handshake has another status than 101.
-    fn on_refused(&mut self, data: &mut Self::Data, status: u16, phrase: &str) {
-        let _ = (data, status, phrase);
+    fn on_refused(&mut self, data: &mut Self::Data, refusal: &Refusal) {
+        let _ = (data, refusal);
     }
     fn on_open(
         &mut self,

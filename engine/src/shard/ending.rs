@@ -101,8 +101,9 @@ impl<A: Application> Shard<A> {
         if slot.state() != State::Closed {
             slot.side.outbound.fail();
         }
-        let ticket = slot.opening.take().and_then(|opening| opening.ticket());
-        let data = slot.data.take();
+        let opening = slot.opening.take();
+        let ticket = opening.as_ref().and_then(|opening| opening.ticket());
+        let mut data = slot.data.take();
         let gone = slot.half_closed && slot.side.send.waiting() == 0;
         match how {
             // The server has ended TCP already: nothing is left to wait for.
@@ -127,10 +128,19 @@ impl<A: Application> Shard<A> {
         self.schedule(id);
         self.dials.leave(ticket);
         if first {
+            // However it ends then.
+            let refused = opening.and_then(|opening| opening.refusal());
+            let reason = match &refused {
+                Some((error, _)) => CloseReason::Response(*error),
+                None => reason,
+            };
             self.world.closed.count(reason.index());
             self.leave_all(id);
             if !self.world.missed.is_empty() {
                 self.world.missed.remove(&id);
+            }
+            if let (Some((_, refusal)), Some(data)) = (&refused, &mut data) {
+                self.app.on_refused(data, refusal);
             }
             if let Some(data) = data {
                 self.app.on_close(&mut self.world, data, reason);

@@ -1,6 +1,7 @@
 //! The opening handshake of a shard's connections, both roles.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::machine::{Machine as _, Want};
 use super::route::{self, Path};
@@ -14,8 +15,8 @@ use crate::error::TlsError;
 use crate::handler::{CloseReason, Reject};
 use crate::handshake::proxy::{ProxyError, Tunnel};
 use crate::handshake::{
-    self, ClientHandshake, ClientRequest, Deflate, RequestError, ServerHandshake, Terms, Ticket,
-    UpgradeResponse,
+    self, ClientHandshake, ClientRequest, Deflate, Refusal, RequestError, ResponseError,
+    ServerHandshake, Terms, Ticket, UpgradeResponse,
 };
 use crate::memory::Held;
 use crate::wire::{Dialect, ProtocolError};
@@ -32,7 +33,12 @@ pub(crate) struct Opening {
     ticket: Option<Ticket>,
     /// What a client has before it on its way, where that is more than one address.
     path: Option<Box<Path>>,
+    /// The server has refused, and since when the rest of what it says is waited for.
+    refused: Option<(ResponseError, Tick)>,
 }
+
+/// How long a client waits for the rest of a refusal.
+const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 enum Reader {
@@ -51,7 +57,8 @@ impl Opening {
         path: Option<Box<Path>>,
     ) -> Box<Self> {
         let reader = Reader::Dialling(request);
-        Box::new(Self { gathered: Vec::new(), held: Held::default(), reader, ticket, path })
+        let (gathered, held) = (Vec::new(), Held::default());
+        Box::new(Self { gathered, held, reader, ticket, path, refused: None })
     }
 
     /// TCP stands: what a client will ask for, unless it is a proxy's turn first.
@@ -80,6 +87,22 @@ impl Opening {
         self.path.as_deref_mut()
     }
 
+    /// Why a client's handshake has failed that only waits for the rest of the server's refusal, and what
+    /// is there of that.
+    pub(super) fn refusal(&self) -> Option<(ResponseError, Refusal)> {
+        let (error, _) = self.refused?;
+        let Reader::Client(handshake) = &self.reader else { return None };
+        Some((error, handshake.refusal(&self.gathered)?))
+    }
+
+    /// When that is over, and how long such a wait is.
+    pub(super) const fn refused_since(&self) -> Option<(Tick, Duration)> {
+        match self.refused {
+            Some((_, since)) => Some((since, REFUSAL_PATIENCE)),
+            None => None,
+        }
+    }
+
     /// When the attempt to connect that is under way gives way to another.
     pub(super) fn attempt_until(&self) -> Option<Tick> {
         self.path.as_ref()?.until()
@@ -101,6 +124,8 @@ impl Opening {
 /// What became of a read during the opening handshake.
 enum Opened {
     NotYet,
+    /// The server refuses; whether it has said everything.
+    Refusal(ResponseError, bool),
     /// The handshake is done; so many bytes were its.
     Done(usize),
     Refused(CloseReason),
@@ -149,9 +174,12 @@ impl<A: Application> Shard<A> {
         if let Some(Opening { reader: Reader::Tunnel(_), .. }) = slot.opening.as_deref() {
             return self.received_from_proxy(id, input, turn);
         }
-        let (mut reader, mut gathered, ticket) = match slot.opening.take() {
-            Some(opening) => (opening.reader, opening.gathered, opening.ticket),
-            None => (Reader::Server(ServerHandshake::new()), Vec::new(), None),
+        let (mut reader, mut gathered, ticket, since) = match slot.opening.take() {
+            Some(opening) => {
+                let since = opening.refused.map(|(_, since)| since);
+                (opening.reader, opening.gathered, opening.ticket, since)
+            }
+            None => (Reader::Server(ServerHandshake::new()), Vec::new(), None, None),
         };
         let first = gathered.is_empty();
         if !first {
@@ -164,19 +192,30 @@ impl<A: Application> Shard<A> {
             Reader::Client(reader) => self.read_response(id, reader, received, turn),
             Reader::Dialling(_) | Reader::Tunnel(_) => Opened::Refused(CloseReason::HungUp),
         };
-        if !matches!(opened, Opened::NotYet) {
+        if !matches!(opened, Opened::NotYet | Opened::Refusal(..)) {
             self.dials.leave(ticket);
         }
         match opened {
-            Opened::NotYet => {
+            Opened::NotYet | Opened::Refusal(..) => {
                 if first {
                     gathered.extend_from_slice(input);
                 }
+                let refused = match opened {
+                    Opened::Refusal(error, _) => Some((error, since.unwrap_or(self.tick))),
+                    _ => None,
+                };
                 let mut held = Held::on(Some(&self.world.memory));
                 held.set(gathered.capacity() + size_of::<Opening>());
                 if let Some(slot) = self.table.find(id) {
-                    let opening = Opening { gathered, held, reader, ticket, path: None };
+                    let opening = Opening { gathered, held, reader, ticket, path: None, refused };
                     slot.opening = Some(Box::new(opening));
+                }
+                match opened {
+                    Opened::Refusal(error, true) => {
+                        self.finish(id, CloseReason::Response(error), Ending::Now);
+                    }
+                    Opened::Refusal(_, false) => self.schedule(id),
+                    _ => {}
                 }
                 return self.want(id);
             }
@@ -319,15 +358,13 @@ impl<A: Application> Shard<A> {
                 self.open(id, reader.request().dialect(), Some(&response), turn);
                 Opened::Done(response.len())
             }
-            Err(error) => {
-                if let Some((status, phrase)) = reader.status(received)
-                    && status != 101
-                    && let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut())
-                {
-                    self.app.on_refused(data, status, &phrase);
+            Err(error) => match reader.refusal(received) {
+                Some(refusal) => {
+                    let full = received.len() >= settings.head.max_bytes();
+                    Opened::Refusal(error, full || refusal.is_whole())
                 }
-                Opened::Refused(CloseReason::Response(error))
-            }
+                None => Opened::Refused(CloseReason::Response(error)),
+            },
         }
     }
 

@@ -44,6 +44,11 @@ fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, 
     if let Some(until) = attempt.filter(|_| slot.ending == Ending::No) {
         return Some((until, Due::NextAddress));
     }
+    let refused = slot.opening.as_ref().and_then(|opening| opening.refused_since());
+    if let Some((since, patience)) = refused.filter(|_| slot.ending == Ending::No) {
+        let patience = ticks(patience.min(settings.handshake_timeout));
+        return Some((after(since, patience), Due::TimedOut));
+    }
     let open = slot.ending == Ending::No && !slot.closing && slot.state() == State::Open;
     let silence =
         (!open || !settings.idle_timeout.is_zero()).then(|| silence(slot, settings, grace));

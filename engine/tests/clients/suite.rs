@@ -24,7 +24,7 @@ struct Dialler {
     wanted: usize,
     connected: usize,
     opened: usize,
-    refused: Vec<(u16, String)>,
+    refused: Vec<String>,
     reasons: Vec<CloseReason>,
     cookies: Vec<String>,
     give_up: Instant,
@@ -75,8 +75,8 @@ impl Handler for Dialler {
         self.connected += 1;
     }
 
-    fn on_refused(&mut self, (): &mut (), status: u16, phrase: &str) {
-        self.refused.push((status, phrase.to_owned()));
+    fn on_refused(&mut self, (): &mut (), refusal: &handshake::Refusal) {
+        self.refused.push(refusal.to_string());
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, ()>, response: &handshake::UpgradeResponse<'_>) {
@@ -198,7 +198,7 @@ fn a_wrong_answer_fails_the_connection() {
     let done = Dialler::new(to, 1).run(settings());
     server.join().expect("the server's checks hold");
     assert_eq!((done.connected, done.opened), (1, 0));
-    assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
+    assert_eq!(done.refused, ["404 Not Found"]);
     assert!(matches!(done.reasons[..], [CloseReason::Response(_)]), "{:?}", done.reasons);
 }
 
@@ -239,9 +239,55 @@ fn a_refusal_ends_the_client_though_the_server_keeps_the_connection() {
     ] {
         let done = answered_by(answer);
         assert_eq!((done.connected, done.opened), (1, 0));
-        assert_eq!(done.refused, [(404, "Not Found".to_owned())]);
+        assert!(done.refused[0].starts_with("404 Not Found"), "{:?}", done.refused);
+        assert_eq!(done.refused.len(), 1);
         let [CloseReason::Response(error)] = done.reasons[..] else { panic!("{:?}", done.reasons) };
         assert_eq!(error, ResponseError::StatusCode);
+    }
+}
+
+/// What a client was told of by a server that refuses in these pieces, and why it ended.
+fn refused_in(pieces: &[&[u8]], ends: bool) -> (String, CloseReason) {
+    let pieces: Vec<_> = pieces.iter().map(|piece| piece.to_vec()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("an option");
+        assert!(stream.read(&mut [0; 1024]).expect("a request") > 0);
+        for piece in pieces {
+            stream.write_all(&piece).expect("room");
+            std::thread::yield_now();
+        }
+        if ends {
+            stream.shutdown(std::net::Shutdown::Write).expect("connected");
+        }
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let done = Dialler::new(to, 1).run(settings());
+    server.join().expect("the server's checks hold");
+    let [told] = &done.refused[..] else { panic!("{:?}", done.refused) };
+    (told.clone(), done.reasons[0])
+}
+
+#[test]
+fn a_refusal_is_told_with_the_reason_that_the_server_gives() {
+    // covers: HS-C-33
+    let head: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\n";
+    for (pieces, ends, told) in [
+        (&[head, b"Content-Length: 7\r\n\r\n", b"not", b" you", b"more"][..], false, ": not you"),
+        (&[head, b"Transfer-Encoding: chunked\r\n\r\n3\r\nnot\r\n", b"0\r\n\r\n"], false, ": not"),
+        // The end of the connection is the end of what it says.
+        (&[head, b"Content-Length: 99\r\n\r\n", b"not you"], true, ": not you"),
+        (&[head, b"\r\n"], true, ""),
+        // Nor is more than a little time lost on a server that says no more.
+        (&[head, b"Content-Length: 99\r\n\r\n", b"not you"], false, ": not you"),
+        (&[head], false, ""),
+    ] {
+        let (is, reason) = refused_in(pieces, ends);
+        assert_eq!(is, format!("403 Forbidden{told}"));
+        assert_eq!(reason, CloseReason::Response(ResponseError::StatusCode));
     }
 }
 
@@ -265,7 +311,7 @@ fn interim_responses_are_skipped_and_cookies_handed_over() {
     let done = Dialler::new(to, 1).run(settings());
     server.join().expect("the server's checks hold");
     assert_eq!(done.reasons, [CloseReason::Clean(CloseCode::NO_STATUS)]);
-    assert_eq!((done.opened, done.refused), (1, vec![]));
+    assert_eq!((done.opened, done.refused.len()), (1, 0));
     assert_eq!(done.cookies, ["a=b; Path=/", "c=d"]);
 }
 

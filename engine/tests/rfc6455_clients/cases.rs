@@ -143,13 +143,15 @@ fn wrong_heads() -> Vec<Answer> {
     let behind = |line: &str| with(UPGRADE, &[UPGRADE, line].concat());
     let many: String = (0..200).map(|n| format!("X-Field-{n}: x\r\n")).collect();
     let long = "x".repeat(1 << 17);
-    let garbage = "\u{16}\u{3}\u{1}\u{2}\u{0}garbage\r\n\r\n".to_owned();
+    let garbage = "\u{17}\u{2}\u{0}garbage\r\n\r\n".to_owned();
+    let alert = "\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}\u{A}".to_owned();
     vec![
         // The end of TCP inside the handshake.
         of("4.1 nothing", String::new(), "connection_ended"),
         of("4.1 an answer that is cut", RIGHT[..RIGHT.len() - 2].to_owned(), "connection_ended"),
         of("4.1 a frame at once", "\u{1}\u{5}hello".to_owned(), "connection_ended"),
         of("4.1 garbage", garbage, "status_line"),
+        of("4.1 an alert of TLS", alert, "server_speaks_tls"),
         of("4.1 a line without a colon", behind("no colon\r\n"), "field_without_colon"),
         of("4.1 a field without a name", behind(": x\r\n"), "field_without_name"),
         of("4.1 lines that end in LF", RIGHT.replace("\r\n", "\n"), "bare_line_feed"),

@@ -1,5 +1,6 @@
 //! Help, refusals, exit codes and streams.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use crate::servers::{Answer, Running};
@@ -228,8 +229,50 @@ fn a_refused_upgrade_ends_with_69_and_the_reason() {
     let server = Running::refusing();
     for scenario in ["echo", "storm"] {
         let text = stderr_of(&[scenario, &server.url, "-c", "3"], 69);
-        assert!(text.contains("--origin") && text.contains("status 403 Forbidden"), "{text}");
+        assert!(text.contains("--origin") && text.contains("status 403 Forbidden: "), "{text}");
     }
+}
+
+#[test]
+fn what_a_server_says_when_it_refuses_is_shown_in_bounds() {
+    for (head, body, shown) in [
+        (
+            "503 Busy\r\nRetry-After: 7\r\nContent-Type: text/plain",
+            "too many.\n",
+            "status 503 Busy: too many",
+        ),
+        ("400 Bad\r\nContent-Type: text/plain", "a\u{1b}[2Jb", "status 400 Bad: a\\u{1b}[2Jb"),
+        ("403 \u{7}No\r\nContent-Type: text/plain", "", "status 403 \\u{7}No"),
+        (
+            "400 Bad\r\nContent-Type: text/html",
+            "<title>Sent to HTTPS port</title>",
+            "write wss:// in the URL",
+        ),
+    ] {
+        let long =
+            if body.is_empty() { String::new() } else { format!("{body}{}", "x".repeat(100_000)) };
+        let server =
+            refuse(format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{long}", long.len()));
+        for scenario in ["echo", "storm"] {
+            let text = stderr_of(&[scenario, &server, "-c", "1"], 69);
+            assert!(text.contains(shown), "{text}");
+            assert!(text.len() < 1000 && !text.contains(['\u{1b}', '\u{7}']), "{text}");
+        }
+    }
+}
+
+/// The URL of a server that gives everybody this answer.
+fn refuse(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            // Who has heard enough goes.
+            let _ = client.read(&mut [0; 4096]).and_then(|_| client.write_all(answer.as_bytes()));
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+    });
+    url
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use ringbolt::{Config, Server, ServerTls};
 
-use crate::servers::{Running, greet};
+use crate::servers::{Answer, Running, greet};
 use crate::{document, loadgen, number};
 
 /// An authority, a server's certificate and a client's, as files of one test.
@@ -64,6 +64,24 @@ impl Files {
 impl Drop for Files {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn a_url_of_the_other_scheme_is_told_as_that() {
+    let files = Files::new("mixed");
+    let (secure, plain) = (files.serve(false), Running::echo(|_, _| Answer::Send));
+    for (url, more, told, cure) in [
+        (secure.url.replace("wss:", "ws:"), &[][..], "use a wss:// URL", "write wss://"),
+        (plain.url.replace("ws:", "wss:"), &["--insecure"], "answered without TLS", "write ws://"),
+    ] {
+        for dialect in ["hybi-02", "rfc6455"] {
+            let run = ["echo", &url, "-c", "2", "--ws-version", dialect];
+            let output = loadgen(&[&run[..], more].concat());
+            let text = String::from_utf8(output.stderr).expect("text");
+            assert_eq!(output.status.code(), Some(69), "{text}");
+            assert!(text.contains(told) && text.contains(cure), "{text}");
+        }
     }
 }
 

@@ -512,8 +512,8 @@ fn the_status_told_is_that_of_the_response_that_counts() {
     ] {
         let mut handshake = waiting(request());
         assert!(handshake.read(&HeadLimits::default(), bytes).is_err(), "{}", bytes.escape_ascii());
-        let status = handshake.status(bytes);
-        let status = status.as_ref().map(|(status, phrase)| (*status, &**phrase));
+        let refusal = handshake.refusal(bytes);
+        let status = refusal.as_ref().map(|refusal| (refusal.status(), refusal.phrase()));
         assert_eq!(status, expected, "{}", bytes.escape_ascii());
     }
 }
