@@ -13,7 +13,7 @@ use crate::config::{Absent, Driver, FeatureSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartErrorKind {
-    /// The kernel, or a sandbox around this process, gives no ring.
+    /// The kernel, or a sandbox around this process, does not allow a ring.
     Ring,
     /// The address cannot be listened on.
     Address,
@@ -82,10 +82,10 @@ impl StartError {
             }
             Some(libc::EINVAL) => (
                 "the kernel's io_uring is too old for the driver",
-                "run on Linux 5.11 or later; 6.1 or later is what it was made for",
+                "run on Linux 5.11 or later; it was made for 6.1 or later",
             ),
             Some(libc::ENOMEM) => (
-                "the kernel has not enough locked memory for the ring",
+                "the ring needs more locked memory than the limit allows",
                 "raise the limit: `ulimit -l unlimited`, or LimitMEMLOCK= in the service's unit",
             ),
             Some(libc::EMFILE | libc::ENFILE) => (
@@ -102,43 +102,43 @@ impl StartError {
         )
     }
 
-    /// A feature of the ring was asked for by name and cannot be had.
+    /// A feature of the ring was required, and the kernel does not have it.
     pub(crate) fn feature(absent: &Absent) -> Self {
         Self::new(
             StartErrorKind::Ring,
-            format!("cannot have the ring feature {}", absent.feature),
+            format!("cannot use the ring feature {}", absent.feature),
             format!(
-                "{}; it is there since Linux {}, and {}",
+                "{}; it has been there since Linux {}, and {}",
                 absent.because,
                 absent.feature.since(),
                 this_kernel()
             ),
-            "take the feature's + away (--ring-features): what can be had is used unasked; \
-             `engine doctor` shows what that is and the kernel that has the rest",
+            "remove the + before the feature in --ring-features: features that work are used without being \
+             asked for; `engine doctor` shows them, and which kernel has the others",
         )
     }
 
-    /// Features of the ring were asked for by name, and so was a driver that has none.
+    /// Features of the ring were required together with a driver that has no ring.
     pub(crate) fn no_features(required: FeatureSet, driver: Driver) -> Self {
         Self::new(
             StartErrorKind::Ring,
-            format!("cannot have the ring features {required}"),
-            format!("the driver {driver} has none"),
-            "require none, or take the driver `uring`",
+            format!("cannot use the ring features {required}"),
+            format!("the driver {driver} has no such features"),
+            "do not require any, or use the driver `uring`",
         )
     }
 
-    /// The ring cannot be what makes it faster than epoll.
+    /// The ring would lack what makes it faster than epoll.
     pub(crate) fn slow_ring() -> Self {
         Self::new(
             StartErrorKind::Ring,
-            "a ring does not pay here",
-            "a ring would have neither defer-taskrun nor coop-taskrun, and be slower than epoll",
+            "a ring is not worth it here",
+            "a ring would have neither defer-taskrun nor coop-taskrun, and would be slower than epoll",
             "run on Linux 6.1 or later, allow these features, or ask for the driver by name",
         )
     }
 
-    /// Why, without what and what to do.
+    /// The cause alone, without what was wanted and what to do.
     pub(crate) fn cause(&self) -> String {
         self.why.clone()
     }
@@ -147,8 +147,8 @@ impl StartError {
     pub(crate) fn kernel(what: &str, error: &io::Error) -> Self {
         let remedy = match error.raw_os_error() {
             Some(libc::EINVAL) => {
-                "run on Linux 6.1 or later, or take the driver `tokio-uring` (Linux 5.11 or later) or \
-                 `epoll` (any)"
+                "run on Linux 6.1 or later, or use the driver `tokio-uring` (Linux 5.11 or later) or \
+                 `epoll` (any Linux)"
             }
             Some(libc::EMFILE | libc::ENFILE) => {
                 "raise the limit of open files: `ulimit -n 1048576`, or LimitNOFILE= in the unit"
@@ -188,19 +188,19 @@ fn forbidden(io_uring_disabled: Option<&str>) -> (&'static str, &'static str) {
     match io_uring_disabled {
         Some("2") => (
             "io_uring is forbidden here: the sysctl kernel.io_uring_disabled is 2, which forbids it \
-             to everybody",
+             to everyone",
             "let root run `sysctl -w kernel.io_uring_disabled=0`, or take the driver `epoll`",
         ),
         Some("1") => (
-            "io_uring is forbidden here: the sysctl kernel.io_uring_disabled is 1, which leaves it to \
-             root and the group of kernel.io_uring_group, unless a container's seccomp profile \
-             forbids it to them, too",
+            "io_uring is forbidden here: the sysctl kernel.io_uring_disabled is 1, which allows it \
+             to root and to the group of kernel.io_uring_group, unless a container's seccomp profile \
+             forbids it to them as well",
             "run in that group, or set the sysctl to 0; allow io_uring_setup, io_uring_enter and \
              io_uring_register in the container's seccomp profile",
         ),
         // It is 0, or the kernel is older than 6.6 and has none.
         _ => (
-            "io_uring is forbidden here by a seccomp profile, as containers have",
+            "io_uring is forbidden here by a seccomp profile, as is usual in containers",
             "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp \
              profile, or take the driver `epoll`",
         ),
@@ -220,7 +220,7 @@ fn this_kernel() -> String {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}. To cure it: {}.", self.what, self.why, self.remedy)
+        write!(f, "{}: {}. To fix it: {}.", self.what, self.why, self.remedy)
     }
 }
 

@@ -291,7 +291,7 @@ impl Scenario for Broadcast {
         }
         if number < *expected {
             return desk.error(Class::Duplicate, 1, || {
-                format!("connection {own}: publication {number} of {publisher} again, or late")
+                format!("connection {own}: publication {number} of {publisher} arrived twice, or out of order")
             });
         }
         let published = self.tally.counts[publisher].published.load(Ordering::Acquire);

@@ -90,7 +90,7 @@ pub(crate) fn run(
     tell::print(&if args.json { document(&floor) } else { summary(&floor) })?;
     if floor.waited_share > STARVED {
         tell::complain(&format!(
-            "warning: the generator waited for its CPU for {:.0} % of a run, since something else ran \
+            "warning: the generator waited for its CPU for {:.0} % of a run, because something else ran \
              there: the floor is higher than it need be. Calibrate again when the machine is quiet",
             floor.waited_share * 100.0
         ));
@@ -99,7 +99,7 @@ pub(crate) fn run(
 }
 
 fn unfinished(why: &str) -> Failure {
-    Failure::preflight("the calibration has no result", why, "run it again, with nothing beside it")
+    Failure::preflight("the calibration has no result", why, "run it again while nothing else runs")
 }
 
 /// The null server's CPU, where the generator can have another.
@@ -136,7 +136,7 @@ fn summary(floor: &Floor) -> String {
         format!("  {name:<12} {} at p50, {} at p99\n", text::time(p50), text::time(p99))
     };
     format!(
-        "The floor of this generator, against a server that only sends back:\n\n{}{}  {:<12} {:.0} ns of \
+        "The floor of this generator, against a server that only sends messages back:\n\n{}{}  {:<12} {:.0} ns of \
          CPU per message, {} messages/s in a closed loop\n\nIt stands beside the results of this \
          machine from now on.\n",
         row("round trip", floor.round_trip_p50_ns, floor.round_trip_p99_ns),

@@ -28,11 +28,7 @@ pub(crate) fn parse() -> Result<(Cli, Variables), Failure> {
     let Command::Run(run) = cli.command else { return Ok((cli, variables(&words))) };
     let table = read(&run.file)?;
     let scenario = scenario(&table).ok_or_else(|| {
-        wrong(
-            &run.file,
-            "it does not say which scenario it is of".to_owned(),
-            "add `scenario = \"echo\"`",
-        )
+        wrong(&run.file, "it does not name its scenario".to_owned(), "add `scenario = \"echo\"`")
     })?;
     let program = words.first().cloned().unwrap_or_default();
     let head = [program, scenario.into(), "--plan".into(), run.file.clone().into()];
@@ -113,7 +109,7 @@ fn read(file: &Path) -> Result<toml::Table, Failure> {
         wrong(
             file,
             format!("line {line}: {why}"),
-            "write it as TOML; `loadgen run --help` shows one",
+            "write it as TOML; `loadgen run --help` shows an example",
         )
     })
 }
@@ -154,14 +150,14 @@ fn with_file(words: &[OsString], file: &Path) -> Result<Cli, Failure> {
     let name = sub.get_name().to_owned();
     let table = read(file)?;
     if let Some(other) = scenario(&table).filter(|other| *other != name) {
-        let why = format!("it is of the scenario {other}, not {name}");
+        let why = format!("its scenario is {other}, not {name}");
         return Err(wrong(file, why, "run it with `loadgen run`"));
     }
     let defaults = defaults(sub, &table).map_err(|why| {
         wrong(file, why, "use the long options that `--help` of the scenario lists, as keys")
     })?;
     check(sub, &defaults)
-        .map_err(|why| wrong(file, why, "correct it; the values are those of the options"))?;
+        .map_err(|why| wrong(file, why, "correct it; values are written as for the options"))?;
     // Once without the file, to see what was typed, whatever it lacks without the file.
     let typed = command.clone().ignore_errors(true).get_matches_from(words);
     let typed = typed.subcommand_matches(&name);

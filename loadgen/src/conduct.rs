@@ -299,7 +299,8 @@ fn no_ring(error: &StartError) -> Failure {
 
 fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     let first = record.errors.iter().next();
-    let why = first.map_or_else(|| "no answer".to_owned(), |(_, failed)| failed.first().to_owned());
+    let why = first
+        .map_or_else(|| "there was no answer".to_owned(), |(_, failed)| failed.first().to_owned());
     if interrupted {
         return Failure::interrupted(
             format!("no connection to {} ({}) was open", plan.url, plan.address),
@@ -324,24 +325,24 @@ fn remedy(plan: &Plan, record: &Record, class: Option<Class>, why: &str) -> &'st
             "write ws:// in the URL, or the port at which the server speaks TLS"
         }
         Some(Class::Tls) => {
-            "check the host in the URL, --cacert, and --cert; --insecure takes anybody for the server"
+            "check the host in the URL, --cacert, and --cert; --insecure accepts anybody as the server"
         }
         Some(Class::Handshake) if why.contains("status 401") || why.contains("status 403") => {
-            "give it what it asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
+            "send what the server asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
         }
         Some(Class::Handshake) => match plan.request.dialect() {
             Dialect::Hybi02 => {
-                "the URL must name a draft-02 WebSocket server; today's are measured with \
+                "give the URL of a draft-02 WebSocket server; today's are measured with \
                  --ws-version rfc6455 (--origin and --protocol count, too)"
             }
-            _ => "the URL must name an RFC 6455 server (--origin and --protocol count, too)",
+            _ => "give the URL of an RFC 6455 server, and check --origin and --protocol",
         },
         _ if record.portless() > 0 => {
             "add addresses of this machine with --source, widen the sysctl \
              net.ipv4.ip_local_port_range, or wait a minute until closed connections give theirs back"
         }
         _ if plan.route.proxy().is_some() => {
-            "check --proxy with its port, name and password, and whether it lets clients reach the server"
+            "check --proxy, its port, name and password, and whether the proxy lets clients reach the server"
         }
         _ => "start the server, and check the address and the port",
     }

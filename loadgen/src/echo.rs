@@ -152,7 +152,7 @@ const TURN_MAX: usize = 65_536;
 const OVERDUE_MAX: u64 = 4_000_000;
 const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reach";
 
-const NO_ROOM: &str = "the connection takes no message: it is closing";
+const NO_ROOM: &str = "the connection takes no more messages: it is closing";
 
 impl Scenario for Echo {
     type Lane = Lane;
@@ -209,7 +209,7 @@ impl Scenario for Echo {
         let Some(sent) = lane.sent.pop_front() else {
             let number = lane.number;
             desk.error(Class::WrongPayload, 1, || {
-                format!("connection {number}: a message came that answers none")
+                format!("connection {number}: a message arrived that answers none of those sent")
             });
             return;
         };

@@ -102,6 +102,6 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}. To cure it: {}.", self.what, self.why, self.remedy)
+        write!(f, "{}: {}. To fix it: {}.", self.what, self.why, self.remedy)
     }
 }

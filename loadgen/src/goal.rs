@@ -62,7 +62,7 @@ const ALLOWED: &str = "write METRIC>VALUE, with >, >=, < or <=, such as `p99>5ms
 
 /// Reads a condition.
 pub(crate) fn parse(text: &str) -> Result<Goal, String> {
-    let wrong = |why: &str| format!("`{text}` is no condition: {why}; {ALLOWED}");
+    let wrong = |why: &str| format!("`{text}` is not a condition: {why}; {ALLOWED}");
     let at = text.find(['>', '<']).ok_or_else(|| wrong("it compares nothing"))?;
     let (name, rest) = text.split_at(at);
     let (order, value) = match rest.as_bytes() {
@@ -128,11 +128,11 @@ fn limit(metric: Metric, text: &str) -> Result<(Metric, f64), String> {
         Metric::Rate => Ok((metric, units::rate(text)?)),
         Metric::Errors if text.ends_with('%') => share(text)
             .map(|share| (Metric::ErrorShare, share))
-            .ok_or_else(|| format!("`{text}` is no share of 0% to 100%")),
+            .ok_or_else(|| format!("`{text}` is not a share of 0% to 100%")),
         Metric::Errors | Metric::ErrorShare => Ok((metric, units::count(text)? as f64)),
         Metric::Reach | Metric::Achieved => share(text)
             .map(|share| (metric, share))
-            .ok_or_else(|| format!("`{text}` is no share of 0 to 1, or of 0% to 100%")),
+            .ok_or_else(|| format!("`{text}` is not a share of 0 to 1, or of 0% to 100%")),
     }
 }
 

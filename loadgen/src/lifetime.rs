@@ -26,8 +26,9 @@ pub(crate) fn parse(text: &str) -> Result<Lifetime, String> {
         Some(("constant", mean)) => Ok(Lifetime::Constant(span(mean)?)),
         Some(("exponential", mean)) => Ok(Lifetime::Exponential(span(mean)?)),
         Some(("uniform", range)) => {
-            let (from, to) =
-                range.split_once("..").ok_or_else(|| wrong(&format!("`{range}` is no range")))?;
+            let (from, to) = range
+                .split_once("..")
+                .ok_or_else(|| wrong(&format!("`{range}` is not a range")))?;
             let from = units::duration(from).map_err(|why| wrong(&why))?;
             let to = span(to)?;
             if from > to {

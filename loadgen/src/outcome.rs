@@ -223,7 +223,7 @@ impl Outcome {
         }
         if plan.tls.as_ref().is_some_and(|tls| !tls.verified) {
             verdicts.push(
-                "whoever answered was taken for the server: --insecure verifies no certificate"
+                "whoever answered was accepted as the server: --insecure does not verify certificates"
                     .to_owned(),
             );
         }
@@ -295,7 +295,7 @@ impl Outcome {
         let why = if short_of_cpu {
             "it was short of CPU time"
         } else {
-            "--spin keeps closer to the schedule"
+            "--spin would keep it closer to the schedule"
         };
         Some(format!(
             "the generator was late, by {} at p99, which is {share}: {why}",

@@ -1,4 +1,4 @@
-//! Says before a run starts what cannot work, and what cures it.
+//! Says before a run starts what cannot work, and what to do about it.
 
 use std::fs::{self, File};
 use std::io;
@@ -43,7 +43,7 @@ pub(crate) fn sources(
     Ok(sources)
 }
 
-/// What may go wrong although the run can begin, each with what cures it.
+/// What may go wrong although the run can begin, and what to do about each.
 pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
     let connections = plan.connections;
     let is_local = plan.address.ip().is_none_or(|ip| ip.is_loopback());
@@ -53,7 +53,7 @@ pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
     let backlog = files.number("proc/sys/net/core/somaxconn").filter(|_| knocks && is_local);
     if let Some(backlog) = backlog.filter(|backlog| connections > *backlog) {
         all.push(format!(
-            "up to {connections} connections knock at once, and a listener of this machine keeps at \
+            "up to {connections} connections are opened at once, and a listener on this machine keeps at \
              most {backlog} waiting: the others are tried again after a second. Use fewer \
              --connections, or raise net.core.somaxconn and the server's backlog"
         ));
@@ -117,9 +117,9 @@ pub(crate) fn check_goals(plan: &Plan) -> Result<(), Failure> {
     for goal in &plan.output.goals {
         goal.check(plan).map_err(|why| {
             Failure::usage(
-                format!("`--fail-if {goal}` cannot be told of this run"),
+                format!("`--fail-if {goal}` cannot be decided for this run"),
                 why,
-                "leave it out, or measure what it is about",
+                "leave it out, or run a scenario that measures it",
             )
         })?;
     }
@@ -182,7 +182,7 @@ pub(crate) fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), 
     }
     Err(Failure::preflight(
         format!("cannot keep {bytes} bytes of messages in flight"),
-        format!("{IN_FLIGHT_MAX} is the most that one process is given for them"),
+        format!("one process may use {IN_FLIGHT_MAX} bytes for them"),
         "use fewer connections, a smaller --payload, or a smaller --depth or --burst",
     ))
 }

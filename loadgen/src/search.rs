@@ -113,9 +113,9 @@ impl Search {
     pub(crate) fn check(&self, plan: &Plan) -> Result<(), Failure> {
         if plan.window.start_at.is_some() {
             return Err(Failure::usage(
-                format!("no rate can be found by `{}` from a set time on", self.goal),
-                "it takes several runs, and each begins when the one before is over",
-                "leave --start-at away, or give a rate",
+                format!("cannot search for a rate by `{}` together with --start-at", self.goal),
+                "a search takes several runs, and each begins when the one before has ended",
+                "leave --start-at out, or give a rate",
             ));
         }
         self.goal.check(plan).map_err(|why| {

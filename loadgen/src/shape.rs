@@ -61,14 +61,14 @@ pub(crate) fn parse(text: &str) -> Result<Shape, String> {
     } else {
         Sizes::parse(text).map(Shape::Sizes)
     };
-    made.map_err(|why| format!("`{text}` is no payload: {why}; {ALLOWED}"))
+    made.map_err(|why| format!("`{text}` is not a payload: {why}; {ALLOWED}"))
 }
 
 fn file(path: &str) -> Result<Shape, String> {
     let path = PathBuf::from(path);
     let bytes = std::fs::read(&path).map_err(|e| e.to_string())?;
     if bytes.len() as u64 > units::SIZE_MAX {
-        return Err("1GiB is the largest message".to_owned());
+        return Err("a message is at most 1GiB".to_owned());
     }
     Ok(Shape::File(path, bytes.into()))
 }
@@ -126,9 +126,9 @@ impl Sizes {
             Some(("lognormal", pair)) => {
                 let (median, sigma) = pair_of(pair, "a median and a sigma")?;
                 let median = bytes(median)?;
-                let sigma: f64 = sigma.parse().map_err(|_| format!("`{sigma}` is no number"))?;
+                let sigma: f64 = sigma.parse().map_err(|_| format!("`{sigma}` is not a number"))?;
                 if !(0.0..=10.0).contains(&sigma) {
-                    return Err(format!("`{sigma}` is no sigma between 0 and 10"));
+                    return Err(format!("`{sigma}` is not a sigma between 0 and 10"));
                 }
                 quantiles(|share| median * (sigma * normal(share)).exp())
             }
@@ -145,7 +145,7 @@ fn pair_of<'t>(text: &'t str, what: &str) -> Result<(&'t str, &'t str), String> 
 
 /// Sizes from one to another, all alike.
 fn uniform(range: &str) -> Result<Vec<u32>, String> {
-    let (from, to) = range.split_once("..").ok_or_else(|| format!("`{range}` is no range"))?;
+    let (from, to) = range.split_once("..").ok_or_else(|| format!("`{range}` is not a range"))?;
     let (from, to) = (bytes(from)?, bytes(to)?);
     if from > to {
         return Err(format!("`{range}` ends before it begins"));

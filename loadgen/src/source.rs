@@ -50,14 +50,14 @@ impl Sources {
             Some((address, bits)) => (address, Some(bits)),
             None => (cidr, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| wrong("it is no IP address"))?;
+        let address: IpAddr = address.parse().map_err(|_| wrong("it is not an IP address"))?;
         if address.is_ipv4() != target.is_ipv4() {
             return Err(wrong("the target has an address of the other IP version"));
         }
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits: u32 = match bits {
             Some(bits) => {
-                bits.parse().map_err(|_| wrong("the length of its prefix is no number"))?
+                bits.parse().map_err(|_| wrong("the length of its prefix is not a number"))?
             }
             None => width,
         };

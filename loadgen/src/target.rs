@@ -19,7 +19,7 @@ use crate::failure::Failure;
 pub(crate) fn parse(text: &str) -> Result<(Option<Arc<Path>>, Url), Failure> {
     let wrong = |why: String| {
         Failure::usage(
-            format!("`{}` is no address of a WebSocket server", without_secrets(text)),
+            format!("`{}` is not an address of a WebSocket server", without_secrets(text)),
             why,
             "write it like ws://127.0.0.1:9000/chat or unix:/run/server.sock:/chat",
         )
@@ -47,7 +47,7 @@ const UNIX_PATH_MAX: usize = 107;
 fn header(line: &str) -> Result<(&str, &str), Failure> {
     line.split_once(':').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| {
         Failure::usage(
-            format!("`{line}` is no header"),
+            format!("`{line}` is not a header"),
             "it has no colon",
             "write it like --header 'X-Token: abc'",
         )

@@ -107,7 +107,7 @@ pub(crate) fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::preflight(
         format!("cannot write {}", path.display()),
         error.to_string(),
-        "give a place in a directory that exists and can be written to",
+        "name a file in a folder that exists and can be written to",
     )
 }
 

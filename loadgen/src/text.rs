@@ -63,11 +63,11 @@ fn write_search(out: &mut String, search: &Search) -> std::fmt::Result {
     match search.kept() {
         Some(rate) => writeln!(
             out,
-            "\n  {}/s is the highest rate found that keeps {}; its run:\n",
+            "\n  {}/s is the highest rate found that meets {}; its run:\n",
             count(rate),
             search.goal
         ),
-        None => writeln!(out, "\n  No rate was found that keeps {}; the last run:\n", search.goal),
+        None => writeln!(out, "\n  No rate was found that meets {}; the last run:\n", search.goal),
     }
 }
 

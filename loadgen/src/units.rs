@@ -6,7 +6,7 @@ use crate::arrivals::Stage;
 
 /// A count with an optional decimal suffix: `5000`, `5k`, `1.5m`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no count; write it like 5000, 5k or 1.5m");
+    let wrong = || format!("`{text}` is not a count; write it like 5000, 5k or 1.5m");
     let (number, scale) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
         Some((at, 'm' | 'M')) => (&text[..at], 1e6),
@@ -25,7 +25,7 @@ pub(crate) fn positive(text: &str) -> Result<u64, String> {
 
 /// Events per second: `50000`, `50k`, `50k/s`, `0.5/s`.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no rate; write it like 200, 50k or 50k/s");
+    let wrong = || format!("`{text}` is not a rate; write it like 200, 50k or 50k/s");
     let plain = text.strip_suffix("/s").unwrap_or(text);
     let (number, scale) = match plain.char_indices().last() {
         Some((at, 'k' | 'K')) => (&plain[..at], 1e3),
@@ -42,7 +42,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 
 /// A stage of a run: `30s:10k` at one rate, `10s:1k..10k` from one to another.
 pub(crate) fn stage(text: &str) -> Result<Stage, String> {
-    let wrong = || format!("`{text}` is no stage; write it like 30s:10k or 10s:1k..10k");
+    let wrong = || format!("`{text}` is not a stage; write it like 30s:10k or 10s:1k..10k");
     let (length, rates) = text.split_once(':').ok_or_else(wrong)?;
     let length = span(length)?;
     let any = |text: &str| if text == "0" { Ok(0.0) } else { rate(text) };
@@ -70,7 +70,7 @@ pub(crate) fn at_once(text: &str) -> Result<u64, String> {
 
 /// A share such as `5%`.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no percentage; write it like 5% or 0.5%");
+    let wrong = || format!("`{text}` is not a percentage; write it like 5% or 0.5%");
     let number = decimal(text.strip_suffix('%').unwrap_or(text)).ok_or_else(wrong)?;
     if number <= 1000.0 { Ok(number / 100.0) } else { Err(wrong()) }
 }
@@ -86,7 +86,9 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
 /// A moment in nanoseconds since 1970: `2026-01-31T12:00:00.5Z` (RFC 3339, in UTC), or seconds.
 pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("`{text}` is no time; write it like 2026-01-31T12:00:00Z, or as seconds since 1970")
+        format!(
+            "`{text}` is not a time; write it like 2026-01-31T12:00:00Z, or as seconds since 1970"
+        )
     };
     let nanos =
         |seconds: f64| u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_nanos()).ok();
@@ -124,7 +126,7 @@ fn fields(text: &str, separator: char) -> Option<[&str; 3]> {
 
 /// Bytes: `64`, `64B`, `16KiB`, `1MiB`, `64kB`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
-    let wrong = || format!("`{text}` is no size; write it like 64, 16KiB or 1MiB");
+    let wrong = || format!("`{text}` is not a size; write it like 64, 16KiB or 1MiB");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
@@ -144,7 +146,7 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
 
 /// A time: `250us`, `5ms`, `10s`, `1m30s`, `1h`; a unit is required except for 0.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration; write it like 500ms, 10s or 1m30s");
+    let wrong = || format!("`{text}` is not a duration; write it like 500ms, 10s or 1m30s");
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -173,7 +175,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// CPU numbers: `0`, `0,2`, `0-3,8`.
 pub(crate) fn cpus(text: &str) -> Result<CpuList, String> {
-    let wrong = || format!("`{text}` is no list of CPUs; write it like 0, 0,2 or 0-3");
+    let wrong = || format!("`{text}` is not a list of CPUs; write it like 0, 0,2 or 0-3");
     let mut list = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

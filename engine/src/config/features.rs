@@ -90,11 +90,17 @@ impl RingFeature {
     pub const fn gives(self) -> &'static str {
         match self {
             Self::MultishotAccept => "one request accepts every connection",
-            Self::BufferRing => "an idle connection owns no receive buffer, else 4 KiB",
+            Self::BufferRing => {
+                "an idle connection owns no receive buffer; otherwise it owns 4 KiB"
+            }
             Self::MultishotReceive => "one request receives again and again",
             Self::IncrementalBuffers => "what arrives is packed densely into a few large buffers",
-            Self::DeferTaskrun => "the kernel's work runs when we ask; what beats epoll",
-            Self::CoopTaskrun => "the kernel's work interrupts nobody; the second best",
+            Self::DeferTaskrun => {
+                "the kernel's work runs when we ask for it; this is what beats epoll"
+            }
+            Self::CoopTaskrun => {
+                "the kernel's work interrupts nobody; second best to defer-taskrun"
+            }
             Self::Direct => "accepted sockets without the process's file table",
             Self::NoSqarray => "a little less memory to touch per request",
             Self::SkipSuccess => "no completion for a send that went through",
@@ -103,7 +109,7 @@ impl RingFeature {
         }
     }
 
-    /// The feature without which it cannot be.
+    /// The feature that this one needs.
     #[must_use]
     pub const fn needs(self) -> Option<Self> {
         match self {
@@ -150,13 +156,13 @@ impl FeatureSet {
         self.0 & Self::bit(feature) != 0
     }
 
-    /// The same and one more.
+    /// This set, with one more feature.
     #[must_use]
     pub const fn with(self, feature: RingFeature) -> Self {
         Self(self.0 | Self::bit(feature))
     }
 
-    /// The same but for one.
+    /// This set, without one of its features.
     #[must_use]
     pub const fn without(self, feature: RingFeature) -> Self {
         Self(self.0 & !Self::bit(feature))
@@ -168,7 +174,7 @@ impl FeatureSet {
         self.0 == 0
     }
 
-    /// Those that are in it, in the order of [`RingFeature::ALL`].
+    /// The features in this set, in the order of [`RingFeature::ALL`].
     pub fn iter(self) -> impl Iterator<Item = RingFeature> {
         RingFeature::ALL.into_iter().filter(move |feature| self.contains(*feature))
     }
@@ -192,8 +198,8 @@ impl fmt::Debug for FeatureSet {
     }
 }
 
-/// Which features a ring is to have. Those wanted are used where the kernel gives them, those
-/// required are had or an error, and the others are left alone.
+/// Which features a ring is to have. Those wanted are used where the kernel has them. If
+/// a required one is missing, starting fails. The others are not used.
 ///
 /// As text it is a list that is read from left to right: `default`, `all` and `none` want that
 /// many, `-direct` leaves one out, `+zc-send` requires one. What leads no list is the default.
@@ -223,25 +229,25 @@ impl RingFeatures {
         Self { wanted, required: FeatureSet::NONE }
     }
 
-    /// The same, and this one is had or an error.
+    /// These features, with this one required: if the kernel does not have it, starting fails.
     #[must_use]
     pub const fn require(self, feature: RingFeature) -> Self {
         Self { wanted: self.wanted.with(feature), required: self.required.with(feature) }
     }
 
-    /// The same without this one.
+    /// These features, without this one.
     #[must_use]
     pub const fn forbid(self, feature: RingFeature) -> Self {
         Self { wanted: self.wanted.without(feature), required: self.required.without(feature) }
     }
 
-    /// Those to use where they can be had.
+    /// The features to use where the kernel has them.
     #[must_use]
     pub const fn wanted(self) -> FeatureSet {
         self.wanted
     }
 
-    /// Those of them that must be had.
+    /// The wanted features without which starting fails.
     #[must_use]
     pub const fn required(self) -> FeatureSet {
         self.required
@@ -287,7 +293,7 @@ impl fmt::Display for InvalidFeatures {
             Self::Unknown(name) => {
                 write!(
                     f,
-                    "no ring feature has the name {name:?}; known are {}, each with + or - in \
+                    "no ring feature is called {name:?}; the known ones are {}, each with + or - in \
                      front, and default, all and none",
                     FeatureSet::ALL
                 )

@@ -141,7 +141,7 @@ impl ClientTlsBuilder {
             Some(name) => Some(parse(&name).ok_or_else(|| {
                 wrong(
                     format!("cannot ask for the name {name}"),
-                    "it is no host name and no address",
+                    "it is neither a host name nor an address",
                     "write it as in a certificate: example.com or 192.0.2.1",
                 )
             })?),

@@ -81,12 +81,12 @@ impl Pem {
         }
         let (why, remedy) = if PrivateKeyDer::from_pem_slice(&text).is_ok() {
             (
-                "it holds a private key and no certificate",
-                "exchange the two: first the file of the certificate, then that of the key",
+                "it holds a private key but no certificate",
+                "swap the two: first the file of the certificate, then that of the key",
             )
         } else {
             (
-                "it holds no section `BEGIN CERTIFICATE`, so it is no PEM file of certificates",
+                "it holds no section `BEGIN CERTIFICATE`, so it is not a PEM file of certificates",
                 "name a PEM file; `openssl x509 -inform der -in FILE` makes one of DER",
             )
         };
@@ -104,11 +104,11 @@ impl Pem {
                     "decrypt it with `openssl pkey -in FILE -out PLAIN`, and guard the result",
                 ),
                 Error::NoItemsFound if has(b"BEGIN CERTIFICATE") => (
-                    "it holds a certificate and no private key",
-                    "exchange the two: first the file of the certificate, then that of the key",
+                    "it holds a certificate but no private key",
+                    "swap the two: first the file of the certificate, then that of the key",
                 ),
                 Error::NoItemsFound => (
-                    "it holds no section `BEGIN PRIVATE KEY`, so it is no PEM file of a key",
+                    "it holds no section `BEGIN PRIVATE KEY`, so it is not a PEM file of a key",
                     "name a PEM file; `openssl pkey -inform der -in FILE` makes one of DER",
                 ),
                 e => return malformed(what, self, &e),
@@ -128,7 +128,7 @@ impl Pem {
 }
 
 fn malformed(what: &str, pem: &Pem, error: &Error) -> StartError {
-    let why = format!("it is no proper PEM: {error:?}");
+    let why = format!("it is not well-formed PEM: {error:?}");
     wrong(format!("cannot use {what} {pem}"), why, "copy the file again, whole and unchanged")
 }
 
@@ -156,7 +156,7 @@ pub(super) fn certified(
         Err(_) if certificates.iter().skip(1).any(|later| fits(later).is_ok()) => Err(wrong(
             format!("cannot use the certificate {chain}"),
             "its chain is in the wrong order: the key is that of a later certificate",
-            "put the server's own certificate first, and behind each the one that issued it",
+            "put the server's own certificate first, and after each the one that issued it",
         )),
         Err(rustls::Error::InconsistentKeys(_)) => Err(wrong(
             format!("cannot use the key {key}"),

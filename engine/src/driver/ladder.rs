@@ -132,7 +132,7 @@ pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
         crate::error::StartErrorKind::Ring,
         "cannot run the tokio-uring driver",
         "this program was built without it",
-        "build it with the cargo feature `tokio-uring`, or take the driver `uring` or `epoll`",
+        "build it with the cargo feature `tokio-uring`, or use the driver `uring` or `epoll`",
     ))
 }
 

@@ -84,7 +84,7 @@ fn try_ring() -> Result<bool, StartError> {
             StartErrorKind::Kernel,
             "cannot make a tokio-uring runtime",
             "this thread already runs a tokio runtime",
-            "call it on a thread of its own, std::thread::spawn for example",
+            "call it on a thread of its own, made by std::thread::spawn for example",
         ));
     }
     let refused = |e: io::Error| StartError::ring(&e);

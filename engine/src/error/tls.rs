@@ -15,14 +15,14 @@ pub enum TlsError {
     NoProtocol,
     /// The client showed no certificate, and one is required (§4.4.2.4).
     NoCertificate,
-    /// The peer's certificate was issued by nobody that is trusted.
+    /// The peer's certificate was not issued by a trusted authority.
     Untrusted,
     /// The peer's certificate has expired, or is not valid yet.
     Expired,
     /// The server's certificate is for other names than the one that was asked for (RFC 9525).
     WrongName,
-    /// The peer shows the certificate of an authority (RFC 5280 §4.2.1.9), which is to issue others and
-    /// not to be shown itself; `openssl req -x509` makes such ones unless it is told otherwise.
+    /// The peer shows the certificate of an authority (RFC 5280 §4.2.1.9), which may only issue
+    /// others. `openssl req -x509` makes such certificates unless told otherwise.
     Authority,
     /// The peer's certificate cannot be used for another reason: its signature, its form or its
     /// purpose.
@@ -41,7 +41,7 @@ pub enum TlsError {
     /// The keys have encrypted as much as they may, and the protocol has no way to renew them (TLS
     /// 1.2).
     Exhausted,
-    /// A wss URL is to be reached, and no TLS is configured for clients.
+    /// The URL is wss://, and no TLS is configured for clients.
     NotConfigured,
     /// Anything else.
     Other,
@@ -106,19 +106,19 @@ impl TlsError {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::NotTls => "what came is no TLS, and no HTTP either",
+            Self::NotTls => "the first bytes are neither TLS nor HTTP",
             Self::Incompatible => "the peer and we have no TLS version or cipher suite in common",
             Self::NoProtocol => "the client does not speak http/1.1 inside TLS",
             Self::NoCertificate => "the client showed no certificate, and one is required",
-            Self::Untrusted => "the peer's certificate was issued by nobody that is trusted",
+            Self::Untrusted => "the peer's certificate was not issued by a trusted authority",
             Self::Expired => "the peer's certificate has expired, or is not valid yet",
             Self::WrongName => "the server's certificate is for other names",
             Self::Authority => {
-                "the peer's certificate is one of an authority (CA:TRUE), which issues others; \
-                 `-addext basicConstraints=critical,CA:FALSE` makes openssl issue one of a server"
+                "the peer's certificate is that of an authority (CA:TRUE), which may only issue others; \
+                 with `-addext basicConstraints=critical,CA:FALSE` openssl makes one for a server"
             }
             Self::BadCertificate => {
-                "signature, form or purpose of the peer's certificate are not right"
+                "the signature, form or purpose of the peer's certificate is wrong"
             }
             Self::Alert(code) => alert(code),
             Self::Malformed => "a TLS record or message has no legal form",
@@ -126,10 +126,10 @@ impl TlsError {
             Self::Undecryptable => "a TLS record cannot be decrypted",
             Self::Oversized => "a TLS record or handshake message is too long",
             Self::Exhausted => "the keys have encrypted as much as they may",
-            Self::NotConfigured => "the URL is a wss one, and no TLS is configured",
+            Self::NotConfigured => "the URL is wss://, and no TLS is configured",
             Self::Other => "TLS failed",
             Self::PlainClient => {
-                "the client speaks no TLS and this port does: use a wss:// URL, or the port for ws"
+                "the client does not speak TLS, and this port does: use a wss:// URL, or the port for ws"
             }
             Self::PlainServer => "the server answered without TLS; use a ws:// URL",
         }
@@ -144,10 +144,10 @@ const fn alert(code: u8) -> &'static str {
         45 => "the peer found our certificate expired (alert certificate_expired)",
         46 => "the peer did not accept our certificate (alert certificate_unknown)",
         48 => "the peer does not know who issued our certificate (alert unknown_ca)",
-        49 => "the peer lets us in by no certificate of ours (alert access_denied)",
+        49 => "the peer does not let us in with our certificate (alert access_denied)",
         70 => "the peer does not speak our TLS versions (alert protocol_version)",
-        112 => "the server serves no such name (alert unrecognized_name)",
-        116 => "the server wants a certificate of the client (alert certificate_required)",
+        112 => "the server does not serve this name (alert unrecognized_name)",
+        116 => "the server wants a certificate from the client (alert certificate_required)",
         120 => "the peer does not speak http/1.1 inside TLS (alert no_application_protocol)",
         _ => "the peer sent a TLS alert",
     }

@@ -51,7 +51,7 @@ impl fmt::Display for PolicyError {
             Kind::Subprotocol => ("subprotocol", "chat or v1.example.com, each by itself"),
         };
         let entry = without_secrets(&self.entry);
-        write!(f, "`{entry}` is the {whose} of no client: {}; write ", self.why)?;
+        write!(f, "`{entry}` is no {whose} that a client could send: {}; write ", self.why)?;
         if self.instead.is_empty() {
             return write!(f, "it like {form}");
         }
@@ -156,20 +156,20 @@ fn why(kind: Kind, entry: &str) -> &'static str {
     let behind = scheme.map_or(0, |scheme| scheme.len() + 3) + authority.len() < text.len();
     match (kind, scheme) {
         _ if text.is_empty() => "it is empty",
-        _ if text != entry => "a space stands beside it",
+        _ if text != entry => "it has a space at one end",
         (Kind::Origin, None) => "its scheme is missing",
         (Kind::Host, Some(_)) => "a Host has no scheme",
-        _ if !users.is_empty() => "clients do not send the name of a user there",
+        _ if !users.is_empty() => "clients do not send a user's name there",
         (_, Some(_)) if host == "*" => "there is no form for every host of one scheme",
-        _ if bare && !host.starts_with('[') => "an address of IPv6 stands in brackets",
+        _ if bare && !host.starts_with('[') => "an IPv6 address is written in brackets",
         _ if name.strip_prefix("*.").unwrap_or(name).contains('*') || host.ends_with(":*") => {
-            "* stands alone, or for all names below a domain"
+            "* must stand alone, or stand for all names below a domain"
         }
-        _ if behind => "there is nothing behind host and port",
-        (_, Some("ws" | "wss")) => "the scheme is that of the page, http or https",
+        _ if behind => "nothing may follow the host and the port",
+        (_, Some("ws" | "wss")) => "the scheme must be that of the page, http or https",
         _ if port == Some(0) => "nobody connects to port 0",
         (Kind::Origin, _) if matches!(port, Some(80 | 443)) => {
-            "clients leave out the port that is their scheme's own"
+            "clients leave out the default port of their scheme"
         }
         _ if matches!(port, Some(80 | 443)) => "clients leave these two ports out",
         _ => "clients write hosts in lower case and ASCII, addresses in full",
@@ -181,7 +181,7 @@ fn why_no_subprotocol(name: &str) -> &'static str {
     match name {
         "" => "it is empty",
         "*" => "there is no form for all of them",
-        _ if name.contains([' ', ',', '\t']) => "spaces and commas stand between names",
+        _ if name.contains([' ', ',', '\t']) => "spaces and commas separate names",
         _ => "a name is visible ASCII",
     }
 }
@@ -415,7 +415,7 @@ mod tests {
             ("", "write it like"),
         ] {
             let error = AllowedOrigin::read(entry).expect_err(entry).to_string();
-            assert!(error.contains("` is the Origin of no client: "), "{error}");
+            assert!(error.contains("` is no Origin that a client could send: "), "{error}");
             let (_, said) = error.split_once("; ").expect("two parts");
             let right =
                 if instead.ends_with("like") { said.starts_with(instead) } else { said == instead };
@@ -471,38 +471,42 @@ mod tests {
     #[test]
     fn each_refusal_says_what_is_wrong() {
         for (entry, why) in [
-            ("https://user:pw@example.com", "clients do not send the name of a user there"),
+            ("https://user:pw@example.com", "clients do not send a user's name there"),
             ("https://*", "there is no form for every host of one scheme"),
             ("https://example.com:0", "nobody connects to port 0"),
             ("", "it is empty"),
-            ("https://example.com:443", "clients leave out the port that is their scheme's own"),
+            ("https://example.com:443", "clients leave out the default port of their scheme"),
             ("example.com", "its scheme is missing"),
-            ("https://example.com/", "there is nothing behind host and port"),
-            ("wss://example.com", "the scheme is that of the page, http or https"),
-            ("https://a.*.example.com", "* stands alone, or for all names below a domain"),
-            ("https://example.com:*", "* stands alone, or for all names below a domain"),
-            ("http://::1", "an address of IPv6 stands in brackets"),
-            (" https://example.com", "a space stands beside it"),
+            ("https://example.com/", "nothing may follow the host and the port"),
+            ("wss://example.com", "the scheme must be that of the page, http or https"),
+            (
+                "https://a.*.example.com",
+                "* must stand alone, or stand for all names below a domain",
+            ),
+            ("https://example.com:*", "* must stand alone, or stand for all names below a domain"),
+            ("http://::1", "an IPv6 address is written in brackets"),
+            (" https://example.com", "it has a space at one end"),
             ("HTTPS://Example.com", "clients write hosts in lower case and ASCII"),
         ] {
             let error = AllowedOrigin::read(entry).expect_err(entry).to_string();
-            assert!(error.contains(&format!(" of no client: {why}")), "{entry}: {error}");
+            assert!(error.contains(&format!(" could send: {why}")), "{entry}: {error}");
         }
         for (entry, why) in [
-            ("user@example.com", "clients do not send the name of a user there"),
+            ("user@example.com", "clients do not send a user's name there"),
             ("example.com:0", "nobody connects to port 0"),
             ("", "it is empty"),
-            ("*:9002", "* stands alone, or for all names below a domain"),
+            ("*:9002", "* must stand alone, or stand for all names below a domain"),
             ("http://example.com", "a Host has no scheme"),
             ("example.com:443", "clients leave these two ports out"),
-            ("example.com/", "there is nothing behind host and port"),
-            ("::1", "an address of IPv6 stands in brackets"),
+            ("example.com/", "nothing may follow the host and the port"),
+            ("::1", "an IPv6 address is written in brackets"),
             ("127.1", "addresses in full"),
         ] {
             let error = AllowedHost::read(entry).expect_err(entry).to_string();
             assert!(error.contains(why), "{entry}: {error}");
         }
-        for (entry, why) in [("", "empty"), ("*", "no form"), ("a b", "between"), ("\r", "ASCII")] {
+        for (entry, why) in [("", "empty"), ("*", "no form"), ("a b", "separate"), ("\r", "ASCII")]
+        {
             let error = read_subprotocol(entry).expect_err(entry).to_string();
             assert!(error.contains(why), "{entry}: {error}");
         }

@@ -292,8 +292,8 @@ impl RequestError {
             Self::BareLineFeed => "an LF does not follow a CR",
             Self::ControlCharacter => "a line holds a control character",
             Self::FieldName => "a field name is empty or holds an illegal byte",
-            Self::FieldWithoutColon => "a field has no colon behind its name",
-            Self::FieldWithoutSpace => "a field has no space behind its colon",
+            Self::FieldWithoutColon => "a field has no colon after its name",
+            Self::FieldWithoutSpace => "a field has no space after its colon",
             Self::HeadTooLarge => {
                 "the request's head is longer than the limit (HeadLimits::max_bytes, engine --max-handshake)"
             }
@@ -303,14 +303,14 @@ impl RequestError {
             Self::TooManyFields => {
                 "the request has more fields than the limit (HeadLimits::max_fields, engine --max-fields)"
             }
-            Self::DuplicateField => "a field of the handshake stands there twice",
+            Self::DuplicateField => "a field of the handshake occurs twice",
             Self::UpgradeMissing => "this is a WebSocket server: connect with a WebSocket client",
             Self::UpgradeValue => "the field Upgrade does not say \"WebSocket\"",
             Self::ConnectionValue => "the field Connection does not say \"Upgrade\"",
             Self::HostMissing => "the field Host is absent",
             Self::HostMalformed => "the field Host is not a host and an optional port",
             Self::HostRefused => "the field Host does not name this server",
-            Self::OriginMissing => "the field Origin is absent, and this server wants one",
+            Self::OriginMissing => "the field Origin is absent, and this server requires one",
             Self::OriginRefused => "the origin is not accepted here",
             Self::SubprotocolMissing => "the field Sec-WebSocket-Protocol is absent",
             Self::SubprotocolUnsupported => "no requested subprotocol is supported",
@@ -330,7 +330,7 @@ impl RequestError {
             Self::ConnectionEnded => "the connection ended inside the opening handshake",
             Self::HttpVersion => "the request is older than HTTP/1.1",
             Self::HttpVersionUnsupported => {
-                "the request is of HTTP/2 or later; a WebSocket is opened by HTTP/1.1 here"
+                "the request is HTTP/2 or later; this server opens WebSockets with HTTP/1.1"
             }
             Self::HttpVersionMalformed => "the request line does not end in a version of HTTP",
             Self::KeyMalformed => "Sec-WebSocket-Key is not sixteen bytes in base64",
@@ -471,7 +471,7 @@ impl ResponseError {
             Self::ProxyAuthenticationRequired => "a proxy wants credentials",
             Self::BareCarriageReturn => "a CR is not followed by LF",
             Self::BareLineFeed => "an LF does not follow a CR",
-            Self::FieldWithoutColon => "a field has no colon behind its name",
+            Self::FieldWithoutColon => "a field has no colon after its name",
             Self::FieldWithoutName => "a field's name is empty",
             Self::HeadTooLarge => {
                 "the answer's head is longer than the limit (HeadLimits::max_bytes, loadgen --max-handshake)"

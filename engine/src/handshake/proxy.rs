@@ -93,13 +93,13 @@ impl fmt::Display for InvalidProxy {
         f.write_str(match self {
             Self::Scheme => "its scheme is neither http nor socks5",
             Self::Https => {
-                "it would be reached by TLS itself, which is not supported: proxies are spoken to in \
+                "it would have to be reached over TLS, which is not supported: proxies are spoken to in \
                  the clear (http:// or socks5://), and TLS of a wss URL runs inside of the tunnel"
             }
             Self::Host => "it has no valid host",
             Self::Port => "its port is not a number up to 65535",
             Self::Credentials => "its name or password cannot be sent",
-            Self::Path => "something stands behind its host and port",
+            Self::Path => "something follows its host and port",
         })
     }
 }
@@ -204,12 +204,12 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AuthenticationRequired => f.write_str(
-                "the proxy wants credentials, or others than it was sent (407 Proxy Authentication \
+                "the proxy wants credentials, or other ones than it was sent (407 Proxy Authentication \
                  Required, or what SOCKS has for it)",
             ),
             Self::Refused(code @ ..100) => write!(f, "the proxy refused with code {code} of SOCKS"),
             Self::Refused(status) => write!(f, "the proxy refused with status {status}"),
-            Self::Malformed => f.write_str("what the proxy sent is no answer of such a proxy"),
+            Self::Malformed => f.write_str("the proxy's answer is not one that a proxy of this kind gives"),
             Self::TooLarge => f.write_str("the proxy's answer is longer than the limit"),
         }
     }

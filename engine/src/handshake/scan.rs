@@ -61,7 +61,7 @@ impl fmt::Display for ScanError {
             Self::BareLineFeed => "an LF does not follow a CR",
             Self::ControlByte => "a line holds a control character",
             Self::NameByte => "a field name holds an illegal byte",
-            Self::NoColon => "a field has no colon behind its name",
+            Self::NoColon => "a field has no colon after its name",
             Self::EmptyName => "a field's name is empty",
             Self::TooManyFields => "the head has more fields than the limit max_fields",
             Self::LineTooLong => "a line is longer than the limit max_line_bytes",

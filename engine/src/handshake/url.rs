@@ -225,7 +225,7 @@ impl fmt::Display for UrlError {
             Self::Port => "the port is not a number up to 65535",
             Self::ResourceName => "the resource name is not \"/\" and visible ASCII",
             Self::UserInfo => {
-                "the name or the password before the \"@\" holds a control character, no UTF-8, or a \
+                "the name or the password before the \"@\" holds a control character, bytes that are not UTF-8, or a \
                  colon in the name"
             }
         })

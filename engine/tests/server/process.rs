@@ -204,7 +204,7 @@ fn expect_unprinted(args: &str) {
     let output = command.args(args.split_whitespace()).stdout(full).output().expect("it runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{args}: {stderr}");
-    for part in ["cannot write to standard output", "No space left", "To cure it"] {
+    for part in ["cannot write to standard output", "No space left", "To fix it"] {
         assert!(stderr.contains(part), "{args}: {part} in {stderr}");
     }
 }
@@ -297,7 +297,7 @@ fn a_port_in_use_is_one_clear_error() {
         let (code, stdout, stderr) = run(&format!("{args} --listen {}", engine.address));
         assert_eq!((code, &*stdout), (1, ""), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        for part in [&*engine.address.to_string(), "in use", "To cure it", "ss -ltnp"] {
+        for part in [&*engine.address.to_string(), "in use", "To fix it", "ss -ltnp"] {
             assert!(stderr.contains(part), "{part} in {stderr}");
         }
     }
@@ -333,7 +333,7 @@ fn an_address_or_a_cpu_that_is_not_there_is_one_clear_error() {
     {
         let (code, _, stderr) = run(args);
         assert_eq!(code, 1, "{stderr}");
-        assert!(stderr.contains(part) && stderr.contains("To cure it"), "{stderr}");
+        assert!(stderr.contains(part) && stderr.contains("To fix it"), "{stderr}");
     }
 }
 

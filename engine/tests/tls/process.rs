@@ -177,7 +177,7 @@ fn a_hangup_signal_reads_the_files_again_and_broken_ones_change_nothing() {
     folder.write("server.pem", "no certificate at all");
     engine.signal("HUP");
     let failed = engine.logged("tls reload=failed");
-    assert!(failed.contains("server.pem") && failed.contains("To cure it"), "{failed}");
+    assert!(failed.contains("server.pem") && failed.contains("To fix it"), "{failed}");
     let mut last = connect(address, trusting());
     assert_eq!(shown(&last), second.der());
     for client in [&mut early, &mut late, &mut last] {
@@ -228,10 +228,10 @@ fn files_that_cannot_be_used_say_why_and_what_to_do() {
         (&missing, &key, "cannot read the certificate"),
         (&chain, &missing, "cannot read the key"),
         (&nonsense, &key, "no section `BEGIN CERTIFICATE`"),
-        (&torn, &key, "no proper PEM"),
+        (&torn, &key, "not well-formed PEM"),
         (&chain, &nonsense, "no section `BEGIN PRIVATE KEY`"),
         (&chain, &locked, "encrypted with a passphrase"),
-        (&key, &chain, "exchange the two"),
+        (&key, &chain, "swap the two"),
         (&chain, &other, "is not the key of the certificate"),
     ];
     for (chain, key, why) in rows {
@@ -243,7 +243,7 @@ fn files_that_cannot_be_used_say_why_and_what_to_do() {
         ];
         let (code, said) = refused(&args);
         assert_eq!(code, 1, "{said}");
-        assert!(said.contains(why) && said.contains("To cure it"), "{why}: {said}");
+        assert!(said.contains(why) && said.contains("To fix it"), "{why}: {said}");
     }
     let (code, said) = refused(&[
         "echo",

@@ -26,7 +26,7 @@ pub(crate) fn unpack(text: &str) -> Result<Times, String> {
     if text.len() > LONGEST {
         return Err("its histogram is too long".to_owned());
     }
-    let bytes = STANDARD.decode(text).map_err(|e| format!("its histogram is no base64: {e}"))?;
+    let bytes = STANDARD.decode(text).map_err(|e| format!("its histogram is not base64: {e}"))?;
     let read: Histogram<u64> = Deserializer::new()
         .deserialize(&mut bytes.as_slice())
         .map_err(|e| format!("its histogram cannot be read: {e}"))?;

@@ -53,7 +53,7 @@ impl Run {
                     "its form is {other}, of another version of loadgen; this one reads {SCHEMA}"
                 ));
             }
-            _ => return Err("it is no result of loadgen".to_owned()),
+            _ => return Err("it is not a result of loadgen".to_owned()),
         }
         let run = Self { name, document };
         for group in ["identity", "clock", "environment", "workload", "outcome", "cost", "trust"] {
@@ -124,8 +124,8 @@ mod tests {
         let refused = |document| Run::new("x".to_owned(), document).expect_err("refused");
         assert!(refused(json!({ "schema": "ringbolt.loadgen/1" })).contains("another version"));
         assert!(refused(json!({ "schema": "ringbolt.loadgen/2" })).contains("`identity`"));
-        assert!(refused(json!({ "answer": 42 })).contains("no result of loadgen"));
-        assert!(refused(json!([])).contains("no result of loadgen"));
+        assert!(refused(json!({ "answer": 42 })).contains("not a result of loadgen"));
+        assert!(refused(json!([])).contains("not a result of loadgen"));
         let mut document = json!({ "schema": "ringbolt.loadgen/2" });
         for group in ["identity", "clock", "environment", "workload", "outcome", "cost", "trust"] {
             document[group] = json!({});

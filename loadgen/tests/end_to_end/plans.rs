@@ -90,7 +90,7 @@ fn a_wrong_plan_ends_with_78_and_says_where() {
         ("scenario = \"echo\"\ntext = \"yes\"\n", "neither true nor false"),
         ("scenario = \"echo\"\nrate = { a = 1 }\n", "neither text, number nor list"),
         ("scenario = \"echo\"\nplan = \"x\"\n", "there is no key `plan`"),
-        ("url = \"ws://127.0.0.1/\"\n", "which scenario"),
+        ("url = \"ws://127.0.0.1/\"\n", "does not name its scenario"),
         ("scenario = \n", "line 1"),
     ] {
         let (_folder, path) = plan("wrong", text);

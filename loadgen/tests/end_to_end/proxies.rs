@@ -106,7 +106,7 @@ fn a_proxy_comes_from_the_environment_where_that_is_asked_for() {
 #[test]
 fn what_is_no_proxy_is_refused_without_its_password() {
     for (proxy, why) in [
-        ("https://me:w0rd@h:1", "would be reached by TLS itself"),
+        ("https://me:w0rd@h:1", "would have to be reached over TLS"),
         ("ftp://me:w0rd@h:1", "neither http nor socks5"),
         ("http://me:w0rd@h:99999", "not a number up to 65535"),
     ] {

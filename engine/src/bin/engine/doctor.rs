@@ -124,13 +124,13 @@ impl Report {
         if let Some(because) = &self.auto_because {
             out += &format!(", because {because}");
         }
-        out += "\n\nThe ladder: auto takes the first rung that holds\n";
+        out += "\n\nWhat auto tries, in this order; it takes the first that works\n";
         // A feature that is required and cannot be had ends the walk.
         let mut taken = self.auto.is_none();
         for row in &self.ladder {
             let state = match (row.holds, taken) {
                 (true, false) => "taken",
-                (true, true) => "holds",
+                (true, true) => "works",
                 (false, _) => "no",
             };
             taken |= row.holds;
@@ -144,7 +144,7 @@ impl Report {
             out += row.trim_end();
             out += "\n";
         }
-        out += "\nDrivers, asked for by name\n";
+        out += "\nDrivers, if asked for by name\n";
         for row in &self.drivers {
             let state = if row.usable { "usable" } else { "no" };
             out += &format!("  {state:<8}{}\n", row.name);
@@ -152,7 +152,7 @@ impl Report {
                 out += &format!("          {why}\n");
             }
         }
-        out += "\nWhat rings have here, and what the ring driver uses of it\n";
+        out += "\nFeatures of io_uring that this kernel has, and those that the ring driver uses\n";
         for row in &self.ring_features {
             let here = match (row.here, row.used) {
                 (Some(true), true) => "used",
@@ -199,8 +199,8 @@ fn limits(found: &Diagnosis, cpus: u64) -> Vec<Limit> {
     };
     add("kernel/io_uring_disabled", &|value| {
         match value {
-            "0" => "io_uring is allowed to everybody",
-            "1" => "io_uring is for root and the group of kernel/io_uring_group",
+            "0" => "everyone may use io_uring",
+            "1" => "root and the group of kernel/io_uring_group may use io_uring",
             _ => "io_uring is forbidden",
         }
         .to_owned()
@@ -219,8 +219,10 @@ fn limits(found: &Diagnosis, cpus: u64) -> Vec<Limit> {
         };
         format!("{count} connections from one address to one server")
     });
-    add("net/ipv4/tcp_rmem", &|_| "least, usual and most bytes of a receive buffer".to_owned());
-    add("net/ipv4/tcp_wmem", &|_| "least, usual and most bytes of a send buffer".to_owned());
+    add("net/ipv4/tcp_rmem", &|_| {
+        "smallest, usual and largest receive buffer, in bytes".to_owned()
+    });
+    add("net/ipv4/tcp_wmem", &|_| "smallest, usual and largest send buffer, in bytes".to_owned());
     limits.extend(locked_memory(found.locked_bytes));
     limits.extend(memory());
     if let Ok(quota) = fs::read_to_string("/sys/fs/cgroup/cpu.max") {
@@ -258,7 +260,7 @@ fn locked_memory(shard: Option<u64>) -> Option<Limit> {
 /// The same in shards and sends; `None` is no limit.
 fn meaning_of_locked(limit: Option<u64>, shard: Option<u64>) -> String {
     let Some(bytes) = limit else {
-        return "no bound to registered buffers and sends without a copy (zc-send)".to_owned();
+        return "no limit on registered buffers and sends without a copy (zc-send)".to_owned();
     };
     let sends = bytes / (32 << 10);
     let sends = format!("{sends} sends of 32 KiB under way without a copy (zc-send)");
@@ -333,7 +335,7 @@ mod tests {
         {
             assert!(meaning.contains(part), "{part} in {meaning}");
         }
-        assert!(meaning_of_locked(None, shard).starts_with("no bound"));
+        assert!(meaning_of_locked(None, shard).starts_with("no limit"));
         // The program may be without that driver.
         let sends = "256 sends of 32 KiB under way without a copy (zc-send)";
         assert_eq!(meaning_of_locked(Some(8 << 20), None), sends);

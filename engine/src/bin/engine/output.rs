@@ -21,7 +21,7 @@ fn printed(written: io::Result<()>) -> Result<(), ExitCode> {
     match written {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(complain(
             format_args!(
-                "cannot write to standard output: {e}. To cure it: send it where there is room, or to \
+                "cannot write to standard output: {e}. To fix it: send it where there is room, or to \
                  /dev/null."
             ),
             FAILED,

@@ -224,7 +224,7 @@ fn tell_of_copies(server: &Server) -> bool {
         return false;
     }
     log::line(format_args!(
-        "zc-send off shards={} sends={} copied={} because=\"the kernel copied them all the same, as \
+        "zc-send off shards={} sends={} copied={} because=\"the kernel copied them anyway, as \
          on loopback, or sends no such socket's bytes without a copy\"",
         counters.zero_copy_off, counters.zero_copy_sends, counters.zero_copy_copied
     ));

@@ -239,7 +239,7 @@ fn shard_count(shards: u64) -> Result<usize, Contradiction> {
     match usize::try_from(shards) {
         Ok(0) => contradiction("--shards 0: a server needs at least one"),
         Ok(shards) if shards <= 1024 => Ok(shards),
-        _ => contradiction(format!("--shards {shards}: more than 1,024 make no sense")),
+        _ => contradiction(format!("--shards {shards}: at most 1,024 are allowed")),
     }
 }
 
@@ -297,7 +297,7 @@ fn ring(args: &RingArgs) -> Result<RingConfig, Contradiction> {
     {
         if !n.is_power_of_two() {
             return contradiction(format!(
-                "{flag} {n} is no power of two; {} is the next",
+                "{flag} {n} is not a power of two; {} is the next one",
                 n.next_power_of_two()
             ));
         }
@@ -328,14 +328,18 @@ fn features(args: &RingArgs) -> Result<RingFeatures, Contradiction> {
         return Ok(features);
     }
     if required.contains(RingFeature::Direct) {
-        return contradiction("--no-direct-descriptors leaves out what --ring-features requires");
+        return contradiction(
+            "--no-direct-descriptors turns off the feature direct, which --ring-features requires; leave one of the two out",
+        );
     }
     Ok(features.forbid(RingFeature::Direct))
 }
 
 fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contradiction> {
     if args.require_subprotocol && args.subprotocol.is_empty() {
-        return contradiction("--require-subprotocol without a --subprotocol refuses everybody");
+        return contradiction(
+            "--require-subprotocol without a --subprotocol refuses everybody; name one",
+        );
     }
     if !args.accept_draft.is_empty() && !dialects.contains(&Dialect::Hybi02) {
         return contradiction(
@@ -357,7 +361,7 @@ fn policy(args: PolicyArgs, dialects: &[Dialect]) -> Result<ServerPolicy, Contra
         && let Some(name) = args.subprotocol.iter().find(is_no_token)
     {
         return contradiction(format!(
-            "--subprotocol `{name}` is no token, as subprotocols of RFC 6455 are: letters, digits and \
+            "--subprotocol `{name}` is not a token, as subprotocols of RFC 6455 are: letters, digits and \
              !#$%&'*+-.^_`|~ are its characters"
         ));
     }
@@ -494,13 +498,13 @@ mod tests {
             ("--max-connections 0", "--max-connections 0"),
             ("--max-topics 0", "--max-topics 0"),
             ("--dialect rfc6455 --accept-draft 3", "--accept-draft"),
-            ("--dialect rfc6455 --subprotocol a/b", "--subprotocol `a/b` is no token"),
-            ("--subprotocol *", "--subprotocol `*` is the subprotocol of no client"),
+            ("--dialect rfc6455 --subprotocol a/b", "--subprotocol `a/b` is not a token"),
+            ("--subprotocol *", "--subprotocol `*` is no subprotocol that a client could send"),
             (
                 "--allow-host a.example,::1",
-                "--allow-host `::1` is the Host of no client: an address of IPv6 stands in brackets; write [::1]",
+                "--allow-host `::1` is no Host that a client could send: an IPv6 address is written in brackets; write [::1]",
             ),
-            ("--allow-origin https://a.example/", "--allow-origin `https://a.example/` is the"),
+            ("--allow-origin https://a.example/", "--allow-origin `https://a.example/` is no"),
             ("--allow-origin *,a.example", "write https://a.example or http://a.example"),
             ("--dialect rfc6455 --tls-in-front", "--tls-in-front"),
             ("--dialect rfc6455 --trust-forwarded-proto", "--trust-forwarded-proto"),

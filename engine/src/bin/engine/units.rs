@@ -34,7 +34,7 @@ impl FromStr for Bytes {
             "kb" => 1_000,
             "mb" => 1_000_000,
             "gb" => 1_000_000_000,
-            _ => return Err(format!("`{unit}` is no unit of bytes; write 4096, 64KiB or 1m")),
+            _ => return Err(format!("`{unit}` is not a unit of bytes; write 4096, 64KiB or 1m")),
         };
         number.checked_mul(factor).map(Self).ok_or_else(|| "that is too much".to_owned())
     }
@@ -50,7 +50,7 @@ impl FromStr for Count {
             "k" => 1_000,
             "m" => 1_000_000,
             "g" => 1_000_000_000,
-            _ => return Err(format!("`{unit}` is no unit of a count; write 5000, 5k or 1m")),
+            _ => return Err(format!("`{unit}` is not a unit of a count; write 5000, 5k or 1m")),
         };
         number.checked_mul(factor).map(Self).ok_or_else(|| "that is too much".to_owned())
     }
@@ -66,7 +66,7 @@ impl FromStr for Span {
             return Ok(Self(sum));
         }
         if rest.is_empty() {
-            return Err("nothing there; write 10s, 500ms or 1m30s".to_owned());
+            return Err("no time is given; write 10s, 500ms or 1m30s".to_owned());
         }
         while !rest.is_empty() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -84,7 +84,7 @@ impl FromStr for Span {
                 "m" | "min" => 60_000_000_000,
                 "h" => 3_600_000_000_000,
                 "" => return Err(format!("`{text}` has no unit; write {text}s or {text}ms")),
-                _ => return Err(format!("`{unit}` is no unit of time; use ms, s, m or h")),
+                _ => return Err(format!("`{unit}` is not a unit of time; use ms, s, m or h")),
             };
             let part = number.checked_mul(nanos).map(Duration::from_nanos);
             sum = part.and_then(|part| sum.checked_add(part)).ok_or("that is too long")?;
@@ -98,7 +98,8 @@ impl FromStr for Cpus {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |part: &str| format!("`{part}` is neither a CPU's number nor a range as 0-3");
+        let wrong =
+            |part: &str| format!("`{part}` is neither the number of a CPU nor a range such as 0-3");
         let mut cpus = Vec::new();
         for part in text.split(',').map(str::trim) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

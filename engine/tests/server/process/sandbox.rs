@@ -84,7 +84,7 @@ fn expect_refusal(mut command: Command, parts: &[&str]) {
     let stderr = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(69), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    for part in parts.iter().chain(&["To cure it"]) {
+    for part in parts.iter().chain(&["To fix it"]) {
         assert!(stderr.contains(part), "{part} in {stderr}");
     }
 }
@@ -219,7 +219,7 @@ fn a_feature_asked_for_by_name_and_refused_is_an_error_with_its_remedy() {
         (FILES2, "+direct", "direct"),
     ];
     for (operation, list, feature) in rows {
-        let named = format!("cannot have the ring feature {feature}");
+        let named = format!("cannot use the ring feature {feature}");
         for driver in ["uring", "auto"] {
             let args = format!("echo --shards 1 --driver {driver} --ring-features {list}");
             let command = sandboxed(&[refuse_registering(operation, libc::EPERM)], &args);
@@ -247,14 +247,14 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
     let (code, text) = look(sandboxed(&[], "doctor"));
     assert_eq!(code, Some(0), "{text}");
     expect(&text, &["--driver auto takes uring\n", "  taken uring, full\n", "multishot-recv"]);
-    expect(&text, &["  holds epoll\n", "connections per shard, in its ring's own file table"]);
+    expect(&text, &["  works epoll\n", "connections per shard, in its ring's own file table"]);
     let (code, json) = look(sandboxed(&[], "doctor --json"));
     assert_eq!(code, Some(0));
     expect(&json, &["\"schema\": \"ringbolt.doctor/1\"", "\"auto\": \"uring\"", "\"holds\": true"]);
     for (errno, cause) in REFUSALS {
         let (code, text) = look(sandboxed(&[refuse(SETUP, errno)], "doctor"));
         assert_eq!(code, Some(0), "epoll does: {text}");
-        expect(&text, &["takes epoll", "  taken epoll\n", cause, "To cure it"]);
+        expect(&text, &["takes epoll", "  taken epoll\n", cause, "To fix it"]);
     }
     let (code, text) = look(sandboxed(&[refuse_registering(FILES2, libc::EPERM)], "doctor"));
     assert_eq!(code, Some(0), "{text}");
@@ -265,5 +265,5 @@ fn the_doctor_tells_what_is_there_and_what_a_sandbox_takes_away() {
         sandboxed(&[refuse_registering(FILES2, libc::EPERM)], "doctor --ring-features +direct");
     let (code, text) = look(command);
     assert_eq!(code, Some(69), "{text}");
-    expect(&text, &["takes nothing", "  holds epoll\n", "cannot have the ring feature direct"]);
+    expect(&text, &["takes nothing", "  works epoll\n", "cannot use the ring feature direct"]);
 }
