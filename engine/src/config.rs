@@ -1,7 +1,5 @@
 //! Every limit and timeout, with its default and its reason.
 
-mod features;
-
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +7,9 @@ use std::time::Duration;
 use crate::conn::Limits;
 use crate::handshake::{DeflateTerms, HeadLimits, ServerPolicy};
 
-pub use features::{FeatureSet, InvalidFeatures, RingFeature, RingFeatures};
+pub use crate::sys::features::{
+    Absent, FeatureSet, InvalidFeatures, RingConfig, RingFeature, RingFeatures,
+};
 
 /// The settings of a server or of a set of client connections.
 #[derive(Debug, Clone)]
@@ -309,16 +309,6 @@ impl fmt::Display for Taken {
     }
 }
 
-/// A feature that was wanted and cannot be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Absent {
-    /// The feature.
-    pub feature: RingFeature,
-    /// What keeps it from being used.
-    pub because: String,
-}
-
 /// No driver has this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -351,54 +341,4 @@ pub enum SlowConsumer {
     Close,
     /// It misses the publications that find no room.
     Drop,
-}
-
-/// How the ring driver is set up; the defaults are the fastest measured.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RingConfig {
-    /// Submission queue entries. A full queue costs one more system call, so this is no limit.
-    /// Default 1,024.
-    pub submission_entries: u32,
-    /// Completion queue entries. Default 8,192.
-    pub completion_entries: u32,
-    /// Small receive buffers, 4 KiB each, that the kernel picks from; a power of two. Few, because
-    /// their whole size is the cache footprint of receiving. Default 256. With
-    /// [`RingFeature::IncrementalBuffers`] it is the same memory in buffers of 64 KiB.
-    pub small_buffers: u16,
-    /// Large receive buffers, 64 KiB each, for connections in the middle of large messages; a
-    /// power of two. Default 16.
-    pub large_buffers: u16,
-    /// How long to look for completions before sleeping; zero, the default, sleeps at once.
-    pub spin: Duration,
-    /// Most of a shard's time that may be spent looking without finding, in percent of one core.
-    /// Beyond it the shard sleeps at once until it has caught up. Default 100 when `spin` is set:
-    /// a spinning shard owns its core.
-    pub spin_budget_percent: u32,
-    /// What of io_uring is used; all that pays where the kernel gives it.
-    pub features: RingFeatures,
-    /// Sends of at least so many bytes are not copied, where [`RingFeature::ZeroCopySend`] is on.
-    /// Default 32 KiB.
-    pub zero_copy_bytes: usize,
-}
-
-impl RingConfig {
-    /// As many connections as the file table of a ring holds at most ([`RingFeature::Direct`]), on one
-    /// shard. The table is as large as the process's limit of open files up to that.
-    pub const MAX_DIRECT: u32 = 1 << 20;
-}
-
-impl Default for RingConfig {
-    fn default() -> Self {
-        Self {
-            submission_entries: 1024,
-            completion_entries: 8192,
-            small_buffers: 256,
-            large_buffers: 16,
-            spin: Duration::ZERO,
-            spin_budget_percent: 100,
-            features: RingFeatures::default(),
-            zero_copy_bytes: 32 << 10,
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::io;
 
 pub use tls::TlsError;
 
-use crate::config::{Absent, Driver, FeatureSet};
+use crate::sys::features::{Absent, FeatureSet, SetUpError};
 
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,15 @@ pub struct StartError {
     what: String,
     why: String,
     remedy: &'static str,
+}
+
+impl From<SetUpError> for StartError {
+    fn from(error: SetUpError) -> Self {
+        match error {
+            SetUpError::Ring(error) => Self::ring(&error),
+            SetUpError::Feature(absent) => Self::feature(&absent),
+        }
+    }
 }
 
 impl StartError {
@@ -119,7 +128,7 @@ impl StartError {
     }
 
     /// Features of the ring were required together with a driver that has no ring.
-    pub(crate) fn no_features(required: FeatureSet, driver: Driver) -> Self {
+    pub(crate) fn no_features(required: FeatureSet, driver: impl fmt::Display) -> Self {
         Self::new(
             StartErrorKind::Ring,
             format!("cannot use the ring features {required}"),
@@ -231,7 +240,7 @@ mod tests {
     use std::io;
 
     use super::{StartError, forbidden, kernel_setting};
-    use crate::config::{Absent, RingFeature};
+    use crate::sys::features::{Absent, RingFeature};
 
     #[test]
     fn where_the_kernel_is_too_old_the_drivers_for_it_are_named() {

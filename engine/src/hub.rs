@@ -13,9 +13,9 @@ use bytes::Bytes;
 
 use crate::conn::Message;
 use crate::fault::limit;
-use crate::handler::Full;
 use crate::metrics::Snapshot;
-use crate::shard::table::ConnectionId;
+use crate::outcome::Full;
+use crate::sys::id::ConnectionId;
 use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
 use interest::Interests;

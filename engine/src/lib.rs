@@ -116,6 +116,7 @@ pub mod handshake;
 mod hub;
 mod memory;
 pub mod metrics;
+mod outcome;
 mod server;
 mod shard;
 #[cfg(feature = "sim")]
@@ -138,15 +139,16 @@ pub use credentials::{
 };
 pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, RungReport, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};
-pub use handler::{Accept, CloseReason, Full, Handler, Reject, WebSocket};
+pub use handler::{Handler, WebSocket};
 pub use hub::{Publisher, Remote};
+pub use outcome::{Accept, CloseReason, Full, Reject};
 pub use server::{Builder, Listening, Server, Shard};
 pub use shard::Fleet;
 pub use shard::machine::Endpoint;
 pub use shard::route::{Addresses, Route};
-pub use shard::table::ConnectionId;
 pub use shard::topics::Topic;
 pub use sys::clock::{
     monotonic_nanos, process_cpu_nanos, thread_cpu_nanos, wall_clock_error_nanos,
 };
+pub use sys::id::ConnectionId;
 pub use sys::socket::raise_file_limit;

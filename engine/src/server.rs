@@ -13,13 +13,13 @@ use crate::config::{Config, Taken};
 use crate::credentials::ServerTls;
 use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
-use crate::handler::Handler;
+use crate::handler::{Handler, Serve};
 use crate::hub::{Hub, Mail, Publisher};
 use crate::memory::{Ledger, share_of_the_machine};
 use crate::metrics::Snapshot;
+use crate::shard;
 use crate::shard::machine::Machine;
 use crate::shard::topics::Topic;
-use crate::shard::{self, Serve};
 use crate::sys::clock::thread_cpu_nanos;
 use crate::sys::heap::release_free_memory;
 #[cfg(feature = "tls")]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::handler::Handler;
+use crate::handler::{Handler, Serve};
 use crate::hub::{Hub, Publisher, Remote};
 use crate::metrics::Snapshot;
+use crate::shard::Shard;
 use crate::shard::machine::{Action, Look, Machine as _, Want};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Entry, Loan, Segment, Source, Turn};
-use crate::shard::{Serve, Shard};
 
 /// Most bytes of one read.
 const READ: usize = 4096;

@@ -1,6 +1,7 @@
 //! Where a message grows that did not arrive in one read.
 
 use crate::memory::{Held, Ledger};
+use crate::sys::batch::Fill;
 use crate::wire::HEADER_MAX;
 use crate::wire::utf8::Validator;
 
@@ -142,6 +143,12 @@ impl Assembly {
 /// A length for arithmetic that saturates anyway.
 fn saturated(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+impl Fill for Assembly {
+    fn spare(&mut self, wanted: u64) -> &mut [u8] {
+        Self::spare(self, wanted)
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
-use super::{epoll, ladder};
+use super::{Ring, epoll, ladder};
 use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
-use crate::sys::ring::Ring;
 
 /// A driver, and why it cannot be had if it cannot.
 #[derive(Debug, Clone)]

@@ -2,15 +2,14 @@
 
 use std::io;
 
-use super::Listener;
 use super::epoll::Epoll;
 #[cfg(feature = "tokio-uring")]
 use super::tokio_uring::{self, TokioUring};
 use super::uring::Uring;
+use super::{Listener, Ring};
 use crate::config::{Config, Driver, Taken};
 use crate::error::StartError;
 use crate::shard::machine::Machine;
-use crate::sys::ring::Ring;
 
 /// A driver that is set up.
 pub(crate) enum Loop<M> {

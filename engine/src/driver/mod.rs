@@ -13,3 +13,9 @@ pub(crate) mod uring;
 
 pub(crate) use accept::Listener;
 pub(crate) use ladder::Loop;
+
+use crate::conn::Assembly;
+use crate::shard::send::Transmit;
+
+/// The ring of a shard.
+type Ring = crate::sys::ring::Ring<Transmit, Assembly>;

@@ -19,6 +19,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::IntoRawFd as _;
 use std::time::{Duration, Instant};
 
+use super::Ring;
 use super::accept::{self, Listener};
 use super::connection::{Armed, Connection, Phase};
 use crate::config::{Driver, RingConfig, RingFeature, Taken};
@@ -27,7 +28,7 @@ use crate::shard::machine::{Action, Endpoint, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::sys::operation::{Completion, Operation, Socket, UserData};
-use crate::sys::ring::{Ring, SlowSent, Wait};
+use crate::sys::ring::{SlowSent, Wait};
 use crate::sys::socket::raise_file_limit;
 
 /// More output than this is sent in the middle of a batch, so that memory stays bounded.
@@ -231,7 +232,10 @@ impl<M: Machine> Uring<M> {
         sent: usize,
         blocked: bool,
     ) -> io::Result<()> {
-        let rest = self.ring.take_rest(&mut self.turn, entry, sent);
+        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
+            let bytes = self.ring.lend(loan, end).and_then(|bytes| bytes.get(start..));
+            out.extend_from_slice(bytes.unwrap_or_default());
+        });
         let without_copy = self.ring.is_zero_copy(rest.bytes());
         let Some(connection) = self.find(id) else { return Ok(()) };
         if rest.bytes() == 0 {

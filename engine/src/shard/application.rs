@@ -8,8 +8,8 @@ use super::{Fleet, World};
 use crate::conn::{Message, Part};
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
-use crate::handler::{Accept, CloseReason, Handler, Reject};
 use crate::handshake::{Refusal, UpgradeRequest, UpgradeResponse};
+use crate::outcome::{Accept, CloseReason, Reject};
 use crate::wire::CloseCode;
 
 /// Both kinds of application, as the shard sees them.
@@ -44,52 +44,4 @@ pub(crate) trait Application {
     fn on_close(&mut self, world: &mut World, data: Self::Data, reason: CloseReason);
     /// Called once per turn of the loop; says when it wants the next one.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
-}
-
-/// A server's handler.
-#[derive(Debug)]
-pub(crate) struct Serve<H>(pub(crate) H);
-
-impl<H: Handler> Application for Serve<H> {
-    type Data = H::Data;
-
-    fn on_upgrade(&mut self, request: &UpgradeRequest<'_>) -> Result<Accept<H::Data>, Reject> {
-        self.0.on_upgrade(request)
-    }
-
-    fn on_open(&mut self, ws: &mut WebSocket<'_, H::Data>, _: Option<&UpgradeResponse<'_>>) {
-        self.0.on_open(ws);
-    }
-
-    #[inline]
-    fn on_message(&mut self, ws: &mut WebSocket<'_, H::Data>, message: Message<'_>) {
-        self.0.on_message(ws, message);
-    }
-
-    fn part_bytes(&self) -> Option<NonZeroU32> {
-        self.0.part_bytes()
-    }
-
-    fn on_part(&mut self, ws: &mut WebSocket<'_, H::Data>, part: Part<'_>) {
-        self.0.on_part(ws, part);
-    }
-
-    fn on_pong(&mut self, _: &mut WebSocket<'_, H::Data>, _: &[u8]) {}
-
-    fn on_drain(&mut self, ws: &mut WebSocket<'_, H::Data>) {
-        self.0.on_drain(ws);
-    }
-
-    fn on_closing(&mut self, data: &mut H::Data, code: CloseCode, reason: &str) {
-        self.0.on_closing(data, code, reason);
-    }
-
-    fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {
-        self.0.on_close(data, reason);
-    }
-
-    #[inline]
-    fn on_turn(&mut self, _: &mut Fleet<'_, H::Data>, _: Instant) -> Option<Instant> {
-        None
-    }
 }

@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Application, Shard, TurnOutput, WebSocket};
 use crate::conn::{Role, State};
 use crate::error::TlsError;
-use crate::handler::CloseReason;
+use crate::outcome::CloseReason;
 use crate::wire::{CloseCode, FrameHeader, Opcode};
 
 /// How long the kernel may take to let go of connections that were cut.

@@ -15,8 +15,8 @@ use super::turn::Turn;
 use super::wheel::ticks;
 use super::{Application, Shard, World};
 use crate::conn::Role;
-use crate::handler::Full;
 use crate::handshake::{ClientRequest, ConnectQueue, RemoteHost, Ticket};
+use crate::outcome::Full;
 
 /// The connections of a client, for the length of a callback.
 #[derive(Debug)]

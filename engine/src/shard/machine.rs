@@ -21,6 +21,7 @@ use crate::error::TlsError;
 #[cfg(feature = "tls")]
 use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
+pub use crate::sys::look::Look;
 
 /// How a connection wants to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,19 +105,6 @@ pub enum Action {
     Tidy,
     /// Leave the loop.
     Exit,
-}
-
-/// What is to be seen of a connection's socket.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "drivers make it")]
-pub struct Look {
-    /// What [`Machine::given`] said when the kernel was asked.
-    pub given: u32,
-    /// Bytes of these that the peer's kernel has not taken; its end counts as one more. Of a unix
-    /// socket, the memory that they take.
-    pub untaken: u32,
-    /// Bytes that have arrived and were not read yet.
-    pub unread: u32,
 }
 
 /// When a machine wants its turn again.

@@ -36,7 +36,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(crate) use application::{Application, Serve};
+pub(crate) use application::Application;
 use codec::Codec;
 use fleet::Dials;
 pub use fleet::Fleet;
@@ -57,10 +57,10 @@ use crate::config::Config;
 use crate::conn::{Assembly, Limits, Role, State};
 use crate::error::TlsError;
 use crate::fault::{Fault, is_back, limit};
-use crate::handler::CloseReason;
 use crate::hub::{Hub, Mailbox, Seat};
 use crate::memory::Ledger;
 use crate::metrics::{Counters, RingCounters, Snapshot, Tally};
+use crate::outcome::CloseReason;
 use crate::wire::{CloseCode, Dialect, ProtocolError};
 
 /// A read of fewer bytes than this is a sign that small buffers would do.

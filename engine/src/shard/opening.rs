@@ -12,13 +12,13 @@ use super::turn::Turn;
 use super::wheel::Tick;
 use super::{Application, Shard, World};
 use crate::error::TlsError;
-use crate::handler::{CloseReason, Reject};
 use crate::handshake::proxy::{ProxyError, Tunnel};
 use crate::handshake::{
     self, ClientHandshake, ClientRequest, Deflate, Refusal, RequestError, ResponseError,
     ServerHandshake, Terms, Ticket, UpgradeResponse,
 };
 use crate::memory::Held;
+use crate::outcome::{CloseReason, Reject};
 use crate::wire::{Dialect, ProtocolError};
 
 /// An opening handshake that needs a memory: every client's, and a server's when the head arrives

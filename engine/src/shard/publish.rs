@@ -10,8 +10,8 @@ use super::{Application, Shard};
 use crate::config::SlowConsumer;
 use crate::conn::Outbound;
 use crate::fault::limit;
-use crate::handler::CloseReason;
 use crate::memory::Share;
+use crate::outcome::CloseReason;
 use crate::wire::{self, Dialect};
 
 /// Subscribers served in one turn of the loop; between slices everything else of the shard is

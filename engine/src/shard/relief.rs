@@ -14,7 +14,7 @@ use super::turn::Turn;
 use super::{Application, LIST_KEPT, Shard, TurnOutput};
 use crate::conn::{Role, State};
 use crate::fault::{self, Fault};
-use crate::handler::CloseReason;
+use crate::outcome::CloseReason;
 use crate::wire::CloseCode;
 
 /// What was not needed for this long is given back.

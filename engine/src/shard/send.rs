@@ -10,6 +10,7 @@ use super::turn::{Chunk, Ticket, Turn};
 use crate::conn::{Assembly, Inflater, Output};
 use crate::fault::{self, Fault, limit};
 use crate::memory::{Held, Ledger, Share};
+use crate::sys::batch::Gather;
 use crate::wire::Mask;
 
 /// Small frames share a chunk of the backlog up to this size.
@@ -126,6 +127,24 @@ impl Transmit {
             n -= len;
             self.pieces.pop_front();
         }
+    }
+}
+
+/// Of the budget of memory, this part may be in the kernel's hands at once: it is held until the peers
+/// have taken it, whatever becomes of their connections, so nobody can be ended to have it back.
+const PINNED_PART: usize = 8;
+
+impl Gather for Transmit {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        Self::pieces(self)
+    }
+
+    fn pinned_max(&self) -> usize {
+        self.ledger().map_or(usize::MAX, |ledger| ledger.budget() / PINNED_PART)
     }
 }
 

@@ -9,8 +9,8 @@ use super::table::ConnectionId;
 use super::topics::{Published, SUBSCRIPTION, Topic};
 use super::turn::{Loan, Turn};
 use crate::conn::{EncodedHeader, Message, Origin, Part, Place, Work};
-use crate::handler::Full;
 use crate::hub::{self, Remote};
+use crate::outcome::Full;
 use crate::wire::{CloseCode, Dialect, FrameHeader};
 
 /// One connection, for the length of a callback.

@@ -10,7 +10,7 @@ use super::{Application, Shard, TurnOutput};
 use crate::config::Config;
 use crate::conn::State;
 use crate::fault::{Fault, is_back};
-use crate::handler::CloseReason;
+use crate::outcome::CloseReason;
 use crate::wire::CloseCode;
 
 /// What is due next on a connection.

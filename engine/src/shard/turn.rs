@@ -16,6 +16,9 @@ use super::table::ConnectionId;
 use crate::conn::{Assembly, MaskingKeys};
 use crate::fault::{SMALL_WORLD, limit};
 use crate::memory::{Held, Share};
+use crate::sys::batch::{self, SendBatch};
+pub use crate::sys::loan::Loan;
+pub(crate) use crate::sys::loan::LoanNumber;
 use crate::wire::Mask;
 use reuse::{ENTRIES, Need};
 
@@ -33,40 +36,6 @@ const BLOCKS_KEPT: usize = 128;
 const FORGET: u32 = 1 << 31;
 /// No segment follows.
 const END: u32 = u32::MAX;
-
-/// A receive buffer that a driver has lent: there is one for each time a buffer is lent, only a driver
-/// makes it, and it is gone once the buffer was given back. Whoever is shown it can send from the buffer
-/// while the call lasts, and cannot keep it.
-///
-/// ```compile_fail,E0382
-/// use ringbolt::bench::Loan;
-///
-/// fn twice(loan: Loan) -> (Loan, Loan) {
-///     (loan, loan)
-/// }
-/// ```
-#[derive(Debug, PartialEq, Eq)]
-pub struct Loan(LoanNumber);
-
-/// What a loan is called where output refers to it; only the driver knows what it means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LoanNumber(pub(crate) u32);
-
-impl Loan {
-    /// A loan of no buffer, for machines that are driven from memory: no driver finds anything by it.
-    pub const NOWHERE: Self = Self(LoanNumber(u32::MAX));
-
-    /// A loan of the buffer that the driver knows by this number.
-    #[inline]
-    pub(crate) const fn new(number: u32) -> Self {
-        Self(LoanNumber(number))
-    }
-
-    #[inline]
-    pub(crate) const fn number(&self) -> LoanNumber {
-        self.0
-    }
-}
 
 /// Memory that lives longer than the block it is cut from: a publication, a message, a big frame.
 #[derive(Debug)]
@@ -546,6 +515,30 @@ impl Turn {
         }
         self.need.blocks = self.need.blocks.max(self.block + 1);
         self.used = 0;
+    }
+}
+
+impl SendBatch for Turn {
+    #[inline]
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    fn part(&self, index: usize) -> (ConnectionId, usize) {
+        let entry = &self.entries[index];
+        (entry.id, entry.segments as usize)
+    }
+
+    #[inline]
+    fn segments(&self, index: usize) -> impl Iterator<Item = batch::Segment<'_>> {
+        Self::segments(self, &self.entries[index]).map(|segment| match segment.source {
+            Source::Lent(loan) => {
+                let (start, len) = (segment.start as usize, segment.len as usize);
+                batch::Segment::Lent { loan, start, len }
+            }
+            _ => batch::Segment::Bytes(self.resolve(segment).unwrap_or_default()),
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::{Promise, SECOND, Time, Violation};
 use crate::config::SlowConsumer;
-use crate::handler::CloseReason;
 use crate::hub::Remote;
+use crate::outcome::CloseReason;
 
 /// Bytes of a message before its filling.
 pub(super) const MESSAGE_MIN: usize = 10;

@@ -13,10 +13,16 @@
 //! | **S7 ISA** | a routine compiled for an instruction set runs only after the CPU was asked | [`simd`] hands out a token |
 //! | **S8 order of death** | cancel, reap, close the ring, then free the memory | `Ring`'s `Drop` and its field order |
 
+pub(crate) mod batch;
 pub(crate) mod buffer_ring;
 pub(crate) mod clock;
+pub(crate) mod counters;
 pub(crate) mod doorbell;
+pub(crate) mod features;
 pub(crate) mod heap;
+pub(crate) mod id;
+pub(crate) mod loan;
+pub(crate) mod look;
 pub(crate) mod operation;
 #[cfg(feature = "tokio-uring")]
 pub(crate) mod owned;

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use io_uring::types::{Fd, Fixed};
 use io_uring::{cqueue, squeue};
 
-use crate::shard::table::ConnectionId;
+use crate::sys::id::ConnectionId;
 
 /// A socket as the ring names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

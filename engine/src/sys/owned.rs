@@ -1,21 +1,20 @@
-//! A message's memory as a buffer that a completion runtime owns while the kernel uses it.
+//! Memory as buffers that a completion runtime owns while the kernel uses them.
 
 use tokio_uring::buf::{IoBuf, IoBufMut};
 
-use crate::conn::Assembly;
-use crate::memory::Share;
+use super::batch::Fill;
 
-/// The spare memory of a growing message, on its way to the kernel and back.
+/// The spare memory of something that grows, on its way to the kernel and back.
 #[derive(Debug)]
-pub(crate) struct Filling {
-    memory: Box<Assembly>,
+pub(crate) struct Filling<R> {
+    memory: Box<R>,
     place: *mut u8,
     len: usize,
 }
 
-impl Filling {
-    /// Room for at most `wanted` bytes more of the message.
-    pub(crate) fn new(mut memory: Box<Assembly>, wanted: u64) -> Self {
+impl<R: Fill> Filling<R> {
+    /// Room for at most `wanted` bytes more.
+    pub(crate) fn new(mut memory: Box<R>, wanted: u64) -> Self {
         let spare = memory.spare(wanted);
         let (place, len) = (spare.as_mut_ptr(), spare.len());
         Self { memory, place, len }
@@ -26,15 +25,15 @@ impl Filling {
         self.len
     }
 
-    /// The message's memory; what was written into it has not been counted yet.
-    pub(crate) fn into_memory(self) -> Box<Assembly> {
+    /// The memory; what was written into it has not been counted yet.
+    pub(crate) fn into_memory(self) -> Box<R> {
         self.memory
     }
 }
 
-// SAFETY: the place is a range of the heap memory of an assembly that this owns and that nobody can
-// reach before `into_memory`, so it neither moves nor is freed (S1); it is initialised (S6).
-unsafe impl IoBuf for Filling {
+// SAFETY: the place was lent by a box that this owns and that nobody can reach before `into_memory`, as
+// if it were still borrowed; so it neither moves nor is freed (S1), and it is initialised (S6).
+unsafe impl<R: 'static> IoBuf for Filling<R> {
     fn stable_ptr(&self) -> *const u8 {
         self.place
     }
@@ -49,7 +48,7 @@ unsafe impl IoBuf for Filling {
 }
 
 // SAFETY: as above; nobody else has a reference to the place (S2).
-unsafe impl IoBufMut for Filling {
+unsafe impl<R: 'static> IoBufMut for Filling<R> {
     fn stable_mut_ptr(&mut self) -> *mut u8 {
         self.place
     }
@@ -59,42 +58,46 @@ unsafe impl IoBufMut for Filling {
     }
 }
 
-/// A whole message with the room in front of it, on its way out.
+/// Bytes on their way out.
 #[derive(Debug)]
-pub(crate) struct Framed(pub(crate) Box<Assembly>);
+pub(crate) struct Leaving<B> {
+    memory: Box<B>,
+    place: *const u8,
+    len: usize,
+}
 
-// SAFETY: the bytes are the heap memory of an assembly that this owns; they change only through
-// `&mut`, which nobody has while an operation owns it (S1), and they are initialised (S6).
-unsafe impl IoBuf for Framed {
-    fn stable_ptr(&self) -> *const u8 {
-        self.0.framed().as_ptr()
+impl<B> Leaving<B> {
+    /// What `bytes` finds in the memory.
+    pub(crate) fn new(memory: Box<B>, bytes: impl FnOnce(&B) -> &[u8]) -> Self {
+        let bytes = bytes(&memory);
+        let (place, len) = (bytes.as_ptr(), bytes.len());
+        Self { memory, place, len }
     }
 
-    fn bytes_init(&self) -> usize {
-        self.0.framed().len()
+    /// The memory, to look at.
+    pub(crate) const fn get(&self) -> &B {
+        &self.memory
     }
 
-    fn bytes_total(&self) -> usize {
-        self.0.framed().len()
+    /// The memory: the kernel has read it.
+    pub(crate) fn into_memory(self) -> Box<B> {
+        self.memory
     }
 }
 
-/// What several connections send, on its way out.
-#[derive(Debug)]
-pub(crate) struct Whole(pub(crate) Share);
-
-// SAFETY: the bytes are the heap memory of a share, which nobody can change and which lives as long as
-// one of its holders, of which this is one (S1); they are initialised (S6).
-unsafe impl IoBuf for Whole {
+// SAFETY: the place was lent by a box that this owns and that nobody can reach before `into_memory`, as
+// if it were still borrowed; so the bytes neither move nor change nor are freed (S1), and they are
+// initialised (S6).
+unsafe impl<B: 'static> IoBuf for Leaving<B> {
     fn stable_ptr(&self) -> *const u8 {
-        self.0.as_ptr()
+        self.place
     }
 
     fn bytes_init(&self) -> usize {
-        self.0.len()
+        self.len
     }
 
     fn bytes_total(&self) -> usize {
-        self.0.len()
+        self.len
     }
 }

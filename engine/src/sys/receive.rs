@@ -9,8 +9,8 @@ use slab::Slab;
 
 use super::buffer_ring::BufferRing;
 use super::operation::{Class, Completion, UserData};
-use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, LoanNumber};
+use crate::sys::id::ConnectionId;
+use crate::sys::loan::{Loan, LoanNumber};
 
 /// Bytes of a small receive buffer.
 pub(crate) const SMALL_BYTES: usize = 4096;
@@ -289,7 +289,7 @@ mod tests {
         BufferRing, Class, INCREMENTAL_MAX, LARGE_BYTES, OWNED, Owned, PIECES, ReceiveMemory,
         SMALL_BYTES, UserData,
     };
-    use crate::shard::table::ConnectionId;
+    use crate::sys::id::ConnectionId;
     use crate::sys::operation::Operation;
 
     #[test]

@@ -3,13 +3,14 @@
 //! Every function here is safe to call, because what is submitted names memory that the ring owns
 //! or that is borrowed until the kernel is done with it:
 //!
-//! - receives go into the buffer rings, which the [`Ring`] owns, or into an [`Assembly`] that moves
+//! - receives go into the buffer rings, which the [`Ring`] owns, or into memory ([`Fill`]) that moves
 //!   into the table of operations in flight and comes back with the completion;
-//! - slow sends move their [`Transmit`] into that table, too;
-//! - inline sends point into the [`Turn`] that [`Ring::exchange`] borrows. They carry
+//! - slow sends move what they send ([`Gather`]) into that table, too;
+//! - inline sends point into the [`SendBatch`](super::batch::SendBatch) that [`Ring::exchange`] borrows. They carry
 //!   `MSG_DONTWAIT`, so the kernel executes or fails them while it takes the submission and never
-//!   parks them: when the submission queue is empty again, it is done with the turn's memory.
+//!   parks them: when the submission queue is empty again, it is done with the batch's memory.
 
+mod batch;
 mod bell;
 mod exchange;
 mod look;
@@ -18,7 +19,6 @@ mod send;
 mod set_up;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -35,23 +35,22 @@ pub(crate) use send::SlowSent;
 use self::bell::Bells;
 use self::look::Looking;
 use self::send::{OwnedSend, ZeroCopy};
+use super::batch::{Fill, Gather};
+use super::features::{Absent, FeatureSet, RingConfig, RingFeature, SetUpError};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use super::receive::ReceiveMemory;
 #[cfg(feature = "tokio-uring")]
 pub(crate) use super::receive::{LARGE_BYTES, SMALL_BYTES};
 use super::spin::Spin;
-use crate::config::{Absent, FeatureSet, RingConfig, RingFeature};
-use crate::conn::Assembly;
-use crate::error::StartError;
-use crate::metrics::RingCounters;
-use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, LoanNumber};
+use crate::sys::counters::RingCounters;
+use crate::sys::id::ConnectionId;
+use crate::sys::loan::{Loan, LoanNumber};
 
 /// Memory and names that the kernel uses until the operation completes.
 #[derive(Debug)]
-enum InFlight {
-    Send(OwnedSend),
-    Receive { id: ConnectionId, memory: Box<Assembly> },
+enum InFlight<S, R> {
+    Send(OwnedSend<S>),
+    Receive { id: ConnectionId, memory: Box<R> },
     Connect { id: ConnectionId, to: Box<SockAddr> },
     Look(Looking),
 }
@@ -61,9 +60,9 @@ const KEPT: usize = 256;
 
 /// See the module's text. Field order is the order of death (S8): the ring is closed before the
 /// memory it knows is freed.
-pub(crate) struct Ring {
+pub(crate) struct Ring<S: Gather, R: Fill> {
     ring: IoUring,
-    in_flight: Slab<InFlight>,
+    in_flight: Slab<InFlight<S, R>>,
     memory: ReceiveMemory,
     /// Vectors and headers of this turn's gathered inline sends.
     vectors: Vec<libc::iovec>,
@@ -86,10 +85,10 @@ pub(crate) struct Ring {
     spin: Spin,
 }
 
-impl Ring {
+impl<S: Gather, R: Fill> Ring<S, R> {
     /// Sets the ring up on the calling thread, which must be the one that uses it, with as much of
     /// what is wanted as the kernel gives.
-    pub(crate) fn new(config: &RingConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(config: &RingConfig) -> Result<Self, SetUpError> {
         Self::build(config, |flags| {
             flags.build(config.submission_entries, config.completion_entries)
         })
@@ -108,17 +107,17 @@ impl Ring {
     fn build(
         config: &RingConfig,
         build: impl FnMut(set_up::Flags) -> io::Result<IoUring>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, SetUpError> {
         let wanted = config.features.wanted();
-        let (ring, flags) = set_up::climb(wanted, build).map_err(|e| StartError::ring(&e))?;
-        let found = probe::probe(flags, wanted).map_err(|e| StartError::ring(&e))?;
+        let (ring, flags) = set_up::climb(wanted, build).map_err(SetUpError::Ring)?;
+        let found = probe::probe(flags, wanted).map_err(SetUpError::Ring)?;
         let mut without = found.absent;
         let mut features =
             without.iter().fold(wanted, |features, absent| features.without(absent.feature));
         if let Some(absent) =
             without.iter().find(|a| config.features.required().contains(a.feature))
         {
-            return Err(StartError::feature(absent));
+            return Err(SetUpError::Feature(absent.clone()));
         }
         if features.contains(RingFeature::DeferTaskrun) {
             // The better one is in use instead.
@@ -237,7 +236,7 @@ impl Ring {
         &mut self,
         socket: Socket,
         id: ConnectionId,
-        mut memory: Box<Assembly>,
+        mut memory: Box<R>,
         wanted: u64,
     ) -> io::Result<()> {
         let spare = memory.spare(wanted);
@@ -337,7 +336,7 @@ impl Ring {
     pub(crate) fn take_received(
         &mut self,
         completion: Completion,
-    ) -> Option<(ConnectionId, Box<Assembly>)> {
+    ) -> Option<(ConnectionId, Box<R>)> {
         let key = completion.user_data.low() as usize;
         match self.in_flight.try_remove(key)? {
             InFlight::Receive { id, memory } => Some((id, memory)),
@@ -390,7 +389,7 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
+impl<S: Gather, R: Fill> Drop for Ring<S, R> {
     /// S8: nothing may be written or read by the kernel once the memory is freed.
     fn drop(&mut self) {
         self.answer_no_more();
@@ -422,7 +421,7 @@ fn receive_memory(
     config: &RingConfig,
     features: &mut FeatureSet,
     without: &mut Vec<Absent>,
-) -> Result<ReceiveMemory, StartError> {
+) -> Result<ReceiveMemory, SetUpError> {
     let feature = RingFeature::BufferRing;
     let needy = RingFeature::ALL.into_iter().filter(|other| other.needs() == Some(feature));
     if features.contains(feature) {
@@ -434,7 +433,7 @@ fn receive_memory(
         };
         let required = config.features.required();
         if required.contains(feature) || needy.clone().any(|other| required.contains(other)) {
-            return Err(StartError::feature(&absent));
+            return Err(SetUpError::Feature(absent));
         }
         without.push(absent);
     }

@@ -4,8 +4,6 @@
 //! `i`. Only the compare instructions differ. An [`Isa`] can be made by detection alone, so to hold
 //! one is the proof that its instructions exist (promise S7).
 
-use crate::wire::Mask;
-
 /// Bytes that one pair of bitmaps describes.
 pub(crate) const BLOCK: usize = 64;
 
@@ -16,6 +14,20 @@ pub(crate) struct Stops {
     pub(crate) name: u64,
     /// Inside a value or the first line: DEL and the C0 controls (CR, LF, NUL, ...) except HT.
     pub(crate) value: u64,
+}
+
+/// Masks bytes with a key of four. Compiled again for wider instruction sets ([`Isa::mask`]); short
+/// payloads take it as it is.
+#[inline(always)]
+pub(crate) fn xor([a, b, c, d]: [u8; 4], bytes: &mut [u8]) {
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (blocks, tail) = bytes.as_chunks_mut::<8>();
+    for block in blocks {
+        *block = (u64::from_ne_bytes(*block) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip([a, b, c, d, a, b, c]) {
+        *byte ^= key;
+    }
 }
 
 /// An instruction set that this processor has.
@@ -74,13 +86,13 @@ impl Isa {
 
     /// Masks or unmasks bytes in place (RFC 6455 §5.3).
     #[inline]
-    pub(crate) fn mask(self, mask: Mask, bytes: &mut [u8]) {
+    pub(crate) fn mask(self, key: [u8; 4], bytes: &mut [u8]) {
         match self.0 {
             // SAFETY: this kind is made by `detect` alone, after the processor said it has AVX2.
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { avx2::apply(mask, bytes) },
+            Kind::Avx2 => unsafe { avx2::xor(key, bytes) },
             // The baseline's own vectors: the compiler makes them of the portable loop.
-            _ => mask.apply_portably(bytes),
+            _ => xor(key, bytes),
         }
     }
 
@@ -197,11 +209,10 @@ mod avx2 {
     };
 
     use super::{BLOCK, Stops};
-    use crate::wire::Mask;
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn apply(mask: Mask, bytes: &mut [u8]) {
-        mask.apply_portably(bytes);
+    pub(super) fn xor(key: [u8; 4], bytes: &mut [u8]) {
+        super::xor(key, bytes);
     }
 
     #[target_feature(enable = "avx2")]

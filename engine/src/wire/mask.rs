@@ -1,5 +1,7 @@
 //! The masking of RFC 6455 §5.3: each byte of a client's payload XOR a byte of a key of four.
 
+use crate::sys::simd::{self, Isa};
+
 /// A masking key, turned to where in the payload the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mask([u8; 4]);
@@ -34,24 +36,9 @@ impl Mask {
     #[inline]
     pub fn apply(self, bytes: &mut [u8]) {
         if bytes.len() < WIDE_FROM {
-            self.apply_portably(bytes);
+            simd::xor(self.0, bytes);
         } else {
-            crate::sys::simd::Isa::detected().mask(self, bytes);
-        }
-    }
-
-    /// The loop itself. `sys::simd` compiles it again for wider instruction sets; short payloads
-    /// take it as it is.
-    #[inline(always)]
-    pub(crate) fn apply_portably(self, bytes: &mut [u8]) {
-        let [a, b, c, d] = self.0;
-        let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let (blocks, tail) = bytes.as_chunks_mut::<8>();
-        for block in blocks {
-            *block = (u64::from_ne_bytes(*block) ^ wide).to_ne_bytes();
-        }
-        for (byte, key) in tail.iter_mut().zip([a, b, c, d, a, b, c]) {
-            *byte ^= key;
+            Isa::detected().mask(self.0, bytes);
         }
     }
 }

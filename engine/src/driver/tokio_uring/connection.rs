@@ -16,6 +16,7 @@ use tokio_uring::net::TcpStream;
 use super::buffers::{Buffer, Class};
 use super::core::Core;
 use super::send::{Job, Part};
+use crate::conn::Assembly;
 use crate::shard::machine::{Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::sys::owned::Filling;
@@ -228,7 +229,7 @@ async fn held_back(connection: &Connection, outcome: io::Result<usize>) -> io::R
 async fn read_direct<M: Machine>(
     core: &RefCell<Core<M>>,
     connection: &Connection,
-    filling: Filling,
+    filling: Filling<Assembly>,
 ) -> bool {
     connection.armed.set(true);
     core.borrow_mut().read_begun();

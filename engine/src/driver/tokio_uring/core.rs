@@ -277,7 +277,7 @@ impl<M: Machine> Core<M> {
         self.counters.completions += 1;
         match part {
             Part::Buffer(buffer, _) => self.buffers.give(buffer),
-            Part::Message(message, _) => self.turn.recycle(message.0),
+            Part::Message(message, _) => self.turn.recycle(message.into_memory()),
             Part::Shared(_) | Part::Counted(..) => {}
         }
     }

@@ -8,10 +8,11 @@ use tokio_uring::buf::BoundedBuf as _;
 use tokio_uring::net::TcpStream;
 
 use super::buffers::{Buffer, Buffers, Class};
+use crate::conn::Assembly;
 use crate::memory::Share;
 use crate::shard::send::{Piece, Transmit};
 use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
-use crate::sys::owned::{Framed, Whole};
+use crate::sys::owned::Leaving;
 use crate::sys::ring::LARGE_BYTES;
 
 /// A piece of at least so many bytes is sent from where it lies, not copied with its neighbours.
@@ -26,7 +27,7 @@ pub(super) enum Part {
     /// A range of one.
     Counted(Share, Range<usize>),
     /// A range of a message that spanned reads.
-    Message(Framed, Range<usize>),
+    Message(Leaving<Assembly>, Range<usize>),
 }
 
 impl Part {
@@ -35,7 +36,9 @@ impl Part {
         match chunk {
             Chunk::Shared(bytes) => Some(Self::Shared(Bytes::slice(&bytes, range))),
             Chunk::Counted(share) => Some(Self::Counted(share, range)),
-            Chunk::Assembly(message) => Some(Self::Message(Framed(message), range)),
+            Chunk::Assembly(message) => {
+                Some(Self::Message(Leaving::new(message, Assembly::framed), range))
+            }
             Chunk::Taken => None,
         }
     }
@@ -52,8 +55,9 @@ impl Part {
                 (outcome, Self::Shared(bytes))
             }
             Self::Counted(share, range) => {
-                let (outcome, slice) = to.write(Whole(share).slice(range.clone())).submit().await;
-                (outcome, Self::Counted(slice.into_inner().0, range))
+                let whole = Leaving::new(Box::new(share), |share| share);
+                let (outcome, slice) = to.write(whole.slice(range.clone())).submit().await;
+                (outcome, Self::Counted(*slice.into_inner().into_memory(), range))
             }
             Self::Message(message, range) => {
                 let (outcome, slice) = to.write(message.slice(range.clone())).submit().await;
@@ -68,7 +72,7 @@ impl Part {
             Self::Buffer(buffer, _) => buffer.bytes().len(),
             Self::Shared(bytes) => bytes.len(),
             Self::Counted(share, _) => share.portion(),
-            Self::Message(message, _) => message.0.capacity(),
+            Self::Message(message, _) => message.get().capacity(),
         }
     }
 

@@ -8,14 +8,15 @@ use crate::config::Config;
 use crate::conn::Message;
 #[cfg(feature = "sim")]
 use crate::fault::{self, Fault};
-use crate::handler::{Accept, Handler, Reject};
+use crate::handler::{Handler, Serve};
 use crate::handshake::{ServerPolicy, UpgradeRequest};
 use crate::hub::{Hub, Publisher};
+use crate::outcome::{Accept, Reject};
+use crate::shard::Shard;
 use crate::shard::machine::{Action, Machine, Next};
 use crate::shard::socket::WebSocket;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::shard::{Serve, Shard};
 use crate::wire::{self, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
 const REQUEST: &[u8] = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\

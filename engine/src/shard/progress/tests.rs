@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::conn::Message;
-use crate::handler::{Accept, CloseReason, Handler, Reject, WebSocket};
+use crate::handler::{Handler, Serve, WebSocket};
 use crate::handshake::{ServerPolicy, UpgradeRequest};
 use crate::hub::Hub;
+use crate::outcome::{Accept, CloseReason, Reject};
+use crate::shard::Shard;
 use crate::shard::machine::{Action, Look, Machine as _, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::shard::wheel::TICK;
-use crate::shard::{Serve, Shard};
 
 const IDLE: Duration = Duration::from_secs(8);
 const PING: Duration = Duration::from_secs(3);

@@ -10,14 +10,15 @@ use proptest::prelude::*;
 
 use crate::config::{Compression, Config};
 use crate::conn::{Assembly, Message};
-use crate::handler::{Accept, CloseReason, Handler, Reject, WebSocket};
+use crate::handler::{Handler, Serve, WebSocket};
 use crate::handshake::UpgradeRequest;
 use crate::hub::Hub;
+use crate::outcome::{Accept, CloseReason, Reject};
+use crate::shard::Shard;
 use crate::shard::machine::{Action, Machine, Want};
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::shard::{Serve, Shard};
 
 /// Echoes what is binary and publishes what is text.
 #[derive(Debug)]

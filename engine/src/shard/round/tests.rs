@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use super::{SLICE_MAX, SLICE_MIN, TURN_STEPS};
 use crate::config::{Compression, Config};
 use crate::conn::{Deflater, Message};
-use crate::handler::{Accept, CloseReason, Handler, Reject, WebSocket};
+use crate::handler::{Handler, Serve, WebSocket};
 use crate::handshake::UpgradeRequest;
 use crate::hub::Hub;
+use crate::outcome::{Accept, CloseReason, Reject};
+use crate::shard::Shard;
 use crate::shard::machine::{Action, Machine, Next, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::shard::{Serve, Shard};
 
 /// What happened to a connection, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What is held against the engine after each round, and at the end.
 
 use super::{Seat, World};
-use crate::handler::CloseReason;
+use crate::outcome::CloseReason;
 use crate::sim::books::{Books, Seen};
 use crate::sim::{MILLI, Outcome, Promise, Time};
 

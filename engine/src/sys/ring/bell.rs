@@ -8,8 +8,9 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::{Ring, to_key};
-use crate::config::RingFeature;
+use crate::sys::batch::{Fill, Gather};
 use crate::sys::doorbell::{self, Bell, Doorbell};
+use crate::sys::features::RingFeature;
 use crate::sys::operation::{Completion, Operation, UserData};
 
 /// The doorbells that a ring has to do with.
@@ -21,7 +22,7 @@ pub(super) struct Bells {
     peers: Vec<Arc<Bell>>,
 }
 
-impl Ring {
+impl<S: Gather, R: Fill> Ring<S, R> {
     /// From now on messages to this ring wake its thread as the doorbell does, and this thread wakes
     /// others in that way, where the ring has that feature.
     pub(crate) fn answer(&mut self, doorbell: &Doorbell) {
@@ -97,11 +98,11 @@ mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
-    use crate::config::{FeatureSet, RingConfig, RingFeature, RingFeatures};
-    use crate::shard::turn::Turn;
     use crate::sys::doorbell::Doorbell;
+    use crate::sys::features::{FeatureSet, RingConfig, RingFeature, RingFeatures};
     use crate::sys::operation::Operation;
-    use crate::sys::ring::{Ring, Wait};
+    use crate::sys::ring::Wait;
+    use crate::sys::ring::tests::{Batch, Ring};
 
     fn ring() -> Ring {
         let features = RingFeatures::default().require(RingFeature::MsgRing);
@@ -113,7 +114,7 @@ mod tests {
     fn next(ring: &mut Ring, patience: Duration) -> Vec<Operation> {
         let mut out = Vec::new();
         let deadline = Instant::now() + patience;
-        ring.exchange(&Turn::default(), |_| None, Wait::Until(deadline), &mut out)
+        ring.exchange(&Batch::default(), |_| None, Wait::Until(deadline), &mut out)
             .expect("it enters");
         out.iter().map(|completion| completion.user_data.operation()).collect()
     }

@@ -7,8 +7,8 @@ use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
 use super::Ring;
-use crate::shard::table::ConnectionId;
-use crate::shard::turn::Turn;
+use crate::sys::batch::{Fill, Gather, SendBatch};
+use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Completion, Socket, UserData};
 
 /// How long an exchange may sleep.
@@ -25,19 +25,19 @@ const TRIES_MAX: u32 = 10_000;
 /// How long notifications of zero-copy sends are waited for at the end.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
-impl Ring {
-    /// Sends what the turn holds, submits everything else, waits as told, and appends the
+impl<S: Gather, R: Fill> Ring<S, R> {
+    /// Sends what the batch holds, submits everything else, waits as told, and appends the
     /// completions. When it returns without an error, every inline send is done, except those
     /// whose completion was appended.
     pub(crate) fn exchange(
         &mut self,
-        turn: &Turn,
+        batch: &impl SendBatch,
         socket: impl Fn(ConnectionId) -> Option<Socket>,
         wait: Wait,
         out: &mut Vec<Completion>,
     ) -> io::Result<()> {
         self.memory.refill();
-        self.push_turn(turn, socket)?;
+        self.push_batch(batch, socket)?;
         self.ring_bells()?;
         // What was taken away early is work to do.
         let wait = if self.early.is_empty() { wait } else { Wait::No };
@@ -139,7 +139,7 @@ impl Ring {
         let mut tries = 0;
         loop {
             // SAFETY: S1: what the entry points to lives in `in_flight`, in the receive memory, or
-            // in the turn that `exchange` borrows until the kernel is done; see the module's text.
+            // in the batch that `exchange` borrows until the kernel is done; see the module's text.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }

@@ -5,8 +5,9 @@ use std::io;
 use io_uring::{opcode, squeue};
 
 use super::{InFlight, Ring, to_key};
-use crate::shard::machine::Look;
-use crate::shard::table::ConnectionId;
+use crate::sys::batch::{Fill, Gather};
+use crate::sys::id::ConnectionId;
+use crate::sys::look::Look;
 use crate::sys::operation::{Completion, Operation, Socket, UserData, on};
 
 /// `SOCKET_URING_OP_SIOCINQ`: how much waits to be read.
@@ -23,7 +24,7 @@ pub(super) struct Looking {
     left: u8,
 }
 
-impl Ring {
+impl<S: Gather, R: Fill> Ring<S, R> {
     /// Asks the kernel what is to be seen of a socket that has been given so many bytes.
     pub(crate) fn look_at(
         &mut self,
@@ -69,7 +70,7 @@ impl Ring {
     fn cancel_in_flight(
         &mut self,
         id: ConnectionId,
-        which: impl Fn(&InFlight) -> bool,
+        which: impl Fn(&InFlight<S, R>) -> bool,
     ) -> io::Result<()> {
         let of_it = self.in_flight.iter().filter(|(_, one)| which(one));
         let targets: Vec<_> = of_it.filter_map(|(key, one)| one.target(id, to_key(key))).collect();
@@ -89,7 +90,7 @@ pub(super) fn command(socket: Socket, what: u32) -> squeue::Entry {
     )
 }
 
-impl InFlight {
+impl<S: Gather, R> InFlight<S, R> {
     /// What it is called, if it is of this connection and can take long.
     fn target(&self, of: ConnectionId, key: u32) -> Option<UserData> {
         let (id, operation) = match self {

@@ -15,8 +15,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use super::look::{UNREAD, UNTAKEN, command};
 use super::send::REPORT_USAGE;
 use super::set_up::Flags;
-use crate::config::{Absent, FeatureSet, RingFeature};
 use crate::sys::buffer_ring::BufferRing;
+use crate::sys::features::{Absent, FeatureSet, RingFeature};
 
 /// Entries of the ring that is tried, and of its buffer ring.
 const ENTRIES: u16 = 8;

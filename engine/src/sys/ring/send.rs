@@ -6,8 +6,8 @@ use io_uring::opcode;
 use io_uring::types::Fixed;
 
 use super::{InFlight, Ring, empty_header, to_key};
-use crate::shard::send::Transmit;
-use crate::shard::table::ConnectionId;
+use crate::sys::batch::{Fill, Gather};
+use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Completion, Operation, Socket, UserData, on};
 use crate::sys::socket::set_user_timeout;
 
@@ -19,26 +19,23 @@ pub(super) const REPORT_USAGE: u16 = 1 << 3;
 const COPIED: u32 = 1 << 31;
 /// When so many notifications in a row say "copied", zero-copy sends only cost.
 const COPIED_MAX: u32 = 64;
-/// Of the budget of memory, this part may be in the kernel's hands at once: it is held until the peers
-/// have taken it, whatever becomes of their connections, so nobody can be ended to have it back.
-const PINNED_PART: usize = 8;
 /// How long the kernel goes on, in milliseconds, when a connection is closed of which it still reads our
 /// memory and whose peer takes nothing.
 static LINGER_MILLIS: libc::c_int = 5_000;
 
 /// A message header with its vectors, at a fixed address.
 #[derive(Debug)]
-pub(super) struct Gather {
+pub(super) struct Vectors {
     vectors: Vec<libc::iovec>,
     header: libc::msghdr,
 }
 
 /// An owned send: it lives until the kernel has taken all of it and needs none of its memory.
 #[derive(Debug)]
-pub(super) struct OwnedSend {
+pub(super) struct OwnedSend<S> {
     id: ConnectionId,
-    transmit: Transmit,
-    gather: Box<Gather>,
+    transmit: Box<S>,
+    gather: Box<Vectors>,
     /// Bytes of `transmit` that the kernel has taken.
     sent: usize,
     /// Whether the kernel may wait for room; else it says at once how much there was.
@@ -70,13 +67,13 @@ impl ZeroCopy {
     }
 
     /// Whether so many bytes of this transmission are not copied.
-    fn takes(&self, bytes: usize, transmit: &Transmit) -> bool {
-        let most = transmit.ledger().map_or(usize::MAX, |ledger| ledger.budget() / PINNED_PART);
-        self.from.is_some_and(|from| bytes >= from) && self.pinned.saturating_add(bytes) <= most
+    fn takes(&self, bytes: usize, transmit: &impl Gather) -> bool {
+        self.from.is_some_and(|from| bytes >= from)
+            && self.pinned.saturating_add(bytes) <= transmit.pinned_max()
     }
 }
 
-impl Ring {
+impl<S: Gather, R: Fill> Ring<S, R> {
     /// Whether any send is a zero-copy one.
     #[inline]
     pub(crate) const fn sends_without_copy(&self) -> bool {
@@ -95,13 +92,13 @@ impl Ring {
         &mut self,
         socket: Socket,
         id: ConnectionId,
-        transmit: Transmit,
+        transmit: S,
         blocked: bool,
     ) -> io::Result<()> {
-        let gather = Box::new(Gather { vectors: Vec::new(), header: empty_header() });
+        let gather = Box::new(Vectors { vectors: Vec::new(), header: empty_header() });
         let send = OwnedSend {
             id,
-            transmit,
+            transmit: Box::new(transmit),
             gather,
             sent: 0,
             may_wait: blocked,
@@ -120,7 +117,7 @@ impl Ring {
         let left = send.transmit.bytes() - send.sent;
         // What has to wait goes with copies: each part of it would be a send with a notification of its
         // own, and a peer that reads slowly makes many parts.
-        send.zero_copy = !send.may_wait && self.zero_copy.takes(left, &send.transmit);
+        send.zero_copy = !send.may_wait && self.zero_copy.takes(left, &*send.transmit);
         let header = send.gather_rest();
         let wait = if send.may_wait { 0 } else { libc::MSG_DONTWAIT };
         // Without MSG_WAITALL: each time that the peer makes room is to be told.
@@ -268,7 +265,7 @@ enum Progress {
     NoZeroCopy,
 }
 
-impl OwnedSend {
+impl<S: Gather> OwnedSend<S> {
     pub(super) const fn id(&self) -> ConnectionId {
         self.id
     }

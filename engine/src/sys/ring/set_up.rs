@@ -4,7 +4,7 @@ use std::io;
 
 use io_uring::IoUring;
 
-use crate::config::{FeatureSet, RingFeature};
+use crate::sys::features::{FeatureSet, RingFeature};
 
 /// The flags that a ring is set up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ mod tests {
     use std::io;
 
     use super::{Flags, climb};
-    use crate::config::{FeatureSet, RingFeature};
+    use crate::sys::features::{FeatureSet, RingFeature};
 
     /// What a kernel that knows only flags for which this holds makes of it.
     fn kernel(wanted: FeatureSet, knows: impl Fn(Flags) -> bool) -> io::Result<Flags> {

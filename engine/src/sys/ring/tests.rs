@@ -9,13 +9,63 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use io_uring::opcode;
 
-use super::{Ring, SlowSent, Wait};
-use crate::config::{FeatureSet, RingConfig, RingFeature, RingFeatures};
-use crate::memory::Ledger;
-use crate::shard::send::{Piece, Transmit};
-use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Chunk, Output, Turn};
+use super::{SlowSent, Wait};
+use crate::sys::batch::{Fill, Gather, Segment, SendBatch};
+use crate::sys::features::{FeatureSet, RingConfig, RingFeature, RingFeatures, SetUpError};
+use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Class, Completion, Operation, Socket, UserData};
+
+pub(super) type Ring = super::Ring<Owned, Vec<u8>>;
+
+/// What connections send inline.
+#[derive(Default)]
+pub(super) struct Batch(Vec<(ConnectionId, Vec<u8>)>);
+
+impl SendBatch for Batch {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn part(&self, index: usize) -> (ConnectionId, usize) {
+        (self.0[index].0, 1)
+    }
+
+    fn segments(&self, index: usize) -> impl Iterator<Item = Segment<'_>> {
+        std::iter::once(Segment::Bytes(&self.0[index].1))
+    }
+}
+
+/// What one connection sends the slow way.
+pub(super) struct Owned {
+    bytes: Bytes,
+    pinned_max: usize,
+}
+
+impl Owned {
+    fn of(bytes: &Bytes) -> Self {
+        Self { bytes: bytes.clone(), pinned_max: usize::MAX }
+    }
+}
+
+impl Gather for Owned {
+    fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&*self.bytes)
+    }
+
+    fn pinned_max(&self) -> usize {
+        self.pinned_max
+    }
+}
+
+impl Fill for Vec<u8> {
+    fn spare(&mut self, _: u64) -> &mut [u8] {
+        self
+    }
+}
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,11 +74,11 @@ fn config(features: FeatureSet) -> RingConfig {
 }
 
 /// What completes next; nothing if nothing does for a while.
-fn next(ring: &mut Ring, turn: &Turn, socket: Socket) -> Vec<Completion> {
+fn next(ring: &mut Ring, batch: &Batch, socket: Socket) -> Vec<Completion> {
     let mut out = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while out.is_empty() && Instant::now() < deadline {
-        ring.exchange(turn, |_| Some(socket), Wait::Until(deadline), &mut out).expect("it enters");
+        ring.exchange(batch, |_| Some(socket), Wait::Until(deadline), &mut out).expect("it enters");
     }
     out
 }
@@ -37,24 +87,23 @@ fn next(ring: &mut Ring, turn: &Turn, socket: Socket) -> Vec<Completion> {
 fn expect_service(mut ring: Ring, case: &str) {
     let (ours, mut theirs) = UnixStream::pair().expect("sockets");
     let (id, socket) = (ConnectionId::new(3, 1), Socket::Descriptor(ours.as_raw_fd()));
-    let (mut armed, mut turn) = (false, Turn::default());
+    let mut armed = false;
     for text in [b"one", b"two"] {
         if !armed {
             ring.receive(socket, id, Class::Small, false).expect("room");
         }
         theirs.write_all(text).expect("room");
-        let all = next(&mut ring, &turn, socket);
+        let all = next(&mut ring, &Batch::default(), socket);
         assert_eq!(all.len(), 1, "{case}: {all:?}");
         let loan = ring.loan(all[0], Class::Small).expect("memory came with it");
         assert_eq!(ring.lend(loan.number(), 3).expect("three bytes"), text, "{case}");
         ring.end_loan(loan);
         armed = all[0].more();
-        turn.send_copy(id, &mut Output::default(), text);
+        let batch = Batch(vec![(id, text.to_vec())]);
         let mut out = Vec::new();
-        ring.exchange(&turn, |_| Some(socket), Wait::No, &mut out).expect("it enters");
+        ring.exchange(&batch, |_| Some(socket), Wait::No, &mut out).expect("it enters");
         // Silence, or a success that is reported.
         assert!(out.iter().all(|one| one.result == 3), "{case}: {out:?}");
-        turn.clear();
         let mut got = [0; 3];
         theirs.read_exact(&mut got).expect("it was sent");
         assert_eq!(&got, text, "{case}");
@@ -63,7 +112,7 @@ fn expect_service(mut ring: Ring, case: &str) {
     if !armed {
         ring.receive(socket, id, Class::Small, false).expect("room");
     }
-    let all = next(&mut ring, &turn, socket);
+    let all = next(&mut ring, &Batch::default(), socket);
     assert!(all.len() == 1 && all[0].result == 0 && !all[0].more(), "{case}: {all:?}");
 }
 
@@ -109,8 +158,9 @@ fn what_a_kernel_refuses_and_is_required_is_an_error() {
         }
         flags.build(8, 16)
     });
-    let error = refused.err().expect("it is required").to_string();
-    assert!(error.contains("defer-taskrun") && error.contains("does not know it"), "{error}");
+    let Some(SetUpError::Feature(absent)) = refused.err() else { panic!("it is required") };
+    assert_eq!(absent.feature, RingFeature::DeferTaskrun);
+    assert!(absent.because.contains("does not know it"), "{absent:?}");
 }
 
 #[test]
@@ -127,7 +177,7 @@ fn completions_that_find_no_room_are_not_lost() {
             ring.push(opcode::Nop::new().build(), key).expect("it is made room for");
         }
         let mut out = Vec::new();
-        ring.exchange(&Turn::default(), |_| None, Wait::No, &mut out).expect("it enters");
+        ring.exchange(&Batch::default(), |_| None, Wait::No, &mut out).expect("it enters");
         let keys: Vec<_> = out.iter().map(|one| one.user_data.low()).collect();
         assert_eq!(keys, (0..1000).collect::<Vec<_>>(), "each once, in order");
         assert_eq!(ring.counters.completions, 1000);
@@ -169,7 +219,7 @@ fn a_kernel_that_takes_nothing_is_given_up() {
             ring.push(nop(), key).expect("there is room");
         }
         let mut out = Vec::new();
-        let exchanged = ring.exchange(&Turn::default(), |_| None, Wait::No, &mut out);
+        let exchanged = ring.exchange(&Batch::default(), |_| None, Wait::No, &mut out);
         [ring.push(nop(), key), exchanged, ring.submit_all()]
     };
     for outcome in std::thread::spawn(run).join().expect("it comes back") {
@@ -188,11 +238,9 @@ fn pair() -> (TcpStream, TcpStream) {
 
 /// Sends all of it, and tells how that ended; notifications come when they like.
 fn send(ring: &mut Ring, socket: Socket, bytes: &Bytes) -> Result<bool, i32> {
-    let mut transmit = Transmit::default();
-    transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
-    ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+    ring.send(socket, ConnectionId::new(1, 1), Owned::of(bytes), false).expect("room");
     loop {
-        let all = next(ring, &Turn::default(), socket);
+        let all = next(ring, &Batch::default(), socket);
         assert!(!all.is_empty(), "the send never ends");
         let mut outcome = None;
         for completion in all {
@@ -239,11 +287,9 @@ fn memory_that_the_kernel_still_reads_outlives_the_ring() {
     let mut ring = zero_copy();
     // More than the peer's window: what is left in the queue is not copied yet.
     let bytes = Bytes::from(vec![7; 64 << 20]);
-    let mut transmit = Transmit::default();
-    transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
-    ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+    ring.send(socket, ConnectionId::new(1, 1), Owned::of(&bytes), false).expect("room");
     let mut out = Vec::new();
-    ring.exchange(&Turn::default(), |_| Some(socket), Wait::No, &mut out).expect("it enters");
+    ring.exchange(&Batch::default(), |_| Some(socket), Wait::No, &mut out).expect("it enters");
     for completion in out {
         let further = ring.slow_sent(completion, |_| Some(socket));
         let over = matches!(further, Some((_, SlowSent::Over(_))));
@@ -256,16 +302,14 @@ fn memory_that_the_kernel_still_reads_outlives_the_ring() {
 }
 
 #[test]
-fn what_peers_do_not_take_pins_a_part_of_the_budget_only() {
+fn what_peers_do_not_take_pins_no_more_than_it_may() {
     let (ours, theirs) = pair();
     let socket = Socket::Descriptor(ours.as_raw_fd());
     let mut ring = zero_copy();
-    let ledger = Ledger::new(8 * 64 * 1024);
     let bytes = Bytes::from(vec![7; 64 << 10]);
     let queue = |ring: &mut Ring, bytes: &Bytes| {
-        let mut transmit = Transmit::on(Some(&ledger));
-        transmit.push(Piece::new(Chunk::Shared(bytes.clone()), 0, bytes.len()));
-        ring.send(socket, ConnectionId::new(1, 1), transmit, false).expect("room");
+        let owned = Owned { pinned_max: 64 << 10, ..Owned::of(bytes) };
+        ring.send(socket, ConnectionId::new(1, 1), owned, false).expect("room");
     };
     // Before the kernel has said anything of the first one.
     queue(&mut ring, &bytes);
@@ -275,7 +319,8 @@ fn what_peers_do_not_take_pins_a_part_of_the_budget_only() {
     let mut got = vec![0; 2 * bytes.len()];
     let (mut out, mut over) = (Vec::new(), 0);
     while over < 2 {
-        ring.exchange(&Turn::default(), |_| Some(socket), Wait::Forever, &mut out).expect("enters");
+        ring.exchange(&Batch::default(), |_| Some(socket), Wait::Forever, &mut out)
+            .expect("enters");
         for completion in out.drain(..) {
             let further = ring.slow_sent(completion, |_| Some(socket));
             over += u32::from(matches!(further, Some((_, SlowSent::Over(Ok(_))))));
@@ -322,9 +367,8 @@ fn what_a_short_send_took_is_counted_without_wait_all() {
         theirs.set_nonblocking(true).expect("a flag");
         socket2::SockRef::from(&ours).set_send_buffer_size(4096).expect("a size");
         let (id, socket) = (ConnectionId::new(3, 1), Socket::Descriptor(ours.as_raw_fd()));
-        let (mut turn, mut out) = (Turn::default(), Vec::new());
-        turn.send_copy(id, &mut Output::default(), &[7; 32 << 10]);
-        ring.exchange(&turn, |_| Some(socket), Wait::No, &mut out).expect("it enters");
+        let (batch, mut out) = (Batch(vec![(id, vec![7; 32 << 10])]), Vec::new());
+        ring.exchange(&batch, |_| Some(socket), Wait::No, &mut out).expect("it enters");
         let taken = usize::try_from(out[0].result).expect("a count");
         let mut arrived = Vec::new();
         let end = theirs.read_to_end(&mut arrived).expect_err("the socket is open");
