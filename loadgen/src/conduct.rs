@@ -327,6 +327,15 @@ fn remedy(plan: &Plan, record: &Record, class: Option<Class>, why: &str) -> &'st
         Some(Class::Tls) => {
             "check the host in the URL, --cacert, and --cert; --insecure accepts anybody as the server"
         }
+        Some(Class::Handshake) if why.contains("ended TCP during") => {
+            if plan.url.starts_with("wss:") {
+                "the URL must name a server of the --ws-version asked for; if its port speaks no TLS, \
+                 write ws://"
+            } else {
+                "the URL must name a server of the --ws-version asked for; if its port speaks TLS, \
+                 write wss://"
+            }
+        }
         Some(Class::Handshake) if why.contains("status 401") || why.contains("status 403") => {
             "send what the server asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
         }

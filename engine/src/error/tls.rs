@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The first bytes were no TLS record (§5.1), and no HTTP either.
+    /// A client's first bytes were no TLS record (§5.1), and no HTTP either.
     NotTls,
     /// No version, cipher suite or key exchange is common to both sides (§4.1.1).
     Incompatible,
@@ -48,7 +48,7 @@ pub enum TlsError {
     /// The client's first bytes were a request of HTTP without TLS: it was given a ws URL. It is answered
     /// so.
     PlainClient,
-    /// The server answered in HTTP without TLS: the client was given a wss URL.
+    /// The server's first bytes were no TLS record (§5.1): the client was given a wss URL.
     PlainServer,
 }
 

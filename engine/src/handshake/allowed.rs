@@ -50,7 +50,13 @@ impl fmt::Display for PolicyError {
             ),
             Kind::Subprotocol => ("subprotocol", "chat or v1.example.com, each by itself"),
         };
-        let entry = without_secrets(&self.entry);
+        let entry = match (without_secrets(&self.entry), self.entry.contains('@')) {
+            (shown, false) => shown,
+            (shown, true) => match shown.split_once("://") {
+                Some((scheme, host)) => format!("{scheme}://\u{2026}@{host}"),
+                None => format!("\u{2026}@{shown}"),
+            },
+        };
         write!(f, "`{entry}` is no {whose} that a client could send: {}; write ", self.why)?;
         if self.instead.is_empty() {
             return write!(f, "it like {form}");
@@ -505,6 +511,11 @@ mod tests {
             let error = AllowedHost::read(entry).expect_err(entry).to_string();
             assert!(error.contains(why), "{entry}: {error}");
         }
+        let error =
+            AllowedOrigin::read("https://user:pw@example.com").expect_err("a user").to_string();
+        assert!(error.starts_with("`https://\u{2026}@example.com` is"), "{error}");
+        let error = AllowedHost::read("user:pw@example.com").expect_err("a user").to_string();
+        assert!(error.contains("\u{2026}@") && !error.contains("pw"), "{error}");
         for (entry, why) in [("", "empty"), ("*", "no form"), ("a b", "separate"), ("\r", "ASCII")]
         {
             let error = read_subprotocol(entry).expect_err(entry).to_string();

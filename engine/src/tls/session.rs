@@ -245,7 +245,7 @@ impl Session {
         Ok(taken)
     }
 
-    /// What bytes mean that are no TLS, if the peer has said nothing before and they are HTTP.
+    /// What bytes mean that are no TLS, if the peer has said nothing before and they are in the clear.
     fn plain(&self, bytes: &[u8]) -> Option<TlsError> {
         let spoken = match &self.side {
             Side::Server(side) => side.protocol_version(),
@@ -256,7 +256,8 @@ impl Session {
         }
         let letters = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
         match self.side {
-            Side::Client(_) => bytes.starts_with(b"HTTP/").then_some(TlsError::PlainServer),
+            // Whatever it is: some answer what they do not understand in no HTTP either.
+            Side::Client(_) => Some(TlsError::PlainServer),
             // A method, or the beginning of one.
             Side::Server(_) => (letters > 2 && matches!(bytes.get(letters), None | Some(b' ')))
                 .then_some(TlsError::PlainClient),

@@ -256,18 +256,20 @@ fn wss_is_never_spoken_in_the_clear() {
         assert_eq!(done.reasons, [CloseReason::Tls(TlsError::NotConfigured)]);
         assert_eq!(taken.join().expect("it ran"), b"");
 
-        // A server of plain HTTP answers a ClientHello as it answers everything.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let to = listener.local_addr().expect("an address");
-        let url = format!("wss://localhost:{}/", to.port());
-        let answering = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a client");
-            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("room");
-            drop(stream.read_to_end(&mut Vec::new()));
-        });
-        let (done, _) = Dialler::new(&url, to, 1).run(driver, Some(&tls));
-        assert_eq!(done.reasons, [CloseReason::Tls(TlsError::PlainServer)]);
-        answering.join().expect("it ran");
+        // A server of plain HTTP answers a ClientHello as it answers everything; some without a head.
+        for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "<!DOCTYPE HTML><title>Error</title>"] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+            let to = listener.local_addr().expect("an address");
+            let url = format!("wss://localhost:{}/", to.port());
+            let answering = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a client");
+                stream.write_all(answer.as_bytes()).expect("room");
+                drop(stream.read_to_end(&mut Vec::new()));
+            });
+            let (done, _) = Dialler::new(&url, to, 1).run(driver, Some(&tls));
+            assert_eq!(done.reasons, [CloseReason::Tls(TlsError::PlainServer)]);
+            answering.join().expect("it ran");
+        }
         let any = "127.0.0.1:0".parse().expect("an address");
         let builder = Server::builder().bind(any).shards(1).config(config(driver));
         let server = Running::new(builder, || Echo);

@@ -261,6 +261,16 @@ fn what_a_server_says_when_it_refuses_is_shown_in_bounds() {
     }
 }
 
+#[test]
+fn a_server_that_hangs_up_may_speak_the_other_scheme() {
+    let server = refuse(String::new());
+    let text = stderr_of(&["echo", &server, "-c", "1"], 69);
+    assert!(text.contains("ended TCP during") && text.contains("write wss://"), "{text}");
+    let server = server.replace("ws:", "wss:");
+    let text = stderr_of(&["echo", &server, "-c", "1", "--insecure"], 69);
+    assert!(text.contains("ended TCP during") && text.contains("write ws://"), "{text}");
+}
+
 /// The URL of a server that gives everybody this answer.
 fn refuse(answer: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -269,6 +279,7 @@ fn refuse(answer: String) -> String {
         for mut client in listener.incoming().flatten() {
             // Who has heard enough goes.
             let _ = client.read(&mut [0; 4096]).and_then(|_| client.write_all(answer.as_bytes()));
+            let _ = client.shutdown(std::net::Shutdown::Write);
             let _ = client.read_to_end(&mut Vec::new());
         }
     });
