@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from suite import NAME
+
 # Oldest first. What an archive does not have is left out.
 SUITES = ["bullseye", "bullseye-security", "bookworm", "bookworm-security", "bookworm-backports",
           "trixie", "trixie-security", "trixie-backports", "forky", "sid"]
@@ -191,14 +193,13 @@ class Packages:
             run("dpkg-deb", "-x", os.path.join(folder, package), os.path.join(folder, "tree"))
             return keep(os.path.join(folder, "tree"), fields)
 
-
-    def download(self, name, suite, folder):
-        """Fetches a package of a suite, and all that it needs, into a folder."""
-        print(f"kernels: fetching {name} of {suite}", file=sys.stderr, flush=True)
+    def download(self, names, suite, folder):
+        """Fetches packages of a suite, and all that they need, into a folder."""
+        print(f"{NAME}: fetching {', '.join(names)} of {suite}", file=sys.stderr, flush=True)
         os.makedirs(os.path.join(folder, "partial"), exist_ok=True)
         # Nothing is installed in this root, so that all of it is fetched.
         run("apt-get", "-q", "-y", "-t", suite, "--no-install-recommends", "--download-only",
-            "-o", f"Dir::Cache::archives={folder}", "install", name, env=self.environment)
+            "-o", f"Dir::Cache::archives={folder}", "install", *names, env=self.environment)
 
 
 @functools.cache

@@ -13,7 +13,8 @@ Your own server: start it on CPU 0 with one thread, then
 Without --pid its rate and latency are compared, not its cost. It must speak ws, without TLS, and has
 no part in `idle`, where a server must be started anew for each window. The others are built from
 benches/peers (crates.io) or installed into the target folder (npm, PyPI); what cannot be had is left
-out in one line. benches/peers/README.md tells how to add one. benches/METHODOLOGY.md and benches/BIAS.md say more: we wrote the engine.
+out in one line. benches/peers/README.md tells how to add one; benches/METHODOLOGY.md and benches/BIAS.md say
+more: we wrote the engine.
 Needs Python 3.11 and cargo; traffic to the servers started here stays on loopback.
 """
 

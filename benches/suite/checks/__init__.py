@@ -1,0 +1,1 @@
+"""scripts/test: everything that is checked before a change is accepted."""
