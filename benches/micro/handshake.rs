@@ -21,7 +21,7 @@ const EXAMPLE: &[u8] = b"GET /demo HTTP/1.1\r\n\
     Origin: http://example.com\r\n\r\n\
     ^n:ds[4U";
 
-/// The same as a browser of today would dress it.
+/// The request with the fields that a browser of today sends.
 fn browser() -> Vec<u8> {
     let more = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Example/128.0\r\n\
         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\

@@ -137,7 +137,7 @@ impl std::io::Write for Memory<'_> {
     }
 }
 
-/// The same in another library, which owns its messages and reads from a stream: its copies are part
+/// An echo by another library, which owns its messages and reads from a stream: its copies are part
 /// of what it does, and so is the one that stands for the kernel's.
 fn echo_of_tungstenite(c: &mut Criterion) {
     use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};

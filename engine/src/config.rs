@@ -277,14 +277,14 @@ impl Taken {
         }
     }
 
-    /// The same with what became of the ring's features.
+    /// Notes what became of the ring's features.
     pub(crate) fn with_features(mut self, features: FeatureSet, without: Vec<Absent>) -> Self {
         self.features = features;
         self.without = without;
         self
     }
 
-    /// The same with what another shard goes without: the memory that may be locked can run out
+    /// Also notes what another shard goes without: the memory that may be locked can run out
     /// between two of them.
     pub(crate) fn with_unregistered_of(mut self, other: &Self) -> Self {
         self.unregistered = self.unregistered.or_else(|| other.unregistered.clone());

@@ -206,7 +206,8 @@ impl Remote {
         self.close_with(CloseCode::NORMAL, "")
     }
 
-    /// The same with another code and a reason, as [`crate::WebSocket::close_with`].
+    /// Begins the closing handshake with this code and reason, as [`crate::WebSocket::close_with`]
+    /// does.
     ///
     /// # Errors
     ///

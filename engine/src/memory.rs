@@ -50,7 +50,8 @@ impl Ledger {
         self.0.crest.swap(self.held(), Ordering::Relaxed)
     }
 
-    /// The same without beginning anew.
+    /// The most bytes held since [`Ledger::take_crest`] was last called, which this leaves as it
+    /// is.
     pub(crate) fn crest(&self) -> usize {
         self.0.crest.load(Ordering::Relaxed)
     }
@@ -168,7 +169,7 @@ impl Share {
         Self(Arc::new(Shared { bytes, held }))
     }
 
-    /// The same in no more memory than it needs.
+    /// Takes the bytes in no more memory than they need.
     pub(crate) fn exact(ledger: Option<&Ledger>, mut bytes: Vec<u8>) -> Self {
         bytes.shrink_to_fit();
         Self::new(ledger, bytes)

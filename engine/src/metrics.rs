@@ -20,9 +20,10 @@ counters! {
         refused,
         /// Opening handshakes that succeeded.
         opened,
-        /// Those of them that agreed on compression.
+        /// Successful opening handshakes that agreed on compression.
         opened_compressed,
-        /// Those of them in which messages may refer to earlier ones, in one direction or both.
+        /// Successful opening handshakes that let messages refer to earlier ones, in one direction
+        /// or both.
         opened_takeover,
         /// Opening handshakes that went without that for want of memory in the compression budget.
         takeover_declined,
@@ -32,7 +33,7 @@ counters! {
         compression_skipped,
         /// TLS handshakes that succeeded.
         tls_handshakes,
-        /// Those of them that resumed an earlier session.
+        /// Successful TLS handshakes that resumed an earlier session.
         tls_resumed,
         /// Messages received whole.
         messages_in,

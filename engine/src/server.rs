@@ -92,7 +92,7 @@ pub struct Builder {
 /// Where to listen, and with what.
 #[derive(Debug, Clone)]
 struct Bind {
-    /// Those of one name; one alone if it was given as such.
+    /// The addresses of one name, or a single address that was given as such.
     addresses: Vec<SocketAddr>,
     #[cfg(feature = "tls")]
     tls: Option<ServerTls>,
@@ -157,7 +157,7 @@ impl Builder {
         self.bind_tls_all([address], tls)
     }
 
-    /// The same on all of these, as [`Builder::bind_all`] does it.
+    /// Serves TLS on all of these addresses, as [`Builder::bind_all`] listens on them.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn bind_tls_all(

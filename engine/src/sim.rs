@@ -53,9 +53,9 @@ pub enum Promise {
     Echo,
     /// Everything is back to zero at the end.
     Counters,
-    /// It goes on, and ends.
+    /// The world goes on while there is something to do, and ends.
     Liveness,
-    /// It does not panic.
+    /// Nothing panics.
     Panic,
 }
 

@@ -69,7 +69,7 @@ impl Account {
 }
 
 impl Ticks {
-    /// Of the thread or process with this folder below `/proc`.
+    /// Reads the counts of the thread or process that has this folder below `/proc`.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join("stat")).ok()?;
         // The name, in brackets, may hold anything.
@@ -95,7 +95,7 @@ impl Ticks {
 }
 
 impl Switches {
-    /// Of the thread with this folder below `/proc`.
+    /// Reads the counts of the thread that has this folder below `/proc`.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
         let text = fs::read_to_string(folder.join("status")).ok()?;
         let number = |key: &str| {

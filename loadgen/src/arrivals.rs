@@ -32,7 +32,7 @@ pub(crate) struct Stage {
 }
 
 impl Profile {
-    /// The same rate all the time.
+    /// A rate that never changes.
     pub(crate) fn constant(rate: f64) -> Self {
         let segment = Segment { start: 0.0, length: 0.0, from: rate, to: rate, before: 0.0 };
         Self { segments: vec![segment] }
@@ -53,7 +53,7 @@ impl Profile {
         Self { segments }
     }
 
-    /// The same profile with all rates multiplied.
+    /// This profile with all rates multiplied.
     pub(crate) fn scaled(&self, factor: f64) -> Self {
         let scale = |one: &Segment| Segment {
             from: one.from * factor,
@@ -168,8 +168,8 @@ pub(crate) struct Schedule {
     turns: Turns,
     round: u64,
     lane: u64,
-    /// Of a Poisson process: what is drawn from, and the run's messages so far, as far as this
-    /// worker's tell.
+    /// For a Poisson process: the source of random numbers, and the messages of the run so far, as
+    /// far as this worker knows of them.
     draw: Option<(fastrand::Rng, f64)>,
     due: Option<Nanos>,
 }
@@ -256,7 +256,7 @@ pub(crate) fn offered(
     before(to).saturating_sub(before(from))
 }
 
-/// The same of one worker's Poisson process: drawn once more.
+/// What one worker's Poisson process offers, found by drawing it once more.
 fn drawn(arrivals: &Arrivals, start: Nanos, (from, to): (Nanos, Nanos), turns: Turns) -> u64 {
     let mut schedule = Schedule::new(start, arrivals, turns);
     let mut count = 0;

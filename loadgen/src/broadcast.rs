@@ -69,7 +69,7 @@ pub(crate) struct Broadcast {
 /// What is known of a publisher of this worker.
 #[derive(Debug)]
 struct Publisher {
-    /// Its number, among all connections and among the publishers.
+    /// The connection's number, among all connections and among the publishers.
     number: usize,
     next: u32,
     /// When the last burst was due.

@@ -125,7 +125,7 @@ struct Default {
 }
 
 impl Default {
-    /// As they would be typed.
+    /// The plan's options, as they would be typed.
     fn words(&self, sub: &clap::Command) -> Vec<String> {
         let arg = sub.get_arguments().find(|arg| *arg.get_id() == self.id);
         let is_flag = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));

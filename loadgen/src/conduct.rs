@@ -182,7 +182,7 @@ impl Conductor {
         Some((from..self.control.clock.now(), reading))
     }
 
-    /// The same, if it comes before the load begins, when nothing changes it.
+    /// The first reading, if it comes before the load begins, when nothing changes it.
     fn reading_before(&self, begin: Nanos) -> Option<(Range<Nanos>, Reading)> {
         let (when, reading) = self.reading()?;
         (when.end <= begin).then_some((begin..begin, reading))

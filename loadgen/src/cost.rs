@@ -78,12 +78,12 @@ const MISSED_SHARE: Nanos = 50;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) nanos: Nanos,
-    /// The same by thread, as far as threads did anything and are told apart.
+    /// The CPU time of each thread that did anything and can be told apart.
     pub(crate) threads: Vec<Nanos>,
     /// The longest that one of the threads was ready to run but had no CPU; `None` where the kernel does
     /// not account for that.
     pub(crate) waited: Option<Nanos>,
-    /// Of the threads that were there at the end.
+    /// Context switches of the threads that were there at the end.
     pub(crate) switches: Switches,
     /// How much of it was spent in the kernel, by the coarser ticks; `None` for too few of them.
     pub(crate) system_share: Option<f64>,

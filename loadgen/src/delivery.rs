@@ -37,8 +37,8 @@ struct Publication {
     times: Vec<(Nanos, u64)>,
 }
 
-/// Of the publications that arrived everywhere: from when each was due to its first, its median and
-/// its last delivery.
+/// For publications that arrived everywhere: the times from when each was due to its first, its
+/// median and its last delivery.
 #[derive(Debug, Default)]
 pub(crate) struct Spreads {
     pub(crate) first: Times,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Memory {
     /// What is resident, pages shared with others included.
     pub(crate) rss: u64,
-    /// The same with shared pages divided among those who share them; `None` where the kernel does
-    /// not tell us, as of processes of other users.
+    /// Resident memory with shared pages divided among those who share them; `None` where the
+    /// kernel does not say, as for processes of other users.
     pub(crate) pss: Option<u64>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Growth {
 }
 
 impl Memory {
-    /// Of the process with this number; `None` if it is gone.
+    /// The memory of the process with this number; `None` if it is gone.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::at(&PathBuf::from(format!("/proc/{pid}")))
     }

@@ -17,7 +17,7 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Nanos,
     /// Replies that the schedule of an open loop asked for in the window.
     pub(crate) offered: Option<u64>,
-    /// Of a broadcast.
+    /// For a broadcast, the share of deliveries that were made.
     pub(crate) reach: Option<Reach>,
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     /// By how much the server's CPU time was read too far beside the window to be of it; there is
     /// no `server` then.
     pub(crate) server_missed: Option<Nanos>,
-    /// Of the server, if its number was given.
+    /// How the memory of the server grew, if its number was given.
     pub(crate) memory: Option<Growth>,
     /// Connections open at once in the window.
     pub(crate) open_range: Option<OpenRange>,
@@ -351,7 +351,8 @@ pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
 const BUSY: f64 = 0.95;
 /// More of the window than this without a CPU shows in the latency.
 pub(crate) const STARVED: f64 = 0.02;
-/// The same of a server; one that is woken for every message waits a moment each time.
+/// Share of the window that a server's thread may wait for a CPU. It is large, because a thread
+/// that is woken for every message waits a moment each time.
 const SERVER_STARVED: f64 = 0.2;
 /// Less of the offered rate than this is a failure to keep up.
 const ACHIEVED: f64 = 0.99;

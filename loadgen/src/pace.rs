@@ -10,7 +10,7 @@ pub(crate) type Nanos = u64;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     epoch: Instant,
-    /// The same moment on the kernel's monotonic clock.
+    /// The moment of `epoch`, on the kernel's monotonic clock.
     epoch_monotonic: Nanos,
     /// And on the system's, in nanoseconds since 1970.
     epoch_system: Nanos,

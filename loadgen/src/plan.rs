@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub(crate) address: Endpoint,
     pub(crate) route: Route,
     pub(crate) request: Arc<ClientRequest>,
-    /// Of a wss target.
+    /// How to speak TLS, if the target is wss.
     pub(crate) tls: Option<Tls>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,

@@ -138,7 +138,7 @@ pub(crate) enum Tells {
     Latency,
     /// How late it was sent, in an open loop.
     Lag,
-    /// Also how long the reply took from there.
+    /// The latency, and also how long the reply took from the actual send.
     Service,
 }
 
@@ -157,15 +157,15 @@ pub(crate) struct Record {
     pub(crate) warmup: Times,
     /// From connect to the end of the opening handshake.
     pub(crate) handshake: Times,
-    /// Its part until TCP stood.
+    /// The part of opening a connection until TCP stood.
     pub(crate) tcp: Times,
-    /// Of wss, its part from then on until TLS stood.
+    /// For wss, the part of opening a connection between TCP and the end of the TLS handshake.
     pub(crate) tls: Times,
-    /// Its last part: request and answer.
+    /// The last part of opening a connection: request and answer.
     pub(crate) upgrade: Times,
-    /// Of a storm: from our Close to the end of the closing handshake.
+    /// For a storm: the time from our Close to the end of the closing handshake.
     pub(crate) closing: Times,
-    /// Of broadcasts: from when a publication was due to its first delivery.
+    /// For broadcasts: the time from when a publication was due to its first delivery.
     pub(crate) first: Times,
     /// To its median delivery.
     pub(crate) median: Times,
@@ -177,7 +177,7 @@ pub(crate) struct Record {
     pub(crate) stages: Vec<StageRecord>,
     /// Messages due in the window that were sent.
     pub(crate) sent: u64,
-    /// Those due in the window that found no room on their connection, and left later.
+    /// Messages due in the window that found no room on their connection, and left later.
     pub(crate) queued: u64,
     /// Right replies that came in the window.
     pub(crate) received: u64,
@@ -197,7 +197,7 @@ pub(crate) struct Record {
     pub(crate) unclean: u64,
     /// TLS sessions by version and cipher suite.
     pub(crate) sessions: BTreeMap<String, u64>,
-    /// Those of them that resumed an earlier one.
+    /// TLS handshakes that resumed an earlier session.
     pub(crate) resumed: u64,
     pub(crate) errors: Errors,
     /// The messages themselves, where that was asked for.
@@ -208,7 +208,7 @@ pub(crate) struct Record {
     pub(crate) waited: Vec<Nanos>,
     /// How much of the thread's CPU time was spent in the kernel, where that can be told.
     pub(crate) system_shares: Vec<Option<f64>>,
-    /// Of all threads in the window.
+    /// Context switches of all threads in the window.
     pub(crate) switches: Switches,
     /// The driver that the generator ran on.
     pub(crate) driver: Option<ringbolt::Taken>,
@@ -382,7 +382,7 @@ impl Record {
         }
     }
 
-    /// Its reply came, of so many bytes.
+    /// Records that a message's reply came, of so many bytes.
     #[inline]
     pub(crate) fn answered(&mut self, sent: Sent, now: Nanos, bytes: u64, window: &Range<Nanos>) {
         let latency = now.saturating_sub(sent.due);

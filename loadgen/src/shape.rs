@@ -11,7 +11,7 @@ use crate::units;
 pub(crate) enum Shape {
     /// Messages that are made up, of these sizes.
     Sizes(Sizes),
-    /// The same bytes each time.
+    /// The contents of a file, each time.
     File(PathBuf, Arc<[u8]>),
     /// A text that is filled in for each message.
     Template(Template),

@@ -18,8 +18,8 @@ const PER_ADDRESS: u64 = 20_000;
 const DEFAULT_PORTS: u64 = 28_232;
 
 impl Sources {
-    /// As many addresses of 127.0.0.0/8 as the connections need if the target is there and an address
-    /// has so many `ports`, else whatever address the kernel chooses.
+    /// Addresses of 127.0.0.0/8, as many as the connections need if an address has so many `ports`;
+    /// where the target is elsewhere, whatever address the kernel chooses.
     pub(crate) fn automatic(target: IpAddr, connections: u64, ports: u64) -> Self {
         // Other programs, and connections that were closed a moment ago, have some of them.
         let each = (ports / 4 * 3).clamp(1, PER_ADDRESS);

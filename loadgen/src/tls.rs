@@ -58,7 +58,7 @@ impl Tls {
         Ok(Some(Self { client, verified, authorities: cacert, identified, resumed: resume }))
     }
 
-    /// As result documents have it.
+    /// The settings as result documents have them.
     pub(crate) fn value(&self) -> Value {
         let authorities = self.authorities.as_ref().map(|file| file.display().to_string());
         json!({

@@ -122,7 +122,7 @@ enum Stage {
     Closing(Nanos),
 }
 
-/// See the module's text.
+/// One thread of the generator, with its connections and its scenario.
 #[derive(Debug)]
 pub(crate) struct Worker<S> {
     desk: Desk,

@@ -49,7 +49,7 @@ pub fn tls(data: &[u8]) {
     }
 }
 
-/// The same answers however the bytes are cut, up to what is random.
+/// Holds that the answers are equal however the bytes are cut, except for what is random.
 fn alone(mut end: TlsEnd, data: &[u8]) {
     let mut plain = Vec::new();
     let mut sent = end.take_out().len();

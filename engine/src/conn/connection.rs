@@ -144,7 +144,7 @@ impl Connection {
         Some(self.core.fail(failure))
     }
 
-    /// It is `now`. Says what has failed if a deadline has passed.
+    /// Acts on the deadlines that have passed by `now`, and says what has failed if one has.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Failure> {
         self.core.deadline.filter(|&deadline| now >= deadline)?;
         self.core.deadline = None;
@@ -197,8 +197,8 @@ impl Connection {
         self.close_with(CloseCode::NORMAL, "", now);
     }
 
-    /// The same with another code and a reason, of which [`crate::wire::ClosePayload::new`] says
-    /// what is sent; draft-02 has neither.
+    /// Begins the closing handshake with this code and reason. [`crate::wire::ClosePayload::new`]
+    /// says what of them is sent; draft-02 has neither.
     pub fn close_with(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.core.close(code, reason, now);
     }
@@ -471,7 +471,7 @@ pub struct Sender<'e> {
 }
 
 impl Sender<'_> {
-    /// As [`Connection::send`].
+    /// Sends a message, as [`Connection::send`] does.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> bool {
         self.core.outbound.message(message.into(), &mut self.core.out)
     }
@@ -482,17 +482,17 @@ impl Sender<'_> {
         self.core.outbound.part(part, &mut self.core.out)
     }
 
-    /// As [`Connection::ping`].
+    /// Sends a ping, as [`Connection::ping`] does.
     pub fn ping(&mut self, payload: &[u8]) -> bool {
         self.core.outbound.ping(payload, &mut self.core.out)
     }
 
-    /// As [`Connection::close`], at the time of the read.
+    /// Begins the closing handshake, as [`Connection::close`] does, at the time of the read.
     pub fn close(&mut self) {
         self.close_with(CloseCode::NORMAL, "");
     }
 
-    /// As [`Connection::close_with`], at the time of the read.
+    /// Begins the closing handshake, as [`Connection::close_with`] does, at the time of the read.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
         self.core.close(code, reason, self.now);
     }

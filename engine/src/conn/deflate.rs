@@ -24,7 +24,7 @@ pub struct Inflater {
     stream: Decompress,
     /// A message has begun and not ended.
     busy: bool,
-    /// It stopped with more to make.
+    /// The inflater stopped with more to make.
     owes: bool,
     /// Bytes of the end of a message that it was given.
     tail: u8,

@@ -50,7 +50,7 @@ pub enum Event<'e> {
 pub struct CloseFrame<'e> {
     /// Why it closes; [`CloseCode::NO_STATUS`] if it does not say, and always in draft-02.
     pub code: CloseCode,
-    /// The same in words, at most 123 bytes; empty in draft-02.
+    /// The reason in words, at most 123 bytes; empty in draft-02.
     pub reason: &'e str,
     /// The payload as it came. Draft-02 gives it no meaning (CTL-09).
     pub payload: &'e [u8],
@@ -210,7 +210,7 @@ impl Inbound {
         }
     }
 
-    /// The same of a header that is none.
+    /// What a header that is not one probably means, or else `error`.
     #[cold]
     fn misread(&self, error: ProtocolError, header: &[u8]) -> ProtocolError {
         self.or_older(error, looks_like_draft_00(header))
@@ -318,7 +318,7 @@ enum Found<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The same with no more work than this; see [`Events::is_spent`].
+    /// Limits the events to this much work; see [`Events::is_spent`].
     pub(crate) const fn within(mut self, work: Work) -> Self {
         self.left = work;
         self

@@ -119,7 +119,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The other side.
+    /// The role of the other side.
     #[inline(always)]
     pub(crate) const fn peer(self) -> Self {
         match self {

@@ -132,7 +132,7 @@ impl Side {
         assert_eq!(events.unread(), 0, "the input is used up");
     }
 
-    /// The same in slices of so much work; says how many there were.
+    /// Feeds bytes in slices of so much work; says how many there were.
     fn feed_in_slices(&mut self, bytes: &[u8], steps: u32) -> usize {
         let mut input = bytes.to_vec();
         let (mut from, mut slices) = (0, 0);

@@ -9,7 +9,7 @@ const INFLATED_BYTES: usize = 128;
 pub(crate) struct Work(u32);
 
 impl Work {
-    /// As much as anybody has to do.
+    /// More work than anybody ever has to do.
     pub(crate) const UNBOUNDED: Self = Self(u32::MAX);
 
     pub(crate) const fn steps(steps: u32) -> Self {

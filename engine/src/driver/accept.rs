@@ -22,8 +22,8 @@ impl Listener {
         bind(address, false, shards).map_err(|e| StartError::listen(address, &e))
     }
 
-    /// The same for all addresses of a name. Those that this machine does not have are left out if it
-    /// has another; port 0 takes a port that is free on all of them, where one is soon found.
+    /// Listens on all addresses of a name. Addresses that this machine does not have are left out
+    /// if it has another one; port 0 takes a port that is free on all of them, if there is one.
     pub(crate) fn bind_all(
         addresses: &[SocketAddr],
         shards: usize,

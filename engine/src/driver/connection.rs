@@ -7,9 +7,10 @@ use crate::sys::operation::{Class, Socket};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Armed {
     No,
-    /// As this was wanted.
+    /// A receive of the wanted kind is armed.
     As(Want),
-    /// As this was wanted, and cancelled: its last completion is still to come.
+    /// A receive of this kind was armed and has been cancelled; its last completion is still to
+    /// come.
     Cancelling(Want),
 }
 

@@ -63,7 +63,7 @@ const DOORBELL: u64 = u64::MAX;
 /// The first listener; the others follow.
 const LISTENERS: u64 = 0xFF << 56;
 
-/// See the module's text.
+/// The epoll driver of one shard.
 pub(crate) struct Epoll<M> {
     machine: M,
     epoll: OwnedFd,

@@ -120,7 +120,7 @@ pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
     tokio_uring::probe()
 }
 
-/// It was left out of this program.
+/// Refuses: the tokio-uring driver was left out of this program.
 ///
 /// # Errors
 ///
@@ -142,7 +142,7 @@ pub(super) fn locked_bytes(config: &Config) -> Option<u64> {
     Some(tokio_uring::locked_bytes(&config.ring) as u64)
 }
 
-/// It was left out of this program.
+/// None: the tokio-uring driver was left out of this program.
 #[cfg(not(feature = "tokio-uring"))]
 pub(super) const fn locked_bytes(_: &Config) -> Option<u64> {
     None

@@ -57,7 +57,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long what is in flight may take to complete after everything was shut down.
 const END: Duration = Duration::from_secs(5);
 
-/// See the module's text.
+/// The tokio-uring driver of one shard, set up and not yet running.
 pub(crate) struct TokioUring<M> {
     // Declared before the runtime, whose operations may still use its memory when this is dropped:
     // whoever runs it takes them apart in the right order.
@@ -184,7 +184,8 @@ impl<M: Machine> TokioUring<M> {
     }
 }
 
-/// The loop; see the module's text.
+/// The loop: hands each connection's future what is to be sent, sleeps in the runtime, and handles
+/// what came in the meantime.
 async fn drive<M: Machine>(
     core: &RefCell<Core<M>>,
     listeners: Vec<std::net::TcpListener>,

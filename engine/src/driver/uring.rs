@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BATCH: usize = 1024;
 const HELD: usize = 256;
 
-/// See the module's text.
+/// The ring driver of one shard.
 pub struct Uring<M> {
     machine: M,
     ring: Ring,

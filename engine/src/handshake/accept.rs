@@ -39,7 +39,7 @@ pub struct Terms {
     pub secure: bool,
 }
 
-/// The same, with terms.
+/// Accepts a request on these terms.
 ///
 /// # Errors
 ///

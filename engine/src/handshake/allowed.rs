@@ -182,7 +182,7 @@ fn why(kind: Kind, entry: &str) -> &'static str {
     }
 }
 
-/// The same of a subprotocol.
+/// Why no client could ask for this subprotocol.
 fn why_no_subprotocol(name: &str) -> &'static str {
     match name {
         "" => "it is empty",
@@ -231,10 +231,11 @@ impl fmt::Display for AllowedHost {
 /// An entry of the list of origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AllowedOrigin {
-    /// As it stands: `null`, which pages without an origin send, or one of a scheme whose hosts are
-    /// none of the DNS, such as `chrome-extension://abcdef`.
+    /// An origin taken as it stands: `null`, which pages without an origin send, or one whose
+    /// scheme has hosts that are not DNS names, such as `chrome-extension://abcdef`.
     Literal(String),
-    /// Of a page on the web: its scheme, host, and port if that is not the scheme's own.
+    /// The origin of a page on the web: its scheme, its host, and its port unless that is the
+    /// default of the scheme.
     Page(&'static str, Names, Option<u16>),
 }
 

@@ -33,15 +33,16 @@ impl Credentials {
         name >= 1 && name <= 255 && password <= 255
     }
 
-    /// The same where only HTTP's rules hold: no control characters, no colon in the name.
+    /// The credentials, where only the rules of HTTP hold: no control characters, no colon in the
+    /// name.
     fn basic(name: &str, password: &str) -> Option<Self> {
         let right = |text: &str| !text.chars().any(char::is_control);
         (right(name) && right(password) && !name.contains(':'))
             .then(|| Self { name: name.to_owned(), password: password.to_owned() })
     }
 
-    /// Those of what stands before the "@" of a URL: %-escapes read as UTF-8, the name up to the
-    /// first colon. `None` if there are none, as between "//" and "@" in `ws://@host/`.
+    /// The credentials before the "@" of a URL: %-escapes are read as UTF-8, and the name ends at
+    /// the first colon. `None` if there are none, as between "//" and "@".
     pub(super) fn of_userinfo(userinfo: &str) -> Result<Option<Self>, UrlError> {
         let (name, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
         if name.is_empty() && password.is_empty() {

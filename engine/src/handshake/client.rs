@@ -57,7 +57,7 @@ impl fmt::Debug for ClientRequest {
     }
 }
 
-/// The same.
+/// Shows no secrets: what fields and credentials say is left out.
 impl fmt::Debug for ClientRequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRequestBuilder")
@@ -162,7 +162,7 @@ impl ClientRequestBuilder {
         self.deflate(offered.then(DeflateTerms::default))
     }
 
-    /// The same on other terms.
+    /// Offers permessage-deflate on these terms.
     pub const fn deflate(mut self, terms: Option<DeflateTerms>) -> Self {
         self.deflate = terms;
         self

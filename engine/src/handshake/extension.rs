@@ -205,15 +205,16 @@ impl Deflate {
         Self { window_bits, takeover, peer_takeover, named: false, demanded: None }
     }
 
-    /// The same without reference to earlier messages in what this side sends: it may always go
-    /// without.
+    /// Terms on which messages that this side sends do not refer to earlier ones; a side may always
+    /// do without.
     #[must_use]
     pub const fn without_takeover(mut self) -> Self {
         self.takeover = false;
         self
     }
 
-    /// The same without it in what the peer sends: a server's answer may always forbid that.
+    /// Terms on which messages of the peer do not refer to earlier ones; a server's answer may
+    /// always forbid that.
     #[must_use]
     pub const fn without_peer_takeover(mut self) -> Self {
         self.peer_takeover = false;

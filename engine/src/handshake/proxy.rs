@@ -63,7 +63,7 @@ impl fmt::Display for ProxyKind {
     }
 }
 
-/// Its place as a URL, without credentials.
+/// Shows the proxy as a URL, without credentials.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.kind, self.host, self.port)
@@ -189,14 +189,14 @@ impl Proxy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// It wants credentials, or others: connect again with them (HS-C-33, AMB-07).
+    /// The proxy wants credentials, or other ones: connect again with them (HS-C-33, AMB-07).
     AuthenticationRequired,
-    /// It answered with this code, of HTTP or of SOCKS.
+    /// The proxy answered with this code, of HTTP or of SOCKS.
     Refused(u16),
     /// What it sent is no answer of this kind of proxy.
     Malformed,
-    /// Its answer is longer than the limit, 8,192 bytes unless [`Tunnel::with_answer_max`] says
-    /// otherwise.
+    /// The proxy's answer is longer than the limit, 8,192 bytes unless [`Tunnel::with_answer_max`]
+    /// says otherwise.
     TooLarge,
 }
 
@@ -266,7 +266,7 @@ impl Tunnel {
         Self { state, host, port, credentials, taken: 0, searched: 0, answer_max }
     }
 
-    /// The same with another limit of the bytes of an HTTP proxy's answer.
+    /// Sets the most bytes that an HTTP proxy's answer may have.
     #[must_use]
     pub const fn with_answer_max(mut self, bytes: usize) -> Self {
         self.answer_max = bytes;

@@ -422,7 +422,7 @@ impl<'a> UpgradeRequest<'a> {
         self.fields().find(|field| field.is(name)).map(|field| field.value)
     }
 
-    /// The same as text; `None` also where it is not UTF-8.
+    /// The value of a field as text; `None` also where it is not UTF-8.
     #[must_use]
     pub fn field_str(&self, name: &str) -> Option<&'a str> {
         std::str::from_utf8(self.field(name)?).ok()

@@ -62,7 +62,7 @@ const PROTOCOL: Once = Once::new(
     ResponseError::SubprotocolValue,
 );
 
-/// Of draft-02; the last one only if a subprotocol was asked for.
+/// The fields that draft-02 wants once; the last one only if a subprotocol was asked for.
 const HYBI02: [Once; 5] = [
     UPGRADE,
     CONNECTION,
@@ -71,7 +71,7 @@ const HYBI02: [Once; 5] = [
     PROTOCOL,
 ];
 
-/// Of RFC 6455; the last two need not be there.
+/// The fields that RFC 6455 wants once; the last two may be absent.
 const RFC6455: [Once; 5] = [
     UPGRADE,
     CONNECTION,

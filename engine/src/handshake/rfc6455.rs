@@ -64,7 +64,7 @@ pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|e| !e.is_empty())
 }
 
-/// The same of a value that need not be text (RFC 9110 §5.5).
+/// The elements of a list whose value need not be text (RFC 9110 §5.5).
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
 }
@@ -75,7 +75,7 @@ pub fn is_token(text: &str) -> bool {
     is_token_of_bytes(text.as_bytes())
 }
 
-/// The same of what need not be text.
+/// Whether bytes that need not be text are a token.
 pub(super) fn is_token_of_bytes(text: &[u8]) -> bool {
     !text.is_empty()
         && text.iter().all(|byte| {

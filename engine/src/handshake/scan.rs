@@ -22,7 +22,7 @@ pub const FIELDS_MAX: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "one for each role")]
 pub enum Strictness {
-    /// The server's rules (§5.2.1): see the module's head.
+    /// The server's rules, to the letter (§5.2.1).
     Strict,
     /// The client's rules (§5.1 steps 31 to 42), to the letter: any byte but CR, LF and, in a name,
     /// the colon. And HTTP's: a line that begins with SP or HT goes on with the value of the line
@@ -301,7 +301,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The same from a stop on that is no right colon.
+    /// Looks for the colon, from a stop on that is not the right one.
     #[cold]
     #[inline(never)]
     fn find_colon_from(&mut self, mut stop: usize, end: usize) -> Result<(), ScanError> {

@@ -138,7 +138,7 @@ impl Url {
         self.credentials.is_some()
     }
 
-    /// The same URL without name and password.
+    /// This URL without the name and the password.
     #[must_use]
     pub fn without_credentials(mut self) -> Self {
         self.credentials = None;

@@ -170,7 +170,7 @@ impl ShardSet {
         self.0.iter().all(|word| word.load(Ordering::SeqCst) == 0)
     }
 
-    /// Those in it, in order; each word as it is when it is reached.
+    /// The members, in order; each word is read when it is reached.
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(index, word)| {
             let mut left = word.load(Ordering::SeqCst);
@@ -221,8 +221,8 @@ impl Mailbox {
         self.room.take(weight, 0)
     }
 
-    /// The same for another thread, which can be told that there is no room: not before shards that
-    /// wait, nor during a drain.
+    /// Reserves room for another thread, which can be refused: it does not go before shards that
+    /// wait, and gets nothing during a drain.
     pub(crate) fn reserve_politely(&self, weight: Weight) -> Place {
         if self.waiting.is_empty() { self.room.take(weight, REFUSES) } else { Place::Full }
     }
@@ -318,7 +318,7 @@ impl Mailbox {
         self.waiting.iter()
     }
 
-    /// Those who wait for room.
+    /// The shards that wait for room.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = usize> {
         self.waiting.iter()
     }

@@ -16,7 +16,7 @@ use crate::metrics::Counters;
 /// Inflaters kept for the next compressed messages.
 const SPARE_INFLATERS: usize = 16;
 
-/// See the module's text.
+/// The inflaters and compressors of one shard, within its budget.
 #[derive(Debug)]
 pub(crate) struct Codec {
     budget: usize,
@@ -30,9 +30,10 @@ pub(crate) struct Codec {
     spare: Vec<Box<Inflater>>,
     /// By the bits of their window.
     deflaters: [Option<Box<Deflater>>; 16],
-    /// Those that were used lately, a bit for each.
+    /// The compressors that were used lately, one bit for each.
     used_lately: u16,
-    /// Those of connections whose messages may refer to earlier ones, once there was one to refer to.
+    /// The compressors of connections whose messages may refer to earlier ones, each made with the
+    /// first such message.
     own: HashMap<ConnectionId, Box<Deflater>>,
 }
 
@@ -91,7 +92,7 @@ impl Codec {
         fits
     }
 
-    /// The same for something that a connection keeps as long as it lasts.
+    /// Sets memory aside for something that a connection keeps for as long as it lasts.
     fn keep(&mut self, bytes: usize) -> bool {
         let fits = self.kept + bytes <= self.budget / 2 && self.take(bytes);
         if fits {
@@ -125,8 +126,8 @@ impl Codec {
         Some(given)
     }
 
-    /// The same for a client, whose server has decided already: `None` if it lets its messages refer
-    /// to each other, and there is no room to follow.
+    /// Sets aside what a client needs on terms that its server has decided: `None` if the server
+    /// lets its messages refer to each other and there is no room for that.
     pub(super) fn follow(&mut self, agreed: Deflate, counters: &mut Counters) -> Option<Deflate> {
         if agreed.peer_takeover && !self.keep(Inflater::BYTES) {
             counters.compression_declined += 1;

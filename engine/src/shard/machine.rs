@@ -117,7 +117,8 @@ pub struct Next {
     pub busy: bool,
 }
 
-/// What a driver drives; see the module's text. All times are the start of the turn.
+/// What a driver drives: it is told what completed, and says what to do next. All times are those
+/// at which the turn began.
 pub trait Machine {
     /// The driver is back from the kernel; what it brought follows.
     fn turn_began(&mut self, now: Instant) {
@@ -173,8 +174,8 @@ pub trait Machine {
     /// The slow send is done: the next one, if something waits.
     fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit>;
 
-    /// The same for a send that the kernel took at once, where the driver cannot know before that it
-    /// will: it tells nothing of the peer.
+    /// Like `sent`, for a send that the kernel took at once, where the driver cannot know before
+    /// that it will: such a send says nothing about the peer.
     fn sent_at_once(
         &mut self,
         id: ConnectionId,

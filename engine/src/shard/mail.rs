@@ -164,7 +164,7 @@ impl Post {
         &self.seat.hub
     }
 
-    /// The other shards.
+    /// All shards but this one.
     fn others(&self) -> impl Iterator<Item = usize> + use<> {
         let own = self.seat.index;
         (0..self.flushed.len()).filter(move |shard| *shard != own)

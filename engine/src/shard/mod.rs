@@ -135,7 +135,7 @@ impl World {
     }
 }
 
-/// See the module's text.
+/// One shard: the application, its connections, and all that they need.
 pub(crate) struct Shard<A: Application> {
     app: A,
     world: World,
@@ -152,8 +152,8 @@ pub(crate) struct Shard<A: Application> {
     secure: Arc<[bool]>,
     /// Connections to be made.
     dials: Dials,
-    /// Those whose tunnel through a proxy is open, and that are to be secured; and what came out of it
-    /// already.
+    /// Connections whose tunnel through a proxy is open and that are to be secured, each with the
+    /// bytes that came out of the tunnel already.
     tunnelled: Vec<(ConnectionId, Vec<u8>)>,
     /// Asked for during this turn; they come due when its sends are settled.
     requested: Vec<Action>,
@@ -167,7 +167,7 @@ pub(crate) struct Shard<A: Application> {
     /// Bytes of what does not count by itself and is held, as they were counted.
     others: usize,
     tidying: Tidying,
-    /// Whose input is left for the next turns.
+    /// Connections whose input is left for the next turns.
     round: Round,
     /// Has the allocator give to the system what is free.
     trim: fn(),
@@ -240,20 +240,20 @@ impl<A: Application> Shard<A> {
         }
     }
 
-    /// The same with a clock of its thread's CPU time.
+    /// Gives the shard a clock of its thread's CPU time.
     pub(crate) fn with_cpu_clock(mut self, clock: fn() -> u64) -> Self {
         self.cpu_clock = clock;
         self
     }
 
-    /// The same with a way to have the allocator give to the system what is free.
+    /// Gives the shard a way to make the allocator return free memory to the system.
     pub(crate) fn with_trim(mut self, trim: fn()) -> Self {
         self.trim = trim;
         self
     }
 
-    /// The same with topics that the application opened before it began, and the ledger that they
-    /// count on.
+    /// Gives the shard the topics that the application opened before it began, with the ledger that
+    /// they count on.
     pub(crate) fn with_topics(mut self, topics: Topics) -> Self {
         self.world.memory = topics.memory();
         self.world.codec = Codec::new(self.world.settings.compression, topics.memory());
@@ -261,7 +261,7 @@ impl<A: Application> Shard<A> {
         self
     }
 
-    /// The same with listeners that are TLS, by their place.
+    /// Tells the shard which of its listeners, by their place, are TLS.
     pub(crate) fn with_secure(mut self, secure: Arc<[bool]>) -> Self {
         self.secure = secure;
         self

@@ -14,7 +14,7 @@ const FRAME_BYTES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packed {
     Done,
-    /// It goes on in the next turn.
+    /// The work goes on in the next turn.
     Later,
     /// There is no memory for it.
     Not,

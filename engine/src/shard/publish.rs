@@ -32,7 +32,7 @@ enum Delivered {
     TooSlow,
     /// The subscriber can be sent nothing any more.
     Closing,
-    /// It is being compressed for the subscriber.
+    /// The publication is being compressed for the subscriber.
     Later,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Deferred {
     read: usize,
     /// What came behind it: the peer's end (`None`), or an error number.
     end: Option<Option<i32>>,
-    /// Its connection is not read from, and so it is not in line.
+    /// The connection is not read from, and so it is not in the queue.
     parked: bool,
     held: Held,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Worked {
     steps: u16,
 }
 
-/// Whose turn it is.
+/// Which connections have input left, and whose turn it is.
 #[derive(Debug)]
 pub(super) struct Round {
     /// Connections with input left that are read from, in turn, each once.

@@ -124,8 +124,9 @@ impl From<Arc<Addresses>> for Route {
 }
 
 impl Route {
-    /// The same through a proxy, whose addresses these are: it is asked for a tunnel to the host and
-    /// the port of the URL, and everything else, TLS of a wss URL first, runs inside.
+    /// Takes the route through a proxy, whose addresses these are. The proxy is asked for a tunnel
+    /// to the URL's host and port; everything else, including the TLS of a wss URL, goes through
+    /// the tunnel.
     #[must_use]
     pub fn through(mut self, proxy: Arc<Proxy>) -> Self {
         self.proxy = Some(proxy);
@@ -225,7 +226,7 @@ struct Attempts {
     at: usize,
     left: usize,
     from: Option<IpAddr>,
-    /// Of the first attempt.
+    /// The error of the first attempt.
     error: Option<i32>,
     /// When the present one gives way to the next.
     until: Tick,

@@ -130,8 +130,9 @@ impl Transmit {
     }
 }
 
-/// Of the budget of memory, this part may be in the kernel's hands at once: it is held until the peers
-/// have taken it, whatever becomes of their connections, so nobody can be ended to have it back.
+/// The part of the memory budget that may be in the kernel's hands at once, as a divisor. The
+/// kernel holds it until the peers have taken it, whatever happens to their connections, so nobody
+/// can be ended to have it back.
 const PINNED_PART: usize = 8;
 
 impl Gather for Transmit {
@@ -264,7 +265,7 @@ impl SendSide {
         self.handed <= LITTLE && !self.waited && self.in_flight == 0
     }
 
-    /// The same with what it takes to have them queued, for comparison with a limit.
+    /// The bytes that wait, with what it takes to have them queued, for comparison with a limit.
     #[inline]
     pub(crate) fn cost(&self, turn: &Turn) -> usize {
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.cost());

@@ -18,7 +18,7 @@ use crate::wire::{Dialect, FIRST};
 /// How far the end of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It lives.
+    /// The connection is alive.
     No,
     /// We will close TCP first: what is queued leaves, then our end, then we wait for the peer's.
     Fin,
@@ -37,7 +37,7 @@ pub(crate) struct Hold(u8);
 impl Hold {
     /// The application.
     pub(crate) const APPLICATION: Self = Self(1);
-    /// It publishes, and too much that was published waits.
+    /// The connection publishes, and too much that was published waits.
     pub(crate) const PUBLISHER: Self = Self(2);
 
     pub(crate) const fn has(self, who: Self) -> bool {
@@ -92,11 +92,11 @@ pub(crate) struct Slot<D> {
     pub(crate) paused: bool,
     /// The peer has closed its end of TCP.
     pub(crate) half_closed: bool,
-    /// It is a TLS connection, or will be.
+    /// The connection is TLS, or will be.
     pub(crate) secure: bool,
     /// The closing handshake's time is running.
     pub(crate) closing: bool,
-    /// It has input left for its next slices.
+    /// The connection has input left for its next slices.
     pub(super) deferred: bool,
     /// Small reads to go before small buffers do again; 0 with small buffers. While we wait for the
     /// peer's end it stays above 0.

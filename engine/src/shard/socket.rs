@@ -38,7 +38,7 @@ impl<'a, D> WebSocket<'a, D> {
         Self { id, data, side, turn, world, place: None, loan: None }
     }
 
-    /// The same while a message is delivered that lies in `place`.
+    /// Notes that a message which lies in `place` is being delivered.
     #[inline]
     pub(super) fn at(mut self, place: Place<'a>, loan: Option<&'a Loan>) -> Self {
         self.place = Some(place);
@@ -54,7 +54,7 @@ impl<D> WebSocket<'_, D> {
         self.data
     }
 
-    /// The same, to change it.
+    /// What the application keeps with the connection, to be changed.
     pub const fn data_mut(&mut self) -> &mut D {
         self.data
     }
@@ -208,9 +208,9 @@ impl<D> WebSocket<'_, D> {
         self.close_with(CloseCode::NORMAL, "");
     }
 
-    /// The same with another code, and a reason for whoever looks for the fault: at most 123 bytes,
-    /// longer ones are cut. A code that may not be sent (RFC 6455 §7.4) is left out, and the reason
-    /// with it; in draft-02 both always are.
+    /// Begins the closing handshake with this code, and a reason for whoever looks for the fault. A
+    /// reason longer than 123 bytes is cut. A code that may not be sent (RFC 6455 §7.4) is left out,
+    /// and the reason with it; in draft-02 both always are.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
         let mut out = TurnOutput {
             id: self.id,

@@ -16,7 +16,7 @@ use crate::wire::CloseCode;
 /// What is due next on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
-    /// Its socket is to be looked at.
+    /// The connection's socket is to be looked at.
     Look,
     /// The phase has lasted too long.
     TimedOut,

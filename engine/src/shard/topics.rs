@@ -112,7 +112,7 @@ const OUTBOX_BYTES: usize = limit(64 << 20, 32 << 10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Published {
     Queued,
-    /// It is queued, but so much waits that its publisher must wait, too.
+    /// The publication is queued, but so much waits that its publisher must wait as well.
     Crowded,
     /// The topic is gone, too much waits, or the shard drains.
     Refused,
@@ -192,7 +192,7 @@ impl Topics {
         }
     }
 
-    /// The same, none yet, with memory that counts on this ledger.
+    /// Topics, none yet, whose memory counts on this ledger.
     pub(crate) fn on(mut self, memory: Ledger) -> Self {
         self.memory = memory;
         self

@@ -43,7 +43,7 @@ const END: u32 = u32::MAX;
 pub enum Chunk {
     /// Shared with other connections or shards.
     Shared(Bytes),
-    /// The same, counted among what the shard holds.
+    /// A shared chunk that counts as memory held by the shard.
     Counted(Share),
     /// A message that spanned reads, on its way back.
     Assembly(Box<Assembly>),
@@ -125,7 +125,7 @@ impl Ticket {
     pub(crate) const NONE: Self = Self { epoch: 0, entry: 0 };
 }
 
-/// Everything that one turn of the loop wants sent; see the module's text.
+/// Everything that one turn of the loop is to send, as one chain of segments per connection.
 #[derive(Debug)]
 pub struct Turn {
     epoch: u32,

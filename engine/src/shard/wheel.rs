@@ -24,7 +24,7 @@ pub(crate) fn ticks(duration: Duration) -> Tick {
     u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(Tick::MAX / 2)
 }
 
-/// See the module's text.
+/// A hashed wheel of deadlines in which each connection stands once.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     epoch: Instant,

@@ -85,7 +85,7 @@ pub(super) struct Account {
     pub(super) left: bool,
     /// The peer does not keep to what a peer does: it is owed nothing any more.
     pub(super) faithless: bool,
-    /// It was cut, and that was right.
+    /// The connection was cut, and rightly.
     pub(super) cut: bool,
     pub(super) got_close: bool,
     pub(super) seen: Option<Seen>,
@@ -104,7 +104,7 @@ pub(super) struct Ended {
     pub(super) reason: CloseReason,
 }
 
-/// See the module's text.
+/// The record of all that was promised, and whether it was kept.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) now: Time,

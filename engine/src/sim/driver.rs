@@ -35,7 +35,7 @@ enum Armed {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) id: ConnectionId,
-    /// Its place in the network, once it has one.
+    /// The connection's place in the network, once it has one.
     pub(super) link: Option<usize>,
     side: usize,
     armed: Armed,
@@ -116,7 +116,7 @@ pub(super) struct Cut {
     pub(super) gone: bool,
 }
 
-/// See the module's text.
+/// The simulated driver of one shard.
 pub(super) struct Driver {
     pub(super) machine: Shard<App>,
     pub(super) turn: Turn,
@@ -135,7 +135,7 @@ pub(super) struct Driver {
     accept_again: Option<Time>,
     busy: bool,
     pub(super) deadline: Option<Time>,
-    /// It does not run before.
+    /// The process is stopped until then.
     pub(super) stopped: Time,
     /// When it last woke later than its machine had asked, by so much that nobody is held to account.
     pub(super) late: Option<Time>,

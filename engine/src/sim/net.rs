@@ -64,7 +64,7 @@ pub(super) struct Link {
     /// Sides that were told of a reset.
     pub(super) reset: [bool; 2],
     latency: Time,
-    /// Whose it is.
+    /// The number of the connection that this belongs to.
     pub(super) key: usize,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Read {
     Bytes(usize),
     End,
     Reset,
-    /// It would block.
+    /// The call would block.
     Nothing,
 }
 

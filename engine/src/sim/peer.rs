@@ -19,7 +19,7 @@ use crate::wire::Dialect;
 /// Bytes that a peer's program has to send before it waits with more.
 const OUT_MAX: usize = 64 << 10;
 
-/// See the module's text.
+/// A scripted peer with its socket, and what it has seen so far.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) key: usize,
@@ -44,7 +44,7 @@ pub(super) struct Peer {
     seq: u32,
     next_op: Time,
     next_read: Time,
-    /// Its time is over; whatever comes is not read.
+    /// The peer's time is over; whatever comes is not read.
     pub(super) over: bool,
 }
 
@@ -277,7 +277,7 @@ impl Peer {
         }
     }
 
-    /// Its connection has ended.
+    /// Notes that the connection has ended, and how.
     fn saw(&mut self, seen: Seen, net: &mut Net, books: &Rc<RefCell<Books>>, now: Time) {
         let mut books = books.borrow_mut();
         books.note("saw the end", &[self.key as u64, u64::from(seen == Seen::Reset)]);

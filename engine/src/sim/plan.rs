@@ -133,7 +133,7 @@ pub(super) enum Reading {
 pub(super) enum Answer {
     AtOnce,
     After(Time),
-    /// It sends a ping first.
+    /// Sends a ping before anything else.
     PingFirst,
     Never,
 }

@@ -42,7 +42,7 @@ struct Seat {
     client: bool,
 }
 
-/// See the module's text.
+/// One simulated world: servers, clients, peers and the network between them.
 pub(super) struct World {
     plan: Plan,
     rng: Rng,
@@ -251,7 +251,7 @@ impl World {
         self.judge(at);
     }
 
-    /// Another thread of the servers' program does something.
+    /// Lets another thread of the servers' program do something.
     fn interfere(&mut self) {
         self.plan.outside_ops -= 1;
         let pause = self.rng.u64(..800 * MILLI);

@@ -59,7 +59,7 @@ impl Drop for Mapping {
     }
 }
 
-/// A class of receive buffers; see the module's text.
+/// A class of receive buffers of one size, offered to the kernel, which picks one for each receive.
 #[derive(Debug)]
 pub(crate) struct BufferRing {
     ring: Mapping,
@@ -112,7 +112,7 @@ impl BufferRing {
         })
     }
 
-    /// The same, filled piece by piece.
+    /// Lets the kernel fill each buffer piece by piece instead of using a new one for each receive.
     pub(crate) fn incremental(mut self) -> Self {
         self.filling = Some(vec![Filling::default(); usize::from(self.total)]);
         self

@@ -40,7 +40,7 @@ counters! {
         slow_sends,
         /// Slow sends that were to go without a copy.
         zero_copy_sends,
-        /// Those of them that were copied after all.
+        /// Slow sends without a copy that the kernel copied after all.
         zero_copy_copied,
         /// Shards that gave up sending without a copy, because all was copied.
         zero_copy_off,

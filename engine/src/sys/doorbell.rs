@@ -16,7 +16,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Doorbell(Arc<Bell>);
 
-/// The same, as those that ring it keep it.
+/// The part of a doorbell that is kept by those who ring it.
 #[derive(Debug)]
 pub(super) struct Bell {
     /// An event counter of the kernel that a ring can poll.
@@ -55,7 +55,7 @@ impl Doorbell {
         let _ = (&self.0.counter).read(&mut [0; 8]);
     }
 
-    /// Another handle of it, for a tokio runtime: each ring is an event of its own.
+    /// A further handle of the doorbell, for a tokio runtime: each ring is an event of its own.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Doorbell {
         self.0.counter.as_raw_fd()
     }
 
-    /// Another handle, for tests of rings on several threads.
+    /// A further handle, for tests of rings on several threads.
     #[cfg(test)]
     pub(super) const fn of(bell: Arc<Bell>) -> Self {
         Self(bell)
@@ -116,7 +116,7 @@ pub(super) fn collect() {
     });
 }
 
-/// Those that are to be woken.
+/// The bells whose owners are to be woken.
 pub(super) fn due() -> Vec<Arc<Bell>> {
     DUE.with_borrow_mut(|due| due.as_mut().map(std::mem::take).unwrap_or_default())
 }

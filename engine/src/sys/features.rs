@@ -356,8 +356,9 @@ pub struct RingConfig {
 }
 
 impl RingConfig {
-    /// As many connections as the file table of a ring holds at most ([`RingFeature::Direct`]), on one
-    /// shard. The table is as large as the process's limit of open files up to that.
+    /// Most connections on one shard that a ring's own file table can hold
+    /// ([`RingFeature::Direct`]). Up to that the table is as large as the process's limit of open
+    /// files.
     pub const MAX_DIRECT: u32 = 1 << 20;
 }
 

@@ -58,8 +58,8 @@ enum InFlight<S, R> {
 /// Entries of its own lists that a ring keeps room for while nothing needs them.
 const KEPT: usize = 256;
 
-/// See the module's text. Field order is the order of death (S8): the ring is closed before the
-/// memory it knows is freed.
+/// A ring with the memory that the kernel may use through it. Its fields are dropped in their order
+/// (S8): the ring is closed before the memory it knows is freed.
 pub(crate) struct Ring<S: Gather, R: Fill> {
     ring: IoUring,
     in_flight: Slab<InFlight<S, R>>,
@@ -78,8 +78,8 @@ pub(crate) struct Ring<S: Gather, R: Fill> {
     /// `MSG_WAITALL` where the kernel keeps count of what is cut short, else nothing: then every
     /// request ends with what went through at once.
     wait_all: i32,
-    /// The same for receives, which are cancelled when it is to be known how far they are: where the
-    /// kernel tells it then.
+    /// Flags of receives that are cancelled in order to learn how far they are, where the kernel
+    /// says it then.
     receive_all: i32,
     pub(crate) counters: RingCounters,
     spin: Spin,
@@ -103,7 +103,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         self.memory.tidy();
     }
 
-    /// The same of the rings that `build` makes, for tests of kernels that know less.
+    /// Sets up a ring on rings that `build` makes, for tests of kernels that know less.
     fn build(
         config: &RingConfig,
         build: impl FnMut(set_up::Flags) -> io::Result<IoUring>,

@@ -42,7 +42,7 @@ use crate::shard::turn::{Chunk, Loan, ROOM_MAX, Segment, Turn};
 pub use end::TlsEnd;
 use session::{OVERHEAD, RECORD, Session};
 
-/// See the module's text.
+/// A machine that puts TLS around another one.
 pub(crate) struct Tls<M> {
     inner: M,
     /// What each listener shows, by its place; nothing where it is a plain one.
@@ -54,7 +54,7 @@ pub(crate) struct Tls<M> {
     talking: Vec<ConnectionId>,
     /// Ends of connections that wait for their close_notify to leave with this turn.
     held: Vec<Action>,
-    /// Those whose close_notify has left.
+    /// Connections whose close_notify has left.
     due: VecDeque<Action>,
     /// What a read was decrypted to.
     plain: Vec<u8>,

@@ -37,7 +37,7 @@ enum Side {
     Client(UnbufferedClientConnection),
 }
 
-/// See the module's text.
+/// The TLS state of one connection.
 pub(super) struct Session {
     pub(super) generation: u32,
     side: Side,
@@ -55,7 +55,7 @@ pub(super) struct Session {
     pub(super) mute: bool,
     /// A send of it blocked: whatever is new waits behind it.
     pub(super) blocked: bool,
-    /// It stands in the list of those that have something of their own to send.
+    /// The session is in the list of those that have something of their own to send.
     pub(super) listed: bool,
     /// Small reads to go before small buffers do again.
     large: u8,
@@ -125,7 +125,7 @@ impl Session {
         self.held.capacity() + self.out.capacity()
     }
 
-    /// The same, if that has changed since the last call.
+    /// The bytes that the session holds, if that has changed since the last call.
     pub(super) fn holds_now(&mut self) -> Option<usize> {
         let holds = self.holds();
         (holds != std::mem::replace(&mut self.told, holds)).then_some(holds)

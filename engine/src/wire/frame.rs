@@ -40,7 +40,7 @@ impl FrameHeader {
         Self { last, opcode, payload_len, mask: None, compressed: false }
     }
 
-    /// The same header, with a payload masked with this key.
+    /// This header, for a payload masked with this key.
     #[must_use]
     pub const fn masked(self, mask: Option<Mask>) -> Self {
         Self { mask, ..self }

@@ -113,7 +113,7 @@ pub(crate) fn upgrade(stream: &mut (impl Read + Write)) {
     upgrade_with(stream, &[]);
 }
 
-/// The same with more fields.
+/// Answers the request with an upgrade that has more fields.
 fn upgrade_with(stream: &mut (impl Read + Write), fields: &[(&str, &str)]) {
     let (mut received, mut reader) = (Vec::new(), ServerHandshake::new());
     let mut out = Vec::new();

@@ -42,7 +42,7 @@ impl Case {
         self
     }
 
-    /// The same bytes in writes of `n`.
+    /// Sends the bytes in writes of `n`.
     fn chopped(mut self, n: usize) -> Self {
         let bytes = self.writes.concat();
         self.writes = bytes.chunks(n).map(<[u8]>::to_vec).collect();

@@ -97,7 +97,7 @@ impl Open {
         (client, shard.parse().expect("a number"))
     }
 
-    /// The same on a shard of one's choice.
+    /// Joins a room by a connection of this shard.
     fn join_on(&self, room: &str, shard: usize) -> Client {
         // The kernel spreads connections; the chance to miss a shard of two so often is nil.
         let mut tries = (0..200).map(|_| self.join(room)).filter(|(_, on)| *on == shard);

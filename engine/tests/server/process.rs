@@ -30,7 +30,7 @@ impl Program {
         Self::spawn(command)
     }
 
-    /// The same under a limit of open files.
+    /// Starts the engine under a limit of open files.
     fn start_with_files(files: u32, args: &str) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {files} && exec {ENGINE} {args}"));

@@ -59,7 +59,7 @@ pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// The same as text.
+/// Letters, so many and always the same for a seed.
 pub(crate) fn letters(len: usize, seed: u64) -> String {
     pattern(len, seed).into_iter().map(|b| char::from(b'a' + b % 26)).collect()
 }
@@ -99,7 +99,7 @@ impl Client {
         Self::of(TcpStream::connect(address).expect("the server listens"))
     }
 
-    /// The same of a stream that is there, from either side.
+    /// A client on a stream that is open already, from either side.
     pub(crate) fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -159,7 +159,7 @@ impl<S: Read + Write> Client<S> {
         self.stream.write_all(bytes).expect("the server takes it");
     }
 
-    /// The same where the server may have closed already.
+    /// Sends bytes where the server may have closed already; whether they left.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }

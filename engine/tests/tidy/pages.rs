@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::none;
-use crate::source::workspace;
+use crate::source::{sources, workspace};
 
 const MARK: &str = "<!-- table: ";
 const END: &str = "<!-- table end -->";
@@ -85,6 +85,25 @@ fn the_readme_is_short_and_leads_to_every_page() {
     assert!(!rows.is_empty(), "README.md shows no figures");
     let stale = rows.iter().filter(|row| !known(row)).map(|row| row.join(", "));
     none(&stale.collect::<Vec<_>>(), "figures of README.md that docs/figures.md does not have");
+}
+
+/// How no doc comment begins: it would say nothing to a reader who sees it alone, as in an index.
+const DEPENDENT: [&str; 4] = ["The same ", "Of ", "Those ", "See the module"];
+
+#[test]
+fn doc_comments_make_sense_alone() {
+    let mut findings = Vec::new();
+    for source in sources() {
+        let lines: Vec<_> = source.text.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            let first = number == 0 || !lines[number - 1].starts_with("///");
+            let Some(doc) = line.strip_prefix("/// ").filter(|_| first) else { continue };
+            if DEPENDENT.iter().any(|beginning| doc.starts_with(beginning)) {
+                findings.push(format!("{}:{}: {doc}", source.path, number + 1));
+            }
+        }
+    }
+    none(&findings, "doc comments that say nothing alone; name what each is about");
 }
 
 /// The cells of a table's row.

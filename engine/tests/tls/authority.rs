@@ -46,12 +46,12 @@ impl Authority {
         Self { issuer }
     }
 
-    /// Its own certificate.
+    /// The authority's own certificate.
     pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// The same as the engine reads it.
+    /// The authority's certificate, as the engine reads it.
     pub(crate) fn pem_source(&self) -> Pem {
         Pem::Text(self.pem().into())
     }

@@ -93,7 +93,7 @@ pub(crate) fn stream(address: SocketAddr, name: &str, config: ClientConfig) -> S
     over(tcp, name, config)
 }
 
-/// The same on a connection that is there.
+/// Speaks TLS on a connection that is open already.
 pub(crate) fn over(tcp: TcpStream, name: &str, config: ClientConfig) -> Stream {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a client"), tcp)

@@ -19,11 +19,11 @@ pub(crate) struct Difference {
 /// What a difference means for the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It is what people compare: kernels, programs.
+    /// This is what people compare: kernels, programs.
     Compared,
-    /// It was allowed by name.
+    /// The difference was allowed by name.
     Allowed,
-    /// It makes the sides unequal.
+    /// The difference makes the sides unequal.
     Refused,
 }
 

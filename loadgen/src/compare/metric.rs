@@ -66,7 +66,7 @@ pub(crate) fn parse(text: &str) -> Result<Metric, String> {
 }
 
 impl Metric {
-    /// Its value in a run; `None` if it was not measured.
+    /// The metric's value in a run; `None` if it was not measured.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     pub(crate) fn of(&self, run: &Run) -> Option<f64> {
         match self.what {

@@ -273,7 +273,7 @@ fn change(metric: &Metric, base: &[f64], new: &[f64], p: f64, noise: f64) -> Cha
     }
 }
 
-/// Of the resampling: the same runs give the same table.
+/// The seed of the resampling: the same runs give the same table.
 const SEED: u64 = 1;
 
 /// What speaks against the comparison without forbidding it.

@@ -87,7 +87,7 @@ pub(crate) fn whole_config(files: &Files) -> Option<String> {
 
 /// The configuration that it was built with, where it is kept.
 fn config(files: &Files, release: Option<&str>) -> Option<String> {
-    /// Of what it unpacks to; kernels have a tenth of it.
+    /// Most bytes that a configuration may unpack to; those of kernels have a tenth of it.
     const LONGEST: u64 = 8 << 20;
     if let Some(packed) = files.bytes("proc/config.gz") {
         let mut text = String::new();

@@ -24,7 +24,7 @@ const FREE: [&str; 11] = [
     "warmup_ns",
     "duration_ns",
 ];
-/// The same, but nothing stands if they differ.
+/// Keys of a run's own, of which nothing stands if they differ.
 const OWN: [&str; 2] = ["server_pid", "first_source"];
 /// Examples of errors that are kept.
 const EXAMPLES: usize = 3;

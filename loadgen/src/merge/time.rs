@@ -68,7 +68,8 @@ impl Windows {
         to.saturating_sub(from)
     }
 
-    /// The same as a share of all time in which anything was measured, as the clocks tell it.
+    /// The time that the runs share, as a part of all time in which anything was measured, by their
+    /// clocks.
     pub(super) fn overlap(&self) -> f64 {
         share(self.common(), self.length())
     }

@@ -146,7 +146,7 @@ fn series(
     Some(plot.html())
 }
 
-/// Of several values that share a point, the one to show: that which people look for.
+/// Chooses from several values that share a point the one to show: the one that people look for.
 type Keep = fn(f64, f64) -> f64;
 
 fn lines(runs: &[Named<'_>], of: impl Fn(&Value) -> Option<f64> + Copy, keep: Keep) -> Vec<Line> {

@@ -20,7 +20,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Of the style, as a browser takes it: all that stands between its tags.
+/// The hash of the style, as browsers take it: of everything between its tags.
 const STYLE_HASH: &str = "sha256-9VTd3bGR+mc+wKHgr6i1WMCN6i2n2rPh68YksUvtJeI=";
 
 /// A whole page; `body` is markup.

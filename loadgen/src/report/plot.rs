@@ -34,7 +34,7 @@ pub(crate) struct Plot<'a> {
 /// Colours and dashes that there are; marks have as many shapes as there are dashes.
 const COLOURS: usize = 6;
 const DASHES: usize = 4;
-/// As many lines differ in their look.
+/// Number of lines whose looks all differ.
 pub(crate) const LOOKS: usize = COLOURS * DASHES;
 
 /// Colour and dash of a look. Neighbours differ in both.

@@ -24,7 +24,8 @@ pub(crate) fn mann_whitney(a: &[f64], b: &[f64]) -> f64 {
     far.map(|(_, ways)| ways).sum::<f64>() / total
 }
 
-/// Of `a`, then of `b`, each value's rank among all, twice: those of equal ones are shared evenly.
+/// Each value's rank among all, twice: first those of `a`, then those of `b`. Equal values share
+/// their ranks evenly.
 fn doubled_ranks(a: &[f64], b: &[f64]) -> Vec<usize> {
     let all: Vec<f64> = a.iter().chain(b).copied().collect();
     let rank = |value: &f64| {
@@ -53,7 +54,7 @@ fn ways(ranks: &[usize], take: usize, all: usize) -> Vec<f64> {
     ways.swap_remove(take)
 }
 
-/// The same by the normal approximation, corrected for ties and for the steps of the ranks.
+/// The p-value by the normal approximation, corrected for ties and for the steps of the ranks.
 #[expect(clippy::cast_precision_loss, reason = "runs are far fewer than 2^53")]
 fn mann_whitney_normal(a: &[f64], b: &[f64]) -> f64 {
     if a.is_empty() || b.is_empty() {

@@ -88,7 +88,7 @@ impl Running {
         Self::start(move || Relay { lost, seen: 0, forges: false })
     }
 
-    /// The same, which also delivers one of each publisher's that it never sent.
+    /// A relay that also delivers one of each publisher's that it never sent.
     pub(crate) fn forging() -> Self {
         Self::start(|| Relay { lost: 0, seen: 0, forges: true })
     }

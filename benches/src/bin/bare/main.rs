@@ -68,7 +68,7 @@ enum Verb {
         #[command(flatten)]
         ring: Ring,
     },
-    /// The same with epoll
+    /// Accept and answer connections, with epoll
     EpollAccept {
         #[command(flatten)]
         place: Place,

@@ -73,7 +73,7 @@ struct Seat {
     blocked: bool,
     closing: bool,
     output: Output,
-    /// Its place among the members.
+    /// The connection's place among the members.
     member: usize,
     /// Bytes of the message that is being received directly still to come; 0 between messages.
     remaining: u64,

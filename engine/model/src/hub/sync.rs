@@ -88,7 +88,7 @@ impl<T: Numbered> SegQueue<T> {
     }
 }
 
-/// The same; no model fills it.
+/// A bounded queue, without its bound: no model fills it.
 #[derive(Debug)]
 pub(crate) struct ArrayQueue<T>(SegQueue<T>);
 

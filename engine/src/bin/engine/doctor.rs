@@ -257,7 +257,7 @@ fn locked_memory(shard: Option<u64>) -> Option<Limit> {
     Some(Limit { name: "locked memory (ulimit -l)", value, means })
 }
 
-/// The same in shards and sends; `None` is no limit.
+/// What the limit of locked memory means, in shards and sends; `None` is no limit.
 fn meaning_of_locked(limit: Option<u64>, shard: Option<u64>) -> String {
     let Some(bytes) = limit else {
         return "no limit on registered buffers and sends without a copy (zc-send)".to_owned();

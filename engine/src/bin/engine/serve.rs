@@ -25,7 +25,7 @@ use crate::variables::Variables;
 const UNAVAILABLE: u8 = 69;
 /// How often the state of the shards is looked at while nobody sends a signal.
 const LOOK: Duration = Duration::from_millis(500);
-/// The same during a drain, which is over as soon as they have ended.
+/// How often to look during a drain, which is over as soon as all connections have ended.
 const LOOK_DRAINING: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(settings: &Settings, policy: &str, variables: &Variables) -> ExitCode {

@@ -23,11 +23,11 @@ use crate::units::Bytes;
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
-    /// Those that clients may choose from.
+    /// The dialects that clients may choose from.
     pub(crate) dialects: Vec<Dialect>,
     /// Where each `--listen` leads: every address of its name.
     pub(crate) plain: Vec<Vec<SocketAddr>>,
-    /// The same of each `--listen-tls`.
+    /// The addresses of each `--listen-tls`.
     pub(crate) secure: Vec<Vec<SocketAddr>>,
     /// What is shown there.
     pub(crate) tls: Option<ServerTlsBuilder>,

@@ -10,7 +10,7 @@ use clap::{Arg, Command};
 /// An argument that a variable gives its value.
 #[derive(Debug)]
 struct Given {
-    /// As errors name it.
+    /// The argument's name, as errors show it.
     name: String,
     variable: String,
     value: String,
@@ -21,7 +21,7 @@ struct Given {
 pub(crate) struct Variables(Vec<Given>);
 
 impl Variables {
-    /// Those of the command that `words` name; what is typed wins over the `environment`.
+    /// The variables of the command that `words` name; what is typed wins over the `environment`.
     pub(crate) fn new(
         command: &Command,
         words: &[OsString],

@@ -27,7 +27,7 @@ pub(super) struct Socket {
     pub(super) ending: bool,
     /// The end of the stream was read, or reading failed.
     pub(super) deaf: bool,
-    /// It stands in line to be read.
+    /// The socket is in the queue of those to be read.
     queued: bool,
     /// What the kernel did not take; everything new waits behind it.
     pub(super) sending: Option<Box<Transmit>>,

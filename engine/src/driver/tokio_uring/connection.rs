@@ -33,7 +33,7 @@ const TINY_READ: usize = 1024;
 pub(super) enum Write {
     /// There is none.
     Idle,
-    /// It is there to be begun.
+    /// A send has been handed over and has not begun.
     Given,
     /// The runtime has it.
     UnderWay,
@@ -50,7 +50,7 @@ pub(super) struct Connection {
     pub(super) armed: Cell<bool>,
     /// TCP is being established.
     pub(super) connecting: Cell<bool>,
-    /// It is to be closed: nothing new is begun.
+    /// The connection is to be closed: nothing new is begun.
     pub(super) ending: Cell<bool>,
     /// Reads to go before a tiny buffer does again.
     grown: Cell<u8>,

@@ -45,7 +45,7 @@ pub(super) enum Start {
 pub(super) enum Attempt {
     /// The kernel is at it, and another handle of the socket is ready when it is over.
     UnderWay(OwnedFd),
-    /// It is over already.
+    /// The connection was made, or failed, at once.
     Made(io::Result<()>),
 }
 
@@ -56,7 +56,7 @@ struct Closing {
     seen: Option<u64>,
 }
 
-/// See the module's text.
+/// What all futures of the driver share: the machine, the turn, the buffers and the connections.
 pub(super) struct Core<M> {
     pub(super) machine: M,
     turn: Turn,

@@ -12,8 +12,8 @@ pub(super) fn empty_line(received: &[u8]) -> usize {
 /// The beginning of every request.
 const GET: &[u8] = b"GET /";
 
-/// Those of an absolute URI, which RFC 6455 lets stand for a resource name (§4.2.1), in letters of
-/// either case (RFC 3986 §3.1).
+/// The schemes of an absolute URI, which RFC 6455 allows in the place of a resource name (§4.2.1),
+/// in letters of either case (RFC 3986 §3.1).
 const ABSOLUTE: [&str; 2] = ["http://", "https://"];
 
 /// What the first bytes of a head show, complete or not.
@@ -63,7 +63,7 @@ const METHOD_MAX: usize = 17;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestLine<'a> {
     pub(super) resource_name: &'a str,
-    /// Of a URI that is absolute.
+    /// The host and port of a URI that is absolute.
     pub(super) authority: Option<&'a str>,
     /// What stands behind it.
     version: &'a [u8],

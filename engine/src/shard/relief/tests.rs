@@ -231,7 +231,7 @@ impl Rig {
         self.shard.world.memory.held()
     }
 
-    /// Those that were ended for what they held.
+    /// The connections that were ended for what they held.
     fn ended(&self) -> Vec<u32> {
         let closed = self.closed.borrow();
         closed.iter().filter(|one| one.1 == CloseReason::Memory).map(|one| one.0).collect()

@@ -29,11 +29,12 @@ impl Authored {
 /// Publications that leave together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// As they were published: in the dialect that is encoded first.
+    /// The publications as frames, in the dialect that is encoded first.
     pub(crate) frames: Share,
-    /// The same for subscribers of other dialects, once there was one.
+    /// The frames in other dialects, once there was a subscriber of one.
     pub(super) translated: [Option<Share>; Dialect::ALL.len()],
-    /// The same compressed, by the bits of the window, once there was a subscriber of it.
+    /// The frames compressed, by the bits of the window, once there was a subscriber with that
+    /// window.
     pub(super) packed: Vec<(u8, Share)>,
     /// What it is being compressed with for the subscriber whose turn it is.
     pub(crate) packing: Option<Packing>,

@@ -16,7 +16,7 @@ pub(super) struct Need {
 
 /// Bytes of assemblies kept for the next messages that span reads.
 const SPARE_BYTES: usize = 8 << 20;
-/// Of them, those that are kept while nothing needs them.
+/// Most bytes of spare chunks that are kept while nothing needs them.
 const SPARE_IDLE_BYTES: usize = 256 << 10;
 /// Blocks of the arena that are kept while nothing needs them.
 const BLOCKS_IDLE: usize = 4;

@@ -16,9 +16,9 @@ use crate::sys::operation::{Completion, Operation, UserData};
 /// The doorbells that a ring has to do with.
 #[derive(Debug, Default)]
 pub(super) struct Bells {
-    /// Its own, while it answers messages.
+    /// The ring's own bell, while it answers messages.
     own: Option<Arc<Bell>>,
-    /// Those that it has rung, by the keys of its messages.
+    /// The bells that this ring has rung, by the keys of its messages.
     peers: Vec<Arc<Bell>>,
 }
 

@@ -139,7 +139,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         let mut tries = 0;
         loop {
             // SAFETY: S1: what the entry points to lives in `in_flight`, in the receive memory, or
-            // in the batch that `exchange` borrows until the kernel is done; see the module's text.
+            // in the batch that `exchange` borrows until the kernel is done.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }

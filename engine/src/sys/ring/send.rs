@@ -53,7 +53,7 @@ pub(super) struct OwnedSend<S> {
 /// Which sends are not copied.
 #[derive(Debug)]
 pub(super) struct ZeroCopy {
-    /// Those of at least so many bytes; none if `None`.
+    /// Sends of at least so many bytes are not copied; `None` means that all are.
     from: Option<usize>,
     /// Notifications in a row that said "copied".
     copied: u32,
@@ -252,7 +252,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
 pub(crate) enum SlowSent {
     /// The kernel has taken so many more bytes, and it goes on.
     Took(usize),
-    /// It is over: whether the kernel waited for room, or with which error.
+    /// The send is over: whether the kernel waited for room, or with which error.
     Over(Result<bool, i32>),
 }
 
