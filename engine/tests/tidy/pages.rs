@@ -16,11 +16,14 @@ const README_MAX: usize = 220;
 /// Words of a sentence.
 const SENTENCE_MAX: usize = 30;
 
-/// The pages at the top and in `docs`, by their path from the top.
+/// The folders of the pages that people read.
+const FOLDERS: [&str; 5] = ["", "docs/", "benches/", "benches/peers/", "results/"];
+
+/// The pages in these folders, by their path from the top.
 fn pages() -> BTreeMap<String, String> {
     let root = workspace();
     let mut found = BTreeMap::new();
-    for folder in ["", "docs/"] {
+    for folder in FOLDERS {
         for entry in fs::read_dir(root.join(folder)).expect("a folder") {
             let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
             if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
@@ -33,40 +36,51 @@ fn pages() -> BTreeMap<String, String> {
     found
 }
 
-/// The tables of a page: the file that each is of, and the text that is shown.
-fn tables(page: &str) -> Vec<(&str, &str)> {
-    page.split(MARK)
-        .skip(1)
-        .map(|rest| {
-            let (path, rest) = rest.split_once(" -->").expect("the end of the mark");
-            (path, rest.split_once(END).unwrap_or_else(|| panic!("{path}: no {END}")).0)
-        })
-        .collect()
+/// The page with the tables that `file` gives for their paths.
+fn spliced(page: &str, file: impl Fn(&str) -> String) -> String {
+    let mut parts = page.split(MARK);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (path, rest) = part.split_once(" -->").expect("the end of the mark");
+        let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("{path}: no {END}"));
+        out += &format!("{MARK}{path} -->\n\n{}\n\n{END}{after}", file(path).trim());
+    }
+    out
 }
 
 #[test]
 fn tables_are_those_of_the_results() {
     let root = workspace();
-    let mut findings = Vec::new();
+    let file = |path: &str| {
+        fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let bless = std::env::var_os("RINGBOLT_BLESS").is_some();
+    let mut stale = Vec::new();
     let mut seen = 0;
     for (page, text) in pages() {
-        for (path, shown) in tables(&text) {
-            seen += 1;
-            let file = fs::read_to_string(root.join(path));
-            if file.as_deref().map(str::trim).ok() != Some(shown.trim()) {
-                let why = file.err().map_or_else(|| "other text".into(), |e| e.to_string());
-                findings.push(format!("{page}: {path}: {why}"));
-            }
+        seen += text.matches(MARK).count();
+        let fresh = spliced(&text, file);
+        if fresh != text && bless {
+            fs::write(root.join(&page), fresh).expect("the page can be written");
+        } else if fresh != text {
+            stale.push(page);
         }
     }
     assert!(seen > 2, "only {seen} marks `{MARK}`");
-    none(&findings, "tables that are not their file's; scripts/splice puts them in");
+    none(
+        &stale,
+        "pages with other tables than their files; put them in with \
+         `RINGBOLT_BLESS=1 cargo test -p ringbolt --test tidy`",
+    );
 }
 
 #[test]
-fn a_stale_table_is_seen() {
-    let page = format!("a\n{MARK}results/x.md -->\n\n| 1 |\n\n{END}\nb\n{MARK}y.md -->\n{END}\n");
-    assert_eq!(tables(&page), [("results/x.md", "\n\n| 1 |\n\n"), ("y.md", "\n")]);
+fn a_stale_table_is_replaced() {
+    let page = format!("a\n{MARK}x.md -->\n\n| 1 |\n\n{END}\nb\n{MARK}y.md -->\n{END}\nc\n");
+    let fresh = spliced(&page, |path| format!("| of {path} |\n"));
+    let table = |path: &str| format!("{MARK}{path} -->\n\n| of {path} |\n\n{END}\n");
+    assert_eq!(fresh, format!("a\n{}b\n{}c\n", table("x.md"), table("y.md")));
+    assert_eq!(spliced(&fresh, |path| format!("| of {path} |\n")), fresh);
 }
 
 #[test]
@@ -75,7 +89,7 @@ fn the_readme_is_short_and_leads_to_every_page() {
     let readme = &pages["README.md"];
     let lines = readme.lines().count();
     assert!(lines <= README_MAX, "README.md has {lines} lines, {README_MAX} at most");
-    let lost = pages.keys().filter(|page| *page != "README.md");
+    let lost = pages.keys().filter(|page| !page.ends_with("README.md"));
     let lost = lost.filter(|page| !readme.contains(&format!("]({page})"))).cloned();
     none(&lost.collect::<Vec<_>>(), "pages that README.md does not link to");
     let figures: Vec<_> = pages["docs/figures.md"].lines().map(cells).collect();
@@ -115,9 +129,12 @@ fn cells(line: &str) -> Vec<&str> {
 fn pages_begin_with_what_they_are_for() {
     let vague = pages().into_iter().filter(|(page, text)| {
         let opening = text.split("\n\n").nth(1).unwrap_or_default();
-        page.starts_with("docs/") && !opening.starts_with("This page ")
+        page.contains('/') && !opening.contains("This page ")
     });
-    none(&vague.map(|(page, _)| page).collect::<Vec<_>>(), "pages without `This page ...` on top");
+    none(
+        &vague.map(|(page, _)| page).collect::<Vec<_>>(),
+        "pages that do not begin with what `This page ...` is for",
+    );
 }
 
 /// The prose of a page, block by block, without code, tables and comments.
