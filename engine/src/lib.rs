@@ -152,3 +152,8 @@ pub use sys::clock::{
 };
 pub use sys::id::ConnectionId;
 pub use sys::socket::raise_file_limit;
+
+/// The README's program, compiled by the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
