@@ -1,6 +1,6 @@
 //! Parts of the engine beside the best public counterpart of each, on the same bytes. `handshake` has
 //! httparse beside the head scanner, `payload` simdutf8 beside the validator, and `messages` the echo of
-//! tungstenite; a timer wheel or a fan-out that could be had alone is not known to us.
+//! tungstenite; we know of no timer wheel or fan-out that is available alone.
 //!
 //! Libraries that own their messages or read from a stream do more than the engine is asked for here:
 //! their copies are part of what they do, and are counted.

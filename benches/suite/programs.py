@@ -46,7 +46,7 @@ def doctor(options):
 
 
 def drivers(options):
-    """The engine's drivers that can be had here, the one that `auto` takes first."""
+    """The engine's drivers that work here, the one that `auto` takes first."""
     document = doctor(options)
     names = [driver["name"] for driver in document["drivers"] if driver["usable"]]
     return sorted(names, key=lambda name: name != document["auto"])
@@ -61,7 +61,7 @@ def check_drivers(options, names):
 
 
 def usable_drivers(options):
-    """The engine's drivers: the first choice, and for each why it cannot be had, or None."""
+    """The engine's drivers: the first choice, and for each why it does not work, or None."""
     document = doctor(options)
     return document["auto"], {driver["name"]: None if driver["usable"] else
                               driver["why_not"] or "not usable" for driver in document["drivers"]}

@@ -29,7 +29,7 @@ use crate::sys::heap::release_free_memory;
 use crate::tls::Tls;
 use crate::wire::CloseCode;
 
-/// A client application: it opens connections and is told what becomes of them.
+/// A client application: it opens connections and is told what happens to them.
 ///
 /// Callbacks run on the thread that called [`Clients::run`] and must not block.
 pub trait Handler {

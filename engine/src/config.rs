@@ -255,11 +255,11 @@ impl fmt::Display for Driver {
 pub struct Taken {
     /// The driver; never [`Driver::Auto`].
     pub driver: Driver,
-    /// Why the driver above it on the ladder could not be had; `None` if it was not tried.
+    /// Why the driver that is tried before it was not taken; `None` if it was not tried.
     pub because: Option<String>,
     /// The features of the ring that are in use; none for other drivers.
     pub features: FeatureSet,
-    /// The features that were wanted and could not be had.
+    /// The features that were wanted and do not work here.
     pub without: Vec<Absent>,
     /// Why the tokio-uring driver reads and writes without registered buffers, on one shard at least;
     /// `None` where it has them, and of other drivers. It works without them, and costs a little more.
@@ -291,8 +291,8 @@ impl Taken {
         self
     }
 
-    /// What was wanted and could not be had, by name, each with the reason: features of the ring, or the
-    /// `registered-buffers` of the tokio-uring driver.
+    /// What was wanted and does not work here, by name, each with the reason: features of the ring, or
+    /// the `registered-buffers` of the tokio-uring driver.
     pub fn absences(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let features = self.without.iter().map(|one| (one.feature.name(), one.because.as_str()));
         let buffers = self.unregistered.as_deref().map(|because| ("registered-buffers", because));

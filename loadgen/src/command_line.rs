@@ -213,7 +213,7 @@ fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
     let name = sub.get_name().to_owned();
     let values = defaults.iter().flat_map(|default| default.words(sub));
     let words: Vec<_> = [name].into_iter().chain(values).map(OsString::from).collect();
-    // What stands in the environment goes before the file, and is not a part of it.
+    // The environment takes precedence over the file, and is not a part of it.
     let alone = sub.clone().mut_args(|arg| arg.env(Resettable::Reset));
     match alone.try_get_matches_from(&words) {
         Ok(_) => Ok(()),
@@ -228,7 +228,7 @@ fn check(sub: &clap::Command, defaults: &[Default]) -> Result<(), String> {
     }
 }
 
-/// Whether something that was typed, or stands in the environment, goes before a value of the file.
+/// Whether something that was typed, or is in the environment, takes precedence over a value of the file.
 fn is_overruled(sub: &clap::Command, typed: &ArgMatches, default: &Default) -> bool {
     let given = |arg: &&Arg| {
         let source = typed.value_source(arg.get_id().as_str());

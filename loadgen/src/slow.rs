@@ -1,4 +1,4 @@
-//! Connections that stop reading: what they send all the same, and what becomes of them.
+//! Connections that stop reading: what they go on sending, and what happens to them.
 
 use std::collections::BTreeMap;
 

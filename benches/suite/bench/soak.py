@@ -172,7 +172,7 @@ def soak(run, options, at_hand, progress):
     plan = run.plan
     (way, *_), cannot = matrix.ways_of(plan.cases[0], at_hand.drivers, at_hand.first)
     if way in cannot:
-        raise CannotRun(f"the driver {way[0]} cannot be had: {cannot[way]}")
+        raise CannotRun(f"the driver {way[0]} does not work here: {cannot[way]}")
     needed = sum(case.connections for case in plan.cases) + 200
     if needed > at_hand.file_limit:
         raise CannotRun(f"the soak needs {needed:,} open files, the limit is {at_hand.file_limit:,}")

@@ -84,7 +84,7 @@ class Provider:
         self.session, self.is_fresh, self.asked = session, False, set()
 
     def provide(self, steps):
-        """What these steps need. What cannot be had is said, and the step goes on without it."""
+        """What these steps need. What is missing is reported, and the step goes on without it."""
         for name in ["cc", *(name for step in steps for name in NEEDED.get(step, []))]:
             if name not in self.asked:
                 self.asked.add(name)

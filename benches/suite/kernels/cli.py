@@ -3,7 +3,7 @@
 Each kernel is a package of Debian, fetched through this machine's own package sources without
 changing them, or an image of yours. It boots in QEMU, by default without hardware virtualisation.
 
-  scripts/kernels list             the kernels that can be had
+  scripts/kernels list             the kernels that can be fetched
   scripts/kernels fetch            fetch them into the cache
   scripts/kernels build            build what runs on them, so that test and bench begin at once
   scripts/kernels test             the engine's tests on every driver that each kernel has
@@ -349,7 +349,7 @@ def options_of(arguments):
     parser = argparse.ArgumentParser(prog="scripts/kernels", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    verbs.add_parser("list", parents=[which], help="the kernels that can be had")
+    verbs.add_parser("list", parents=[which], help="the kernels that can be fetched")
     verbs.add_parser("fetch", parents=[which, some], help="fetch kernels into the cache")
     much = argparse.ArgumentParser(add_help=False)
     much.add_argument("--suites", choices=verdict_of.LEVELS, default="usual",

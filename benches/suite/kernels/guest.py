@@ -99,7 +99,7 @@ def emulator_version():
 
 
 def check_kvm():
-    """Raises if hardware virtualisation cannot be had."""
+    """Raises if there is no hardware virtualisation."""
     if not os.path.exists("/dev/kvm"):
         raise Missing("--kvm needs hardware virtualisation, and there is no /dev/kvm here: the CPU or "
                       "the hypervisor above does not give it, or the module kvm is not loaded. "

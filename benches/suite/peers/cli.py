@@ -12,7 +12,7 @@ Your own server: start it on CPU 0 with one thread, then
 
 Without --pid its rate and latency are compared, not its cost. It must speak ws, without TLS, and has
 no part in `idle`, where a server must be started anew for each window. The others are built from
-benches/peers (crates.io) or installed into the target folder (npm, PyPI); what cannot be had is left
+benches/peers (crates.io) or installed into the target folder (npm, PyPI); what cannot be fetched is left
 out in one line. benches/peers/README.md tells how to add one; benches/METHODOLOGY.md and benches/BIAS.md say
 more: we wrote the engine.
 Needs Python 3.11 and cargo; traffic to the servers started here stays on loopback.
@@ -40,7 +40,7 @@ from suite.workloads import present
 
 
 def choose(options):
-    """The peers that were asked for and can be had here."""
+    """The peers that were asked for and are available here."""
     known = servers.known(options)
     unknown = [name for name in options.server or [] if name not in known]
     if unknown:

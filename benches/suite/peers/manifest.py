@@ -1,6 +1,6 @@
 """Other people's servers, each a folder below benches/peers with a peer.toml; its README.md says what stands there.
 
-What cannot be had here raises Missing, and is left out in one line.
+A server that is not available here raises Missing, and is left out in one line.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ KEYS = {
 
 
 class Missing(Exception):
-    """A server cannot be had here."""
+    """A server is not available here."""
 
 
 def run(command, what, **more):

@@ -78,7 +78,7 @@ class Other(Peer):
 
 
 def others():
-    """Name -> (what it is, how it is had) of all that benches/peers has."""
+    """Name -> (what it is, how it is prepared) of all that benches/peers has."""
     found = {}
     for manifest in listed():
         for name, dialect in manifest.names():
@@ -96,7 +96,7 @@ BARE = {
 
 
 def known(options):
-    """Name -> (what it is, how it is had) of everything that can be asked for."""
+    """Name -> (what it is, how it is prepared) of everything that can be asked for."""
     names = drivers(options)
     ours = {"engine": (f"ours, {names[0]}, the first choice here", engine("engine", names[0]))}
     for driver in names[1:]:

@@ -4,7 +4,7 @@ use super::{Ring, epoll, ladder};
 use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
 
-/// A driver, and why it cannot be had if it cannot.
+/// A driver, and why it does not work here if it does not.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DriverReport {
@@ -32,7 +32,7 @@ pub struct RungReport {
 pub struct FeatureReport {
     /// The feature.
     pub feature: RingFeature,
-    /// Whether it works here; `None` if no ring can be had to try.
+    /// Whether it works here; `None` if there is no ring to try it on.
     pub here: Option<bool>,
     /// What keeps it from working.
     pub because: Option<String>,

@@ -92,7 +92,7 @@ struct Listening {
     acceptable: bool,
 }
 
-/// Whether the driver can be had.
+/// Whether the driver works here.
 ///
 /// # Errors
 ///

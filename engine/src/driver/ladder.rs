@@ -20,10 +20,10 @@ pub(crate) enum Loop<M> {
 }
 
 impl<M: Machine> Loop<M> {
-    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first rung
-    /// that holds: a ring with all that the kernel gives, unless that is too little to be faster,
-    /// then tokio-uring, then epoll. A driver asked for by name is had or an error, and so is a
-    /// feature of the ring.
+    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first
+    /// that works: a ring with all that the kernel gives, unless that is too little to be faster,
+    /// then tokio-uring, then epoll. A driver asked for by name, or a required feature of the ring,
+    /// never falls back: if it does not work, that is an error.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ pub(super) fn ring(config: &Config) -> Result<Ring, StartError> {
     Ok(ring)
 }
 
-/// Whether the tokio-uring driver can be had.
+/// Whether the tokio-uring driver works here.
 ///
 /// # Errors
 ///

@@ -67,7 +67,7 @@ pub(crate) struct TokioUring<M> {
     spin: Spin,
 }
 
-/// Whether the driver can be had: what the runtime needs is tried on a ring of our own, since the
+/// Whether the driver works here: what the runtime needs is tried on a ring of our own, since the
 /// runtime itself neither checks it nor reports what it is refused later.
 ///
 /// # Errors
@@ -163,7 +163,7 @@ impl<M: Machine> TokioUring<M> {
         })
     }
 
-    /// What was taken, because the drivers above it could not be had, and what it goes without.
+    /// What was taken, because the drivers tried before it do not work, and what it goes without.
     pub(crate) fn taken(&self, because: Option<String>) -> Taken {
         let mut taken = Taken::new(Driver::TokioUring, because);
         taken.unregistered.clone_from(&self.core.borrow().buffers.unregistered);

@@ -73,7 +73,7 @@ impl<M: Machine> Uring<M> {
     ///
     /// # Errors
     ///
-    /// Direct descriptors are required and cannot be had.
+    /// Direct descriptors are required, and the kernel does not have them.
     pub(crate) fn new(
         machine: M,
         listeners: Vec<Listener>,

@@ -403,7 +403,7 @@ impl<'a> UpgradeRequest<'a> {
         self.asks_for_subprotocol
     }
 
-    /// What becomes of the first of the client's offers of permessage-deflate that a server of these
+    /// What happens to the first of the client's offers of permessage-deflate that a server of these
     /// `terms` can take (RFC 7692 §7.1).
     #[must_use]
     pub fn deflate(&self, terms: DeflateTerms) -> Option<Deflate> {

@@ -307,7 +307,7 @@ impl fmt::Display for InvalidFeatures {
 
 impl std::error::Error for InvalidFeatures {}
 
-/// A feature that was wanted and cannot be had.
+/// A feature that was wanted and does not work here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Absent {

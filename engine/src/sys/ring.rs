@@ -149,7 +149,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         self.features
     }
 
-    /// What was wanted and cannot be had.
+    /// The features that were wanted and do not work here.
     pub(crate) fn without(&self) -> &[Absent] {
         &self.without
     }
@@ -415,7 +415,7 @@ impl<S: Gather, R: Fill> Drop for Ring<S, R> {
     }
 }
 
-/// Rings of buffers, if they are among the features and can be had in the size that is configured.
+/// Rings of buffers, if they are among the features and the kernel gives them in the configured size.
 fn receive_memory(
     ring: &IoUring,
     config: &RingConfig,

@@ -42,7 +42,7 @@ impl Forger {
             .with_no_client_auth();
         config.enable_secret_extraction = true;
         let StreamOwned { conn, sock } = connect(address, config).stream;
-        let (seq, secrets) = conn.dangerous_extract_secrets().expect("they may be had").tx;
+        let (seq, secrets) = conn.dangerous_extract_secrets().expect("extraction is enabled").tx;
         let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else {
             panic!("another suite than the one asked for")
         };

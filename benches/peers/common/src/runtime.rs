@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 ///
 /// # Panics
 ///
-/// When the runtime or the listener cannot be had.
+/// If the runtime or the listener cannot be made.
 pub fn run<F: Future<Output = ()> + 'static>(serve: impl Fn(TcpStream) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");

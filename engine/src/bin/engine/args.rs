@@ -478,7 +478,7 @@ pub(crate) struct RingArgs {
 
     /// With zc-send, the smallest send that is not copied
     ///
-    /// The engine stops sending without a copy when the kernel reports that it copied all the same, as
+    /// The engine stops sending without a copy when the kernel reports that it copied anyway, as
     /// it does on loopback; the log says so.
     #[arg(long, env = "ENGINE_ZC_MIN", value_name = "SIZE", default_value = "32KiB")]
     pub(crate) zc_min: Bytes,

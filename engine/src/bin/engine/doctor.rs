@@ -125,7 +125,7 @@ impl Report {
             out += &format!(", because {because}");
         }
         out += "\n\nWhat auto tries, in this order; it takes the first that works\n";
-        // A feature that is required and cannot be had ends the walk.
+        // A required feature that does not work ends the walk.
         let mut taken = self.auto.is_none();
         for row in &self.ladder {
             let state = match (row.holds, taken) {

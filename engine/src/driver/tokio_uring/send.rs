@@ -143,7 +143,7 @@ pub(super) fn take_job(
     (at > 0).then(|| Job::One(Part::Buffer(buffer, 0..at)))
 }
 
-/// Takes the memory of a segment that is all a connection sends, if it can be had without a copy: a
+/// Takes the memory of a segment that is all a connection sends, if that needs no copy: a
 /// receive buffer has one connection's bytes in it, and nobody else sends from it.
 fn take_whole(turn: &mut Turn, segment: Segment, held: &mut [Option<Buffer>]) -> Option<Part> {
     let start = segment.start as usize;

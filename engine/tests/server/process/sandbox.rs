@@ -151,7 +151,7 @@ fn where_rings_do_not_pay_the_next_rung_is_taken() {
     let took = engine.logged(&format!("driver took={next}"));
     assert!(took.contains("neither defer-taskrun nor coop-taskrun"), "{took}");
     expect_service(engine);
-    // By name it is had all the same.
+    // Asked for by name, it runs all the same.
     let mut engine = Program::start("echo --shards 1 --ring-features none --driver uring");
     assert!(engine.logged("start mode=echo").contains("ring_features=none "));
     expect_service(engine);
