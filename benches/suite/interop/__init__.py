@@ -1,0 +1,1 @@
+"""scripts/interop: the engine and loadgen against implementations that share no code with them."""
