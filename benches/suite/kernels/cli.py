@@ -184,7 +184,8 @@ def test(options):
 def build_tests(level):
     """The programs and tests for guests, and how long they took to build."""
     began = time.monotonic()
-    programs = guest.build(verdict_of.programs_of(level))
+    programs = guest.build()
+    programs.update(guest.build_tests(verdict_of.programs_of(guest.drivers_of(programs["engine"]), level)))
     programs.pop("bare")
     return programs, time.monotonic() - began
 
@@ -207,6 +208,7 @@ def bench(options):
     wrong = options.require and len(kernels) < len(options.found)
     if not kernels:
         return int(wrong)
+    check_servers(options.server, guest.drivers_of(programs["engine"]))
     if options.kvm:
         guest.try_kvm(kernels[0], programs)
     document = about(options, programs)
@@ -218,6 +220,13 @@ def bench(options):
     if options.out:
         write(options.out, document)
     return int(is_inexact(document) or wrong)
+
+
+def check_servers(names, drivers):
+    """Ends where a server that was asked for is not known."""
+    for name in names or []:
+        if name not in [*drivers, *costs.OTHERS]:
+            raise Missing(f"there is no server `{name}`; there are: {', '.join([*drivers, *costs.OTHERS])}")
 
 
 def measure(kernels, programs, options, document):
@@ -368,8 +377,9 @@ def options_of(arguments):
     add("--workload", action="append", choices=list(costs.MESSAGES), help="only this [both]")
     add("--shape", action="append", choices=list(costs.SHAPES),
         help="only this: taking turns, or as the scheduler chooses [both]")
-    add("--server", action="append", choices=costs.SERVERS, metavar="NAME",
-        help="only this, of " + ", ".join(f"`{name}`" for name in costs.SERVERS) + "; may be repeated. Ratios "
+    add("--server", action="append", metavar="NAME",
+        help="only this: a driver of the engine, or one of " + ", ".join(f"`{name}`" for name in costs.OTHERS)
+             + "; may be repeated. Ratios "
              "are to `epoll` and `bare-epoll`; what a feature is worth needs `uring`, too [all]")
     add("--repeats", type=int, default=5, metavar="N",
         help="runs of each workload within a boot; the median counts [5]")
@@ -385,13 +395,18 @@ def options_of(arguments):
     if "all" in (getattr(options, "series", None) or []) and len(options.series) > 1:
         parser.error("--series all has every series already")
     if options.verb == "bench" and not any(
-            costs.servers(workload, shape, options.server) for workload in options.workload or costs.MESSAGES
-            for shape in options.shape or costs.SHAPES):
+            costs.servers(workload, shape, drivers_in(options.server), options.server)
+            for workload in options.workload or costs.MESSAGES for shape in options.shape or costs.SHAPES):
         parser.error(f"{', '.join(options.server)} is not measured in that workload and shape: features of the "
                      "ring have the shape lockstep, and `uring +incremental` the workload echo only")
     if options.verb == "compare" and not (options.new or options.pair):
         parser.error("compare needs two results, or one and two of its kernels: --series A B")
     return options
+
+
+def drivers_in(names):
+    """Which of some servers must be drivers of the engine."""
+    return [name for name in names or ["any"] if name not in costs.OTHERS]
 
 
 def add_compare(verbs):

@@ -10,7 +10,6 @@ from suite.kernels import guest, profile
 from suite.report import middle, spread_percent
 
 FORM = "ringbolt.kernels/1"
-DRIVERS = ["uring", "tokio-uring", "epoll"]
 # Servers without a protocol, on the ring and on epoll.
 BARE = {"echo": {"bare-ring": "ring-echo", "bare-epoll": "epoll-echo"},
         "broadcast": {"bare-ring": "ring-fanout", "bare-epoll": "epoll-fanout"}}
@@ -24,8 +23,8 @@ WITHOUT = {"uring -multishot-recv": "-multishot-recv", "uring -buffer-ring": "-b
 # The ring driver with a feature that is off by default.
 WITH = {"uring +incremental": "+incremental"}
 VARIANTS = {**WITHOUT, **WITH}
-# All that can be asked for.
-SERVERS = [*DRIVERS, *BARE["echo"], *VARIANTS]
+# All that can be asked for besides the engine's drivers.
+OTHERS = [*BARE["echo"], *VARIANTS]
 # Whether the scheduler has a say. In turns each side keeps the CPU until it has nothing to do.
 SHAPES = {"lockstep": True, "threads": False}
 # What may be nothing but the scheduler's or a timer's doing.
@@ -61,12 +60,12 @@ def load(workload, messages, count=False, mark=False):
             "seconds": LIMIT, "count": count, "mark": mark}
 
 
-def servers(workload, shape, only=None):
+def servers(workload, shape, drivers, only=None):
     """All that are measured, or those of them that were asked for. Single features move too little to be
     seen where the scheduler chooses, and what packs received bytes is worth most where there are as many
     receives as messages."""
     single = WITHOUT if shape == "lockstep" else []
-    found = [*DRIVERS, *BARE[workload], *single, *(WITH if single and workload == "echo" else [])]
+    found = [*drivers, *BARE[workload], *single, *(WITH if single and workload == "echo" else [])]
     return [name for name in found if only is None or name in only]
 
 
@@ -85,7 +84,7 @@ def runs_of(name, workload, shape, repeats):
     return runs
 
 
-def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES), only=None):
+def plan(repeats, drivers, workloads=tuple(MESSAGES), shapes=tuple(SHAPES), only=None):
     """Every server under these workloads and shapes: the repeats that count instructions, two runs of
     different length in which the kernel counts events, and two that are marked for the plugin, so
     that their differences are the messages'."""
@@ -93,17 +92,17 @@ def plan(repeats, workloads=tuple(MESSAGES), shapes=tuple(SHAPES), only=None):
                                                       "seconds": LIMIT}]}]
     for workload in workloads:
         for shape in shapes:
-            for name in servers(workload, shape, only):
+            for name in servers(workload, shape, drivers, only):
                 tasks.append({"name": f"{workload}/{shape}/{name}", "turns": SHAPES[shape],
                               "server": server_of(name, workload),
                               "runs": runs_of(name, workload, shape, repeats)})
     return {"wait_until_quiet": True, "tasks": tasks}
 
 
-def proof():
+def proof(drivers):
     """The plan whose two boots must agree: the same load on every driver, without the bare servers."""
-    tasks = [task for task in plan(1)["tasks"] if task["name"].startswith("echo/")
-             and task["name"].split("/")[2] in DRIVERS]
+    tasks = [task for task in plan(1, drivers)["tasks"] if task["name"].startswith("echo/")
+             and task["name"].split("/")[2] in drivers]
     for task in tasks:
         # What is traced or marked for the plugin is no reading.
         task["runs"] = [run for run in task["runs"] if not run["count"] and not run["mark"]]
@@ -125,7 +124,7 @@ def readings(boot):
 
 def proving(image, programs, seconds):
     """Boots a kernel for the proof; its readings."""
-    return readings(guest.boot(image, programs, proof(), seconds))
+    return readings(guest.boot(image, programs, proof(guest.drivers_of(programs["engine"])), seconds))
 
 
 def prove(image, one, other):
@@ -149,7 +148,8 @@ def measure(image, programs, options, plugin):
     if path:
         symbols = profile.symbols_of(image, programs, options.timeout)
         counter = (path, symbols.mark())
-    told = plan(options.repeats, options.workload or MESSAGES, options.shape or SHAPES, options.server)
+    told = plan(options.repeats, guest.drivers_of(programs["engine"]), options.workload or MESSAGES,
+                options.shape or SHAPES, options.server)
     boot = guest.boot(image, programs, told, options.timeout, options.kvm, counter=counter)
     doctor = json.loads(boot.results.pop("doctor")[0]["out"])
     here = {row["name"] for row in doctor["ring_features"] if row["here"]}

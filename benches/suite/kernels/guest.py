@@ -5,6 +5,7 @@ benches/src/bin/guest; it runs the tasks of a plan and reports on the second ser
 object per line.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -48,22 +49,38 @@ class Boot:
                 self.results.setdefault(line["task"], []).append(line)
 
 
-def build(tests=()):
-    """Builds the programs, and tests, that run in guests: name -> path."""
+def doctor_of(program):
+    """What the engine says here of its drivers and the ring's features; of guests only the names say something."""
+    return json.loads(subprocess.run([program, "doctor", "--json"], capture_output=True, text=True).stdout)
+
+
+@functools.cache
+def drivers_of(program):
+    """The names of the engine's drivers."""
+    return [row["name"] for row in doctor_of(program)["drivers"]]
+
+
+def build():
+    """Builds the programs that run in guests: name -> path."""
     if not shutil.which("cargo"):
         raise Missing("cargo is missing, and the guest's programs must be built")
     if platform.machine() != "x86_64":
         raise Missing(f"the kernels are for x86_64, and this machine is {platform.machine()}")
     programs = [word for package in PACKAGES for word in ("-p", package)]
     programs += [word for name in PROGRAMS for word in ("--bin", name)]
-    found = cargo(programs)
-    if tests:
-        # Apart: what only tests need would change the programs' dependencies, and so the programs.
-        # Without the command line, whose tests need a shell, and guests have none.
-        wanted = [word for name in sorted(tests) for word in ("--test", name)]
-        found.update(cargo(["-p", PACKAGES[0], "--no-default-features", "--features", "tls,tokio-uring",
-                            *wanted]))
-    return found
+    return cargo(programs)
+
+
+def build_tests(names):
+    """Builds tests that run in guests: name -> path.
+
+    Apart: what only tests need would change the programs' dependencies, and so the programs. Without the command
+    line, whose tests need a shell, and guests have none.
+    """
+    if not names:
+        return {}
+    wanted = [word for name in sorted(names) for word in ("--test", name)]
+    return cargo(["-p", PACKAGES[0], "--no-default-features", "--features", "tls,tokio-uring", *wanted])
 
 
 def cargo(wanted):

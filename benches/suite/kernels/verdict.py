@@ -3,17 +3,18 @@
 """
 
 import json
+import os
 import re
 import subprocess
 
 from suite.kernels import guest
 from suite.kernels.images import in_order
+from suite.machine import ROOT
 from suite.report import heading, line
 
-# The test programs of each driver; the first two are told which.
-SUITES = {"uring": ["server", "clients"],
-          "tokio-uring": ["server", "clients", "tokio_uring"],
-          "epoll": ["server", "clients"]}
+# The test programs that are told which driver to take.
+COMMON = ["server", "clients"]
+TESTS = os.path.join(ROOT, "engine", "tests")
 # Those that take every driver in turn by themselves, and a name for what they are about.
 PROTOCOLS, OF_PROTOCOLS = "RFC 6455 and TLS", ["rfc6455", "rfc6455_clients", "tls"]
 # Those that run the others again, on other drivers or with other features, are for a CPU that is not
@@ -62,15 +63,22 @@ def exchange(driver):
                         "--warmup", "0", "--driver", driver, "--json", "--quiet"], "seconds": LIMIT}
 
 
-def suites_of(level):
-    """The test programs of each driver that are to run."""
-    return {driver: [] if level == "none" else suites for driver, suites in SUITES.items()}
+def suites_of(drivers, level):
+    """The test programs of each driver that are to run: those for all, and the one that it has of its own."""
+    return {driver: [] if level == "none" else [*COMMON, *own(driver)] for driver in drivers}
 
 
-def programs_of(level):
+def own(driver):
+    """The test program that has a driver's name, if there is one."""
+    name = driver.replace("-", "_")
+    places = (os.path.join(TESTS, name, "main.rs"), os.path.join(TESTS, f"{name}.rs"))
+    return [name] if any(map(os.path.exists, places)) else []
+
+
+def programs_of(drivers, level):
     """The test programs that are to be built."""
     protocols = OF_PROTOCOLS if level == "all" else []
-    return {suite for suites in [*suites_of(level).values(), protocols] for suite in suites}
+    return {suite for suites in [*suites_of(drivers, level).values(), protocols] for suite in suites}
 
 
 def of_suite(suite, level, names, environment):
@@ -80,13 +88,13 @@ def of_suite(suite, level, names, environment):
             "seconds": LIMIT, "environment": environment}
 
 
-def plan(features, level):
+def plan(drivers, features, level):
     """What a guest does. A driver's tests run beside a server on it: where that does not start, the
     kernel does not have the driver, and the server says why. The same with a feature."""
     tasks = [{"name": "doctor", "runs": [{"command": ["/bin/engine", "doctor", "--json"],
                                           "seconds": LIMIT}]},
              {"name": "auto", "server": server("--driver", "auto"), "runs": [exchange("auto")]}]
-    for driver, suites in suites_of(level).items():
+    for driver, suites in suites_of(drivers, level).items():
         runs = [of_suite(suite, level, [], {DRIVER: driver}) for suite in suites]
         tasks.append({"name": driver, "server": server("--driver", driver),
                       "runs": [exchange(driver), *runs]})
@@ -112,7 +120,7 @@ def plan(features, level):
 class Verdict:
     """What came of a kernel."""
 
-    def __init__(self, image, boot):
+    def __init__(self, image, boot, drivers):
         self.image, self.seconds, self.wrong = image, boot.seconds, []
         self.drivers, self.left, self.protocols = {}, {}, None
         out = boot.results["doctor"][0].get("out", "")
@@ -123,7 +131,7 @@ class Verdict:
             self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
         self._judge_choice()
         self._judge_auto(boot.results["auto"])
-        for driver in SUITES:
+        for driver in drivers:
             self._judge_driver(driver, boot.results[driver])
         if PROTOCOLS in boot.results:
             self._judge_protocols(boot.results[PROTOCOLS])
@@ -173,7 +181,7 @@ class Verdict:
             self.wrong.append(f"{driver}: not usable by the doctor, and a server starts on it")
         if not answered(results[0]):
             self.wrong.append(f"{driver}: {reason(results[0])}")
-        told, self.left[driver] = self._judge_suites(driver, SUITES[driver], results[1:])
+        told, self.left[driver] = self._judge_suites(driver, suites_of([driver], "all")[driver], results[1:])
         self.drivers[driver] = told if results[1:] else "yes"
 
     def _judge_suites(self, name, suites, results):
@@ -255,14 +263,14 @@ def features_of(program):
     text = run([program, "echo", "--help"], capture_output=True, text=True).stdout
     if "--ring-features" not in text:
         return []
-    document = run([program, "doctor", "--json"], capture_output=True, text=True).stdout
-    return [row["name"] for row in json.loads(document)["ring_features"]]
+    return [row["name"] for row in guest.doctor_of(program)["ring_features"]]
 
 
 def test(image, programs, features, options):
     """Boots a kernel and judges what it did."""
-    boot = guest.boot(image, programs, plan(features, options.suites), options.timeout)
-    return Verdict(image, boot)
+    drivers = guest.drivers_of(programs["engine"])
+    boot = guest.boot(image, programs, plan(drivers, features, options.suites), options.timeout)
+    return Verdict(image, boot, drivers)
 
 
 def table(verdicts):
@@ -273,7 +281,8 @@ def table(verdicts):
         lines.append(line([name, *cells]))
 
     row("`--driver auto` takes", [str(verdict.doctor["auto"]) for verdict in verdicts])
-    for driver in SUITES:
+    drivers = list(dict.fromkeys(driver for verdict in verdicts for driver in verdict.drivers))
+    for driver in drivers:
         row(f"driver {driver}", [verdict.drivers.get(driver, "?") for verdict in verdicts])
     if any(verdict.protocols for verdict in verdicts):
         row(f"{PROTOCOLS}, every driver", [verdict.protocols or "?" for verdict in verdicts])
@@ -284,7 +293,7 @@ def table(verdicts):
         here = [{feature["name"]: feature["here"] for feature in verdict.doctor["ring_features"]}
                 for verdict in verdicts]
         row(name, [signs[known.get(name)] for known in here])
-    left = {driver: max(verdict.left.get(driver, 0) for verdict in verdicts) for driver in SUITES}
+    left = {driver: max(verdict.left.get(driver, 0) for verdict in verdicts) for driver in drivers}
     if any(left.values()):
         lines += ["", "Left out, since they take long in an emulator or only run others again: "
                   + ", ".join(f"{count} tests of {driver}" for driver, count in left.items()) + "."]

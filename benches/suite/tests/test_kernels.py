@@ -136,8 +136,9 @@ class Images(unittest.TestCase):
             self.assertIsNone(kernels.wanted(options, lambda: self.fail("nothing can be booted"))[1])
 
 
+DRIVERS = ["uring", "tokio-uring", "epoll"]
 # What a guest does where the ring has one feature.
-TASKS = ["doctor", "auto", *verdict.SUITES, verdict.FEATURELESS, "+direct", "-direct"]
+TASKS = ["doctor", "auto", *DRIVERS, verdict.FEATURELESS, "+direct", "-direct"]
 
 
 class Guest(unittest.TestCase):
@@ -149,18 +150,18 @@ class Guest(unittest.TestCase):
         self.assertEqual(len(one) % 4, 0)
 
     def test_a_plan_has_the_doctor_each_driver_and_each_feature(self):
-        for task in verdict.plan(["direct"], "none")["tasks"]:
+        for task in verdict.plan(DRIVERS, ["direct"], "none")["tasks"]:
             commands = [run["command"][0] for run in task["runs"]]
             self.assertLessEqual(set(commands), {"/bin/engine", "/bin/loadgen"}, "no suite of tests")
             self.assertEqual(len(commands), 1)
-        tasks = {task["name"]: task["runs"] for task in verdict.plan(["direct"], "usual")["tasks"]}
+        tasks = {task["name"]: task["runs"] for task in verdict.plan(DRIVERS, ["direct"], "usual")["tasks"]}
         self.assertEqual(list(tasks), TASKS)
-        for driver, suites in verdict.SUITES.items():
+        for driver, suites in verdict.suites_of(DRIVERS, "usual").items():
             told = [(run["command"][0], run["environment"]) for run in tasks[driver][1:]]
             self.assertEqual(told, [(f"/bin/{suite}", {verdict.DRIVER: driver}) for suite in suites])
-        built = [verdict.programs_of(level) for level in verdict.LEVELS]
+        built = [verdict.programs_of(DRIVERS, level) for level in verdict.LEVELS]
         self.assertEqual((built[0], built[1]), (set(), built[2]))
-        (task,) = [task for task in verdict.plan([], "all")["tasks"] if task["name"] == verdict.PROTOCOLS]
+        (task,) = [task for task in verdict.plan(DRIVERS, [], "all")["tasks"] if task["name"] == verdict.PROTOCOLS]
         run = {run["command"][0].removeprefix("/bin/") for run in task["runs"]}
         self.assertEqual(run, built[3] - built[2])
 
@@ -168,14 +169,14 @@ class Guest(unittest.TestCase):
 class Verdict(unittest.TestCase):
     def judged(self, series, auto, **changed):
         boot = self.boot(auto, **changed)
-        return verdict.Verdict(images.Image("", series, series, "", "", {}), boot).wrong
+        return verdict.Verdict(images.Image("", series, series, "", "", {}), boot, DRIVERS).wrong
 
     @staticmethod
     def boot(auto, **changed):
         """What a guest says where all is well, but for what is changed."""
         good = {"exit": 0, "out": "test result: ok. 3 passed; 0 failed"}
         doctor = {"auto": auto, "ladder": [{"driver": auto, "holds": True}],
-                  "drivers": [{"name": name, "usable": True} for name in verdict.SUITES],
+                  "drivers": [{"name": name, "usable": True} for name in DRIVERS],
                   "ring_features": [{"name": "direct", "here": True}]}
         results = {name: [good] * 5 for name in TASKS}
         results["doctor"] = [{"out": guest.json.dumps(doctor)}]
@@ -216,10 +217,10 @@ class Verdict(unittest.TestCase):
                "0 measured; 0 filtered out\nfailures:\n    that_one\n", "in_time": True, "err": ""}
         for runs, told, wrong in [([good] * 3, "12 tests", 0), ([good, bad, good], "10 of 12 tests", 1)]:
             boot = self.boot("uring", **{verdict.PROTOCOLS: runs})
-            ran = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot)
+            ran = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot, DRIVERS)
             self.assertEqual((ran.protocols, len(ran.wrong)), (told, wrong))
             self.assertIn(f"| {verdict.PROTOCOLS}, every driver | {told} |", verdict.table([ran]))
-        without = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), self.boot("uring"))
+        without = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), self.boot("uring"), DRIVERS)
         self.assertNotIn(verdict.PROTOCOLS, verdict.table([without]))
 
     def test_the_tests_that_were_left_out_are_counted(self):
@@ -233,7 +234,7 @@ class Verdict(unittest.TestCase):
         boot = self.boot("uring", epoll=[good, ran(60, 0, 0, 12), ran(6, 0, 1, 3)],
                          uring=[good, ran(60, 0, 0, 0), ran(6, 2, 0, 0)],
                          **{"tokio-uring": [good, ran(5, 0, 0, 0), ran(2, 0, 0, 0), ran(1, 0, 0, 0)]})
-        told = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot)
+        told = verdict.Verdict(images.Image("", "6.1", "6.1", "", "", {}), boot, DRIVERS)
         self.assertEqual(told.drivers, {"epoll": "66 tests", "uring": "66 of 68 tests", "tokio-uring": "8 tests"})
         self.assertIn("| driver epoll | 66 tests |", verdict.table([told]))
         self.assertIn("again: 0 tests of uring, 0 tests of tokio-uring, 16 tests of epoll.", verdict.table([told]))
@@ -315,15 +316,15 @@ class Profile(unittest.TestCase):
 
 class Plans(unittest.TestCase):
     def test_a_figure_and_its_events_come_from_their_own_runs(self):
-        runs = costs.plan(3, ["echo"], ["lockstep"])["tasks"][1]["runs"]
+        runs = costs.plan(3, DRIVERS, ["echo"], ["lockstep"])["tasks"][1]["runs"]
         kinds = [(run["count"], run["mark"]) for run in runs]
         self.assertEqual(kinds, [(False, False)] * 2 + [(True, False)] * 2 + [(False, True)] * 2)
-        self.assertEqual(len(costs.plan(3, ["echo"], ["threads"])["tasks"]), 1 + 5)
-        some = costs.plan(1, ["echo"], ["lockstep"], ["uring none", "epoll"])["tasks"][1:]
+        self.assertEqual(len(costs.plan(3, DRIVERS, ["echo"], ["threads"])["tasks"]), 1 + 5)
+        some = costs.plan(1, DRIVERS, ["echo"], ["lockstep"], ["uring none", "epoll"])["tasks"][1:]
         self.assertEqual([task["name"] for task in some], ["echo/lockstep/epoll", "echo/lockstep/uring none"])
 
     def test_a_feature_that_is_off_by_default_is_switched_on_in_echo_in_turns_only(self):
-        name, tasks = "uring +incremental", {task["name"]: task for task in costs.plan(3)["tasks"]}
+        name, tasks = "uring +incremental", {task["name"]: task for task in costs.plan(3, DRIVERS)["tasks"]}
         self.assertEqual([task for task in tasks if task.endswith(name)], [f"echo/lockstep/{name}"])
         task = tasks[f"echo/lockstep/{name}"]
         self.assertIn("--ring-features=+incremental", task["server"])
@@ -342,8 +343,9 @@ class Plans(unittest.TestCase):
         boot = mock.Mock(results=results, counts="", seconds=1, about={"kernel": "6.1", "cpu": "", "clock": ""})
         image = images.Image("", "6.1", "6.1.2", "", "", {})
         options = mock.Mock(repeats=1, workload=None, shape=None, server=None, kvm=False, timeout=1)
-        with mock.patch.object(guest, "boot", return_value=boot):
-            (row,) = costs.measure(image, {}, options, (None, "no plugin"))["rows"]
+        with mock.patch.object(guest, "boot", return_value=boot), \
+                mock.patch.object(guest, "drivers_of", return_value=DRIVERS):
+            (row,) = costs.measure(image, {"engine": "e"}, options, (None, "no plugin"))["rows"]
         self.assertEqual((row["server"], row["absent"]),
                          ("uring +incremental", "this kernel has no incremental"))
 
