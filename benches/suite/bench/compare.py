@@ -35,9 +35,7 @@ def documents(runs):
     """The documents of each row that has some, of all runs of a side, run by run."""
     found = {}
     for run in runs:
-        if any(row["kept"] for row in run.rows) and not os.path.isdir(os.path.join(run.aside, "runs")):
-            raise CannotRun(f"loadgen's documents of {run.folder} are gone: they were in {near(run.aside)}; measure it "
-                            "again, with --keep to have them beside its summary")
+        run.must_have_documents()
         for case in run.plan.cases:
             for row in rows_of(run, case)[0]:
                 paths = [run.document(case.name, *row.way, number) for number in sorted(row.rounds)]

@@ -22,7 +22,7 @@ import sys
 import time
 
 from suite.bench import plans
-from suite.machine import ROOT, CannotRun, target
+from suite.machine import ROOT, CannotRun, near, target
 from suite.report import append, duration, read
 
 COLUMNS = ["workload", "driver", "dialect", "round", "kept", "count", "seconds", "ns_each", "per_second",
@@ -105,6 +105,12 @@ class Run:
     def document(self, case, driver, dialect, round_number):
         """Where loadgen's document of a window is."""
         return os.path.join(self.aside, "runs", case, f"{driver}-{dialect}.{round_number}.json")
+
+    def must_have_documents(self):
+        """Ends where documents of windows that count are not there any more."""
+        if any(row["kept"] for row in self.rows) and not os.path.isdir(os.path.join(self.aside, "runs")):
+            raise CannotRun(f"loadgen's documents of {self.folder} are gone: they were in {near(self.aside)}; measure "
+                            "it again, with --keep to have them beside its summary")
 
     def add(self, case, driver, dialect, round_number, text=None, **figures):
         """One more window, and loadgen's document of it if it counts."""

@@ -54,9 +54,11 @@ def python(session):
         session.skip("ruff and mypy, which could not be fetched")
         return
     with session.section("python: ruff"):
-        session.run(os.path.join(place, "bin", "ruff"), "check", "--config", SETTINGS, "benches/suite", *launchers())
+        session.run(os.path.join(place, "bin", "ruff"), "check", "--config", SETTINGS, "benches/suite", *launchers(),
+                    RUFF_CACHE_DIR=os.path.join(place, "ruff"))
     with session.section("python: mypy"):
-        session.run(os.path.join(place, "bin", "mypy"), "--config-file", SETTINGS, where=BENCHES)
+        session.run(os.path.join(place, "bin", "mypy"), "--config-file", SETTINGS, where=BENCHES,
+                    MYPY_CACHE_DIR=os.path.join(place, "mypy"))
 
 
 def launchers():

@@ -12,8 +12,8 @@ import types
 import unittest
 from unittest import mock
 
-from suite import machine, report
-from suite.bench import compare, matrix, plans, record, soak, tables
+from suite import machine, programs, report
+from suite.bench import cli, compare, matrix, plans, record, soak, tables
 from suite.machine import ROOT
 from suite.schema import PlanError, read
 from suite.window import WindowFailed, is_disturbed, read_result, read_window, reason
@@ -234,6 +234,14 @@ class Folders(unittest.TestCase):
             os.rename(os.path.join(target, "bench"), os.path.join(target, "cleaned"))
             with self.assertRaisesRegex(machine.CannotRun, "documents of .* are gone.*--keep"):
                 compare.documents([run])
+
+    def test_a_soak_whose_documents_are_gone_keeps_its_summary(self):
+        table = {"mode": "soak", "drivers": "auto", "workload": [ECHO]}
+        run = run_of(self.folder, table, bin_dir=None)
+        run.add("echo", "uring", "rfc6455", 1, None, **figures(100.0))
+        with mock.patch.object(programs, "build"), self.assertRaisesRegex(machine.CannotRun, "documents"):
+            cli.report(types.SimpleNamespace(report=self.folder, bin_dir="x"))
+        self.assertNotIn("summary.md", os.listdir(self.folder))
 
     def test_what_cannot_go_on_says_why(self):
         run = run_of(self.folder, engine="one")
