@@ -1,12 +1,12 @@
 //! Every limit and timeout, with its default and its reason.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::conn::Limits;
 use crate::handshake::{DeflateTerms, HeadLimits, ServerPolicy};
 
+pub use crate::drivers::{Driver, UnknownDriver};
 pub use crate::sys::features::{
     Absent, FeatureSet, InvalidFeatures, RingConfig, RingFeature, RingFeatures,
 };
@@ -209,46 +209,6 @@ impl Compression {
     }
 }
 
-/// A way to talk to the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Driver {
-    /// The first of the others that pays, in their order: a ring with neither deferred nor cooperative
-    /// task work, which is slower than epoll, is passed over. What was taken and why is told.
-    Auto,
-    /// io_uring: Linux 5.11 or later, where no sandbox forbids it; what newer kernels add is used
-    /// where it is found.
-    Uring,
-    /// io_uring by the async runtime of that name: Linux 5.11 or later, where no sandbox forbids it.
-    /// Slower, and each idle connection pins a buffer. Needs the cargo feature `tokio-uring`; not on a
-    /// thread that already runs a tokio runtime, nor where `SIGPIPE` is not ignored.
-    TokioUring,
-    /// epoll: any Linux, any container.
-    Epoll,
-}
-
-impl Driver {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Uring, Self::TokioUring, Self::Epoll];
-
-    /// The name that flags, logs and result files use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Uring => "uring",
-            Self::TokioUring => "tokio-uring",
-            Self::Epoll => "epoll",
-        }
-    }
-}
-
-impl fmt::Display for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// The driver that runs, and why not a better one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -306,28 +266,6 @@ impl fmt::Display for Taken {
             None => self.driver.fmt(f),
             Some(because) => write!(f, "{} ({because})", self.driver),
         }
-    }
-}
-
-/// No driver has this name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnknownDriver;
-
-impl fmt::Display for UnknownDriver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no driver has this name; known are")?;
-        Driver::ALL.iter().try_for_each(|driver| write!(f, " {driver}"))
-    }
-}
-
-impl std::error::Error for UnknownDriver {}
-
-impl FromStr for Driver {
-    type Err = UnknownDriver;
-
-    fn from_str(name: &str) -> Result<Self, UnknownDriver> {
-        Self::ALL.into_iter().find(|driver| driver.name() == name).ok_or(UnknownDriver)
     }
 }
 

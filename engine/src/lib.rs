@@ -108,6 +108,7 @@ pub mod conn;
 #[cfg(feature = "tls")]
 mod credentials;
 mod driver;
+mod drivers;
 mod error;
 #[doc(hidden)]
 pub mod fault;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::config::{Driver, FeatureSet, Taken};
+use crate::config::{FeatureSet, Taken};
 use crate::error::TlsError;
 use crate::handshake::RequestError;
 use crate::outcome::CloseReason;
@@ -200,7 +200,7 @@ impl fmt::Display for Snapshot {
         if let Some(because) = &taken.because {
             write!(f, " because={because:?}")?;
         }
-        if taken.driver == Driver::Uring {
+        if taken.driver.has_ring_features() {
             let without = taken.without.iter();
             let without = without.fold(FeatureSet::NONE, |all, one| all.with(one.feature));
             write!(f, " ring_features={} ring_without={without}", taken.features)?;

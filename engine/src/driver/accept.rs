@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -11,6 +12,25 @@ use crate::shard::machine::Endpoint;
 
 /// Connections that may wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// How long to wait before accepting again when the kernel was out of files or memory.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket in a driver's hands.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    pub(super) listener: Listener,
+    /// On a ring, whether the kernel accepts from it; on epoll, whether connections may wait there to be
+    /// accepted.
+    pub(super) active: bool,
+}
+
+impl Acceptor {
+    /// All of them, active or not.
+    pub(super) fn all(listeners: Vec<Listener>, active: bool) -> Vec<Self> {
+        listeners.into_iter().map(|listener| Self { listener, active }).collect()
+    }
+}
 
 /// A shard's listening socket.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
-use super::{Ring, epoll, ladder};
+use super::Ring;
+use super::ladder::{self, ROWS, Refusals};
 use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
 use crate::error::StartError;
 
@@ -63,73 +64,49 @@ pub struct Diagnosis {
 #[must_use]
 pub fn diagnose(config: &Config) -> Diagnosis {
     let asked_for = |driver| config.clone().with(|config| config.driver = driver);
-    let by_name = ring(&asked_for(Driver::Uring));
-    let tokio_uring = ladder::probe_tokio_uring().err();
-    let epoll = epoll::probe().err();
-    let drivers = vec![
-        DriverReport { driver: Driver::Uring, refused: by_name.as_ref().err().cloned() },
-        DriverReport { driver: Driver::TokioUring, refused: tokio_uring.clone() },
-        DriverReport { driver: Driver::Epoll, refused: epoll.clone() },
-    ];
+    let by_name: Vec<_> =
+        ROWS.iter().map(|row| (row.driver, (row.probe)(&asked_for(row.driver)))).collect();
     let auto = asked_for(Driver::Auto);
-    let ring = ring(&auto);
-    let rungs = rungs(&ring, tokio_uring.as_ref(), epoll.as_ref());
-    let lower = [(Driver::TokioUring, tokio_uring), (Driver::Epoll, epoll)];
-    let features = features(config, by_name.ok().as_ref());
-    let locked_bytes = ladder::locked_bytes(config);
-    Diagnosis { drivers, rungs, auto: takes(&auto, ring, lower), features, locked_bytes }
+    let unasked: Vec<_> = ROWS.iter().map(|row| (row.driver, (row.probe)(&auto))).collect();
+    let ring = by_name.iter().find(|(driver, _)| driver.has_ring_features());
+    let features = features(config, ring.and_then(|(_, taken)| taken.as_ref().ok()));
+    let rungs = unasked.iter().flat_map(|(driver, taken)| rungs(*driver, taken)).collect();
+    let report = |(driver, taken): (_, Result<_, _>)| DriverReport { driver, refused: taken.err() };
+    Diagnosis {
+        drivers: by_name.into_iter().map(report).collect(),
+        rungs,
+        auto: takes(&auto, unasked),
+        features,
+        locked_bytes: ROWS.iter().find_map(|row| (row.locked_bytes)(config)),
+    }
 }
 
-/// What a ring would be used with, if the driver would start.
-fn ring(config: &Config) -> Result<Taken, StartError> {
-    let mut ring = ladder::ring(config)?;
-    if let Err(absent) = ring.register_files(Some(1))
-        && config.ring.features.required().contains(RingFeature::Direct)
-    {
-        return Err(StartError::feature(&absent));
-    }
-    let taken = Taken::new(Driver::Uring, None);
-    Ok(taken.with_features(ring.features(), ring.without().to_vec()))
-}
-
-/// The first rung that holds, as [`ladder::Loop::new`] would take it.
-fn takes(
-    config: &Config,
-    ring: Result<Taken, StartError>,
-    lower: [(Driver, Option<StartError>); 2],
-) -> Option<Taken> {
-    let mut refusals = ladder::Refusals::default();
-    match ring {
-        Ok(taken) => return Some(taken),
-        Err(_) if ladder::is_final(config) => return None,
-        Err(error) => refusals.add(Driver::Uring, &error),
-    }
-    for (driver, refused) in lower {
-        match refused {
-            None => return Some(Taken::new(driver, refusals.because())),
-            Some(error) => refusals.add(driver, &error),
+/// The first rung that holds, as [`Loop::new`](super::Loop::new) would take it.
+fn takes(config: &Config, rungs: Vec<(Driver, Result<Taken, StartError>)>) -> Option<Taken> {
+    let mut refusals = Refusals::default();
+    for (driver, taken) in rungs {
+        match taken {
+            Ok(taken) => return Some(Taken { because: refusals.because(), ..taken }),
+            Err(_) if ladder::is_final(config) => return None,
+            Err(error) => refusals.add(driver, error),
         }
     }
     None
 }
 
-fn rungs(
-    ring: &Result<Taken, StartError>,
-    tokio_uring: Option<&StartError>,
-    epoll: Option<&StartError>,
-) -> Vec<RungReport> {
-    let refused = ring.as_ref().err().map(StartError::cause);
-    let without = ring.as_ref().ok().filter(|taken| !taken.without.is_empty()).map(|taken| {
+/// What [`Driver::Auto`] makes of one driver: a ring is tried with everything first, and is good enough
+/// with less.
+fn rungs(driver: Driver, taken: &Result<Taken, StartError>) -> Vec<RungReport> {
+    let refused = taken.as_ref().err().map(StartError::cause);
+    let rung = |reduced, why_not| RungReport { driver, reduced, why_not };
+    if !driver.has_ring_features() {
+        return vec![rung(false, refused)];
+    }
+    let without = taken.as_ref().ok().filter(|taken| !taken.without.is_empty()).map(|taken| {
         let names: Vec<_> = taken.without.iter().map(|absent| absent.feature.name()).collect();
         format!("it would have to do without {}", names.join(", "))
     });
-    let rung = |driver, reduced, why_not| RungReport { driver, reduced, why_not };
-    vec![
-        rung(Driver::Uring, false, refused.clone().or(without)),
-        rung(Driver::Uring, true, refused),
-        rung(Driver::TokioUring, false, tokio_uring.map(StartError::cause)),
-        rung(Driver::Epoll, false, epoll.map(StartError::cause)),
-    ]
+    vec![rung(false, refused.clone().or(without)), rung(true, refused)]
 }
 
 fn features(config: &Config, taken: Option<&Taken>) -> Vec<FeatureReport> {

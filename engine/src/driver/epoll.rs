@@ -29,8 +29,9 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketAddrUnix, SocketFlags};
 
-use super::accept::{self, Listener};
-use crate::config::RingConfig;
+use super::accept::{self, ACCEPT_PAUSE, Acceptor, Listener};
+use super::{DIRECT_READ_BYTES, TURN_BYTES};
+use crate::config::{Config, Driver, Taken};
 use crate::error::StartError;
 use crate::metrics::RingCounters;
 use crate::shard::machine::{Action, Endpoint, Look, Machine, Want};
@@ -44,14 +45,8 @@ use socket::{Phase, Sockets};
 const READ_BYTES: usize = 64 << 10;
 /// The shared buffer: reads that output points into, until they are sent.
 const BUFFER_BYTES: usize = 4 * READ_BYTES;
-/// Most bytes of one read into a message's own memory.
-const DIRECT_BYTES: u64 = 256 << 10;
-/// More output than this is sent in the middle of a round, so that memory stays bounded.
-const TURN_BYTES: usize = 4 << 20;
 /// Connections accepted in one round.
 const ACCEPTS: usize = 256;
-/// How long to wait before accepting again when the kernel was out of files or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 /// Output that begins in the shared buffer starts at such places, so that a line of the cache
@@ -67,7 +62,7 @@ const LISTENERS: u64 = 0xFF << 56;
 pub(crate) struct Epoll<M> {
     machine: M,
     epoll: OwnedFd,
-    listeners: Vec<Listening>,
+    listeners: Vec<Acceptor>,
     sockets: Sockets,
     turn: Turn,
     buffer: Vec<u8>,
@@ -86,24 +81,28 @@ pub(crate) struct Epoll<M> {
     exit: bool,
 }
 
-/// A listening socket, and whether connections may wait there to be accepted.
-struct Listening {
-    listener: Listener,
-    acceptable: bool,
-}
-
 /// Whether the driver works here.
 ///
 /// # Errors
 ///
 /// The kernel has no descriptor left, or a sandbox forbids it.
-pub(super) fn probe() -> Result<(), StartError> {
-    instance().map(drop)
+pub(super) fn probe(config: &Config) -> Result<Taken, StartError> {
+    set_up(config).map(|_| Taken::new(Driver::Epoll, None))
 }
 
-fn instance() -> Result<OwnedFd, StartError> {
+/// An epoll instance.
+///
+/// # Errors
+///
+/// The kernel has no descriptor left, or a sandbox forbids it.
+pub(super) fn set_up(_: &Config) -> Result<OwnedFd, StartError> {
     epoll::create(CreateFlags::CLOEXEC)
         .map_err(|e| StartError::kernel("an epoll instance", &e.into()))
+}
+
+/// None.
+pub(super) const fn locked_bytes(_: &Config) -> Option<u64> {
+    None
 }
 
 impl<M: Machine> Epoll<M> {
@@ -115,11 +114,11 @@ impl<M: Machine> Epoll<M> {
     pub(crate) fn new(
         machine: M,
         listeners: Vec<Listener>,
-        config: &RingConfig,
+        epoll: OwnedFd,
+        config: &Config,
     ) -> Result<Self, StartError> {
         raise_file_limit();
         let wrong = |e: Errno| StartError::kernel("what to wait for", &e.into());
-        let epoll = instance()?;
         let watch = EventFlags::IN | EventFlags::ET;
         for (listener, index) in listeners.iter().zip(LISTENERS..) {
             rustix::io::ioctl_fionbio(listener, true).map_err(wrong)?;
@@ -132,10 +131,7 @@ impl<M: Machine> Epoll<M> {
         Ok(Self {
             machine,
             epoll,
-            listeners: listeners
-                .into_iter()
-                .map(|listener| Listening { listener, acceptable: true })
-                .collect(),
+            listeners: Acceptor::all(listeners, true),
             sockets: Sockets::default(),
             turn: Turn::default(),
             buffer: vec![0; BUFFER_BYTES],
@@ -144,11 +140,17 @@ impl<M: Machine> Epoll<M> {
             ready: VecDeque::new(),
             accept_again: None,
             coarse: false,
-            spin: Spin::new(config.spin, config.spin_budget_percent),
+            spin: Spin::new(config.ring.spin, config.ring.spin_budget_percent),
             counters: RingCounters::default(),
             urgent: false,
             exit: false,
         })
+    }
+
+    /// What was taken, because the drivers above it could not be had.
+    #[expect(clippy::unused_self, reason = "other drivers tell more of themselves")]
+    pub(crate) const fn taken(&self, because: Option<String>) -> Taken {
+        Taken::new(Driver::Epoll, because)
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -262,7 +264,7 @@ impl<M: Machine> Epoll<M> {
         }
         self.events = events;
         for index in 0..self.listeners.len() {
-            if self.listeners[index].acceptable {
+            if self.listeners[index].active {
                 self.accept(index, now);
             }
         }
@@ -339,7 +341,7 @@ impl<M: Machine> Epoll<M> {
             return self.read_shared(id, now);
         };
         let Some(socket) = self.sockets.find(id) else { return };
-        let spare = memory.spare(wanted.min(DIRECT_BYTES));
+        let spare = memory.spare(wanted.min(DIRECT_READ_BYTES));
         let offered = spare.len();
         self.counters.enters += 1;
         self.counters.receives_armed += 1;
@@ -432,30 +434,30 @@ impl<M: Machine> Epoll<M> {
         }
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
-            self.listeners.iter_mut().for_each(|one| one.acceptable = true);
+            self.listeners.iter_mut().for_each(|one| one.active = true);
         }
         Ok(())
     }
 
     fn is_acceptable(&self) -> bool {
-        self.listeners.iter().any(|one| one.acceptable)
+        self.listeners.iter().any(|one| one.active)
     }
 
     fn acceptable(&mut self, index: u64) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         if let Some(listening) = self.listeners.get_mut(index) {
-            listening.acceptable = true;
+            listening.active = true;
         }
     }
 
     fn accept(&mut self, index: usize, now: Instant) {
         let paused = self.accept_again.is_some();
         for _ in 0..ACCEPTS {
-            let Some(Listening { listener, acceptable }) = self.listeners.get_mut(index) else {
+            let Some(Acceptor { listener, active }) = self.listeners.get_mut(index) else {
                 break;
             };
             if paused {
-                *acceptable = false;
+                *active = false;
                 return;
             }
             self.counters.enters += 1;
@@ -465,14 +467,14 @@ impl<M: Machine> Epoll<M> {
                 // The newcomer was gone again.
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {
-                    *acceptable = false;
+                    *active = false;
                     return;
                 }
                 Err(_) => {
                     // Out of files or memory: only newcomers suffer.
                     self.counters.accept_failures += 1;
                     self.accept_again = Some(now + ACCEPT_PAUSE);
-                    *acceptable = false;
+                    *active = false;
                     return;
                 }
             };

@@ -1,29 +1,102 @@
 //! Which driver runs: the one that was asked for, or the best that this kernel and sandbox allow.
+//!
+//! The loops are made of the table in [`crate::drivers`]. The module of a driver has
+//!
+//! - `set_up(&Config)`: what it needs of the kernel, or why the kernel refuses it;
+//! - `probe(&Config)`: the same, and what would come of it, for the doctor;
+//! - `locked_bytes(&Config)`: about how much memory a shard of it locks, if that is much;
+//! - a type with `new(machine, listeners, what set_up made, &Config)`, `taken(because)` and `run(started)`.
 
 use std::io;
 
-use super::epoll::Epoll;
 #[cfg(feature = "tokio-uring")]
-use super::tokio_uring::{self, TokioUring};
-use super::uring::Uring;
-use super::{Listener, Ring};
+use super::tokio_uring;
+use super::{Listener, epoll, uring};
 use crate::config::{Config, Driver, Taken};
-use crate::error::StartError;
+use crate::drivers::for_each_driver;
+use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
 
-/// A driver that is set up.
-pub(crate) enum Loop<M> {
-    Uring(Box<Uring<M>>),
-    #[cfg(feature = "tokio-uring")]
-    TokioUring(Box<TokioUring<M>>),
-    Epoll(Box<Epoll<M>>),
+/// A driver as the doctor sees it.
+pub(super) struct Row {
+    pub(super) driver: Driver,
+    /// Whether it works here, and what it would use.
+    pub(super) probe: fn(&Config) -> Result<Taken, StartError>,
+    /// About how many bytes a shard of it locks, if that is much.
+    pub(super) locked_bytes: fn(&Config) -> Option<u64>,
 }
 
+macro_rules! loops {
+    ($($(#[doc = $doc:literal])+
+       { $driver:ident, $name:literal, cfg($($built:tt)*), ring_features: $features:literal, $module:ident })*) => {
+        /// A driver that is set up.
+        pub(crate) enum Loop<M> {
+            $(#[cfg($($built)*)] $driver(Box<$module::$driver<M>>),)*
+        }
+
+        impl<M: Machine> Loop<M> {
+            /// The first driver that the configuration takes and that works here.
+            fn first(
+                machine: M,
+                listeners: Vec<Listener>,
+                config: &Config,
+            ) -> Result<(Self, Taken), StartError> {
+                let mut refusals = Refusals::default();
+                $(if tries(config, Driver::$driver) {
+                    #[cfg($($built)*)]
+                    match $module::set_up(config) {
+                        Ok(kernel) => {
+                            let driver = $module::$driver::new(machine, listeners, kernel, config)?;
+                            let taken = driver.taken(refusals.because());
+                            return Ok((Self::$driver(Box::new(driver)), taken));
+                        }
+                        Err(error) => refusals.add(Driver::$driver, error),
+                    }
+                    #[cfg(not($($built)*))]
+                    refusals.add(Driver::$driver, left_out(Driver::$driver));
+                    if is_final(config) {
+                        return Err(refusals.last());
+                    }
+                })*
+                Err(refusals.last())
+            }
+
+            /// Runs until the machine asks to leave, and gives it back.
+            ///
+            /// # Errors
+            ///
+            /// Only what makes the driver itself unusable.
+            pub(crate) fn run(self, started: impl FnOnce()) -> io::Result<M> {
+                match self {
+                    $(#[cfg($($built)*)] Self::$driver(driver) => driver.run(started),)*
+                }
+            }
+        }
+
+        /// The drivers, the best first.
+        pub(super) const ROWS: &[Row] = &[$({
+            #[cfg($($built)*)]
+            let row = Row {
+                driver: Driver::$driver,
+                probe: $module::probe,
+                locked_bytes: $module::locked_bytes,
+            };
+            #[cfg(not($($built)*))]
+            let row = Row {
+                driver: Driver::$driver,
+                probe: |_| Err(left_out(Driver::$driver)),
+                locked_bytes: |_| None,
+            };
+            row
+        },)*];
+    };
+}
+for_each_driver!(loops);
+
 impl<M: Machine> Loop<M> {
-    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first
-    /// that works: a ring with all that the kernel gives, unless that is too little to be faster,
-    /// then tokio-uring, then epoll. A driver asked for by name, or a required feature of the ring,
-    /// never falls back: if it does not work, that is an error.
+    /// Sets the driver up that the configuration asks for. [`Driver::Auto`] takes the first that
+    /// works here, in the order of the table; a ring that lacks what makes it faster than epoll is passed over.
+    /// A driver asked for by name, or a required feature of the ring, never falls back.
     ///
     /// # Errors
     ///
@@ -34,60 +107,23 @@ impl<M: Machine> Loop<M> {
         config: &Config,
     ) -> Result<(Self, Taken), StartError> {
         let required = config.ring.features.required();
-        if !tries(config, Driver::Uring) && !required.is_empty() {
+        if !config.driver.has_ring_features() && !required.is_empty() {
             return Err(StartError::no_features(required, config.driver));
         }
-        let mut refusals = Refusals::default();
-        if tries(config, Driver::Uring) {
-            match ring(config) {
-                Ok(ring) => {
-                    let uring = Uring::new(machine, listeners, ring, &config.ring)?;
-                    let taken = uring.taken();
-                    return Ok((Self::Uring(Box::new(uring)), taken));
-                }
-                Err(error) if is_final(config) => return Err(error),
-                Err(error) => refusals.add(Driver::Uring, &error),
-            }
-        }
-        #[cfg(feature = "tokio-uring")]
-        if tries(config, Driver::TokioUring) {
-            match tokio_uring::set_up(&config.ring) {
-                Ok(runtime) => {
-                    let driver = TokioUring::new(machine, listeners, runtime, &config.ring)?;
-                    let taken = driver.taken(refusals.because());
-                    return Ok((Self::TokioUring(Box::new(driver)), taken));
-                }
-                Err(error) if is_final(config) => return Err(error),
-                Err(error) => refusals.add(Driver::TokioUring, &error),
-            }
-        }
-        #[cfg(not(feature = "tokio-uring"))]
-        if tries(config, Driver::TokioUring)
-            && let Err(error) = probe_tokio_uring()
-        {
-            if is_final(config) {
-                return Err(error);
-            }
-            refusals.add(Driver::TokioUring, &error);
-        }
-        let epoll = Epoll::new(machine, listeners, &config.ring)?;
-        let taken = Taken::new(Driver::Epoll, refusals.because());
-        Ok((Self::Epoll(Box::new(epoll)), taken))
+        Self::first(machine, listeners, config)
     }
+}
 
-    /// Runs until the machine asks to leave, and gives it back.
-    ///
-    /// # Errors
-    ///
-    /// Only what makes the driver itself unusable.
-    pub(crate) fn run(self, started: impl FnOnce()) -> io::Result<M> {
-        match self {
-            Self::Uring(uring) => uring.run(started),
-            #[cfg(feature = "tokio-uring")]
-            Self::TokioUring(driver) => driver.run(started),
-            Self::Epoll(epoll) => epoll.run(started),
-        }
-    }
+/// A driver that was left out of this program.
+#[cfg_attr(feature = "tokio-uring", expect(dead_code, reason = "all drivers are in this program"))]
+fn left_out(driver: Driver) -> StartError {
+    StartError::new(
+        StartErrorKind::Ring,
+        format!("cannot run the {driver} driver"),
+        "this program was built without it",
+        "build it with the cargo feature of the driver's name, or use another driver: `engine doctor` \
+         lists those that run here",
+    )
 }
 
 /// Whether the configuration would take this driver.
@@ -101,70 +137,28 @@ pub(super) fn is_final(config: &Config) -> bool {
     config.driver != Driver::Auto || !config.ring.features.required().is_empty()
 }
 
-/// A ring, if it is one that the configured driver takes.
-pub(super) fn ring(config: &Config) -> Result<Ring, StartError> {
-    let ring = Ring::new(&config.ring)?;
-    if config.driver == Driver::Auto && !ring.is_worth_it() {
-        return Err(StartError::slow_ring());
-    }
-    Ok(ring)
-}
-
-/// Whether the tokio-uring driver works here.
-///
-/// # Errors
-///
-/// What the kernel refused, why, and what to do.
-#[cfg(feature = "tokio-uring")]
-pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
-    tokio_uring::probe()
-}
-
-/// Refuses: the tokio-uring driver was left out of this program.
-///
-/// # Errors
-///
-/// Always.
-#[cfg(not(feature = "tokio-uring"))]
-pub(super) fn probe_tokio_uring() -> Result<(), StartError> {
-    Err(StartError::new(
-        crate::error::StartErrorKind::Ring,
-        "cannot run the tokio-uring driver",
-        "this program was built without it",
-        "build it with the cargo feature `tokio-uring`, or use the driver `uring` or `epoll`",
-    ))
-}
-
-/// About how many bytes a shard of the tokio-uring driver locks for its registered buffers; `None` if
-/// the program has no such driver.
-#[cfg(feature = "tokio-uring")]
-pub(super) fn locked_bytes(config: &Config) -> Option<u64> {
-    Some(tokio_uring::locked_bytes(&config.ring) as u64)
-}
-
-/// None: the tokio-uring driver was left out of this program.
-#[cfg(not(feature = "tokio-uring"))]
-pub(super) const fn locked_bytes(_: &Config) -> Option<u64> {
-    None
-}
-
 /// Why the rungs above one do not hold.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Vec<(Driver, String)>);
+pub(super) struct Refusals(Vec<(Driver, StartError)>);
 
 impl Refusals {
-    pub(super) fn add(&mut self, driver: Driver, error: &StartError) {
-        self.0.push((driver, error.cause()));
+    pub(super) fn add(&mut self, driver: Driver, error: StartError) {
+        self.0.push((driver, error));
+    }
+
+    /// The error of the one that was tried last.
+    fn last(&self) -> StartError {
+        self.0.last().expect("every driver has a row in the table").1.clone()
     }
 
     /// The one cause of all of them, or each with its driver; `None` if nothing was refused.
     pub(super) fn because(&self) -> Option<String> {
-        let (_, first) = self.0.first()?;
-        if self.0.iter().all(|(_, cause)| cause == first) {
-            return Some(first.clone());
+        let first = self.0.first()?.1.cause();
+        if self.0.iter().all(|(_, error)| error.cause() == first) {
+            return Some(first);
         }
         let rows: Vec<_> =
-            self.0.iter().map(|(driver, cause)| format!("{driver}: {cause}")).collect();
+            self.0.iter().map(|(driver, error)| format!("{driver}: {}", error.cause())).collect();
         Some(rows.join("; "))
     }
 }
@@ -180,12 +174,12 @@ mod tests {
         let refused = |errno| StartError::ring(&std::io::Error::from_raw_os_error(errno));
         let mut refusals = Refusals::default();
         assert_eq!(refusals.because(), None);
-        refusals.add(Driver::Uring, &refused(libc::EPERM));
+        refusals.add(Driver::Uring, refused(libc::EPERM));
         let alone = refusals.because().expect("refused");
         assert!(!alone.contains("uring:"), "{alone}");
-        refusals.add(Driver::TokioUring, &refused(libc::EPERM));
+        refusals.add(Driver::TokioUring, refused(libc::EPERM));
         assert_eq!(refusals.because(), Some(alone.clone()));
-        refusals.add(Driver::Epoll, &refused(libc::ENOSYS));
+        refusals.add(Driver::Epoll, refused(libc::ENOSYS));
         let all = refusals.because().expect("refused");
         assert!(
             all.starts_with(&format!("uring: {alone}; tokio-uring: {alone}; epoll: ")),

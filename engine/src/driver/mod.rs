@@ -19,3 +19,8 @@ use crate::shard::send::Transmit;
 
 /// The ring of a shard.
 type Ring = crate::sys::ring::Ring<Transmit, Assembly>;
+
+/// More output than this is sent in the middle of a turn, so that memory stays bounded.
+const TURN_BYTES: usize = 4 << 20;
+/// Most bytes of one read into a message's own memory.
+const DIRECT_READ_BYTES: u64 = 256 << 10;

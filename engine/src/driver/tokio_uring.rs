@@ -40,20 +40,18 @@ use tokio::time::Sleep;
 use tokio_uring::Runtime;
 use tokio_uring::net::TcpListener;
 
-use super::accept::Listener;
-use crate::config::{Driver, RingConfig, Taken};
+use super::accept::{ACCEPT_PAUSE, Listener};
+use crate::config::{Config, Driver, Taken};
 use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
 use crate::sys::socket::{raise_file_limit, watched};
 use crate::sys::spin::Spin;
 use buffers::Buffers;
-pub(super) use buffers::locked_bytes;
+
 use core::{Attempt, Core, Start};
 
 /// Accepts in flight: each takes one connection and a turn of the loop.
 const ACCEPTS: usize = 8;
-/// How long to wait before accepting again when the kernel was out of files or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long what is in flight may take to complete after everything was shut down.
 const END: Duration = Duration::from_secs(5);
 
@@ -73,8 +71,8 @@ pub(crate) struct TokioUring<M> {
 /// # Errors
 ///
 /// What the kernel refused, why, and what to do.
-pub(super) fn probe() -> Result<(), StartError> {
-    try_ring().map(drop)
+pub(super) fn probe(_: &Config) -> Result<Taken, StartError> {
+    try_ring().map(|_| Taken::new(Driver::TokioUring, None))
 }
 
 /// Tries what the runtime needs. Says whether the kernel takes `COOP_TASKRUN` (5.19), the one flag that helps the runtime.
@@ -120,12 +118,18 @@ fn try_ring() -> Result<bool, StartError> {
     Err(StartError::new(StartErrorKind::Ring, what, why, "run on Linux 5.11 or later"))
 }
 
+/// About how many bytes a shard locks for its registered buffers.
+pub(super) fn locked_bytes(config: &Config) -> Option<u64> {
+    Some(buffers::locked_bytes(&config.ring) as u64)
+}
+
 /// Makes the runtime on this thread, which is to run it.
 ///
 /// # Errors
 ///
 /// What the kernel refused, why, and what to do; or this thread already runs a runtime.
-pub(super) fn set_up(config: &RingConfig) -> Result<Runtime, StartError> {
+pub(super) fn set_up(config: &Config) -> Result<Runtime, StartError> {
+    let config = &config.ring;
     let cooperative = try_ring()?;
     let mut ring = tokio_uring::uring_builder();
     ring.setup_clamp();
@@ -148,18 +152,18 @@ impl<M: Machine> TokioUring<M> {
         machine: M,
         listeners: Vec<Listener>,
         runtime: Runtime,
-        config: &RingConfig,
+        config: &Config,
     ) -> Result<Self, StartError> {
         raise_file_limit();
         let wrong = |e: io::Error| StartError::kernel("a second handle of a listener", &e);
         let sockets: io::Result<Vec<_>> = listeners.into_iter().map(Listener::into_two).collect();
         let (listeners, others) = sockets.map_err(wrong)?.into_iter().unzip();
-        let buffers = runtime.block_on(async { Buffers::new(config) });
+        let buffers = runtime.block_on(async { Buffers::new(&config.ring) });
         Ok(Self {
             core: RefCell::new(Core::new(machine, others, buffers)),
             runtime,
             listeners,
-            spin: Spin::new(config.spin, config.spin_budget_percent),
+            spin: Spin::new(config.ring.spin, config.ring.spin_budget_percent),
         })
     }
 

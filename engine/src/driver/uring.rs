@@ -10,31 +10,26 @@
 //! is free again when that is nothing and the socket is closed. A completion of an earlier
 //! generation is counted, and its buffer goes back all the same.
 
+mod begin;
 mod look;
 mod receive;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::IntoRawFd as _;
-use std::time::{Duration, Instant};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Instant;
 
-use super::Ring;
-use super::accept::{self, Listener};
+use super::accept::{Acceptor, Listener};
 use super::connection::{Armed, Connection, Phase};
-use crate::config::{Driver, RingConfig, RingFeature, Taken};
+use super::{Ring, TURN_BYTES};
+use crate::config::{Config, Driver, RingConfig, RingFeature, Taken};
 use crate::error::StartError;
-use crate::shard::machine::{Action, Endpoint, Machine, Want};
+use crate::shard::machine::{Action, Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
-use crate::sys::operation::{Completion, Operation, Socket, UserData};
+use crate::sys::operation::{Completion, Operation, UserData};
 use crate::sys::ring::{SlowSent, Wait};
 use crate::sys::socket::raise_file_limit;
-
-/// More output than this is sent in the middle of a batch, so that memory stays bounded.
-const TURN_BYTES: usize = 4 << 20;
-/// How long to wait before accepting again when the kernel was out of files or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Completions, and buffers that are held, that there is always room for.
 const BATCH: usize = 1024;
@@ -44,7 +39,7 @@ const HELD: usize = 256;
 pub struct Uring<M> {
     machine: M,
     ring: Ring,
-    listeners: Vec<Listening>,
+    listeners: Vec<Acceptor>,
     connections: Vec<Connection>,
     turn: Turn,
     batch: Vec<Completion>,
@@ -56,16 +51,44 @@ pub struct Uring<M> {
     exit: bool,
 }
 
-/// A listening socket, and whether the kernel accepts from it.
-struct Listening {
-    listener: Listener,
-    accepting: bool,
-}
-
 impl<M: std::fmt::Debug> std::fmt::Debug for Uring<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Uring").field("machine", &self.machine).finish_non_exhaustive()
     }
+}
+
+/// A ring, if it is one that the configured driver takes.
+///
+/// # Errors
+///
+/// What the kernel refused, why, and what to do.
+pub(super) fn set_up(config: &Config) -> Result<Ring, StartError> {
+    let ring = Ring::new(&config.ring)?;
+    if config.driver == Driver::Auto && !ring.is_worth_it() {
+        return Err(StartError::slow_ring());
+    }
+    Ok(ring)
+}
+
+/// Whether the driver works here, and with what.
+///
+/// # Errors
+///
+/// As [`set_up`], or a feature that is required cannot be had.
+pub(super) fn probe(config: &Config) -> Result<Taken, StartError> {
+    let mut ring = set_up(config)?;
+    if let Err(absent) = ring.register_files(Some(1))
+        && config.ring.features.required().contains(RingFeature::Direct)
+    {
+        return Err(StartError::feature(&absent));
+    }
+    let taken = Taken::new(Driver::Uring, None);
+    Ok(taken.with_features(ring.features(), ring.without().to_vec()))
+}
+
+/// Little: its buffers are registered without being locked.
+pub(super) const fn locked_bytes(_: &Config) -> Option<u64> {
+    None
 }
 
 impl<M: Machine> Uring<M> {
@@ -78,24 +101,21 @@ impl<M: Machine> Uring<M> {
         machine: M,
         listeners: Vec<Listener>,
         mut ring: Ring,
-        config: &RingConfig,
+        config: &Config,
     ) -> Result<Self, StartError> {
         let files =
             u32::try_from(raise_file_limit()).unwrap_or(u32::MAX).min(RingConfig::MAX_DIRECT);
         // Only what is accepted can be without a descriptor.
         let absent = ring.register_files((!listeners.is_empty()).then_some(files)).err();
         if let Some(absent) = absent
-            && config.features.required().contains(RingFeature::Direct)
+            && config.ring.features.required().contains(RingFeature::Direct)
         {
             return Err(StartError::feature(&absent));
         }
         Ok(Self {
             machine,
             ring,
-            listeners: listeners
-                .into_iter()
-                .map(|listener| Listening { listener, accepting: false })
-                .collect(),
+            listeners: Acceptor::all(listeners, false),
             connections: Vec::new(),
             turn: Turn::default(),
             batch: Vec::with_capacity(BATCH),
@@ -106,10 +126,11 @@ impl<M: Machine> Uring<M> {
         })
     }
 
-    /// What became of the ring's features.
-    pub(crate) fn taken(&self) -> Taken {
+    /// What was taken, because the drivers above it could not be had, and what became of the ring's
+    /// features.
+    pub(crate) fn taken(&self, because: Option<String>) -> Taken {
         let (features, without) = (self.ring.features(), self.ring.without().to_vec());
-        Taken::new(Driver::Uring, None).with_features(features, without)
+        Taken::new(Driver::Uring, because).with_features(features, without)
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -358,107 +379,6 @@ impl<M: Machine> Uring<M> {
         (connection.phase != Phase::Free).then_some((id, connection))
     }
 
-    // ---- accepting and connecting
-
-    fn accept(&mut self) -> io::Result<()> {
-        for (index, listening) in self.listeners.iter_mut().enumerate() {
-            if !std::mem::replace(&mut listening.accepting, true) {
-                self.ring.accept(listening.listener.as_raw_fd(), index)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn stop_accepting(&mut self) -> io::Result<()> {
-        // Closing the listeners refuses newcomers; the kernel resets those that waited.
-        self.accept_again = None;
-        for (index, listening) in self.listeners.drain(..).enumerate() {
-            if listening.accepting {
-                self.ring.cancel_accept(index)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn accepted(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        let index = completion.listener();
-        let listening = self.listeners.get_mut(index);
-        let serving = listening.is_some();
-        let armed = listening.is_none_or(|listening| {
-            listening.accepting &= completion.more();
-            listening.accepting
-        });
-        let Ok(number) = u32::try_from(completion.result) else {
-            if serving {
-                // Out of files or memory, or the peer was gone again: only newcomers suffer.
-                self.ring.counters.accept_failures += 1;
-                self.accept_again = Some(now + ACCEPT_PAUSE);
-            }
-            return Ok(());
-        };
-        let socket = if self.ring.features().contains(RingFeature::Direct) {
-            Socket::Direct(number)
-        } else {
-            Socket::Descriptor(completion.result)
-        };
-        if !armed {
-            self.accept()?;
-        }
-        match self.machine.accepted(index, &mut self.turn, now) {
-            Some(id) => {
-                self.occupy(id, socket, Phase::Open);
-                self.reconcile(id, Want::Small)
-            }
-            None => self.ring.close(socket),
-        }
-    }
-
-    fn occupy(&mut self, id: ConnectionId, socket: Socket, phase: Phase) {
-        let slot = id.slot() as usize;
-        if slot >= self.connections.len() {
-            self.connections.resize(slot + 1, Connection::FREE);
-        }
-        self.connections[slot] = Connection::new(socket, id.generation(), phase);
-    }
-
-    fn connect(
-        &mut self,
-        id: ConnectionId,
-        from: Option<IpAddr>,
-        to: &Endpoint,
-        now: Instant,
-    ) -> io::Result<()> {
-        match accept::outgoing(from, to) {
-            Ok((socket, to)) => {
-                let fd = socket.into_raw_fd();
-                self.occupy(id, Socket::Descriptor(fd), Phase::Connecting);
-                self.ring.connect(fd, id, to)
-            }
-            Err(e) => {
-                let error = e.raw_os_error().unwrap_or(libc::EIO);
-                self.machine.hung_up(id, Some(error), &mut self.turn, now);
-                Ok(())
-            }
-        }
-    }
-
-    fn connected(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
-        let Some(id) = self.ring.take_connected(completion) else { return Ok(()) };
-        let Some(connection) = self.find(id) else { return Ok(()) };
-        if connection.phase == Phase::Closing {
-            connection.armed = Armed::No;
-            return self.release(id);
-        }
-        connection.phase = Phase::Open;
-        if completion.result < 0 {
-            connection.deaf = true;
-            self.machine.hung_up(id, Some(-completion.result), &mut self.turn, now);
-            return Ok(());
-        }
-        self.machine.connected(id, &mut self.turn, now);
-        self.reconcile(id, Want::Small)
-    }
-
     // ---- slow sends and the end
 
     fn slow_sent(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
@@ -584,7 +504,8 @@ pub fn serve_machine<M: Machine>(
 ) -> Result<M, StartError> {
     let listeners = Listener::bind(address, 1)?;
     let bound = listeners.first().and_then(Listener::address).unwrap_or(address);
-    Uring::new(machine, listeners, Ring::new(config)?, config)?
+    let config = Config::new().with(|all| all.ring = config.clone());
+    Uring::new(machine, listeners, Ring::new(&config.ring)?, &config)?
         .run(|| started(bound))
         .map_err(|e| StartError::kernel("progress: the ring failed", &e))
 }

@@ -68,7 +68,7 @@ const SMALL_READ: usize = limit(2048, 128);
 /// Small reads in a row before a connection goes back to small buffers.
 const SMALL_READS: u8 = 16;
 /// A frame with more than this to come is received into its message's own memory.
-const DIRECT_BYTES: u64 = limit(64 << 10, 4 << 10) as u64;
+const DIRECT_FROM: u64 = limit(64 << 10, 4 << 10) as u64;
 
 /// Bytes of room to compress in that are kept while nothing needs them.
 const PACKED_KEPT: usize = 64 << 10;

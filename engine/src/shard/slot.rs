@@ -9,7 +9,7 @@ use super::send::SendSide;
 use super::table::ConnectionId;
 use super::topics::Subscriptions;
 use super::wheel::Tick;
-use super::{DIRECT_BYTES, SMALL_READ, SMALL_READS};
+use super::{DIRECT_FROM, SMALL_READ, SMALL_READS};
 use crate::conn::{self, Inbound, Inflater, Outbound, Role, State};
 use crate::fault::{Fault, is_back};
 use crate::handshake::Deflate;
@@ -224,10 +224,10 @@ impl<D> Slot<D> {
         }
         if remaining > 0 {
             self.large = SMALL_READS;
-            self.direct |= remaining > DIRECT_BYTES;
+            self.direct |= remaining > DIRECT_FROM;
         } else if len < SMALL_READ {
             self.large -= 1;
-        } else if (len as u64) < DIRECT_BYTES / 2 {
+        } else if (len as u64) < DIRECT_FROM / 2 {
             self.direct = false;
         }
         if self.is_paused(pause) {
@@ -237,7 +237,7 @@ impl<D> Slot<D> {
             Want::Small
         } else if self.greedy && remaining == 0 {
             Want::SmallOnce
-        } else if remaining > DIRECT_BYTES {
+        } else if remaining > DIRECT_FROM {
             Want::Direct
         } else if self.direct || self.greedy {
             Want::LargeOnce

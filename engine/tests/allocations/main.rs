@@ -141,14 +141,8 @@ fn an_echo_in_steady_state_allocates_nothing() {
         ("16 KiB text", 4, 16 << 10, 1, 500),
         ("60 KiB binary", 5, 60 << 10, 1, 250),
     ];
-    let built = |driver: &Driver| {
-        let left_out = *driver == Driver::TokioUring && !cfg!(feature = "tokio-uring");
-        *driver != Driver::Auto && !left_out
-    };
-    for (driver, dialect) in Driver::ALL
-        .into_iter()
-        .filter(built)
-        .flat_map(|driver| Dialect::ALL.map(|dialect| (driver, dialect)))
+    for (driver, dialect) in
+        Driver::built().flat_map(|driver| Dialect::ALL.map(|dialect| (driver, dialect)))
     {
         let server = echo_on(driver);
         let mut stream = connect_in(server.address(), dialect);

@@ -36,7 +36,7 @@ const OFFERS: &[(&str, Option<&str>)] = &[
 ];
 
 fn with_servers(cases: impl Fn(std::net::SocketAddr)) {
-    for driver in crate::drivers() {
+    for driver in ringbolt::Driver::built() {
         let config = Config::new().with(|config| {
             config.driver = driver;
             config.compression = Some(Compression::default());

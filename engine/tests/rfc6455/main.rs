@@ -34,18 +34,9 @@ impl Handler for Echo {
     }
 }
 
-/// Every driver that was built.
-fn drivers() -> impl Iterator<Item = Driver> {
-    let built = |driver: &Driver| {
-        let left_out = *driver == Driver::TokioUring && !cfg!(feature = "tokio-uring");
-        *driver != Driver::Auto && !left_out
-    };
-    Driver::ALL.into_iter().filter(built)
-}
-
 /// Starts an echo server on each driver, gives its address to `cases`, and ends it.
 fn with_server(cases: impl Fn(SocketAddr)) {
-    for driver in drivers() {
+    for driver in Driver::built() {
         let config = Config::new().with(|config| config.driver = driver);
         let server = Server::builder().shards(2).config(config);
         let server = server.start(|_| Echo).expect("a server");

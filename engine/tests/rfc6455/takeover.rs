@@ -39,7 +39,7 @@ impl Handler for Room {
 }
 
 fn with_servers(compression: Compression, cases: impl Fn(&Server)) {
-    for driver in crate::drivers() {
+    for driver in ringbolt::Driver::built() {
         let config = Config::new().with(|config| {
             config.driver = driver;
             config.compression = Some(compression.with_min_bytes(16));

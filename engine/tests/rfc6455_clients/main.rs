@@ -21,15 +21,6 @@ const AT_ONCE: usize = 16;
 /// Longer than all cases take.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Every driver that was built.
-fn drivers() -> impl Iterator<Item = Driver> {
-    let built = |driver: &Driver| {
-        let left_out = *driver == Driver::TokioUring && !cfg!(feature = "tokio-uring");
-        *driver != Driver::Auto && !left_out
-    };
-    Driver::ALL.into_iter().filter(built)
-}
-
 /// Makes one connection per case, and sends every message back.
 struct Echo<'c> {
     cases: &'c [ClientCase],
@@ -228,7 +219,7 @@ fn run(driver: Driver, cases: &[ClientCase]) -> Vec<String> {
 #[test]
 fn every_case_of_the_table_on_every_driver() {
     let cases: Vec<_> = cases::all().into_iter().flat_map(|(_, cases)| cases).collect();
-    let failures: Vec<_> = drivers().flat_map(|driver| run(driver, &cases)).collect();
+    let failures: Vec<_> = Driver::built().flat_map(|driver| run(driver, &cases)).collect();
     let (failed, of) = (failures.len(), cases.len());
     assert!(failures.is_empty(), "{failed} of {of} cases failed:\n  {}", failures.join("\n  "));
 }

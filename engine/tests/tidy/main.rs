@@ -34,6 +34,7 @@ const LAYERS: &[&str] = &[
     "wire",
     "handshake",
     "conn",
+    "drivers",
     "error",
     "credentials",
     "config",

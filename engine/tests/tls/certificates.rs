@@ -4,7 +4,6 @@ use ringbolt::{ClientAuth, Driver, Server, ServerTls, ServerTlsBuilder, TlsVersi
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error};
 
-use crate::DRIVERS;
 use crate::authority::Authority;
 use crate::peer::{World, client, config, connect, shown, stream};
 use crate::support::{Client, Echo, Running, request};
@@ -29,7 +28,7 @@ fn a_client_is_shown_the_certificate_for_the_name_it_asks_for() {
         .into_iter()
         .fold(ServerTls::builder(), |tls, one| tls.certificate(one.chain(), one.key()));
     let tls = build(tls);
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = serve(driver, &tls);
         for (name, expected) in [
             ("localhost", &first),
@@ -76,7 +75,7 @@ fn attempt(server: &Running, config: ClientConfig) -> Result<(), Option<AlertDes
 fn client_certificates_are_required_or_optional() {
     let (world, stranger) = (World::new(), Authority::new("a stranger"));
     let (known, unknown) = (world.authority.issue(&["client"]), stranger.issue(&["client"]));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for version in [&TLS12, &TLS13] {
             for auth in [ClientAuth::Required, ClientAuth::Optional] {
                 let tls = ServerTls::builder()
@@ -109,7 +108,7 @@ fn old_versions_are_refused_where_that_is_wanted() {
         .certificate(world.identity.chain(), world.identity.key())
         .min_version(TlsVersion::Tls13);
     let tls = build(tls);
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = serve(driver, &tls);
         let old = attempt(&server, client(&world.authority, &[&TLS12], None));
         assert_eq!(old, Err(Some(AlertDescription::ProtocolVersion)));
@@ -122,7 +121,7 @@ fn old_versions_are_refused_where_that_is_wanted() {
 #[test]
 fn http_1_1_is_the_protocol_inside() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let offers = |protocols: &[&[u8]]| {
             let mut config = world.client();
@@ -150,7 +149,7 @@ fn new_certificates_are_shown_to_new_connections_only() {
         std::fs::write(file("key"), &identity.key).expect("a file");
         identity
     };
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let first = store();
         let tls = build(ServerTls::builder().certificate(file("pem"), file("key")));
         let server = serve(driver, &tls);

@@ -16,7 +16,6 @@ use ringbolt::{
     Server, ServerTls, TlsError, WebSocket,
 };
 
-use crate::DRIVERS;
 use crate::authority::{Authority, Identity};
 use crate::peer::{World, config};
 use crate::support::{Echo, PATIENCE, Running, pattern};
@@ -135,7 +134,7 @@ fn a_client_asks_for_the_host_by_its_name() {
     let world = World::new();
     let other = world.authority.issue(&["elsewhere.test"]);
     let trust = built(trusting(&world.authority));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         // Without a name the server would show the first certificate, which is for another host.
         let tls = ServerTls::builder()
             .certificate(other.chain(), other.key())
@@ -150,7 +149,7 @@ fn a_client_asks_for_the_host_by_its_name() {
 fn many_clients_talk_to_a_server_in_both_dialects() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let to = server.address();
         let url = format!("wss://localhost:{}/", to.port());
@@ -165,7 +164,7 @@ fn many_clients_talk_to_a_server_in_both_dialects() {
 #[test]
 fn sessions_are_resumed_unless_that_is_turned_off() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let to = server.address();
         let url = format!("wss://127.0.0.1:{}/", to.port());
@@ -194,7 +193,7 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
     });
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let stranger = built(trusting(&Authority::new("another authority")));
         assert_eq!(reason(driver, &server, &stranger), CloseReason::Tls(TlsError::Untrusted));
@@ -223,7 +222,7 @@ fn a_server_that_cannot_be_trusted_is_told_so_and_left() {
 fn a_client_shows_its_certificate_where_one_is_wanted() {
     let world = World::new();
     let own = world.authority.issue(&["client"]);
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let tls = ServerTls::builder()
             .certificate(world.identity.chain(), world.identity.key())
             .client_ca(world.authority.pem_source());
@@ -241,7 +240,7 @@ fn a_client_shows_its_certificate_where_one_is_wanted() {
 fn wss_is_never_spoken_in_the_clear() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         // No TLS is configured: nothing at all is sent.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let to = listener.local_addr().expect("an address");
@@ -291,7 +290,7 @@ fn wss_is_never_spoken_in_the_clear() {
 fn a_ws_url_at_a_port_of_tls_is_told_as_that() {
     let world = World::new();
     let alert: &[u8] = b"\x15\x03\x01\x00\x02\x02\x0A";
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for pieces in [vec![alert], vec![&alert[..1], &alert[1..]]] {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
             let to = listener.local_addr().expect("an address");
@@ -323,7 +322,7 @@ fn a_ws_url_at_a_port_of_tls_is_told_as_that() {
 fn a_server_that_stalls_is_given_up() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let to = listener.local_addr().expect("an address");
         let url = format!("wss://localhost:{}/", to.port());

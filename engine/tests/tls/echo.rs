@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringbolt::Driver;
 use ringbolt::metrics::Snapshot;
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::DRIVERS;
 use crate::peer::{World, client, config, connect, stream};
 use crate::support::{BINARY, Client, PATIENCE, frame, frames, pattern, request};
 
@@ -23,7 +23,7 @@ pub(crate) fn end(server: crate::support::Running) -> Snapshot {
 fn messages_of_every_size_come_back() {
     // covers: HS-S-21
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let server = world.echo(1, config(driver));
             let mut client = connect(server.address(), client(&world.authority, &[version], None));
@@ -66,7 +66,7 @@ impl std::io::Write for Dribble {
 #[test]
 fn a_stream_may_come_in_pieces_of_any_length() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let server = world.echo(1, config(driver));
             for step in [1, 2, 3, 5, 7, 64, 1000] {
@@ -95,7 +95,7 @@ fn a_stream_may_come_in_pieces_of_any_length() {
 #[test]
 fn what_is_sent_at_once_comes_back_in_order() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut client = connect(server.address(), world.client());
         for round in 0..20 {
@@ -114,7 +114,7 @@ fn what_is_sent_at_once_comes_back_in_order() {
 #[test]
 fn a_slow_reader_gets_everything_in_order() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let server = world.echo(1, config(driver));
             let tls =
@@ -161,7 +161,7 @@ fn slow_reader(mut conn: ClientConnection, sock: TcpStream) {
 #[test]
 fn sessions_are_resumed_by_any_shard() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let server = world.echo(2, config(driver));
             let config = Arc::new(client(&world.authority, &[version], None));

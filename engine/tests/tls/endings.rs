@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::Duration;
 
+use ringbolt::Driver;
 use ringbolt::metrics::Snapshot;
 
-use crate::DRIVERS;
 use crate::peer::{Secure, World, config, connect, stream};
 use crate::support::{BINARY, CLOSE, TEXT, frame, pattern, wait_until};
 
@@ -31,7 +31,7 @@ pub(crate) fn expect_close_notify(client: &mut Secure) {
 #[test]
 fn the_closing_handshake_is_followed_by_a_close_notify() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for _ in 0..20 {
             let mut client = connect(server.address(), world.client());
@@ -48,7 +48,7 @@ fn the_closing_handshake_is_followed_by_a_close_notify() {
 #[test]
 fn a_close_notify_without_a_close_frame_is_answered() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut client = connect(server.address(), world.client());
         client.send(&frame(TEXT, b"and"));
@@ -65,7 +65,7 @@ fn a_close_notify_without_a_close_frame_is_answered() {
 #[test]
 fn a_stream_that_is_cut_off_is_a_hang_up_wherever_it_is_cut() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         // In the middle of a record, of the handshake, and of nothing.
         let mut torn = connect(server.address(), world.client());
@@ -91,7 +91,7 @@ fn a_stream_that_is_cut_off_is_a_hang_up_wherever_it_is_cut() {
 #[test]
 fn a_refused_request_is_answered_inside_tls() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut client = stream(server.address(), "localhost", world.client());
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("room");
@@ -106,7 +106,7 @@ fn a_refused_request_is_answered_inside_tls() {
 #[test]
 fn a_drain_closes_everyone_orderly_and_cuts_who_does_not_answer() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(2, config(driver));
         let mut polite: Vec<_> =
             (0..10).map(|_| connect(server.address(), world.client())).collect();
@@ -128,7 +128,7 @@ fn a_drain_closes_everyone_orderly_and_cuts_who_does_not_answer() {
 #[test]
 fn a_drain_without_patience_ends_at_once_whatever_is_under_way() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let open: Vec<_> = (0..10)
             .map(|n| {

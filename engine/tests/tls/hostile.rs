@@ -9,7 +9,6 @@ use ringbolt::Driver;
 use rustls::ContentType;
 use rustls::version::{TLS12, TLS13};
 
-use crate::DRIVERS;
 use crate::forger::{Forger, read_to_end};
 use crate::peer::{World, client, config, connect, stream};
 use crate::support::{
@@ -55,7 +54,7 @@ fn short(driver: Driver) -> ringbolt::Config {
 #[test]
 fn a_handshake_that_stalls_is_given_up_wherever_it_does() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, short(driver));
         let hello = hello(&world, &server);
         let mut stalled: Vec<_> = [0, 1, 4, 5, 6, hello.len() / 2, hello.len() - 1, hello.len()]
@@ -81,7 +80,7 @@ fn a_handshake_that_stalls_is_given_up_wherever_it_does() {
 #[test]
 fn a_handshake_in_records_of_one_byte_succeeds() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for version in [&TLS12, &TLS13] {
             let config = client(&world.authority, &[version], None);
@@ -108,7 +107,7 @@ fn a_handshake_in_records_of_one_byte_succeeds() {
 #[test]
 fn messages_in_records_of_one_byte_arrive() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for version in [&TLS12, &TLS13] {
             let mut forger = Forger::connect(server.address(), &world.authority, version);
@@ -128,7 +127,7 @@ fn messages_in_records_of_one_byte_arrive() {
 #[test]
 fn a_client_of_plain_ws_is_told_in_its_own_language_that_this_is_tls() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for bytes in [&request("/")[..], b"GET / HTTP/1.1\r\n\r\n", b"OPTIONS"] {
             let mut client = Client::raw(server.address());
@@ -156,7 +155,7 @@ fn a_client_of_plain_ws_is_told_in_its_own_language_that_this_is_tls() {
 #[test]
 fn plain_http_behind_a_client_hello_is_no_mistaken_url() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let hello = hello(&world, &server);
         let mut client = Client::raw(server.address());
@@ -169,7 +168,7 @@ fn plain_http_behind_a_client_hello_is_no_mistaken_url() {
 #[test]
 fn records_and_messages_that_announce_too_much_are_refused() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         // A record longer than any may be, and a handshake message of 16 MiB.
         let wholes: [&[u8]; 2] = [&[22, 3, 1, 0xFF, 0xFF], &[22, 3, 1, 0, 4, 1, 0xFF, 0xFF, 0xFF]];
@@ -190,7 +189,7 @@ fn records_and_messages_that_announce_too_much_are_refused() {
 #[test]
 fn a_handshake_message_that_never_ends_is_cut_off() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut tcp = tcp(server.address());
         // 64 KiB are announced, which is allowed; as records of one byte they take 384.
@@ -207,7 +206,7 @@ fn a_handshake_message_that_never_ends_is_cut_off() {
 #[test]
 fn a_record_that_was_changed_on_its_way_ends_the_connection() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for version in [&TLS12, &TLS13] {
             let mut forger = Forger::connect(server.address(), &world.authority, version);
@@ -224,7 +223,7 @@ fn a_record_that_was_changed_on_its_way_ends_the_connection() {
 #[test]
 fn renegotiation_is_refused_and_insisting_ends_the_connection() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let hello = hello(&world, &server);
         let mut forger = Forger::connect(server.address(), &world.authority, &TLS12);
@@ -248,7 +247,7 @@ fn renegotiation_is_refused_and_insisting_ends_the_connection() {
 #[test]
 fn key_updates_are_answered_and_a_flood_of_them_ends_the_connection() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut polite = connect(server.address(), client(&world.authority, &[&TLS13], None));
         for _ in 0..10 {
@@ -273,7 +272,7 @@ fn key_updates_are_answered_and_a_flood_of_them_ends_the_connection() {
 #[test]
 fn key_updates_of_one_that_does_not_read_are_bounded() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut mute = connect(server.address(), client(&world.authority, &[&TLS13], None));
         // Content in between keeps it from being a flood.
@@ -292,7 +291,7 @@ fn key_updates_of_one_that_does_not_read_are_bounded() {
 #[test]
 fn a_flood_of_records_without_content_ends_the_connection() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         for version in [&TLS12, &TLS13] {
             let mut forger = Forger::connect(server.address(), &world.authority, version);
@@ -318,7 +317,7 @@ fn a_flood_of_records_without_content_ends_the_connection() {
 #[test]
 fn any_bytes_at_any_time_end_one_connection_and_no_other() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, short(driver));
         let hello = hello(&world, &server);
         let mut witness = connect(server.address(), world.client());
@@ -346,7 +345,7 @@ fn any_bytes_at_any_time_end_one_connection_and_no_other() {
 #[test]
 fn a_reset_on_the_heels_of_noise_is_not_missed() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         // Longer than anybody waits here: only what is noticed ends a connection.
         let patient = config(driver).with(|config| config.close_timeout = Duration::from_secs(600));
         let server = world.echo(1, patient);

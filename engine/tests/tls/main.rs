@@ -5,7 +5,7 @@
     reason = "what these tests send is short, and a cut length would fail them"
 )]
 
-use ringbolt::{Config, Driver};
+use ringbolt::Config;
 
 mod authority;
 mod certificates;
@@ -23,14 +23,6 @@ mod proxies;
 #[expect(dead_code, reason = "shared with the tests of plain servers, which use the rest")]
 #[path = "../server/support.rs"]
 mod support;
-
-/// The drivers that every test runs on.
-const DRIVERS: &[Driver] = &[
-    Driver::Uring,
-    #[cfg(feature = "tokio-uring")]
-    Driver::TokioUring,
-    Driver::Epoll,
-];
 
 /// For what is shared with tests of one driver.
 fn settings() -> Config {

@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 
 use ringbolt::{Driver, Message, Server};
 
-use crate::DRIVERS;
 use crate::peer::{World, config, connect, stream};
 use crate::support::{
     BINARY, CONTINUATION, Client, MORE, Relay, Room, Running, TEXT, frame, pattern, request,
@@ -30,7 +29,7 @@ fn both(world: &World, driver: Driver, shards: usize) -> Running {
 #[test]
 fn a_publication_reaches_plain_and_secured_subscribers() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = both(&world, driver, 2);
         let [plain, secure] = server.listening() else { panic!("two listeners") };
         assert_eq!((plain.secure, secure.secure), (false, true));
@@ -71,7 +70,7 @@ fn a_publication_reaches_plain_and_secured_subscribers() {
 #[test]
 fn the_location_says_which_scheme_a_listener_speaks() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = both(&world, driver, 1);
         let [plain, secure] = server.listening() else { panic!("two listeners") };
         let request = |host: &str| {
@@ -114,7 +113,7 @@ fn rfc_6455_is_spoken_inside_tls() {
         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Version: 13\r\n\r\n";
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let mut client = Client::over(stream(server.address(), "localhost", world.client()));
         client.send(REQUEST);
@@ -140,7 +139,7 @@ fn rfc_6455_is_spoken_inside_tls() {
 #[test]
 fn large_messages_go_through_in_parts() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let any = "127.0.0.1:0".parse().expect("an address");
         let builder = Server::builder().bind_tls(any, world.tls()).shards(1);
         let server = Running::new(builder.config(config(driver)), || Relay(PART));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use ringbolt::{Config, Driver, Server};
 use rustls::ClientConfig;
 
-use crate::DRIVERS;
 use crate::endings::{closed, expect_close_notify};
 use crate::peer::{Secure, World, config, connect, over};
 use crate::support::{
@@ -43,7 +42,7 @@ fn small(address: SocketAddr, config: ClientConfig) -> Secure {
 fn a_peer_that_reads_slowly_is_not_silent() {
     // covers: SEC-05
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for ping_interval in [Duration::ZERO, IDLE / 3] {
             let server = fountain(&world, driver, |config| {
                 config.idle_timeout = IDLE;
@@ -66,7 +65,7 @@ fn a_peer_that_reads_slowly_is_not_silent() {
 fn whoever_closes_or_breaks_a_rule_still_gets_all_that_was_sent_before() {
     // covers: CTL-04, CLOSE-08
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = fountain(&world, driver, |config| config.close_timeout = IDLE);
         let address = server.address();
         let cases = [("", frame(CLOSE, b"bye")), (" close", frame(CLOSE, b"")), (" end", vec![])];
@@ -98,7 +97,7 @@ fn whoever_closes_or_breaks_a_rule_still_gets_all_that_was_sent_before() {
 #[test]
 fn whoever_hangs_up_still_gets_all_that_was_sent_before() {
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = fountain(&world, driver, |config| {
             config.close_timeout = IDLE;
             config.pause_reading_bytes = usize::MAX;
@@ -124,7 +123,7 @@ fn whoever_hangs_up_still_gets_all_that_was_sent_before() {
 fn a_drain_waits_for_a_slow_reader() {
     // covers: CLOSE-08, CLOSE-09
     let world = World::new();
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = fountain(&world, driver, |config| config.close_timeout = IDLE);
         let mut client = small(server.address(), world.client());
         client.text(&PARTS.to_string());

@@ -6,9 +6,8 @@ use std::thread::JoinHandle;
 
 use ringbolt::handshake::Url;
 use ringbolt::handshake::proxy::{Proxy, ProxyError};
-use ringbolt::{CloseReason, Route, TlsError};
+use ringbolt::{CloseReason, Driver, Route, TlsError};
 
-use crate::DRIVERS;
 use crate::clients::{Dialler, built, trusting};
 use crate::peer::{World, config};
 use crate::support::PATIENCE;
@@ -66,7 +65,7 @@ fn tls_runs_inside_of_the_tunnel() {
     // covers: HS-C-03, HS-C-05
     let world = World::new();
     let tls = built(trusting(&world.authority));
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         let server = world.echo(1, config(driver));
         let target = format!("localhost:{}", server.address().port());
         let (route, serving) = proxy(6, b"HTTP/1.1 200 OK\r\n\r\n");
@@ -89,7 +88,7 @@ fn a_tunnel_that_is_refused_or_leads_elsewhere_fails_the_connection() {
     let world = World::new();
     let tls = built(trusting(&world.authority));
     let elsewhere: &[u8] = b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 400 Bad Request\r\n";
-    for &driver in DRIVERS {
+    for driver in Driver::built() {
         for (answer, expected) in [
             (&b"HTTP/1.1 403 No\r\n\r\n"[..], CloseReason::Proxy(ProxyError::Refused(403))),
             (elsewhere, CloseReason::Tls(TlsError::PlainServer)),

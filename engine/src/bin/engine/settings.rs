@@ -9,8 +9,8 @@ use ringbolt::conn::{Deflater, Inflater, InvalidUtf8, Limits};
 use ringbolt::handshake::{DeflateTerms, HeadLimits, PolicyError, ServerPolicy, rfc6455, scan};
 use ringbolt::wire::Dialect;
 use ringbolt::{
-    ClientAuth, Compression, Config, Driver, RingFeature, RingFeatures, ServerTls,
-    ServerTlsBuilder, SlowConsumer, TlsVersion,
+    ClientAuth, Compression, Config, RingFeature, RingFeatures, ServerTls, ServerTlsBuilder,
+    SlowConsumer, TlsVersion,
 };
 
 use crate::args::{
@@ -318,7 +318,7 @@ fn features(args: &RingArgs) -> Result<RingFeatures, Contradiction> {
     let features = args.ring_features;
     let required = features.required();
     let driver = args.driver;
-    if !matches!(driver, Driver::Uring | Driver::Auto) && !required.is_empty() {
+    if !driver.has_ring_features() && !required.is_empty() {
         return contradiction(format!(
             "--ring-features requires {required}, which --driver {driver} does not have: take the + \
              away, or choose --driver uring"

@@ -17,12 +17,11 @@ use super::buffers::{Buffer, Class};
 use super::core::Core;
 use super::send::{Job, Part};
 use crate::conn::Assembly;
+use crate::driver::DIRECT_READ_BYTES;
 use crate::shard::machine::{Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::sys::owned::Filling;
 
-/// Most bytes of one read into a message's own memory.
-const DIRECT_BYTES: u64 = 256 << 10;
 /// Reads in a row that would have fitted a tiny buffer before a connection goes back to one.
 const TINY_READS: u8 = 16;
 /// Fewer bytes than this fit a tiny buffer.
@@ -173,7 +172,7 @@ async fn read<M: Machine>(core: &RefCell<Core<M>>, connection: &Connection) {
             _ => None,
         };
         let going_on = if let Some((memory, wanted)) = direct {
-            let filling = Filling::new(memory, wanted.min(DIRECT_BYTES));
+            let filling = Filling::new(memory, wanted.min(DIRECT_READ_BYTES));
             read_direct(core, connection, filling).await
         } else {
             let class = connection.class(want);

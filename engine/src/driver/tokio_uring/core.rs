@@ -16,6 +16,7 @@ use super::buffers::{Buffer, Buffers, Class};
 use super::connection::{Connection, Write, is_passing};
 use super::send::{self, Job, Part};
 use crate::conn::Assembly;
+use crate::driver::TURN_BYTES;
 use crate::driver::accept;
 use crate::metrics::RingCounters;
 use crate::shard::machine::{Action, Endpoint, Look, Machine, Next};
@@ -24,8 +25,6 @@ use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::sys::socket::queues;
 
-/// More output than this is sent in the middle of a batch, so that memory stays bounded.
-const TURN_BYTES: usize = 4 << 20;
 /// The runtime does not tell whether a send had to wait for the peer: one that took longer did.
 const AT_ONCE: Duration = Duration::from_millis(50);
 

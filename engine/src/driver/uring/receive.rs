@@ -4,14 +4,12 @@ use std::io;
 use std::time::Instant;
 
 use super::Uring;
+use crate::driver::DIRECT_READ_BYTES;
 use crate::driver::connection::{Armed, Phase};
 use crate::shard::machine::{Machine, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::Loan;
 use crate::sys::operation::{Class, Completion, Socket};
-
-/// Most bytes of one direct receive, so that a slow but living peer is heard of now and then.
-const DIRECT_BYTES: u64 = 256 << 10;
 
 impl<M: Machine> Uring<M> {
     #[inline]
@@ -205,7 +203,7 @@ impl<M: Machine> Uring<M> {
     fn receive_direct(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
         match self.machine.take_direct(id) {
             Some((memory, wanted)) => {
-                self.ring.receive_direct(socket, id, memory, wanted.min(DIRECT_BYTES))
+                self.ring.receive_direct(socket, id, memory, wanted.min(DIRECT_READ_BYTES))
             }
             None => {
                 self.connections[id.slot() as usize].armed = Armed::As(Want::Large);

@@ -21,14 +21,7 @@ fn is_stopped(program: &Program) -> bool {
 #[test]
 fn those_who_spoke_while_the_program_was_stopped_are_heard() {
     // covers: SEC-05
-    let drivers = [
-        Driver::Uring,
-        Driver::Epoll,
-        #[cfg(feature = "tokio-uring")]
-        Driver::TokioUring,
-    ];
-    let mut all: Vec<_> = drivers
-        .iter()
+    let mut all: Vec<_> = Driver::built()
         .map(|driver| {
             let limits = "--idle-timeout 1s --ping-interval 300ms";
             let program = Program::start(&format!("echo --shards 1 --driver {driver} {limits}"));
