@@ -1,15 +1,16 @@
-"""What the neighbours of connections that want much wait, beside those of connections that behave.
+"""Measures how long a quiet connection waits beside greedy ones, and beside as many ordinary ones.
 
     scripts/fairness                     every row on every driver; the programs are built first
-    scripts/fairness --quick             a third of a second each, one round: whether it runs
+    scripts/fairness --quick             one round of a third of a second each, to see whether it runs
 
-A row is a number of connections that each take as much as they can get: of empty messages, of compressed
-zeros, of a publication compressed for each window that there is. Beside them a client pings the engine
-every millisecond and notes how long each answer takes. Then the same beside as many connections that
-behave: each sends 64 bytes and waits until they are back. The table says both, and how many times longer
-the neighbour of those who want much waits.
+In each row a number of greedy connections take as much of the engine as they can get: they flood it with
+empty messages, with compressed zeros, or with a publication that is compressed for every window size. Next
+to them a client pings the engine every millisecond and measures how long each answer takes. Then the same is
+measured next to as many ordinary connections, which send 64 bytes and wait until they are back. The table
+shows both, and how many times longer the answers take next to the greedy ones.
 
-The engine has CPU 0, everybody else CPU 1; the client that pings comes first there, if the system lets it.
+The engine runs on CPU 0 and everything else on CPU 1. The client that pings gets a real-time priority there,
+if the system allows it.
 """
 
 import argparse
@@ -215,15 +216,16 @@ def table(results):
 
 @guarded
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", help="where engine and loadgen are; built without it")
+    parser = argparse.ArgumentParser(prog="scripts/fairness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin-dir", metavar="DIR", help="take engine and loadgen from there instead of building them")
     parser.add_argument("--driver", action="append", metavar="NAME",
                         help="only this driver, of those that `engine doctor` has; may be repeated [all usable ones]")
-    parser.add_argument("--row", action="append", choices=[row[0] for row in ROWS])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each window")
-    parser.add_argument("--quick", action="store_true", help="one round of short windows")
-    parser.add_argument("--out", help="a file for the table, which is printed, too")
+    parser.add_argument("--row", action="append", choices=[row[0] for row in ROWS], metavar="NAME",
+                        help=f"only this row: {', '.join(row[0] for row in ROWS)}; may be repeated [all]")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each row [5]")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="length of a window [2]")
+    parser.add_argument("--quick", action="store_true", help="one round of windows of 0.3 s")
+    parser.add_argument("--out", metavar="FILE", help="write the table to this file, too")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--much", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,9 +1,9 @@
 """Compares the engine with servers that have no protocol, in interleaved windows.
 
-All servers of a workload run at once on one CPU; the client, on another, drives one of them at a
-time, round robin: engine, ring, epoll, engine, ring, ... What counts is the CPU time, user and
-system, that the server's process took per message. Medians, and ratios of windows of the same
-round, so that a machine that slows down slows all of them down. benches/METHODOLOGY.md says more.
+All servers of a workload run at the same time on one CPU. The client, on another CPU, loads one of them at a
+time, in turn: engine, ring, epoll, engine, ring, ... What is compared is the CPU time, user and system, that
+the server's process took per message. The table shows medians, and ratios of windows of the same round, so
+that a machine that gets slower affects all servers alike. benches/METHODOLOGY.md says more.
 
 Needs nothing but Python 3.11 and cargo; traffic stays on the loopback interface.
 """

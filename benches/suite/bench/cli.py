@@ -1,22 +1,22 @@
-"""Measures the engine with loadgen on this machine, and keeps what it found.
+"""Measures the engine with loadgen on this machine, and writes the results to a folder.
 
     scripts/bench                     the profile `quick`: less than a minute after the build
     scripts/bench full                every driver, dialect, workload and number of connections
-    scripts/bench soak                one server for long: memory, latency, connections left behind
+    scripts/bench soak                one server for a long time: memory, latency, connections left behind
     scripts/bench --plan FILE         a plan of your own, in TOML; benches/scenarios has these three
-    scripts/bench --compare A B       two runs, such as of two kernels, row by row
-    scripts/bench --resume DIR        goes on with a run that was interrupted
-    scripts/bench --report DIR        makes summary.md, table.md and report.html of a run anew
+    scripts/bench --compare A B       compares two runs, for example of two kernels, row by row
+    scripts/bench --resume DIR        continues a run that was interrupted
+    scripts/bench --report DIR        writes summary.md, table.md and report.html of a run again
 
-Engine and loadgen run on CPUs of their own on 127.0.0.1. Before anything is measured, a client that shares no
-code with them asks each engine, in each dialect, whether every byte comes back (or is delivered) as it was
-sent. The results are in one folder, results/<kernel>/<time>-<commit>[-<label>]: summary.md,
-table.md, raw.csv with every window, and env.txt with the machine before and after. Loadgen's own document of
-every window, which `loadgen compare` takes as it is, the engine's logs and report.html are left in cargo's target
-folder, or with --keep beside the others.
+Engine and loadgen run on separate CPUs and talk over 127.0.0.1. Before anything is measured, a client that
+shares no code with them checks, on each driver and in each dialect, that every byte comes back (or is
+delivered) as it was sent. The results are written to results/<kernel>/<time>-<commit>[-<label>]: summary.md,
+table.md, raw.csv with every window, and env.txt with the machine before and after. Three things are large, so
+they go to cargo's target folder unless --keep is given: loadgen's JSON document of every window (the input of
+`loadgen compare`), the engine's logs, and report.html.
 
-Exit codes: 0 measured; 1 a soak found something, or --compare something worse; 2 wrong usage or a
-wrong plan; 3 it cannot run here, or what is compared is not comparable; 130 interrupted.
+Exit codes: 0 measured; 1 the soak failed a check, or --compare found something worse; 2 wrong usage or a
+wrong plan; 3 it cannot run here, or the two runs are not comparable; 130 interrupted.
 
 Needs Python 3.11 and cargo, and openssl for workloads in TLS. benches/METHODOLOGY.md says more.
 """
@@ -46,9 +46,9 @@ def options_of(arguments):
     add("profile", nargs="?", choices=PROFILES, metavar="PROFILE", help="quick, full or soak [quick]")
     add("--plan", metavar="FILE", help="run this plan instead of a profile's")
     add("--label", default="", metavar="NAME", help="a name for this run, part of its folder's name")
-    add("--out", metavar="DIR", help="where to leave the results")
-    add("--keep", action="store_true", help="leave loadgen's document of every window, the engine's logs and "
-        "report.html there, too, not in cargo's target folder")
+    add("--out", metavar="DIR", help="write the results to this folder")
+    add("--keep", action="store_true", help="write loadgen's document of every window, the engine's logs and "
+        "report.html to the results, too, not to cargo's target folder")
     add("--workload", action="append", metavar="NAME", help="only this one of the plan; may be repeated")
     add("--driver", action="append", metavar="NAME",
         help="this driver instead of the plan's, of those that `engine doctor` has; may be repeated")
@@ -58,12 +58,12 @@ def options_of(arguments):
     add("--seconds", type=float, metavar="S", help="length of a window, or of a segment of a soak")
     add("--duration", metavar="TIME", help="length of a soak: 90s, 30m, 8h, 2d")
     add("--max-steal", type=float, metavar="PERCENT",
-        help="do not count windows in which the hypervisor took more of a CPU")
+        help="repeat windows in which the hypervisor took more than this of a CPU")
     add("--server-cpus", type=cpus_of, metavar="LIST", help="CPUs of the engine")
     add("--generator-cpus", type=cpus_of, metavar="LIST", help="CPUs of loadgen")
     add("--estimate", action="store_true", help="only say what would run, and for how long")
     add("--resume", metavar="DIR", help="go on with the run in this folder")
-    add("--report", metavar="DIR", help="work the summaries of a run out again")
+    add("--report", metavar="DIR", help="write the summaries of a run again")
     add("--compare", nargs=2, metavar=("A", "B"),
         help="compare two runs, by their folders or labels; A is the base")
     add("--metric", action="append", metavar="NAME",
