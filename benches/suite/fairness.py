@@ -216,8 +216,10 @@ def table(results):
 
 @guarded
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/fairness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", metavar="DIR", help="take engine and loadgen from there instead of building them")
+    parser = argparse.ArgumentParser(prog="scripts/fairness", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin-dir", metavar="DIR",
+                        help="take engine and loadgen from there instead of building them")
     parser.add_argument("--driver", action="append", metavar="NAME",
                         help="only this driver, of those that `engine doctor` has; may be repeated [all usable ones]")
     parser.add_argument("--row", action="append", choices=[row[0] for row in ROWS], metavar="NAME",

@@ -1,5 +1,6 @@
 """What steps need: installed where that can be done, or unpacked where installing would cost something else."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -9,9 +10,16 @@ from suite.kernels import unpacked
 from suite.kernels.images import Missing, cache
 from suite.machine import ROOT
 
-LIBRARIES = "{0}/lib/x86_64-linux-gnu:{0}/usr/lib/x86_64-linux-gnu:{0}/usr/lib/x86_64-linux-gnu/pulseaudio"
-RUBY = ("{0}/usr/lib/ruby/3.1.0:{0}/usr/lib/x86_64-linux-gnu/ruby/3.1.0:{0}/usr/lib/ruby/vendor_ruby:"
-        "{0}/usr/lib/x86_64-linux-gnu/ruby/vendor_ruby/3.1.0")
+# Below the tree; what a release has there in versions of its own is found by its form.
+LIBRARIES = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio"]
+RUBY = ["usr/lib/ruby/[0-9]*", "usr/lib/x86_64-linux-gnu/ruby/[0-9]*", "usr/lib/ruby/vendor_ruby",
+        "usr/lib/x86_64-linux-gnu/ruby/vendor_ruby/[0-9]*"]
+GEMS = ["usr/share/rubygems-integration/*"]
+
+
+def found_in(tree, forms):
+    """The folders of a tree that have these forms."""
+    return [path for form in forms for path in sorted(glob.glob(os.path.join(tree, form)))]
 
 
 class Tool:
@@ -33,7 +41,7 @@ class Tool:
         """Leaves programs in a folder that start those of an unpacked tree."""
         os.makedirs(folder, exist_ok=True)
         words = {"LD_LIBRARY_PATH": LIBRARIES, **self.environment}
-        setting = " ".join(f"{name}='{value.format(tree)}'" for name, value in words.items())
+        setting = " ".join(f"{name}='{':'.join(found_in(tree, forms))}'" for name, forms in words.items())
         for name, place in self.programs.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                 file.write(f"#!/bin/sh\nexec env {setting} '{tree}/{place}' \"$@\"\n")
@@ -65,12 +73,12 @@ TOOLS = {
     "openssl": Tool("command -v openssl", "openssl", programs={"openssl": "usr/bin/openssl"}),
     "taskset": Tool("command -v taskset && command -v chrt", "util-linux"),
     "chromium": Tool("command -v chromium || command -v google-chrome", "chromium",
-                     programs={"chromium": "usr/lib/chromium/chromium"}, FONTCONFIG_PATH="{0}/etc/fonts"),
+                     programs={"chromium": "usr/lib/chromium/chromium"}, FONTCONFIG_PATH=["etc/fonts"]),
     "ruby": Tool("ruby -e 'require %q(em-websocket); require %q(websocket)'", "ruby", "ruby-em-websocket",
                  "ruby-websocket", programs={"ruby": "usr/bin/ruby"}, RUBYLIB=RUBY,
-                 GEM_PATH="{0}/usr/share/rubygems-integration/all:{0}/usr/share/rubygems-integration/3.1.0"),
+                 GEM_PATH=GEMS),
     "valgrind": Tool("valgrind --version", "valgrind", programs={"valgrind": "usr/bin/valgrind.bin"},
-                     VALGRIND_LIB="{0}/usr/libexec/valgrind"),
+                     VALGRIND_LIB=["usr/libexec/valgrind"]),
 }
 # What each step needs besides a compiler of C.
 NEEDED = {"python": ["python"], "bench": ["taskset", "openssl", "valgrind", "node"], "fuzz": ["c++"],

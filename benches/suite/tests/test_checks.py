@@ -91,7 +91,7 @@ class Tools(unittest.TestCase):
         self.enterContext(mock.patch.dict(os.environ, {"XDG_CACHE_HOME": self.folder}))
         self.enterContext(mock.patch.object(tools.shutil, "which", lambda name: name))
         self.session = Session(lambda *_, **__: None)
-        self.tool = Tool("mine | grep unpacked", "p", programs={"mine": "usr/bin/mine"}, MINE="{0}/lib")
+        self.tool = Tool("mine | grep unpacked", "p", programs={"mine": "usr/bin/mine"}, MINE=["usr/*"])
         self.provider = Provider(self.session)
 
     def fetch(self, tree, names, works, left_out):
@@ -110,7 +110,7 @@ class Tools(unittest.TestCase):
             self.provider.one(self.tool)
         self.assertEqual(self.session.skipped, {})
         out = subprocess.run(["mine"], capture_output=True, text=True, check=True).stdout
-        self.assertRegex(out, rf"unpacked {self.folder}/.*/p/lib\n")
+        self.assertRegex(out, rf"unpacked {self.folder}/.*/p/usr/bin\n")
 
     def test_what_cannot_be_had_at_all_is_told(self):
         def no(*_, **__):
