@@ -37,17 +37,17 @@ pub trait Handler {
     type Data;
 
     /// Called once per turn of the loop, before its output leaves: the place to open connections
-    /// and to send on any of them. `now` is when the turn began. Says when it must be called again
-    /// at the latest; `None` if only an event is a reason.
+    /// and to send on any of them. `now` is when the turn began. Returns when to be called again at
+    /// the latest, or `None` if only an event is a reason to be called.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
 
-    /// TCP stands, or the unix socket is connected, or the tunnel through a proxy is open; the opening
-    /// handshake is sent now, or that of TLS before it.
+    /// TCP is established, or the unix socket connected, or the tunnel through a proxy open. The
+    /// opening handshake follows; for a wss URL, that of TLS comes first.
     fn on_connected(&mut self, data: &mut Self::Data) {
         let _ = data;
     }
 
-    /// TLS stands, of a wss URL: the opening handshake is sent now.
+    /// TLS is established, for a wss URL; the opening handshake follows.
     #[cfg(feature = "tls")]
     fn on_secured(&mut self, data: &mut Self::Data, security: Security) {
         let _ = (data, security);
@@ -98,7 +98,7 @@ pub trait Handler {
         let _ = (data, code, reason);
     }
 
-    /// The connection is over, or could not be established: exactly once for each
+    /// The connection is over, or could not be established. Called exactly once for each
     /// [`Fleet::connect`].
     fn on_close(&mut self, data: Self::Data, reason: CloseReason);
 }
@@ -116,8 +116,8 @@ impl Clients {
         Self { config }
     }
 
-    /// Runs the application on this thread until it calls [`Fleet::stop`], and gives it back with
-    /// the counters.
+    /// Runs the application on this thread until it calls [`Fleet::stop`], and returns it with the
+    /// counters.
     ///
     /// # Errors
     ///

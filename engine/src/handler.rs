@@ -51,7 +51,7 @@ pub trait Handler {
         let _ = (ws, part);
     }
 
-    /// Everything queued has left after a send was refused as [`Full`].
+    /// Everything queued has left after a send was refused as [`Full`](crate::Full).
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
         let _ = ws;
     }

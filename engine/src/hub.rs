@@ -132,9 +132,10 @@ impl fmt::Debug for Publisher {
 }
 
 impl Publisher {
-    /// Publishes a message, encoded once, to every connection that is subscribed on any shard. All of
-    /// them get it, but those that are closed or unsubscribe before, and slow ones as
-    /// [`crate::SlowConsumer`] says. What one thread publishes to a topic arrives in that order.
+    /// Publishes a message, encoded once, to every connection that is subscribed on any shard. All
+    /// of them get it, except those that close or unsubscribe first, and slow ones as
+    /// [`crate::SlowConsumer`] says. Messages that one thread publishes to a topic arrive in that
+    /// order.
     ///
     /// # Errors
     ///

@@ -25,11 +25,13 @@ counters! {
         /// Successful opening handshakes that let messages refer to earlier ones, in one direction
         /// or both.
         opened_takeover,
-        /// Opening handshakes that went without that for want of memory in the compression budget.
+        /// Opening handshakes that agreed on no references to earlier messages, because the
+        /// compression budget had no memory left.
         takeover_declined,
-        /// Opening handshakes that went without compression for the same reason; of a client, failed.
+        /// Opening handshakes that agreed on no compression, because the compression budget had no
+        /// memory left; those of a client failed.
         compression_declined,
-        /// Messages sent uncompressed for the same reason.
+        /// Messages sent uncompressed, because the compression budget had no memory left.
         compression_skipped,
         /// TLS handshakes that succeeded.
         tls_handshakes,
@@ -37,18 +39,18 @@ counters! {
         tls_resumed,
         /// Messages received whole.
         messages_in,
-        /// Bytes of payload in them.
+        /// Bytes of payload in the messages that were received whole.
         bytes_in,
         /// Messages sent to single connections.
         messages_out,
-        /// Bytes of payload in them.
+        /// Bytes of payload in the messages that were sent to single connections.
         bytes_out,
         /// Messages published by connections of the shard.
         publications,
         /// Publications of connections refused because too much waited, or the server drained.
         publications_refused,
-        /// Publications that were taken and that a drain had no time to deliver, each once for every
-        /// shard that was to deliver it.
+        /// Publications that were accepted and that a drain had no time to deliver, counted once
+        /// for every shard that should have delivered it.
         publications_lost,
         /// Pauses in reading from connections that published while too much that was published
         /// waited.
@@ -67,7 +69,8 @@ counters! {
         pings_out,
         /// Pauses in reading because too much waited to be sent.
         read_pauses,
-        /// Reads that said too much for one turn; the rest of them had later turns.
+        /// Reads that brought more work than one turn allows; the rest of the work was done in
+        /// later turns.
         reads_deferred,
     }
 }
@@ -118,7 +121,7 @@ pub struct Snapshot {
     /// Bytes held for peers now, of the budgets of memory: unfinished messages, queues, publications,
     /// compression, and what is kept of them for reuse.
     pub memory_bytes: u64,
-    /// The most that they ever were. Of several shards it is the sum, whenever each had its own.
+    /// The most bytes that were ever held for peers; for several shards the sum of each shard's most.
     pub memory_peak_bytes: u64,
     /// Connections and messages.
     pub counters: Counters,

@@ -42,7 +42,7 @@ pub struct Server {
 pub struct Listening {
     /// The address, with the port that was taken.
     pub address: SocketAddr,
-    /// Whether it speaks TLS: its URLs are wss ones.
+    /// Whether the listener speaks TLS, so that its URLs begin with `wss`.
     pub secure: bool,
 }
 
@@ -126,16 +126,16 @@ impl Bind {
 }
 
 impl Builder {
-    /// Listens here, beside wherever else it does. Port 0 takes a free port. A server that is told
-    /// nothing takes a free port of 127.0.0.1.
+    /// Listens on this address, in addition to any others. Port 0 takes a free port. A server that
+    /// is given no address listens on a free port of 127.0.0.1.
     #[must_use]
     pub fn bind(self, address: SocketAddr) -> Self {
         self.bind_all([address])
     }
 
-    /// Listens on all of these, as on every address of a name: on the same port if it is 0 and one that
-    /// is free everywhere is found. An address that this machine does not have is left out as long as
-    /// it has another one of them; [`Server::listening`] tells which it has.
+    /// Listens on all of these addresses, as on every address of a name. With port 0 they get the
+    /// same port, if one is free on all of them. An address that this machine does not have is left
+    /// out if the machine has another one of them; [`Server::listening`] says which it has.
     ///
     /// ```
     /// use std::net::ToSocketAddrs as _;
@@ -150,7 +150,7 @@ impl Builder {
         self
     }
 
-    /// Listens here for TLS: what is spoken inside, and by the same handlers, is the same as without.
+    /// Listens on this address for TLS. The handlers are those of plain connections.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn bind_tls(self, address: SocketAddr, tls: ServerTls) -> Self {
@@ -388,14 +388,14 @@ impl Server {
         Builder { binds: Vec::new(), cpus: Vec::new(), config: Config::default() }
     }
 
-    /// Where it listens: the first of [`Server::listening`].
+    /// Where the server listens: the first of [`Server::listening`].
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         let first = self.endpoints.first();
         first.map_or_else(|| (Ipv4Addr::LOCALHOST, 0).into(), |endpoint| endpoint.address)
     }
 
-    /// Everywhere it listens, in the order in which it was told to.
+    /// Everywhere the server listens, in the order in which it was told to.
     #[must_use]
     pub fn listening(&self) -> &[Listening] {
         &self.endpoints
@@ -448,17 +448,19 @@ impl Server {
         sum
     }
 
-    /// Stops accepting, refuses publications from now on, and delivers those that were taken before;
-    /// then it starts the closing handshake of every connection. Whatever is open after `patience` is
-    /// cut. If publications are not all delivered after half of it, the others are given up, counted as
-    /// [`publications_lost`](crate::metrics::Counters::publications_lost), and the closing handshakes
-    /// start. With a patience of zero nothing is waited for. A second call can only shorten it.
-    /// [`Server::join`] waits for the end.
+    /// Stops accepting connections, refuses new publications, and delivers those that were accepted
+    /// before; then starts the closing handshake of every connection. Whatever is open after
+    /// `patience` is cut. If publications are not all delivered after half of that time, the rest
+    /// is given up and counted as
+    /// [`publications_lost`](crate::metrics::Counters::publications_lost), and the closing
+    /// handshakes start. A patience of zero waits for nothing. A second call can only shorten the
+    /// time. [`Server::join`] waits for the end.
     pub fn drain(&self, patience: Duration) {
         self.hub.drain(Instant::now() + patience);
     }
 
-    /// Whether every shard still runs. Without a drain one ends only when its ring became unusable.
+    /// Whether every shard still runs. Without a drain, a shard ends only when its ring has become
+    /// unusable.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)
@@ -470,7 +472,7 @@ impl Server {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until every shard has ended, after [`Server::drain`], and gives the final counters.
+    /// Waits until every shard has ended, after [`Server::drain`], and returns the final counters.
     ///
     /// # Errors
     ///

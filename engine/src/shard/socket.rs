@@ -83,8 +83,8 @@ impl<D> WebSocket<'_, D> {
         self.side.send.queued(self.turn)
     }
 
-    /// Queues a message; everything queued in one turn of the loop leaves in one send. The message
-    /// that is being delivered goes back without being copied.
+    /// Queues a message. Everything queued in one turn of the loop leaves in one send. If it is the
+    /// message that is being delivered, it goes back without being copied.
     ///
     /// # Errors
     ///
@@ -186,8 +186,8 @@ impl<D> WebSocket<'_, D> {
         Ok(())
     }
 
-    /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10). Where `max_outbound_bytes`
-    /// wait already it is left out: the peer is behind by more than that.
+    /// Sends a ping of at most 125 bytes; longer payloads are cut (CTL-10). No ping is sent while
+    /// `max_outbound_bytes` wait already: the peer is further behind than that.
     pub fn ping(&mut self, payload: &[u8]) {
         let payload = &payload[..payload.len().min(125)];
         if self.side.send.cost(self.turn) + payload.len() > self.world.settings.max_outbound_bytes {
@@ -202,8 +202,9 @@ impl<D> WebSocket<'_, D> {
         self.side.outbound.ping(payload, &mut out);
     }
 
-    /// Starts the closing handshake: no message can be sent afterwards, messages may still arrive
-    /// until the peer has answered. Says [`CloseCode::NORMAL`]; draft-02 has no codes (CTL-09).
+    /// Starts the closing handshake. No message can be sent afterwards; messages may still arrive
+    /// until the peer has answered. The code is [`CloseCode::NORMAL`]; draft-02 has no codes
+    /// (CTL-09).
     pub fn close(&mut self) {
         self.close_with(CloseCode::NORMAL, "");
     }
@@ -242,7 +243,8 @@ impl<D> WebSocket<'_, D> {
         self.world.attention.push(self.id);
     }
 
-    /// The topic of this name on this shard, made if need be. `None` at the limit `max_topics`.
+    /// The topic of this name on this shard, which is made if it does not exist. `None` at the
+    /// limit `max_topics`.
     ///
     /// A topic that was made here and that nobody has subscribed to or published to by the end of
     /// the turn is gone again.
@@ -270,8 +272,8 @@ impl<D> WebSocket<'_, D> {
         done
     }
 
-    /// Ends a subscription when the callback has returned. What was published and has not been queued to
-    /// this connection by then, it does not get.
+    /// Ends a subscription when the callback has returned. The connection does not get what was
+    /// published but not yet queued to it by then.
     pub fn unsubscribe(&mut self, topic: Topic) {
         if let Some(index) = self.world.topics.index(topic) {
             self.world.leaving.push((self.id, index));
@@ -284,8 +286,8 @@ impl<D> WebSocket<'_, D> {
         self.world.topics.subscribers(topic)
     }
 
-    /// Delivers a message to every other subscriber of the topic, on all shards and whatever its
-    /// dialect. It is encoded once, and leaves after the callback.
+    /// Delivers a message to every other subscriber of the topic, on all shards and in any dialect.
+    /// It is encoded once, and leaves after the callback.
     ///
     /// Every connection that is subscribed now gets it, and what one connection publishes to a topic
     /// arrives in that order; but not those that close or unsubscribe before it is queued to them, and

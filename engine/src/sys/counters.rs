@@ -25,10 +25,11 @@ macro_rules! counters {
 pub(crate) use counters;
 
 counters! {
-    /// What the driver did; what epoll has not stays 0.
+    /// What the driver did. Counters of things that epoll does not have stay 0.
     pub struct RingCounters {
-        /// System calls: `io_uring_enter`, or all that the epoll driver makes. On tokio-uring at least
-        /// so many: two for each time its runtime slept, and the driver's own.
+        /// System calls: `io_uring_enter`, or all that the epoll driver makes. On tokio-uring this
+        /// is the least number: two for each time its runtime slept, and those of the driver
+        /// itself.
         enters,
         /// Completions reaped, or events taken.
         completions,
@@ -58,7 +59,7 @@ counters! {
         accept_failures,
         /// Receive buffers that are neither offered to the kernel nor free: a gauge.
         buffers_held,
-        /// Operations that own memory until they complete, accepts apart: a gauge.
+        /// Operations, other than accepts, that own memory until they complete: a gauge.
         operations_in_flight,
     }
 }
