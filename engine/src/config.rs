@@ -59,8 +59,8 @@ pub struct Config {
     /// and takes none of what is sent to it. While we read nothing from it (`pause_reading_bytes`,
     /// [`WebSocket::hold_reading`](crate::WebSocket::hold_reading)) its silence does not count, and only
     /// output that it does not take ends it. Where something was sent to it since it was last heard of, it
-    /// may take up to twice as long: what a peer has taken is known by looking. Default 2 min; zero turns it
-    /// off.
+    /// may take a quarter longer: what a peer has taken is known by looking, four times per timeout. Default
+    /// 2 min; zero turns it off.
     pub idle_timeout: Duration,
     /// A connection from which nothing was heard for this long is sent a ping, which keeps a
     /// living one from being idle, and finds the ones that are gone without the kernel saying so.

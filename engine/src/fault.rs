@@ -25,6 +25,8 @@ pub enum Fault {
     CloseTimeoutFromQueueing,
     /// Deadlines act on what is known, without a look at the socket.
     NoLookBeforeDeadline,
+    /// What a silent peer was sent and has taken is looked for only when its time is up.
+    SentIsSeenAtTheEnd,
     /// One that nobody listens to counts as silent.
     SilenceWhileNotReading,
     /// After the process was stopped deadlines act at once.
@@ -52,6 +54,7 @@ impl Fault {
         Self::ProgressOnlyWhenAllLeft,
         Self::CloseTimeoutFromQueueing,
         Self::NoLookBeforeDeadline,
+        Self::SentIsSeenAtTheEnd,
         Self::SilenceWhileNotReading,
         Self::NoGraceAfterLateWake,
         Self::ResetOnUnread,

@@ -410,7 +410,7 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
-        self.table.find(id).map_or(0, |slot| slot.side.send.given(turn))
+        self.count_given(id, turn)
     }
 
     fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, _: Instant) {

@@ -3,8 +3,9 @@
 //!
 //! Each byte that comes moves it, and each byte that the peer takes. What the peer has taken of what lies
 //! in the kernel is known by asking only, and of a peer that takes its time everything may lie there. So
-//! before silence ends a connection its socket is looked at, and while output waits now and then before,
-//! so that there is something to compare with.
+//! before silence ends a connection its socket is looked at. Four times per timeout it is seen to whether
+//! there is anything to look at before that, output that was sent or that waits: a byte is known to have been
+//! taken at most a quarter of the timeout later.
 
 use std::time::{Duration, Instant};
 
@@ -18,25 +19,66 @@ use crate::config::Config;
 use crate::conn::State;
 use crate::fault::{Fault, is_back};
 
-/// What is known of a connection's socket from the times that it was looked at.
+/// What is known of a connection's socket from the times that it was looked at. All counts of bytes wrap
+/// round.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// When it was last looked at.
     pub(super) looked: Tick,
     /// When somebody went to look, until he is back.
     pub(super) asked: Option<Tick>,
-    /// Since when the peer is known to have taken nothing.
-    since: Tick,
-    /// How many bytes it had taken then.
+    /// How many bytes had been queued and given to the kernel then, and pings since.
+    pub(super) handed: u32,
+    /// The same of the look that is under way.
+    pub(super) giving: u32,
+    /// How many bytes the peer had taken, of what the kernel had been given.
     taken: u32,
-    /// Bytes of keep-alive pings since: that its kernel takes them is no sign of life.
-    pub(super) pinged: u32,
-    /// There was output that it had not taken.
-    outstanding: bool,
+    /// Behind so many there is at most a ping: that the peer's kernel takes it is no sign of life.
+    spoken: u32,
+    /// There was output before that which it had not taken.
+    pub(super) outstanding: bool,
     /// No deadline acts before.
     pub(super) not_before: Tick,
     /// Bytes that were waiting to be read.
     pub(super) unread: u32,
+}
+
+/// Bytes of a keep-alive ping, at most, and of a record of TLS with one.
+const PING: u32 = 6;
+const PING_RECORD: u32 = 32;
+/// A count of bytes falls by less than this: the end of a stream counts as a byte while it waits, and on a
+/// unix socket memory is counted. A peer may have taken gigabytes since the last look.
+const FALL: u32 = 1 << 24;
+
+impl Watch {
+    /// What is known of one whose peer had taken so many bytes, all there were but for pings.
+    pub(super) fn new(seen: u32) -> Self {
+        Self { handed: seen, giving: seen, taken: seen, spoken: seen, ..Self::default() }
+    }
+
+    /// Takes in what was seen of output, whose last bytes may be a ping of this length; says whether the peer
+    /// has taken any since the last time.
+    fn compare(&mut self, look: Look, ping: u32) -> bool {
+        let taken = look.given.wrapping_sub(look.untaken);
+        // Older pings that wait wait for their peer to read.
+        let known = look.given.wrapping_sub(ping);
+        let news = self.giving != self.handed || look.untaken > ping;
+        if news && is_ahead(known, self.spoken) {
+            self.spoken = known;
+        }
+        let outstanding = is_ahead(self.spoken, taken);
+        let heard = if outstanding { taken } else { self.spoken };
+        let more = is_ahead(heard, self.taken);
+        self.handed = self.giving;
+        (self.taken, self.outstanding) = (taken, outstanding);
+        more
+    }
+}
+
+/// Whether one count of bytes is larger than another that may be smaller by gigabytes.
+const fn is_ahead(one: u32, other: u32) -> bool {
+    let by = one.wrapping_sub(other);
+    by > 0 && by < u32::MAX - FALL
 }
 
 /// Which time is running.
@@ -115,7 +157,7 @@ impl<A: Application> Shard<A> {
     pub(super) fn look(&mut self, id: ConnectionId, turn: &mut Turn) {
         let tick = self.tick;
         let Some(slot) = self.table.find(id) else { return };
-        let watch = slot.watch.get_or_insert_default();
+        let watch = slot.watch();
         if watch.asked.take().is_some() {
             watch.looked = tick;
             return self.decide(id, turn);
@@ -125,50 +167,59 @@ impl<A: Application> Shard<A> {
         self.schedule(id);
     }
 
+    /// How many bytes the kernel has been given of a connection whose socket is looked at now.
+    pub(super) fn count_given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
+        let Some(slot) = self.table.find(id) else { return 0 };
+        let given = slot.side.send.given(turn);
+        slot.watch().giving = given;
+        given
+    }
+
     /// Takes in what was seen, and does what is due.
     pub(super) fn saw(&mut self, id: ConnectionId, look: Look, turn: &mut Turn) {
         let tick = self.tick;
         let settings = &self.world.settings;
         let Some(slot) = self.table.find(id) else { return };
         let reads = !slot.is_paused(settings.pause_reading_bytes);
-        let outstanding = slot.side.send.is_blocked() || look.untaken > 0;
-        let (open, opening) = (slot.state() == State::Open, slot.state() == State::Opening);
-        let heeds_input = reads && slot.ending == Ending::No;
-        let (progress, quarter) = (last_progress(slot), between_looks(slot, settings));
-        let whole = ticks(timeout(slot, settings));
-        let watch = slot.watch.get_or_insert_default();
-        // What was seen before the last progress is nothing to compare with.
-        let comparable = watch.outstanding && watch.looked >= progress;
-        let taken = look.given.wrapping_sub(look.untaken);
-        // What it has taken since, it may have taken just now.
-        let known = watch.taken.wrapping_add(if comparable { 0 } else { watch.pinged });
-        let moved = taken.wrapping_sub(known).cast_signed() > 0;
-        watch.pinged = 0;
-        if moved || !comparable {
-            (watch.since, watch.taken) = (tick, taken);
-        }
-        watch.not_before = match () {
-            // It has said something: that is read first.
-            () if heeds_input && look.unread > 0 => tick + quarter,
-            // Silence is no fault of one that nobody listens to.
-            () if outstanding && !opening => watch.since + whole,
-            () => 0,
-        };
+        let blocked = slot.side.send.is_blocked();
+        let open = slot.state() == State::Open;
+        let (ending, heard, secure) = (slot.ending != Ending::No, slot.heard, slot.secure);
+        let heeds_input = reads && !ending;
+        let quarter = between_looks(slot, settings);
+        let watch = slot.watch();
+        // What a layer below has added is not known before the first look.
+        let unknown = secure && watch.looked == 0;
+        let moved = watch.compare(look, if secure { PING_RECORD } else { PING }) || unknown;
+        watch.outstanding |= blocked;
+        // It has said something: that is read first.
+        watch.not_before = if heeds_input && look.unread > 0 { tick + quarter } else { 0 };
         // Nobody listens to it, and it has said more. What was read since the last look has made room.
-        let was_read = slot.heard > watch.looked || look.unread < watch.unread;
+        let was_read = heard >= watch.looked || look.unread < watch.unread;
         let before = if was_read { 0 } else { watch.unread };
-        let more = !heeds_input && slot.ending == Ending::No && look.unread > before;
-        (watch.looked, watch.asked) = (tick, None);
-        (watch.outstanding, watch.unread) = (outstanding, look.unread);
+        let more = !heeds_input && !ending && look.unread > before;
+        (watch.looked, watch.asked, watch.unread) = (tick, None, look.unread);
+        let waits = blocked || look.untaken > 0;
         let moved = moved && !is_back(Fault::ProgressOnlyWhenAllLeft);
-        let excused = open && !reads && !outstanding && !is_back(Fault::SilenceWhileNotReading);
-        if more && !is_back(Fault::SilenceWhileNotReading) {
-            slot.heard = tick;
-        }
-        if moved || excused {
+        // Silence is no fault of one that nobody listens to.
+        let listened = more || open && !reads && !waits;
+        if moved || listened && !is_back(Fault::SilenceWhileNotReading) {
             slot.taken = tick;
         }
         self.decide(id, turn);
+        if !waits {
+            self.forget_watch(id);
+        }
+    }
+
+    /// Gives back the memory of what is known of a socket where one number says it all.
+    fn forget_watch(&mut self, id: ConnectionId) {
+        let Some(slot) = self.table.find(id) else { return };
+        let open = slot.ending == Ending::No && slot.state() == State::Open;
+        let Some(watch) = slot.watch.as_ref().filter(|_| open && !slot.secure) else { return };
+        if watch.asked.is_none() && watch.not_before == 0 && watch.unread == 0 {
+            slot.seen = watch.handed;
+            slot.watch = None;
+        }
     }
 }
 

@@ -98,14 +98,40 @@ pub(crate) struct Slot<D> {
     pub(crate) closing: bool,
     /// The connection has input left for its next slices.
     pub(super) deferred: bool,
-    /// Small reads to go before small buffers do again; 0 with small buffers. While we wait for the
-    /// peer's end it stays above 0.
-    large: u8,
-    /// Whether messages were larger than a large buffer lately.
-    direct: bool,
-    /// Whether one read was too much for a turn lately.
-    greedy: bool,
+    /// What it has read lately.
+    reads: Reads,
+    /// How many bytes its peer had been given, and had taken, when its socket was last looked at, and
+    /// pings since; while there is no watch, which knows more.
+    pub(super) seen: u32,
 }
+
+/// What a connection has read lately, in one byte.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Reads(u8);
+
+impl Reads {
+    /// Small reads to go before small buffers do again; 0 with small buffers. While the peer's end is
+    /// waited for it stays above 0.
+    const LARGE: u8 = 0x1F;
+    /// Whether messages were larger than a large buffer lately.
+    const DIRECT: u8 = 0x20;
+    /// Whether one read was too much for a turn lately.
+    const GREEDY: u8 = 0x40;
+
+    const fn large(self) -> u8 {
+        self.0 & Self::LARGE
+    }
+
+    const fn set_large(&mut self, reads: u8) {
+        self.0 = self.0 & !Self::LARGE | reads;
+    }
+
+    const fn has(self, what: u8) -> bool {
+        self.0 & what != 0
+    }
+}
+
+const _: () = assert!(SMALL_READS <= Reads::LARGE);
 
 impl<D> Slot<D> {
     pub(crate) fn new(role: Role, now: Tick) -> Self {
@@ -134,9 +160,8 @@ impl<D> Slot<D> {
             secure: false,
             closing: false,
             deferred: false,
-            large: 0,
-            direct: false,
-            greedy: false,
+            reads: Reads::default(),
+            seen: 0,
         }
     }
 
@@ -170,11 +195,33 @@ impl<D> Slot<D> {
         self.side.outbound.state()
     }
 
+    /// Whether anything but pings was sent since its socket was last looked at.
+    pub(super) fn was_sent(&self) -> bool {
+        let seen = self.watch.as_ref().map_or(self.seen, |watch| watch.handed);
+        self.side.send.handed() != seen
+    }
+
+    /// A ping of so many bytes was sent, which is nothing to look for.
+    pub(super) fn count_ping(&mut self, bytes: u32) {
+        let Some(watch) = &mut self.watch else {
+            self.seen = self.seen.wrapping_add(bytes);
+            return;
+        };
+        watch.handed = watch.handed.wrapping_add(bytes);
+        watch.giving = watch.giving.wrapping_add(bytes);
+    }
+
+    /// What is known of its socket; from the last look, if that was forgotten.
+    pub(super) fn watch(&mut self) -> &mut Watch {
+        let seen = self.seen;
+        self.watch.get_or_insert_with(|| Box::new(Watch::new(seen)))
+    }
+
     /// How to receive after a read of `len` bytes.
     #[inline]
     pub(crate) fn want(&mut self, len: usize, pause: usize) -> Want {
         let remaining = self.inbound.remaining();
-        if remaining == 0 && self.large == 0 {
+        if remaining == 0 && self.reads.large() == 0 {
             return if self.is_paused(pause) { Want::Nothing } else { Want::Small };
         }
         self.want_large(len, remaining, pause)
@@ -197,13 +244,14 @@ impl<D> Slot<D> {
     /// it is a reset on the heels of data, in kernels from 6.12 to 6.18 and some later ones (what wakes it
     /// twice before it runs counts as once); one that is asked for anew sees it.
     pub(super) const fn receive_singly(&mut self) {
-        self.large = SMALL_READS;
+        self.reads.set_large(SMALL_READS);
     }
 
     /// A read was too much for a turn. For a while what it sends is received in little memory, one read at
     /// a time, so that it does not take the buffers of all.
     pub(super) const fn greedy(&mut self) {
-        (self.large, self.greedy) = (SMALL_READS, true);
+        self.reads.set_large(SMALL_READS);
+        self.reads.0 |= Reads::GREEDY;
     }
 
     /// Whether [`Slot::receive_singly`] was said.
@@ -223,23 +271,25 @@ impl<D> Slot<D> {
             return if paused { Want::Nothing } else { Want::SmallOnce };
         }
         if remaining > 0 {
-            self.large = SMALL_READS;
-            self.direct |= remaining > DIRECT_FROM;
+            self.reads.set_large(SMALL_READS);
+            if remaining > DIRECT_FROM {
+                self.reads.0 |= Reads::DIRECT;
+            }
         } else if len < SMALL_READ {
-            self.large -= 1;
+            self.reads.set_large(self.reads.large() - 1);
         } else if (len as u64) < DIRECT_FROM / 2 {
-            self.direct = false;
+            self.reads.0 &= !Reads::DIRECT;
         }
         if self.is_paused(pause) {
             Want::Nothing
-        } else if self.large == 0 {
-            (self.direct, self.greedy) = (false, false);
+        } else if self.reads.large() == 0 {
+            self.reads = Reads::default();
             Want::Small
-        } else if self.greedy && remaining == 0 {
+        } else if self.reads.has(Reads::GREEDY) && remaining == 0 {
             Want::SmallOnce
         } else if remaining > DIRECT_FROM {
             Want::Direct
-        } else if self.direct || self.greedy {
+        } else if self.reads.has(Reads::DIRECT | Reads::GREEDY) {
             Want::LargeOnce
         } else {
             Want::Large

@@ -28,6 +28,8 @@ enum Due {
     Ping,
     /// The kernel has not let go of it.
     Release,
+    /// It is seen to whether there is anything to look at.
+    Nothing,
 }
 
 /// The tick at which `timeout` has passed since `start`: the tick it began in had partly passed.
@@ -35,8 +37,8 @@ const fn after(start: Tick, timeout: Tick) -> Tick {
     start.saturating_add(timeout).saturating_add(1)
 }
 
-/// When the next thing is due, and what. Nobody is held to be silent before `grace`.
-fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, Due)> {
+/// When the next thing is due, and what, at `now`. Nobody is held to be silent before `grace`.
+fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick, now: Tick) -> Option<(Tick, Due)> {
     if slot.ending == Ending::Now {
         return Some((after(slot.since, ticks(settings.close_timeout)), Due::Release));
     }
@@ -51,7 +53,7 @@ fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, 
     }
     let open = slot.ending == Ending::No && !slot.closing && slot.state() == State::Open;
     let silence =
-        (!open || !settings.idle_timeout.is_zero()).then(|| silence(slot, settings, grace));
+        (!open || !settings.idle_timeout.is_zero()).then(|| silence(slot, settings, grace, now));
     // One ping per interval of silence, counted from the last ping, too: a lost pong costs nothing
     // while there is time for another. Behind output that waits none would arrive.
     let pings = open && !settings.ping_interval.is_zero() && !slot.side.send.is_blocked();
@@ -64,23 +66,31 @@ fn deadline<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> Option<(Tick, 
 }
 
 /// When silence ends the connection, or its socket is looked at before that.
-fn silence<D>(slot: &Slot<D>, settings: &Config, grace: Tick) -> (Tick, Due) {
+fn silence<D>(slot: &Slot<D>, settings: &Config, grace: Tick, now: Tick) -> (Tick, Due) {
     let watch = slot.watch.as_deref();
+    let quarter = between_looks(slot, settings);
     if let Some(asked) = watch.and_then(|watch| watch.asked) {
-        return (after(asked, between_looks(slot, settings)), Due::Look);
+        return (after(asked, quarter), Due::Look);
     }
     let start = last_progress(slot);
     let end = after(start, ticks(timeout(slot, settings))).max(grace);
     let end = end.max(watch.map_or(0, |watch| watch.not_before));
     let looked = watch.map_or(0, |watch| watch.looked);
-    let next = after(start.max(looked), between_looks(slot, settings));
+    let next = after(start.max(looked), quarter);
     let opening = slot.ending == Ending::No && slot.state() == State::Opening;
     let open = slot.ending == Ending::No && !slot.closing;
-    // A ping that is not answered may wait in the kernel, behind what the peer has not taken.
-    let unanswered = slot.since > slot.heard;
-    let waits = !opening && (!open || slot.side.send.is_blocked() || unanswered);
-    if waits && next < end {
-        return (next, Due::Look);
+    let outstanding = watch.is_some_and(|watch| watch.outstanding);
+    let waits = !open || slot.side.send.is_blocked() || outstanding;
+    if next < end && !opening {
+        if waits || slot.was_sent() && !is_back(Fault::SentIsSeenAtTheEnd) {
+            return (next, Due::Look);
+        }
+        // Sending tells nobody, so it is seen to now and then.
+        let past = now.saturating_sub(next) / (quarter + 1) + u32::from(now >= next);
+        let again = next.saturating_add(past.saturating_mul(quarter + 1));
+        if again < end {
+            return (again, Due::Nothing);
+        }
     }
     if looked < end && !is_back(Fault::NoLookBeforeDeadline) {
         return (end, Due::Look);
@@ -92,9 +102,10 @@ impl<A: Application> Shard<A> {
     /// Puts the connection's next deadline into the wheel, unless an entry comes up before it: that
     /// one will put itself back. An entry that was overtaken is ignored when it comes up.
     pub(super) fn schedule(&mut self, id: ConnectionId) {
+        let (now, grace) = (self.tick, self.lateness.until);
         let Some(slot) = self.table.find(id) else { return };
         // With keep-alive off nothing is due, but a later phase will schedule again.
-        if let Some((at, _)) = deadline(slot, &self.world.settings, self.lateness.until)
+        if let Some((at, _)) = deadline(slot, &self.world.settings, grace, now)
             && at < slot.scheduled
         {
             slot.scheduled = self.wheel.schedule(id, at);
@@ -123,11 +134,9 @@ impl<A: Application> Shard<A> {
 
     /// Does what is due, or sees to it that it will be.
     pub(super) fn decide(&mut self, id: ConnectionId, turn: &mut Turn) {
-        let tick = self.tick;
+        let (tick, grace) = (self.tick, self.lateness.until);
         let Some(slot) = self.table.find(id) else { return };
-        let Some((due, what)) = deadline(slot, &self.world.settings, self.lateness.until) else {
-            return;
-        };
+        let Some((due, what)) = deadline(slot, &self.world.settings, grace, tick) else { return };
         if tick < due {
             return self.schedule(id);
         }
@@ -137,6 +146,7 @@ impl<A: Application> Shard<A> {
                 self.schedule(id);
             }
             Due::Look => self.look(id, turn),
+            Due::Nothing => self.schedule(id),
             Due::TimedOut => {
                 // With input unread the kernel would reset it, and take from the peer what it was
                 // told.
@@ -167,9 +177,8 @@ impl<A: Application> Shard<A> {
                     codec: &mut self.world.codec,
                 };
                 slot.side.outbound.ping(&[], &mut out);
-                if let Some(watch) = &mut slot.watch {
-                    watch.pinged += slot.side.send.handed().wrapping_sub(before);
-                }
+                let bytes = slot.side.send.handed().wrapping_sub(before);
+                slot.count_ping(bytes);
                 self.schedule(id);
             }
             Due::Release => {

@@ -62,6 +62,22 @@ fn a_peer_that_reads_slowly_is_not_silent() {
 }
 
 #[test]
+fn pings_that_the_peer_s_kernel_takes_are_no_sign_of_life() {
+    // covers: SEC-05
+    let world = World::new();
+    for driver in Driver::built() {
+        let server = fountain(&world, driver, |config| {
+            config.idle_timeout = IDLE;
+            config.ping_interval = IDLE / 3;
+        });
+        let client = connect(server.address(), world.client());
+        wait_until("it is given up", || closed(&server.snapshot(), "idle") == 1);
+        drop(client);
+        let _ = crate::echo::end(server);
+    }
+}
+
+#[test]
 fn whoever_closes_or_breaks_a_rule_still_gets_all_that_was_sent_before() {
     // covers: CTL-04, CLOSE-08
     let world = World::new();

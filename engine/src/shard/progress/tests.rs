@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Watch;
 use crate::config::Config;
 use crate::conn::Message;
 use crate::handler::{Handler, Serve, WebSocket};
@@ -14,6 +15,7 @@ use crate::shard::machine::{Action, Look, Machine as _, Want};
 use crate::shard::table::ConnectionId;
 use crate::shard::turn::{Loan, Turn};
 use crate::shard::wheel::TICK;
+use crate::wire::Opcode;
 
 const IDLE: Duration = Duration::from_secs(8);
 const PING: Duration = Duration::from_secs(3);
@@ -50,6 +52,9 @@ struct Rig {
     /// Its peer takes nothing more.
     stuck: bool,
     looks: u32,
+    /// What a layer below adds to each send, and has added.
+    record: u32,
+    added: u32,
     /// What was done but looks, in order.
     done: Vec<Action>,
     /// What was sent since it was last asked.
@@ -72,8 +77,9 @@ impl Rig {
         shard.turn_began(now);
         let id = shard.accepted(0, &mut turn, now).expect("room");
         let (untaken, unread, looks, stuck) = (0, 0, 0, false);
-        let (done, sent) = (Vec::new(), Vec::new());
-        let mut rig = Self { shard, turn, now, id, untaken, unread, stuck, looks, done, sent };
+        let (record, added, done, sent) = (0, 0, Vec::new(), Vec::new());
+        let mut rig =
+            Self { shard, turn, now, id, untaken, unread, stuck, looks, record, added, done, sent };
         let request = "GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
                        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                        Sec-WebSocket-Version: 13\r\n\r\n";
@@ -98,9 +104,20 @@ impl Rig {
         self.hears(&[&head, payload].concat())
     }
 
+    /// The application sends so many bytes of payload, without having heard anything.
+    fn says(&mut self, len: usize) {
+        self.shard.send_mail(self.id, Opcode::Binary, &vec![7; len], &mut self.turn);
+        self.settle();
+    }
+
+    fn handed(&mut self) -> u32 {
+        self.shard.table.find(self.id).map_or(0, |slot| slot.side.send.handed())
+    }
+
     fn settle(&mut self) {
         for entry in self.turn.entries() {
-            self.untaken += if self.stuck { entry.bytes } else { 0 };
+            self.added += self.record;
+            self.untaken += if self.stuck { entry.bytes + self.record } else { 0 };
             for segment in self.turn.segments(entry) {
                 self.sent.extend(self.turn.resolve(segment).unwrap_or_default());
             }
@@ -122,7 +139,7 @@ impl Rig {
                 match action {
                     Action::Look(id) => {
                         self.looks += 1;
-                        let given = self.shard.given(id, &self.turn);
+                        let given = self.shard.given(id, &self.turn) + self.added;
                         let look = Look { given, untaken: self.untaken, unread: self.unread };
                         self.shard.looked(id, look, &mut self.turn, self.now);
                     }
@@ -216,6 +233,102 @@ fn what_was_taken_since_the_last_look_may_have_been_taken_just_now() {
 }
 
 #[test]
+fn what_is_sent_in_between_ends_silence_a_quarter_of_the_timeout_later_at_most() {
+    for eighths in 1..8 {
+        let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+        rig.looked_at_once();
+        rig.pass(IDLE * eighths / 8);
+        // All of it goes to the peer's kernel, which may be all that is left of it.
+        rig.says(100);
+        rig.pass(IDLE - 2 * TICK);
+        assert!(!rig.is_ended(), "it has taken something");
+        rig.pass(IDLE / 4 + 5 * TICK);
+        assert_eq!(rig.closed(CloseReason::Idle), 1, "{eighths}");
+        assert!(rig.looks <= 6, "{} looks", rig.looks);
+    }
+}
+
+#[test]
+fn what_is_sent_in_between_and_not_taken_makes_nobody_alive() {
+    for eighths in 1..8 {
+        let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+        rig.looked_at_once();
+        rig.pass(IDLE * eighths / 8);
+        rig.stuck = true;
+        rig.says(100);
+        rig.pass(IDLE * (8 - eighths) / 8 + 5 * TICK);
+        assert_eq!(rig.closed(CloseReason::Idle), 1, "{eighths}");
+    }
+}
+
+#[test]
+fn nobody_is_looked_at_before_the_deadline_to_whom_nothing_is_sent() {
+    let mut rig = Rig::new(|_| ());
+    rig.looked_at_once();
+    for _ in 0..40 {
+        // Each ping is answered.
+        rig.pass(PING + 2 * TICK);
+        rig.hears_frame(0x8A, b"");
+    }
+    assert_eq!(rig.looks, 0);
+    let slot = rig.shard.table.find(rig.id).expect("it is there");
+    assert!(slot.watch.is_none(), "one number says what is known of it");
+}
+
+#[test]
+fn pings_that_waited_for_a_peer_to_read_are_progress_when_it_takes_them() {
+    let mut rig = Rig::new(|config| config.ping_interval = IDLE / 16);
+    rig.looked_at_once();
+    rig.stuck = true;
+    rig.says(100);
+    rig.pass(IDLE / 2);
+    // It reads what it was told, and some time later the pings behind that.
+    rig.untaken = 14;
+    rig.pass(IDLE * 7 / 8);
+    assert!(!rig.is_ended());
+    (rig.untaken, rig.stuck) = (0, false);
+    rig.pass(IDLE - 2 * TICK);
+    assert!(!rig.is_ended());
+    // The later ones are taken at once, by the kernel.
+    rig.pass(IDLE / 2);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+}
+
+#[test]
+fn pings_in_records_are_no_sign_of_life_either() {
+    let mut rig = Rig::new(|config| config.ping_interval = IDLE / 4 + TICK);
+    rig.shard.table.find(rig.id).expect("it is there").secure = true;
+    rig.record = 22;
+    rig.looked_at_once();
+    rig.pass(IDLE + 4 * TICK);
+    assert!(rig.sent.starts_with(&[0x89, 0, 0x89, 0]), "{:?}", rig.sent);
+    assert_eq!(rig.closed(CloseReason::Idle), 1);
+    // What is said is one.
+    let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
+    rig.shard.table.find(rig.id).expect("it is there").secure = true;
+    rig.record = 22;
+    rig.looked_at_once();
+    rig.pass(IDLE / 2);
+    rig.says(40);
+    rig.pass(IDLE - 2 * TICK);
+    assert!(!rig.is_ended());
+}
+
+#[test]
+fn a_peer_may_take_gigabytes_between_two_looks() {
+    let mut watch = Watch::new(1000);
+    let mut given = 1000_u32;
+    for bytes in [10, 3 << 30, 100, 4_000_000_000] {
+        given = given.wrapping_add(bytes);
+        watch.giving = given;
+        assert!(watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING), "{bytes}");
+        // The end of a stream counts as a byte.
+        assert!(!watch.compare(Look { given, untaken: 1, unread: 0 }, super::PING));
+        assert!(!watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING));
+    }
+}
+
+#[test]
 fn one_that_takes_a_little_now_and_then_is_alive_even_where_nothing_blocked() {
     let mut rig = Rig::new(|_| ());
     (rig.untaken, rig.stuck) = (1_000_000, true);
@@ -239,6 +352,30 @@ fn what_comes_is_progress_also_where_nobody_reads_it() {
         assert!(!rig.is_ended());
     }
     rig.pass(CLOSE * 3 / 2);
+    assert_eq!(rig.closed(CloseReason::TimedOut), 1);
+}
+
+#[test]
+fn what_was_read_in_the_tick_of_a_look_has_made_room() {
+    let mut rig = Rig::new(|_| ());
+    rig.hears_frame(0x81, b"hold");
+    rig.hears_frame(0x81, b"close");
+    rig.unread = 100;
+    for _ in 0..10 {
+        rig.hears_frame(0x8A, b"");
+        let looks = rig.looks;
+        while rig.looks == looks {
+            rig.turn(TICK);
+        }
+        // Some of it is read at once, and the peer fills the room again a little later.
+        rig.hears_frame(0x8A, b"");
+        rig.unread = 0;
+        rig.pass(CLOSE / 8);
+        rig.unread = 100;
+        rig.pass(CLOSE - CLOSE / 16);
+        assert!(!rig.is_ended());
+    }
+    rig.pass(CLOSE / 2);
     assert_eq!(rig.closed(CloseReason::TimedOut), 1);
 }
 
@@ -383,6 +520,21 @@ fn tcp_is_closed_at_once_only_where_nothing_can_be_lost() {
 }
 
 #[test]
+fn tcp_is_closed_at_once_behind_a_kibibyte_and_no_more() {
+    for (more, at_once) in [(0, true), (1, false)] {
+        let mut rig = Rig::new(|_| ());
+        // A header of four bytes, and our Close of two.
+        let len = 1024 - rig.handed() as usize - 6 + more;
+        rig.says(len);
+        rig.hears_frame(0x88, b"");
+        rig.finish_turn();
+        assert_eq!(rig.handed() as usize, 1024 + more);
+        let closes = matches!(rig.done[..], [Action::Close(_)]);
+        assert!(closes == at_once && closes != is_shutdown(&rig.done[0]), "{:?}", rig.done);
+    }
+}
+
+#[test]
 fn what_the_kernel_does_not_let_go_of_is_asked_for_again() {
     let mut rig = Rig::new(|_| ());
     rig.hears_frame(0x88, b"");
@@ -417,9 +569,13 @@ fn a_look_that_nobody_answers_holds_nothing_up() {
 fn faults_that_are_put_back_are_found() {
     use crate::fault::{Fault, put_back};
 
-    let cases: [(Fault, fn()); 6] = [
+    let cases: [(Fault, fn()); 7] = [
         (Fault::ProgressOnlyWhenAllLeft, parts_of_a_send_are_progress),
         (Fault::CloseTimeoutFromQueueing, the_time_to_close_runs_from_the_last_byte_that_was_taken),
+        (
+            Fault::SentIsSeenAtTheEnd,
+            what_is_sent_in_between_ends_silence_a_quarter_of_the_timeout_later_at_most,
+        ),
         (Fault::NoLookBeforeDeadline, what_waits_to_be_read_is_read_first),
         (Fault::SilenceWhileNotReading, nobody_is_silent_who_is_not_listened_to),
         (
