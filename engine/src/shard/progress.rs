@@ -29,7 +29,7 @@ pub(crate) struct Watch {
     pub(super) asked: Option<Tick>,
     /// How many bytes had been queued and given to the kernel then, and pings since.
     pub(super) handed: u32,
-    /// The same of the look that is under way.
+    /// As `handed`, for the look that is under way.
     pub(super) giving: u32,
     /// How many bytes the peer had taken, of what the kernel had been given.
     taken: u32,

@@ -9,6 +9,7 @@ pub struct Look {
     /// Bytes of these that the peer's kernel has not taken; its end counts as one more. Of a unix
     /// socket, the memory that they take.
     pub untaken: u32,
-    /// Bytes that have arrived and were not read yet.
+    /// Bytes that have arrived and that the machine was not told of: what waits to be read, and what the
+    /// driver has read already.
     pub unread: u32,
 }

@@ -144,6 +144,13 @@ impl Completion {
         cqueue::buffer_more(self.flags)
     }
 
+    /// Bytes that it brings to a connection, into receive memory.
+    pub(crate) fn brings(self, to: ConnectionId) -> u32 {
+        let of_it = self.user_data.id(to.generation()) == Some(to);
+        let receive = self.user_data.operation() == Operation::Receive;
+        if of_it && receive { u32::try_from(self.result).unwrap_or(0) } else { 0 }
+    }
+
     /// The listener's place, of an accepted connection.
     pub(crate) const fn listener(self) -> usize {
         self.user_data.low() as usize

@@ -245,3 +245,24 @@ fn a_flood_holds_no_connection_that_has_ended() {
     let end = server.wait_for_nothing();
     assert_eq!(closed(&end, "protocol"), 1, "{end}");
 }
+
+#[test]
+fn what_comes_to_one_that_is_not_read_from_is_progress() {
+    // Also where a read was under way when that began, and the driver has it.
+    let timeout = Duration::from_secs(3);
+    let server = fountain(config().with(|config| {
+        config.max_outbound_bytes = 64 << 20;
+        config.idle_timeout = timeout;
+        config.ping_interval = Duration::ZERO;
+    }));
+    let mut client = Client::small(server.address());
+    client.text(&PARTS.to_string());
+    wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
+    std::thread::sleep(timeout / 2);
+    let said = Instant::now();
+    client.text("1");
+    wait_until("it is given up", || closed(&server.snapshot(), "idle") == 1);
+    assert!(said.elapsed() >= timeout, "given up after {:?}", said.elapsed());
+    drop(client);
+    server.wait_for_nothing();
+}

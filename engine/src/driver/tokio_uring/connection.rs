@@ -51,6 +51,10 @@ pub(super) struct Connection {
     pub(super) connecting: Cell<bool>,
     /// The connection is to be closed: nothing new is begun.
     pub(super) ending: Cell<bool>,
+    /// Its socket is to be looked at once all that the runtime has read of it was handed over.
+    pub(super) looking: Cell<bool>,
+    /// Bytes that were read and that nobody wants yet.
+    pub(super) unwanted: Cell<u32>,
     /// Reads to go before a tiny buffer does again.
     grown: Cell<u8>,
     /// The last read had room left: nothing more is there, so little memory waits for what comes next. A
@@ -70,6 +74,8 @@ impl Connection {
             armed: Cell::new(false),
             connecting: Cell::new(connecting),
             ending: Cell::new(false),
+            looking: Cell::new(false),
+            unwanted: Cell::new(0),
             grown: Cell::new(0),
             dry: Cell::new(false),
             waker: RefCell::new(None),
@@ -157,6 +163,9 @@ pub(super) async fn serve<M: Machine>(core: &RefCell<Core<M>>, connection: &Rc<C
         // The send first: what the peer answered to it is behind it, and finds the way out free.
         written = written || writing.as_mut().poll(cx).is_ready();
         read = read || reading.as_mut().poll(cx).is_ready();
+        if connection.looking.take() {
+            core.borrow_mut().look_now(connection);
+        }
         if read && written { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
@@ -217,9 +226,13 @@ async fn read_once<M: Machine>(
 /// What a read brought, once it is wanted: the read may have been under way when reading was paused,
 /// and cannot be taken back. What ends the stream is told at once.
 async fn held_back(connection: &Connection, outcome: io::Result<usize>) -> io::Result<usize> {
-    if matches!(outcome, Ok(n) if n > 0) {
+    if let Ok(n) = outcome
+        && n > 0
+    {
+        connection.unwanted.set(u32::try_from(n).unwrap_or(u32::MAX));
         // `None` when the connection is to be closed: whoever asked looks for that.
         let _ = connection.wanted().await;
+        connection.unwanted.set(0);
     }
     outcome
 }

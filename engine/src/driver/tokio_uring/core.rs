@@ -434,12 +434,27 @@ impl<M: Machine> Core<M> {
     }
 
     fn look(&mut self, id: ConnectionId) {
-        let given = self.machine.given(id, &self.turn);
-        let seen = self.find(id).map(|connection| queues(connection.stream.as_raw_fd()));
-        self.counters.enters += if seen.is_some() { 2 } else { 0 };
-        let (untaken, unread) = seen.unwrap_or_default();
+        let Some(connection) = self.find(id).map(Rc::clone) else {
+            let look = Look { given: self.machine.given(id, &self.turn), ..Look::default() };
+            return self.machine.looked(id, look, &mut self.turn, self.now);
+        };
+        if connection.armed.get() && connection.is_open() {
+            // A read may be over that its future does not know of, and the socket is empty then.
+            connection.looking.set(true);
+            return connection.wake();
+        }
+        self.look_now(&connection);
+    }
+
+    /// Looks at a connection's socket for the machine.
+    pub(super) fn look_now(&mut self, connection: &Connection) {
+        let now = self.begin();
+        let given = self.machine.given(connection.id, &self.turn);
+        let (untaken, unread) = queues(connection.stream.as_raw_fd());
+        self.counters.enters += 2;
+        let unread = unread.saturating_add(connection.unwanted.get());
         let look = Look { given, untaken, unread };
-        self.machine.looked(id, look, &mut self.turn, self.now);
+        self.machine.looked(connection.id, look, &mut self.turn, now);
     }
 
     fn shut_down(&mut self, connection: &Connection, how: Shutdown) {

@@ -32,7 +32,10 @@ impl<M: Machine> Uring<M> {
             }
             Some(Socket::Descriptor(fd)) => {
                 self.ring.counters.enters += 2;
-                queues(fd)
+                let (untaken, unread) = queues(fd);
+                // What has left the socket and waits for its turn here has arrived, too.
+                let told: u32 = self.batch.iter().map(|completion| completion.brings(id)).sum();
+                (untaken, unread.saturating_add(told).saturating_add(self.ring.received_early(id)))
             }
             None => (0, 0),
         };

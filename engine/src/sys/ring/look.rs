@@ -38,6 +38,12 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         self.push(command(socket, UNTAKEN), UserData::key(Operation::LookUntaken, key))
     }
 
+    /// Bytes that the kernel has received for a connection and that no exchange has told of yet.
+    pub(crate) fn received_early(&mut self, id: ConnectionId) -> u32 {
+        self.reap();
+        self.early.iter().map(|completion| completion.brings(id)).sum()
+    }
+
     /// What was seen, once all of it is known. A kernel that will not tell has seen nothing.
     pub(crate) fn looked(&mut self, completion: Completion) -> Option<(ConnectionId, Look)> {
         let key = completion.user_data.low() as usize;

@@ -184,6 +184,33 @@ fn completions_that_find_no_room_are_not_lost() {
     }
 }
 
+#[test]
+fn what_has_left_a_socket_is_seen_before_it_is_told_of() {
+    let mut small = config(FeatureSet::ALL.without(RingFeature::MsgRing));
+    small.submission_entries = 8;
+    let mut ring = Ring::new(&small).expect("a ring");
+    let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+    let (id, socket) = (ConnectionId::new(3, 1), Socket::Descriptor(ours.as_raw_fd()));
+    ring.receive(socket, id, Class::Small, true).expect("room");
+    theirs.write_all(b"seven!!").expect("room");
+    assert_eq!(ring.received_early(id), 0, "nothing was submitted");
+    // What makes room for submissions has the kernel receive.
+    for n in 0..100 {
+        ring.push(opcode::Nop::new().build(), UserData::key(Operation::Unknown, n)).expect("room");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while ring.received_early(id) == 0 && Instant::now() < deadline {
+        ring.flush().expect("it enters");
+    }
+    assert_eq!(ring.received_early(id), 7);
+    assert_eq!(ring.received_early(ConnectionId::new(3, 2)), 0, "that is another one");
+    let brought = next(&mut ring, &Batch::default(), socket);
+    let brought: Vec<_> = brought.into_iter().filter(|one| one.brings(id) > 0).collect();
+    assert_eq!((brought.len(), brought[0].brings(id), ring.received_early(id)), (1, 7, 0));
+    let loan = ring.loan(brought[0], Class::Small).expect("memory came with it");
+    ring.end_loan(loan);
+}
+
 /// Whenever this thread enters a ring from now on, the kernel is busy: as it is before 6.1 while
 /// completions find no room, but for good.
 fn refuse_to_enter() {
