@@ -62,6 +62,8 @@ pub(super) struct Conn {
     reads: bool,
     /// When it was last looked at, and when its peer was last known to have made progress then.
     looked: Option<(Time, [Time; 3])>,
+    /// When the machine last had a reason to hold its peer to be alive, or to be excused.
+    excused: Time,
     /// When the application was told of its end.
     pub(super) ended: Option<Time>,
 }
@@ -87,6 +89,16 @@ impl Completion {
             self,
             Self::Received(..) | Self::ReceivedDirect(..) | Self::End(_) | Self::ReceiveFailed(..)
         )
+    }
+
+    /// Bytes that the kernel has read for a connection and that were not handed over.
+    fn unread(all: &VecDeque<Self>, of: ConnectionId) -> usize {
+        let bytes = all.iter().filter(|one| one.id() == of).map(|one| match one {
+            Self::Received(_, bytes) => bytes.len(),
+            Self::ReceivedDirect(_, n) => *n,
+            _ => 0,
+        });
+        bytes.sum()
     }
 
     const fn id(&self) -> ConnectionId {
@@ -127,6 +139,8 @@ pub(super) struct Driver {
     server: Option<usize>,
     pub(super) conns: Vec<Conn>,
     pub(super) cuts: Vec<Cut>,
+    /// Bytes of memory that the last turn took to be sent: its own, and what the kernel did not take at once.
+    pub(super) brought: usize,
     /// What it did, for the trace.
     pub(super) log: Vec<(&'static str, [u64; 3])>,
     completions: VecDeque<Completion>,
@@ -162,6 +176,7 @@ impl Driver {
             server,
             conns: Vec::new(),
             cuts: Vec::new(),
+            brought: 0,
             log: Vec::new(),
             completions: VecDeque::new(),
             buffers: Vec::new(),
@@ -299,6 +314,7 @@ impl Driver {
             since: now,
             reads: true,
             looked: None,
+            excused: now,
             ended: None,
         });
         let last = self.conns.len() - 1;
@@ -366,8 +382,10 @@ impl Driver {
                 return;
             }
             let link = &net.links[link];
+            // What is told later is told behind what was read before.
+            let read = if late { 0 } else { Completion::unread(&self.completions, id) };
             look.untaken = u32::try_from(link.untaken(conn.side)).unwrap_or(u32::MAX);
-            look.unread = u32::try_from(link.unread(conn.side)).unwrap_or(u32::MAX);
+            look.unread = u32::try_from(link.unread(conn.side) + read).unwrap_or(u32::MAX);
             conn.looked = Some((now, progress));
             let seen = [u64::from(look.untaken), u64::from(look.unread)];
             self.log.push(("look", [link.key as u64, seen[0], seen[1]]));
@@ -391,9 +409,27 @@ impl Driver {
         [if idle { now } else { both }, both, taken]
     }
 
-    /// Whether a connection is read from.
-    pub(super) fn reads(&self, at: usize) -> bool {
-        self.conns[at].reads
+    /// Since when a connection's peer has given no reason to hold it to be alive; nothing of one that is not
+    /// open.
+    pub(super) fn silent_since(&mut self, at: usize, net: &Net, now: Time) -> Option<Time> {
+        let conn = &mut self.conns[at];
+        let (id, side) = (conn.id, conn.side);
+        let link = &net.links[conn.link.filter(|_| self.machine.is_open(id))?];
+        let unread = link.unread(side) + Completion::unread(&self.completions, id);
+        if !conn.reads || unread > 0 || self.machine.has_input_of(id) {
+            conn.excused = now;
+        }
+        Some(conn.excused.max(link.halves[side].spoken))
+    }
+
+    /// Bytes of memory that the kernel has of connections that have ended.
+    pub(super) fn held_by_ended(&self) -> usize {
+        let ended = self.conns.iter().filter(|conn| conn.closing || conn.ended.is_some());
+        let held = ended.map(|conn| {
+            let memory = conn.memory.as_ref().map_or(0, |(memory, _)| memory.capacity());
+            memory + conn.sending.as_ref().map_or(0, Transmit::footprint)
+        });
+        held.sum()
     }
 
     /// When the machine could last know that a peer made progress.
@@ -426,6 +462,7 @@ impl Driver {
                 && let Some(link) = conn.link
             {
                 net.links[link].shut_down(conn.side, now);
+                self.log.push(("closing", [net.links[link].key as u64, conn.side as u64, 0]));
             }
         }
         self.release(at, net, now);

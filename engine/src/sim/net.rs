@@ -9,6 +9,9 @@ use super::plan::Nuisances;
 /// Bytes of a keep-alive ping: that a kernel takes one is no sign that its program lives.
 const PING_MAX: usize = 6;
 
+/// The bytes of the engine's pings, in both dialects; none of its messages is of these alone.
+const PING: [u8; 3] = [0x89, 0x02, 0x00];
+
 /// One direction of a connection: from the side of that number to the other one.
 #[derive(Debug)]
 pub(super) struct Half {
@@ -30,6 +33,8 @@ pub(super) struct Half {
     /// even be alive for.
     pub(super) taken: Time,
     waited: bool,
+    /// When it last took anything but pings that had room at once.
+    pub(super) spoken: Time,
 }
 
 impl Half {
@@ -45,6 +50,7 @@ impl Half {
             moved: 0,
             taken: 0,
             waited: false,
+            spoken: 0,
         }
     }
 
@@ -218,6 +224,10 @@ impl Link {
             self.deliver(to, now);
             self.told_reset(side);
             return n;
+        }
+        let spoken = half.sent.iter().take(n).any(|byte| !PING.contains(byte));
+        if spoken || n > 0 && half.waited {
+            half.spoken = now;
         }
         if n == half.sent.len() && half.arrived.is_empty() {
             std::mem::swap(&mut half.sent, &mut half.arrived);

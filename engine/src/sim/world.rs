@@ -242,7 +242,7 @@ impl World {
         let mut books = self.books.borrow_mut();
         for (what, numbers) in self.seats[at].driver.log.drain(..) {
             books.note(what, &numbers);
-            if what == "close" {
+            if what == "close" || what == "closing" {
                 books.socket_closed(numbers, self.now);
             }
         }

@@ -183,6 +183,14 @@ impl Driver {
                 (self.conns[at].armed, self.conns[at].done) = (Armed::No, false);
             }
         }
+        let tells = match &completion {
+            Completion::ReceivedDirect(_, n) => *n > 0,
+            Completion::Received(..) | Completion::Took(..) | Completion::Sent(_) => true,
+            _ => false,
+        };
+        if tells {
+            self.conns[at].excused = now;
+        }
         match completion {
             Completion::Received(id, bytes) => self.received(id, bytes, net, now),
             Completion::ReceivedDirect(id, n) => {
@@ -270,6 +278,9 @@ impl Driver {
         if reads && !conn.reads && idle {
             // Until now nobody listened to it.
             conn.since = now;
+        }
+        if reads && !conn.reads {
+            conn.excused = now;
         }
         conn.reads = reads;
         if conn.deaf || conn.parked || conn.link.is_none() {

@@ -11,6 +11,7 @@ impl Driver {
     /// Sends the turn and settles it: afterwards it is empty.
     pub(super) fn flush(&mut self, net: &mut Net, now: Time) {
         self.machine.seal(&mut self.turn);
+        self.brought = self.turn.bytes();
         for index in 0..self.turn.entries().len() {
             let entry = self.turn.entries()[index];
             let Some(at) = self.place(entry.id) else { continue };
@@ -63,6 +64,7 @@ impl Driver {
         let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
             out.extend_from_slice(&buffers[loan.0 as usize][start..end]);
         });
+        self.brought += rest.footprint();
         self.machine.blocked(id, rest.bytes(), rest.footprint());
         let conn = &mut self.conns[at];
         (conn.sending, conn.waited, conn.sent) = (Some(rest), !slow, false);

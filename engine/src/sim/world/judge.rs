@@ -1,5 +1,7 @@
 //! What is held against the engine after each round, and at the end.
 
+use std::time::Duration;
+
 use super::{Seat, World};
 use crate::outcome::CloseReason;
 use crate::sim::books::{Books, Seen};
@@ -8,9 +10,12 @@ use crate::sim::{MILLI, Outcome, Promise, Time};
 /// A tick of the shards' clock, and more than a round takes.
 const SLACK: Time = 70 * MILLI;
 
-/// What a turn may bring beyond the budget: a read and an answer for each connection, and what the kernel
-/// has not let go of.
-const TURN_BYTES: usize = 64 << 10;
+/// How late the engine may be with somebody who is silent, beside the quarter of the timeout: a few ticks, for
+/// the parts of them that have passed, and for a look.
+const PATIENCE: Time = 320 * MILLI;
+
+/// What a turn may bring beyond the budget, beside what it sends: what is not yet a block of its arena.
+const TURN_BYTES: usize = 24 << 10;
 /// What the queue of a connection may take beyond its limit: whoever has nothing waiting is sent anything.
 const QUEUE_BYTES: usize = 1 << 10;
 
@@ -18,7 +23,7 @@ const QUEUE_BYTES: usize = 1 << 10;
 /// spent.
 const SLICE: u64 = 18;
 
-fn micros(time: std::time::Duration) -> Time {
+fn micros(time: Duration) -> Time {
     u64::try_from(time.as_micros()).unwrap_or(Time::MAX)
 }
 
@@ -26,6 +31,7 @@ impl World {
     /// Judges what a round of a shard has done.
     pub(super) fn judge(&mut self, at: usize) {
         self.judge_ended(at);
+        self.judge_silent(at);
         self.judge_cuts(at);
         self.judge_counters(at);
         self.judge_memory(at);
@@ -57,10 +63,7 @@ impl World {
             let [open, closing, _] = seat.driver.known_progress(place, net, now);
             let progress = if ended.reason == CloseReason::Idle { open } else { closing };
             let silent = now.saturating_sub(progress);
-            // What comes in the very moment of the look may be in the kernel's hands, between the socket and a
-            // completion: nobody sees it then.
-            let unseen = silent == 0 && seat.driver.reads(place);
-            if silent + MILLI < micros(timeout) && !unseen {
+            if silent + MILLI < micros(timeout) {
                 let text = format!(
                     "{} was ended as {:?} {} ms after its last progress, of {timeout:?}",
                     ended.key,
@@ -70,6 +73,33 @@ impl World {
                 books.accuse(Promise::Alive, text);
             }
             judge_grace(seat, books, ended.key, now);
+        }
+    }
+
+    /// Whoever makes no progress is ended, a quarter of the timeout later at the latest (P1).
+    fn judge_silent(&mut self, at: usize) {
+        let now = self.now;
+        let seat = &mut self.seats[at];
+        let timeout = micros(seat.config.idle_timeout);
+        if timeout == 0 {
+            return;
+        }
+        // What was taken while nobody looked may have been taken just before.
+        let late = seat.driver.stopped.max(seat.driver.late.unwrap_or(0));
+        let excused = late + timeout.max(micros(grace(seat)));
+        for place in 0..seat.driver.conns.len() {
+            let Some(since) = seat.driver.silent_since(place, &self.net, now) else { continue };
+            let end = (since + timeout + timeout / 4).max(excused) + PATIENCE;
+            if now > end {
+                let key = seat.driver.conns[place].link.map(|link| self.net.links[link].key);
+                let text = format!(
+                    "{} is there {} ms after its last progress, of {} ms",
+                    key.unwrap_or(usize::MAX),
+                    (now - since) / MILLI,
+                    timeout / MILLI,
+                );
+                self.books.borrow_mut().accuse(Promise::Alive, text);
+            }
         }
     }
 
@@ -131,7 +161,9 @@ impl World {
         let seat = &mut self.seats[at];
         let books = &mut *self.books.borrow_mut();
         let (held, budget) = (seat.ledger.held(), seat.ledger.budget());
-        let beyond = held.saturating_sub(budget);
+        // What the turn sends was in its arena when the budget was looked at, and is copied where it blocks.
+        let excused = seat.driver.brought + seat.driver.held_by_ended();
+        let beyond = held.saturating_sub(budget.saturating_add(excused));
         if beyond > TURN_BYTES {
             books.accuse(Promise::Memory, format!("shard {at} holds {beyond} bytes too many"));
         }
@@ -195,11 +227,16 @@ impl World {
     }
 }
 
+/// How long nobody is silent after a late wake.
+fn grace(seat: &Seat) -> Duration {
+    let config = &seat.config;
+    let times = [config.ping_interval, config.idle_timeout, config.close_timeout];
+    times.into_iter().find(|time| !time.is_zero()).unwrap_or_default()
+}
+
 /// After a late wake nobody is silent before a ping could have been answered.
 fn judge_grace(seat: &Seat, books: &mut Books, key: usize, now: Time) {
-    let config = &seat.config;
-    let grace = [config.ping_interval, config.idle_timeout, config.close_timeout];
-    let grace = grace.into_iter().find(|time| !time.is_zero()).unwrap_or_default();
+    let grace = grace(seat);
     if let Some(late) = seat.driver.late
         && now + SLACK < late + micros(grace)
     {
