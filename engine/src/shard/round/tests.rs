@@ -405,3 +405,21 @@ fn with_the_fault_back_one_read_takes_as_long_as_it_takes() {
     assert_eq!(rig.count(one), 5 * MOST);
     fault::put_back(Fault::None);
 }
+
+#[test]
+fn steps_of_compression_add_up_to_no_overflow() {
+    let mut rig = Rig::new(|config| config.compression = Some(Compression::default()));
+    let n = rig.connect();
+    rig.turn();
+    let id = rig.id(n);
+    let world = &mut rig.shard.world;
+    world.spent = u32::MAX - 1;
+    let slot = rig.shard.table.find(id).expect("it is there");
+    let data = slot.data.as_mut().expect("it is open");
+    let mut ws = WebSocket::new(id, data, &mut slot.side, &mut rig.turn, world);
+    for _ in 0..2 {
+        ws.send(Message::Binary(&[b'x'; 4096])).expect("room");
+    }
+    assert_eq!(rig.shard.world.spent, u32::MAX);
+    assert!(rig.turn.bytes() < 4096, "it is compressed");
+}
