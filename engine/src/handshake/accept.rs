@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::common::decimal;
 use super::request::is_head;
-use super::url::default_port;
-use super::{Deflate, RequestError, ServerPolicy, UpgradeRequest};
+use super::{Deflate, RequestError, ServerPolicy, UpgradeRequest, hybi02, rfc6455};
 use crate::wire::Dialect;
 
 /// Appends the whole answer to a request that `policy` accepted: draft-02 §5.2.2 steps 2 to 13, the
@@ -61,12 +61,10 @@ pub fn accept_with(
     }
     let answer = request.answer();
     match request.dialect() {
-        Dialect::Hybi02 => hybi02_head(request, policy.is_secure(request, terms.secure), out),
-        Dialect::Rfc6455 => {
-            out.reserve(256);
-            out.extend_from_slice(RFC6455_HEAD);
-            out.extend_from_slice(answer.as_bytes());
+        Dialect::Hybi02 => {
+            hybi02::write_head(request, &answer, policy.is_secure(request, terms.secure), out);
         }
+        Dialect::Rfc6455 => rfc6455::write_head(request, &answer, terms.secure, out),
     }
     if let Some(agreed) = terms.deflate {
         out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
@@ -84,35 +82,6 @@ pub fn accept_with(
     }
     Ok(())
 }
-
-/// Everything up to the location, without the end of its line.
-fn hybi02_head(request: &UpgradeRequest<'_>, secure: bool, out: &mut Vec<u8>) {
-    let resource_name = request.resource_name();
-    out.reserve(256 + request.host().len() + resource_name.len());
-    out.extend_from_slice(HYBI02_HEAD);
-    lowercase(request.origin().unwrap_or_default(), out);
-    out.extend_from_slice(b"\r\nSec-WebSocket-Location: ");
-    out.extend_from_slice(if secure { b"wss://" } else { b"ws://" });
-    let target = request.host_port();
-    lowercase(target.host, out);
-    if let Some(port) = target.port.filter(|&port| port != default_port(secure)) {
-        out.push(b':');
-        decimal(u32::from(port), out);
-    }
-    out.extend_from_slice(resource_name.as_bytes());
-}
-
-/// What stands before the origin in every answer of draft-02.
-const HYBI02_HEAD: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
-    Upgrade: WebSocket\r\n\
-    Connection: Upgrade\r\n\
-    Sec-WebSocket-Origin: ";
-
-/// What stands before the answer to the key in every answer of RFC 6455.
-const RFC6455_HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
-    Upgrade: websocket\r\n\
-    Connection: Upgrade\r\n\
-    Sec-WebSocket-Accept: ";
 
 /// Why an answer cannot be written as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,25 +199,6 @@ fn line(name: &[u8], value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
-}
-
-/// Appends in ASCII lowercase.
-fn lowercase(text: &str, out: &mut Vec<u8>) {
-    out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
-}
-
-/// Appends a number in base ten.
-fn decimal(number: u32, out: &mut Vec<u8>) {
-    let start = out.len();
-    let mut rest = number;
-    loop {
-        out.push(b'0' + (rest % 10).to_le_bytes()[0]);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.get_mut(start..).unwrap_or_default().reverse();
 }
 
 #[cfg(test)]

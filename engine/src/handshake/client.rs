@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::accept::{is_field, is_reserved};
 use super::extension::DeflateTerms;
-use super::hybi02::{self, KEY_3_LEN};
+use super::hybi02;
 use super::request::Answer;
 use super::response::{self, Judge, UpgradeResponse};
 use super::rfc6455;
@@ -185,8 +185,8 @@ impl ClientRequestBuilder {
             return Err(ClientRequestError::Origin);
         }
         let is_protocol = |name: &str| match dialect {
-            Dialect::Hybi02 => !name.is_empty() && visible(name),
-            Dialect::Rfc6455 => rfc6455::is_token(name),
+            Dialect::Hybi02 => hybi02::is_subprotocol(name),
+            Dialect::Rfc6455 => rfc6455::is_subprotocol(name),
         };
         for (i, name) in protocols.iter().enumerate() {
             if !is_protocol(name) || protocols.iter().take(i).any(|n| n == name) {
@@ -197,8 +197,8 @@ impl ClientRequestBuilder {
             return Err(ClientRequestError::Cookie);
         }
         let mut lines = match dialect {
-            Dialect::Hybi02 => hybi02_lines(&url, &origin, &protocols),
-            Dialect::Rfc6455 => rfc6455_lines(&url, &origin, &protocols),
+            Dialect::Hybi02 => hybi02::lines(&url, &origin, &protocols),
+            Dialect::Rfc6455 => rfc6455::lines(&url, &origin, &protocols),
         };
         if let Some(terms) = deflate {
             lines.push(format!("Sec-WebSocket-Extensions: {}\r\n", terms.offer()));
@@ -208,7 +208,7 @@ impl ClientRequestBuilder {
             lines.push(format!("Authorization: {value}\r\n"));
         }
         lines.extend(cookies.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
-        if lines.len() + KEYS > FIELDS_MAX {
+        if lines.len() + hybi02::KEYS > FIELDS_MAX {
             return Err(ClientRequestError::TooManyFields);
         }
         let request_line = format!("GET {} HTTP/1.1\r\n", url.resource_name());
@@ -225,41 +225,6 @@ impl ClientRequestBuilder {
         })
     }
 }
-
-/// The fields of draft-02 §5.1 steps 8 to 16.
-fn hybi02_lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
-    let mut lines = vec![
-        "Upgrade: WebSocket\r\n".to_owned(),
-        "Connection: Upgrade\r\n".to_owned(),
-        format!("Host: {}\r\n", url.host_port()),
-        format!("Origin: {origin}\r\n"),
-        format!("Sec-WebSocket-Draft: {}\r\n", hybi02::DRAFT),
-    ];
-    if !protocols.is_empty() {
-        lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(" ")));
-    }
-    lines
-}
-
-/// The fields of RFC 6455 §4.1 items 4 to 10; Host comes first, as HTTP recommends.
-fn rfc6455_lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
-    let mut lines = vec![
-        format!("Host: {}\r\n", url.host_port()),
-        "Upgrade: websocket\r\n".to_owned(),
-        "Connection: Upgrade\r\n".to_owned(),
-        format!("Sec-WebSocket-Version: {}\r\n", rfc6455::VERSION),
-    ];
-    if !origin.is_empty() {
-        lines.push(format!("Origin: {origin}\r\n"));
-    }
-    if !protocols.is_empty() {
-        lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", ")));
-    }
-    lines
-}
-
-/// The lines that differ from connection to connection.
-const KEYS: usize = 2;
 
 /// Why a request may not be made (draft-02 §3.3, §5.1 steps 1 and 18; RFC 6455 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,16 +273,8 @@ impl ClientHandshake {
     pub fn start(request: &Arc<ClientRequest>, rng: &mut Rng, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(request.request_line.as_bytes());
         let expected = match request.dialect {
-            Dialect::Hybi02 => Answer::Hybi02(start_hybi02(&request.lines, rng, out)),
-            Dialect::Rfc6455 => {
-                for line in &request.lines {
-                    out.extend_from_slice(line.as_bytes());
-                }
-                out.extend_from_slice(b"Sec-WebSocket-Key: ");
-                let expected = rfc6455::write_key(rng, out);
-                out.extend_from_slice(b"\r\n\r\n");
-                Answer::Rfc6455(expected)
-            }
+            Dialect::Hybi02 => hybi02::start(&request.lines, rng, out),
+            Dialect::Rfc6455 => rfc6455::start(&request.lines, rng, out),
         };
         Self { request: Arc::clone(request), expected, skipped: 0, interim: 0, partial: None }
     }
@@ -407,35 +364,6 @@ impl ClientHandshake {
         }
         Ok((reply.len() >= expected.len()).then_some(len + expected.len()))
     }
-}
-
-/// The fields in random order, the keys among them, and key_3; gives what the server must answer.
-fn start_hybi02(lines: &[String], rng: &mut Rng, out: &mut Vec<u8>) -> [u8; hybi02::ANSWER_LEN] {
-    let count = lines.len() + KEYS;
-    let mut order: [u8; FIELDS_MAX] = std::array::from_fn(|i| i.to_le_bytes()[0]);
-    let order = order.get_mut(..count).unwrap_or_default();
-    rng.shuffle(order);
-    let mut numbers = [0; KEYS];
-    for &i in &*order {
-        let i = usize::from(i);
-        match (lines.get(i), numbers.get_mut(i.wrapping_sub(lines.len()))) {
-            (Some(line), _) => out.extend_from_slice(line.as_bytes()),
-            (None, Some(number)) => {
-                let first = i == lines.len();
-                let name: &[u8] =
-                    if first { b"Sec-WebSocket-Key1: " } else { b"Sec-WebSocket-Key2: " };
-                out.extend_from_slice(name);
-                *number = hybi02::write_key(rng, out);
-                out.extend_from_slice(b"\r\n");
-            }
-            (None, None) => {}
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-    let key_3: [u8; KEY_3_LEN] = rng.u64(..).to_be_bytes();
-    out.extend_from_slice(&key_3);
-    let [number_1, number_2] = numbers;
-    hybi02::answer(number_1, number_2, key_3)
 }
 
 #[cfg(test)]

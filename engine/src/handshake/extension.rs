@@ -4,7 +4,7 @@
 //! Whether messages may refer to earlier ones, and how far back, is agreed on for each direction apart:
 //! [`DeflateTerms`] is what this side wants, [`Deflate`] what became of it.
 
-use super::rfc6455::list;
+use super::common::list;
 
 /// The extension's name.
 const NAME: &str = "permessage-deflate";

@@ -16,6 +16,7 @@ mod accept;
 mod allowed;
 mod basic;
 mod client;
+mod common;
 mod error;
 mod extension;
 mod field;

@@ -1,15 +1,14 @@
 //! The server's reader: from received bytes to an [`UpgradeRequest`].
 
-mod fields;
 mod line;
 
-use fields::{Known, field, text};
-pub(super) use line::is_head;
-use line::{RequestLine, empty_line, judge_start};
+pub(super) use line::{RequestLine, is_head};
+use line::{empty_line, judge_start};
 
+use super::common::{Judged, Known, field, values};
 use super::extension::{self, Deflate, DeflateTerms};
 use super::hybi02::{self, KEY_3_LEN};
-use super::rfc6455::{self, elements, is_token_of_bytes};
+use super::rfc6455;
 use super::scan::{Head, ScanError, Strictness};
 use super::url::HostPort;
 use super::{Field, HeadLimits, RequestError};
@@ -168,7 +167,7 @@ pub struct UpgradeRequest<'a> {
 
 /// What the client wants answered, in the way of its dialect.
 #[derive(Debug, Clone, Copy)]
-enum Challenge {
+pub(super) enum Challenge {
     Hybi02 { draft: u8, parts: (u32, u32), key_3: [u8; KEY_3_LEN] },
     Rfc6455 { key: [u8; rfc6455::KEY_LEN] },
 }
@@ -208,111 +207,30 @@ impl<'a> UpgradeRequest<'a> {
         let (bytes, rest) = received.split_at_checked(len).unwrap_or((received, &[]));
         let line = RequestLine::read(bytes, head.first_line().unwrap_or_default())?;
         let known = Known::find(head, bytes);
-        if known.version.is_some() {
-            return Self::judge_rfc6455(head, bytes, skipped, line, known).map(Some);
-        }
-        if line.authority.is_some() {
-            return Err(RequestError::ResourceName);
-        }
-        let draft = known.judge_invariants()?;
-        let host_text = text(known.host.unwrap_or_default(), RequestError::HostMalformed)?;
-        let host = HostPort::parse(host_text).ok_or(RequestError::HostMalformed)?;
-        if let Some(protocol) = known.protocol {
-            text(protocol, RequestError::SubprotocolMalformed)?;
-        }
-        let (Some(key_1), Some(key_2)) = (known.key_1, known.key_2) else {
-            return Err(RequestError::KeyMissing);
+        let judged = if known.version.is_some() {
+            rfc6455::judge(head, bytes, rest, &line, &known)?
+        } else {
+            hybi02::judge(head, bytes, rest, &line, &known)?
         };
-        let parts = (hybi02::key_part(key_1)?, hybi02::key_part(key_2)?);
-        let origin = known.origin()?;
-        let Some(&key_3) = rest.first_chunk::<KEY_3_LEN>() else { return Ok(None) };
+        let Some(Judged { host_text, host, origin, challenge, behind }) = judged else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             bytes,
             head: head.clone(),
-            len: skipped + bytes.len() + KEY_3_LEN,
+            len: skipped + bytes.len() + behind,
             resource_name: line.resource_name,
             host,
             host_text,
             origin,
             asks_for_subprotocol: known.protocol.is_some(),
-            challenge: Challenge::Hybi02 { draft, parts, key_3 },
+            challenge,
         }))
-    }
-
-    /// Judges a complete head by RFC 6455 §4.2.1.
-    fn judge_rfc6455(
-        head: &Head,
-        bytes: &'a [u8],
-        skipped: usize,
-        line: RequestLine<'a>,
-        known: Known<'a>,
-    ) -> Result<Self, RequestError> {
-        line.judge_version()?;
-        if known.twice {
-            return Err(RequestError::DuplicateField);
-        }
-        // An absolute URI says for whom it is, and Host does not count then (RFC 9112 §3.2.2).
-        let host = known.host.ok_or(RequestError::HostMissing)?;
-        let host = line.authority.map_or_else(|| text(host, RequestError::HostMalformed), Ok)?;
-        let key = known.key.ok_or(RequestError::KeyMissing)?;
-        let key = key.try_into().ok().filter(|key: &[u8; _]| rfc6455::is_key(key));
-        let request = Self {
-            bytes,
-            head: head.clone(),
-            len: skipped + bytes.len(),
-            resource_name: line.resource_name,
-            host: HostPort::parse(host).ok_or(RequestError::HostMalformed)?,
-            host_text: host,
-            origin: known.origin()?,
-            asks_for_subprotocol: known.protocol.is_some(),
-            challenge: Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? },
-        };
-        if known.upgrade.is_none() {
-            return Err(RequestError::UpgradeMissing);
-        }
-        known.body.judge(0)?;
-        request.judge_lists()?;
-        // Last, so that whoever is told of the right version got everything else right.
-        if known.version != Some(b"13") {
-            return Err(RequestError::VersionUnsupported);
-        }
-        Ok(request)
-    }
-
-    /// The fields that hold lists, each of which may stand there several times.
-    fn judge_lists(&self) -> Result<(), RequestError> {
-        if !self.elements("Upgrade").any(|name| name.eq_ignore_ascii_case(b"websocket")) {
-            return Err(RequestError::UpgradeValue);
-        }
-        if !self.elements("Connection").any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
-            return Err(RequestError::ConnectionValue);
-        }
-        let mut asked = false;
-        for (i, name) in self.elements("Sec-WebSocket-Protocol").enumerate() {
-            asked = true;
-            if !is_token_of_bytes(name)
-                || self.elements("Sec-WebSocket-Protocol").take(i).any(|other| other == name)
-            {
-                return Err(RequestError::SubprotocolMalformed);
-            }
-        }
-        if self.asks_for_subprotocol && !asked {
-            return Err(RequestError::SubprotocolMalformed);
-        }
-        Ok(())
     }
 
     /// The values of all fields with this name, with the space behind the colon.
     fn values(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
-        (0..self.head.complete_fields())
-            .filter_map(|i| field(&self.head, self.bytes, i))
-            .filter(move |(is, _)| is.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value)
-    }
-
-    /// The elements of all fields with this name.
-    fn elements(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.values(name).flat_map(elements)
+        values(&self.head, self.bytes, name)
     }
 
     /// How many of the received bytes the request took, draft-02's key_3 included. Bytes behind it came before

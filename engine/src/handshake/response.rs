@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use super::request::Answer;
-use super::rfc6455::elements;
 use super::scan::{Head, ScanError, Strictness};
-use super::{ClientRequest, Deflate, DeflateTerms, Field, HeadLimits, ResponseError};
+use super::{
+    ClientRequest, Deflate, DeflateTerms, Field, HeadLimits, ResponseError, hybi02, rfc6455,
+};
 use crate::wire::Dialect;
 
 /// What a client has found so far in a response (draft-02 §5.1 steps 31 to 44, RFC 6455 §4.1).
@@ -40,82 +41,38 @@ enum Status {
 }
 
 /// A field that must stand in the response exactly once.
-struct Once {
+pub(super) struct Once {
     name: &'static str,
     count: ResponseError,
     value: ResponseError,
 }
 
 impl Once {
-    const fn new(name: &'static str, count: ResponseError, value: ResponseError) -> Self {
+    pub(super) const fn new(
+        name: &'static str,
+        count: ResponseError,
+        value: ResponseError,
+    ) -> Self {
         Self { name, count, value }
     }
 }
 
-const UPGRADE: Once =
+pub(super) const UPGRADE: Once =
     Once::new("upgrade", ResponseError::UpgradeCount, ResponseError::UpgradeValue);
-const CONNECTION: Once =
+pub(super) const CONNECTION: Once =
     Once::new("connection", ResponseError::ConnectionCount, ResponseError::ConnectionValue);
-const PROTOCOL: Once = Once::new(
+pub(super) const PROTOCOL: Once = Once::new(
     "sec-websocket-protocol",
     ResponseError::SubprotocolCount,
     ResponseError::SubprotocolValue,
 );
 
-/// The fields that draft-02 wants once; the last one only if a subprotocol was asked for.
-const HYBI02: [Once; 5] = [
-    UPGRADE,
-    CONNECTION,
-    Once::new("sec-websocket-origin", ResponseError::OriginCount, ResponseError::OriginValue),
-    Once::new("sec-websocket-location", ResponseError::LocationCount, ResponseError::LocationValue),
-    PROTOCOL,
-];
-
-/// The fields that RFC 6455 wants once; the last two may be absent.
-const RFC6455: [Once; 5] = [
-    UPGRADE,
-    CONNECTION,
-    Once::new("sec-websocket-accept", ResponseError::AnswerCount, ResponseError::Answer),
-    PROTOCOL,
-    Once::new("sec-websocket-extensions", ResponseError::Extension, ResponseError::Extension),
-];
-
 /// The fields that may stand there only once, in the dialect of the request, and how many of them
 /// must.
 fn once(request: &ClientRequest) -> (&'static [Once; 5], usize) {
     match request.dialect() {
-        Dialect::Hybi02 if request.protocols().next().is_some() => (&HYBI02, 5),
-        Dialect::Hybi02 => (&HYBI02, 4),
-        Dialect::Rfc6455 => (&RFC6455, 3),
-    }
-}
-
-/// Whether a field of draft-02 has the value it must have; `None` if that does not matter.
-fn is_right_hybi02(i: usize, value: &[u8], request: &ClientRequest) -> Option<bool> {
-    Some(match i {
-        0 => value.eq_ignore_ascii_case(b"websocket"),
-        1 => value.eq_ignore_ascii_case(b"upgrade"),
-        2 => value == request.origin().as_bytes(),
-        3 => value == request.location().as_bytes(),
-        _ if request.protocols().next().is_none() => return None,
-        _ => request.protocols().any(|name| value == name.as_bytes()),
-    })
-}
-
-/// Whether a field of RFC 6455 has the value it must have (§4.1, items 2 to 6 of the last list).
-fn is_right_rfc6455(i: usize, value: &[u8], request: &ClientRequest, expected: &Answer) -> bool {
-    let value = value.trim_ascii();
-    match i {
-        0 => value.eq_ignore_ascii_case(b"websocket"),
-        1 => elements(value).any(|name| name.eq_ignore_ascii_case(b"upgrade")),
-        2 => value == expected.as_bytes(),
-        3 => request.protocols().any(|name| value == name.as_bytes()),
-        _ => match (request.deflate_terms(), std::str::from_utf8(value)) {
-            // None was asked for.
-            (None, _) => value.is_empty(),
-            (Some(terms), Ok(value)) => Deflate::judge_answer(value, terms).is_some(),
-            (Some(_), Err(_)) => false,
-        },
+        Dialect::Hybi02 => (&hybi02::ONCE, hybi02::needed(request)),
+        Dialect::Rfc6455 => (&rfc6455::ONCE, rfc6455::needed(request)),
     }
 }
 
@@ -203,12 +160,10 @@ impl Judge {
                 }
                 let value = &*unfolded(field.value);
                 let right = match request.dialect() {
-                    Dialect::Hybi02 => match is_right_hybi02(i, value, request) {
-                        Some(right) => right,
-                        None => continue,
-                    },
-                    Dialect::Rfc6455 => is_right_rfc6455(i, value, request, expected),
+                    Dialect::Hybi02 => hybi02::is_right(i, value, request, expected),
+                    Dialect::Rfc6455 => rfc6455::is_right(i, value, request, expected),
                 };
+                let Some(right) = right else { continue };
                 if std::mem::replace(seen, true) {
                     return Err(once.count);
                 }

@@ -1,103 +1,169 @@
-//! RFC 6455 §4: a key of sixteen random bytes in base64, and the SHA-1 of it and a constant.
+//! RFC 6455's opening handshake: what it wants of a request and of an answer, and how it writes both.
+//!
+//! [`hybi02`](super::hybi02) has the same functions in the same order.
+
+mod key;
 
 use fastrand::Rng;
-use sha1::{Digest, Sha1};
 
-/// Characters of a key: sixteen bytes in base64.
-pub const KEY_LEN: usize = 24;
-/// Characters of the server's answer: twenty bytes in base64.
-pub const ANSWER_LEN: usize = 28;
+pub use super::common::is_token;
+pub use key::{ANSWER_LEN, KEY_LEN, answer, is_key, write_key};
+
+use super::common::{Judged, Known, elements, is_token_of_bytes, text, values};
+use super::request::{Answer, Challenge, RequestLine};
+use super::response::{CONNECTION, Once, PROTOCOL, UPGRADE};
+use super::scan::Head;
+use super::url::HostPort;
+use super::{ClientRequest, Deflate, RequestError, ResponseError, UpgradeRequest, Url};
+
 /// The version this module speaks, as `Sec-WebSocket-Version` says it.
 pub const VERSION: u8 = 13;
 
-/// What every server appends to the key, so that nobody answers who does not know the protocol
-/// (§1.3).
-const CONSTANT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The alphabet of base64 (RFC 4648 §4).
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+// ---- a server
 
-/// Whether this is a key: sixteen bytes in base64 (§4.2.1 item 5). The bits that base64 leaves over
-/// may be anything, as in the RFC's own example of §4.1.
-#[must_use]
-pub fn is_key(key: &[u8]) -> bool {
-    let Some(letters) = key.strip_suffix(b"==") else { return false };
-    letters.len() == KEY_LEN - 2
-        && letters.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+/// Judges a request of RFC 6455 (§4.2.1), whose head is complete; never `None`.
+#[inline]
+pub(super) fn judge<'a>(
+    head: &Head,
+    bytes: &'a [u8],
+    _: &[u8],
+    line: &RequestLine<'a>,
+    known: &Known<'a>,
+) -> Result<Option<Judged<'a>>, RequestError> {
+    line.judge_version()?;
+    if known.twice {
+        return Err(RequestError::DuplicateField);
+    }
+    // An absolute URI says for whom it is, and Host does not count then (RFC 9112 §3.2.2).
+    let host = known.host.ok_or(RequestError::HostMissing)?;
+    let host = line.authority.map_or_else(|| text(host, RequestError::HostMalformed), Ok)?;
+    let key = known.key.ok_or(RequestError::KeyMissing)?;
+    let key = key.try_into().ok().filter(|key: &[u8; _]| is_key(key));
+    let judged = Judged {
+        host: HostPort::parse(host).ok_or(RequestError::HostMalformed)?,
+        host_text: host,
+        origin: known.origin()?,
+        challenge: Challenge::Rfc6455 { key: key.ok_or(RequestError::KeyMalformed)? },
+        behind: 0,
+    };
+    if known.upgrade.is_none() {
+        return Err(RequestError::UpgradeMissing);
+    }
+    known.body.judge(0)?;
+    judge_fields(head, bytes, known)?;
+    // Last, so that whoever is told of the right version got everything else right.
+    if known.version != Some(b"13") {
+        return Err(RequestError::VersionUnsupported);
+    }
+    Ok(Some(judged))
 }
 
-/// The value of `Sec-WebSocket-Accept` that answers a key (§4.2.2 item 5.4).
-#[must_use]
-pub fn answer(key: &[u8; KEY_LEN]) -> [u8; ANSWER_LEN] {
-    let digest = Sha1::new().chain_update(key).chain_update(CONSTANT).finalize();
-    let mut text = [b'='; ANSWER_LEN];
-    encode(&digest, &mut text);
-    text
-}
-
-/// Appends a new random key to `out` and returns the answer to it (§4.1 item 7).
-pub fn write_key(rng: &mut Rng, out: &mut Vec<u8>) -> [u8; ANSWER_LEN] {
-    let mut key = [b'='; KEY_LEN];
-    encode(&rng.u128(..).to_be_bytes(), &mut key);
-    out.extend_from_slice(&key);
-    answer(&key)
-}
-
-/// Writes base64 into `text`, which holds the padding already.
-fn encode(bytes: &[u8], text: &mut [u8]) {
-    for (group, place) in bytes.chunks(3).zip(text.chunks_mut(4)) {
-        let mut word = [0; 4];
-        for (to, from) in word.iter_mut().skip(1).zip(group) {
-            *to = *from;
-        }
-        let word = u32::from_be_bytes(word);
-        // A group of n bytes makes n + 1 letters.
-        for (letter, shift) in place.iter_mut().take(group.len() + 1).zip([18, 12, 6, 0]) {
-            let index = (word >> shift & 0x3F) as usize;
-            *letter = ALPHABET.get(index).copied().unwrap_or(b'=');
+/// The fields that hold lists, each of which may stand there several times.
+fn judge_fields(head: &Head, bytes: &[u8], known: &Known<'_>) -> Result<(), RequestError> {
+    let elements = |name| values(head, bytes, name).flat_map(elements);
+    if !elements("Upgrade").any(|name| name.eq_ignore_ascii_case(b"websocket")) {
+        return Err(RequestError::UpgradeValue);
+    }
+    if !elements("Connection").any(|name| name.eq_ignore_ascii_case(b"upgrade")) {
+        return Err(RequestError::ConnectionValue);
+    }
+    let mut asked = false;
+    for (i, name) in elements("Sec-WebSocket-Protocol").enumerate() {
+        asked = true;
+        if !is_token_of_bytes(name)
+            || elements("Sec-WebSocket-Protocol").take(i).any(|other| other == name)
+        {
+            return Err(RequestError::SubprotocolMalformed);
         }
     }
+    if known.protocol.is_some() && !asked {
+        return Err(RequestError::SubprotocolMalformed);
+    }
+    Ok(())
 }
 
-/// The elements of a comma-separated list, without the space around them and without empty ones
-/// (RFC 7230 §7).
-pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|e| !e.is_empty())
+/// What stands before the answer to the key in every answer of RFC 6455.
+const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: ";
+
+/// Writes a server's answer up to what answers the key, without the end of its line (§4.2.2 item 5).
+pub(super) fn write_head(_: &UpgradeRequest<'_>, answer: &Answer, _: bool, out: &mut Vec<u8>) {
+    out.reserve(256);
+    out.extend_from_slice(HEAD);
+    out.extend_from_slice(answer.as_bytes());
 }
 
-/// The elements of a list whose value need not be text (RFC 9110 §5.5).
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+// ---- a client
+
+/// Whether this can be asked for as a subprotocol (§4.1 item 10).
+pub(super) fn is_subprotocol(name: &str) -> bool {
+    is_token(name)
 }
 
-/// Whether this is a token (RFC 7230 §3.2.6).
-#[must_use]
-pub fn is_token(text: &str) -> bool {
-    is_token_of_bytes(text.as_bytes())
+/// The fields of RFC 6455 §4.1 items 4 to 10; Host comes first, as HTTP recommends.
+pub(super) fn lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
+    let mut lines = vec![
+        format!("Host: {}\r\n", url.host_port()),
+        "Upgrade: websocket\r\n".to_owned(),
+        "Connection: Upgrade\r\n".to_owned(),
+        format!("Sec-WebSocket-Version: {}\r\n", VERSION),
+    ];
+    if !origin.is_empty() {
+        lines.push(format!("Origin: {origin}\r\n"));
+    }
+    if !protocols.is_empty() {
+        lines.push(format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", ")));
+    }
+    lines
 }
 
-/// Whether bytes that need not be text are a token.
-pub(super) fn is_token_of_bytes(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|byte| {
-            byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                )
-        })
+/// Writes the fields in their order, the key last; gives what the server must answer.
+pub(super) fn start(lines: &[String], rng: &mut Rng, out: &mut Vec<u8>) -> Answer {
+    for line in lines {
+        out.extend_from_slice(line.as_bytes());
+    }
+    out.extend_from_slice(b"Sec-WebSocket-Key: ");
+    let expected = write_key(rng, out);
+    out.extend_from_slice(b"\r\n\r\n");
+    Answer::Rfc6455(expected)
+}
+
+/// The fields that RFC 6455 wants once; the last two may be absent.
+pub(super) const ONCE: [Once; 5] = [
+    UPGRADE,
+    CONNECTION,
+    Once::new("sec-websocket-accept", ResponseError::AnswerCount, ResponseError::Answer),
+    PROTOCOL,
+    Once::new("sec-websocket-extensions", ResponseError::Extension, ResponseError::Extension),
+];
+
+/// How many of [`ONCE`] must stand in the answer.
+pub(super) const fn needed(_: &ClientRequest) -> usize {
+    3
+}
+
+/// Whether field `i` of [`ONCE`] has the value it must have (§4.1, items 2 to 6 of the last list).
+pub(super) fn is_right(
+    i: usize,
+    value: &[u8],
+    request: &ClientRequest,
+    expected: &Answer,
+) -> Option<bool> {
+    let value = value.trim_ascii();
+    Some(match i {
+        0 => value.eq_ignore_ascii_case(b"websocket"),
+        1 => elements(value).any(|name| name.eq_ignore_ascii_case(b"upgrade")),
+        2 => value == expected.as_bytes(),
+        3 => request.protocols().any(|name| value == name.as_bytes()),
+        _ => match (request.deflate_terms(), std::str::from_utf8(value)) {
+            // None was asked for.
+            (None, _) => value.is_empty(),
+            (Some(terms), Ok(value)) => Deflate::judge_answer(value, terms).is_some(),
+            (Some(_), Err(_)) => false,
+        },
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The first line of a request, and what stands before it.
 
-use super::fields::text;
 use crate::handshake::RequestError;
+use crate::handshake::common::text;
 
 /// The length of the empty line before a request, if there is one (RFC 9112 §2.2).
 #[inline]
-pub(super) fn empty_line(received: &[u8]) -> usize {
+pub(in crate::handshake) fn empty_line(received: &[u8]) -> usize {
     if received.starts_with(b"\r\n") { 2 } else { 0 }
 }
 
@@ -18,7 +18,7 @@ const ABSOLUTE: [&str; 2] = ["http://", "https://"];
 
 /// What the first bytes of a head show, complete or not.
 #[inline]
-pub(super) fn judge_start(received: &[u8]) -> Result<(), RequestError> {
+pub(in crate::handshake) fn judge_start(received: &[u8]) -> Result<(), RequestError> {
     let begins = |wanted: &[u8]| received.iter().zip(wanted).all(|(is, wanted)| is == wanted);
     if begins(GET) {
         return Ok(());
@@ -61,10 +61,10 @@ const METHOD_MAX: usize = 17;
 
 /// The first line in its parts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RequestLine<'a> {
-    pub(super) resource_name: &'a str,
+pub(in crate::handshake) struct RequestLine<'a> {
+    pub(in crate::handshake) resource_name: &'a str,
     /// The host and port of a URI that is absolute.
-    pub(super) authority: Option<&'a str>,
+    pub(in crate::handshake) authority: Option<&'a str>,
     /// What stands behind it.
     version: &'a [u8],
 }
@@ -72,7 +72,7 @@ pub(super) struct RequestLine<'a> {
 impl<'a> RequestLine<'a> {
     /// Reads the first line, which is `len` bytes long (§5.2.1 parts 1 to 4).
     #[inline]
-    pub(super) fn read(bytes: &'a [u8], len: usize) -> Result<Self, RequestError> {
+    pub(in crate::handshake) fn read(bytes: &'a [u8], len: usize) -> Result<Self, RequestError> {
         let rest = bytes.get(..len).and_then(|line| line.strip_prefix(b"GET "));
         let rest = rest.ok_or(RequestError::ResourceName)?;
         let end = rest.iter().position(|byte| *byte == b' ');
@@ -100,7 +100,7 @@ impl<'a> RequestLine<'a> {
 
     /// Judges the version, which draft-02 ignores (HS-S-04): RFC 6455 wants HTTP/1.1 or a later one of
     /// the same major version (§4.2.1; RFC 9110 §2.5).
-    pub(super) fn judge_version(&self) -> Result<(), RequestError> {
+    pub(in crate::handshake) fn judge_version(&self) -> Result<(), RequestError> {
         Err(match self.version.strip_prefix(b"HTTP/") {
             Some([b'1', b'.', b'1'..=b'9']) => return Ok(()),
             Some([b'0' | b'1', b'.', b'0'..=b'9']) => RequestError::HttpVersion,

@@ -2,7 +2,9 @@
 
 mod exchange;
 
-use super::{KEY_LEN, answer, encode, is_key, is_token, list, write_key};
+use super::key::encode;
+use super::{KEY_LEN, answer, is_key, is_token, write_key};
+use crate::handshake::common::list;
 
 #[test]
 fn the_example_of_the_rfc() {
@@ -79,7 +81,8 @@ fn lists_and_tokens() {
 
 /// The bytes of a text in base64, whose padding is left away.
 fn decode(text: &[u8]) -> Vec<u8> {
-    let digit = |letter: &u8| super::ALPHABET.iter().position(|known| known == letter).unwrap();
+    let digit =
+        |letter: &u8| super::key::ALPHABET.iter().position(|known| known == letter).unwrap();
     let groups = text.chunks(4).flat_map(|letters| {
         let bits = letters.iter().fold(0, |bits, letter| bits << 6 | digit(letter));
         let bytes = u32::try_from(bits << (6 * (4 - letters.len()))).unwrap().to_be_bytes();

@@ -2,8 +2,9 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 
-use super::{KeyText, answer, insert_noise, key_part, looks_like_draft_00, noise, write_key};
+use super::{KeyText, answer, insert_noise, key_part, noise, write_key};
 use crate::handshake::RequestError;
+use crate::handshake::hybi02::looks_like_draft_00;
 
 /// Both keys with their numbers, key_3, the answer.
 type Vector = (&'static str, u32, &'static str, u32, &'static [u8; 8], &'static [u8; 16]);

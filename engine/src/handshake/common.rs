@@ -1,9 +1,10 @@
-//! The fields of a request: those that the handshake is about, and what they say of a body.
+//! What the dialects have in common: the fields that the handshake is about, what they say of a body, lists
+//! and tokens, and how an answer is written.
 
-use crate::handshake::RequestError;
-use crate::handshake::hybi02::KEY_3_LEN;
-use crate::handshake::rfc6455::elements;
-use crate::handshake::scan::Head;
+use super::RequestError;
+use super::request::Challenge;
+use super::scan::Head;
+use super::url::HostPort;
 
 /// The fields that the handshake is about.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,7 +21,7 @@ pub(super) struct Known<'a> {
     pub(super) key: Option<&'a [u8]>,
     /// The first line that draft-02 forbids: RFC 6455 wants no space behind a colon, and its lists
     /// may stand in several fields.
-    hybi02_forbids: Option<RequestError>,
+    pub(super) hybi02_forbids: Option<RequestError>,
     /// A field that RFC 6455 allows once stands there twice.
     pub(super) twice: bool,
     pub(super) body: Body,
@@ -60,14 +61,6 @@ impl Body {
         let announced = self.length.is_some_and(|len| len != 0 && len != expected as u64);
         if announced || self.encoded { Err(RequestError::BodyAnnounced) } else { Ok(()) }
     }
-}
-
-/// The value without the spaces around it.
-fn trim_spaces(mut value: &[u8]) -> &[u8] {
-    while let [b' ', rest @ ..] | [rest @ .., b' '] = value {
-        value = rest;
-    }
-    value
 }
 
 /// A value that has to be text.
@@ -148,29 +141,6 @@ impl<'a> Known<'a> {
     pub(super) fn origin(&self) -> Result<Option<&'a str>, RequestError> {
         self.origin.map(|value| text(value, RequestError::OriginMalformed)).transpose()
     }
-
-    /// The fields of draft-02 that have one value for every server; returns the draft.
-    pub(super) fn judge_invariants(&self) -> Result<u8, RequestError> {
-        if let Some(error) = self.hybi02_forbids {
-            return Err(error);
-        }
-        let upgrade = self.upgrade.ok_or(RequestError::UpgradeMissing)?;
-        if !upgrade.eq_ignore_ascii_case(b"WebSocket") {
-            return Err(RequestError::UpgradeValue);
-        }
-        if !self.connection.is_some_and(|value| value.eq_ignore_ascii_case(b"Upgrade")) {
-            return Err(RequestError::ConnectionValue);
-        }
-        self.body.judge(KEY_3_LEN)?; // AMB-24
-        let draft = match trim_spaces(self.draft.ok_or(RequestError::DraftMissing)?) {
-            b"1" => 1,
-            b"2" => 2,
-            b"3" => 3,
-            _ => return Err(RequestError::DraftUnsupported), // AMB-15
-        };
-        self.host.ok_or(RequestError::HostMissing)?;
-        Ok(draft)
-    }
 }
 
 /// Field `i` of a scanned head: its name, and all that follows the colon.
@@ -178,4 +148,87 @@ impl<'a> Known<'a> {
 pub(super) fn field<'a>(head: &Head, bytes: &'a [u8], i: usize) -> Option<(&'a [u8], &'a [u8])> {
     let (start, colon, end) = head.field(i)?;
     Some((bytes.get(start..colon)?, bytes.get(colon + 1..end)?))
+}
+
+/// The values of all fields with this name, with the space behind the colon.
+pub(super) fn values<'a>(
+    head: &Head,
+    bytes: &'a [u8],
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> {
+    (0..head.complete_fields())
+        .filter_map(move |i| field(head, bytes, i))
+        .filter(move |(is, _)| is.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| value)
+}
+
+/// What a dialect's judge found in a request that is right.
+pub(super) struct Judged<'a> {
+    pub(super) host_text: &'a str,
+    pub(super) host: HostPort<'a>,
+    pub(super) origin: Option<&'a str>,
+    pub(super) challenge: Challenge,
+    /// Bytes of the request behind its head.
+    pub(super) behind: usize,
+}
+
+/// The elements of a comma-separated list, without the space around them and without empty ones
+/// (RFC 7230 §7).
+pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|e| !e.is_empty())
+}
+
+/// The elements of a list whose value need not be text (RFC 9110 §5.5).
+pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+}
+
+/// Whether this is a token (RFC 7230 §3.2.6).
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    is_token_of_bytes(text.as_bytes())
+}
+
+/// Whether bytes that need not be text are a token.
+pub(super) fn is_token_of_bytes(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.iter().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                )
+        })
+}
+
+/// Appends in ASCII lowercase.
+pub(super) fn lowercase(text: &str, out: &mut Vec<u8>) {
+    out.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+}
+
+/// Appends a number in base ten.
+pub(super) fn decimal(number: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10).to_le_bytes()[0]);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
 }
