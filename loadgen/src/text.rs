@@ -76,10 +76,10 @@ pub(crate) fn headline(plan: &Plan) -> String {
     let what = match &plan.scenario {
         Scenario::Echo(traffic) => format!("echo of {}", describe(traffic)),
         Scenario::Broadcast(fan) => format!(
-            "broadcast of {}, {} publishers to {} subscribers, bursts of {}",
+            "broadcast of {}, {} to {}, bursts of {}",
             describe(&fan.traffic),
-            fan.publishers,
-            fan.subscribers,
+            number(fan.publishers, "publisher"),
+            number(fan.subscribers, "subscriber"),
             fan.burst
         ),
         Scenario::Idle { pings: None } => "idle".to_owned(),
@@ -88,9 +88,9 @@ pub(crate) fn headline(plan: &Plan) -> String {
         }
         Scenario::Churn { lifetime } => format!("churn, lifetimes {lifetime}"),
         Scenario::Slow(traffic, stalls) => format!(
-            "echo of {}; {} connections read nothing and send {}/s each",
+            "echo of {}; {} not reading, sending {}/s each",
             describe(traffic),
-            stalls.connections,
+            number(stalls.connections, "connection"),
             count(stalls.rate)
         ),
         Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
@@ -98,26 +98,23 @@ pub(crate) fn headline(plan: &Plan) -> String {
     };
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
-        Length::Messages(n) if plan.is_passing() => {
-            format!("{n} connections")
-        }
-        Length::Messages(n) => format!("{n} messages"),
+        Length::Messages(n) if plan.is_passing() => number(n, "connection"),
+        Length::Messages(n) => number(n, "message"),
     };
     let warmup = match plan.window.warmup {
         Duration::ZERO => "without warm-up".to_owned(),
         warmup => format!("after {warmup:?} of warm-up"),
     };
-    let threads = match plan.threads.len() {
-        1 => "1 thread".to_owned(),
-        n => format!("{n} threads"),
-    };
+    let threads = number(plan.threads.len() as u64, "thread");
     let cpus = pinned(&plan.threads);
-    let connections = match plan.connections {
-        1 => "1 connection".to_owned(),
-        n => format!("{n} connections"),
-    };
+    let connections = number(plan.connections, "connection");
     let (url, dialect) = (&plan.url, plan.request.dialect());
     format!("{url} ({dialect}): {what}\n{connections}, {threads}{cpus}, {length} {warmup}")
+}
+
+/// A number of things, such as `1 thread` or `2 threads`.
+fn number(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
 fn describe(traffic: &Traffic) -> String {
@@ -408,7 +405,7 @@ pub(crate) fn bytes(size: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, time};
+    use super::{bytes, count, number, time};
 
     #[test]
     fn times_keep_three_digits() {
@@ -423,6 +420,10 @@ mod tests {
         assert_eq!(count(1_234_567.4), "1,234,567");
         assert_eq!(count(123.0), "123");
         assert_eq!(count(0.5), "0.5");
+        assert_eq!(
+            [0, 1, 2].map(|n| number(n, "message")),
+            ["0 messages", "1 message", "2 messages"]
+        );
         assert_eq!(
             [0, 64, 16_384, 65_537, 1 << 20].map(bytes),
             ["0 B", "64 B", "16 KiB", "65537 B", "1 MiB"]
