@@ -242,8 +242,8 @@ def measure(run, at_hand, options):
     if not any(row["kept"] for row in run.rows):
         print(f"bench: nothing could be measured; {run.folder}/raw.csv tells why", file=sys.stderr)
         return code or 3
-    print(f"bench: results in {run.folder} (summary.md, table.md, raw.csv); "
-          f"{near(os.path.join(run.aside, 'report.html'))} is the page, beside every document", file=sys.stderr)
+    print(f"bench: results in {run.folder} (summary.md, raw.csv); loadgen's documents and report.html in "
+          f"{near(run.aside)}", file=sys.stderr)
     return code
 
 
