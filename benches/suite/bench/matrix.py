@@ -139,7 +139,7 @@ def check(server, case, dialect):
     if case.program == "broadcast":
         others = min(case.connections, 2000)
         return probe.fit(probe.check_broadcast, server.url, version, case.size, others,
-                              case.at_once, True)
+                         case.at_once, True)
     return probe.fit(probe.check_echo, server.url, version, case.size, case.at_once, True)
 
 

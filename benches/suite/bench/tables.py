@@ -141,9 +141,8 @@ def soaked(run, case, rows, options):
 def commands(run, case, way, options):
     """How to get one of the rows again by hand."""
     driver, dialect = way
-    server = matrix.command_of(case, driver, run.facts["server_cpus"], options,
-                                     ["--listen-tls", "127.0.0.1:0", "--tls-cert", "cert.pem",
-                                      "--tls-key", "key.pem"] if dialect == "wss" else [])
+    secure = ["--listen-tls", "127.0.0.1:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
+    server = matrix.command_of(case, driver, run.facts["server_cpus"], options, secure if dialect == "wss" else [])
     scheme = "wss" if dialect == "wss" else "ws"
     load = matrix.load_of(case, f"{scheme}://ADDRESS/", dialect, run, options)
     load = [part for part in load if part not in ("--commit", run.facts["commit"])]

@@ -29,10 +29,9 @@ class Running:
         """Why it may not be measured; None if it may."""
         url, connections = self.process.url, workload.connections
         if workload.program == "broadcast":
-            return probe.fit(probe.check_broadcast, url, self.dialect, workload.size,
-                                  connections, workload.at_once, self.pongs)
-        return probe.fit(probe.check_echo, url, self.dialect, workload.size,
-                              workload.at_once, self.pongs)
+            return probe.fit(probe.check_broadcast, url, self.dialect, workload.size, connections,
+                             workload.at_once, self.pongs)
+        return probe.fit(probe.check_echo, url, self.dialect, workload.size, workload.at_once, self.pongs)
 
     def stop(self):
         """Ends it, if it was started here."""
@@ -44,8 +43,7 @@ def idle(peer, workload, options):
     server = Running(peer, workload, options)
     try:
         before = server.process.memory()
-        held = probe.Held(server.process.url, server.dialect, workload.connections,
-                               workload.size)
+        held = probe.Held(server.process.url, server.dialect, workload.connections, workload.size)
         try:
             server.process.wait_until_quiet()
             grown = server.process.memory() - before

@@ -193,8 +193,8 @@ class Machines(unittest.TestCase):
                 (closed, "generator", 0.9, 0.9, "generator"), (closed, None, 0.9, 0.7, "server"),
                 (closed, None, 0.5, 0.9, "generator"), (closed, None, 0.5, 0.5, "neither"),
                 (opened, None, 0.9, 0.5, "schedule"), (opened, "server", 1, 0.1, "server")):
-            found = matrix.limited_by({"limited_by": said, "server_busy": server,
-                                          "client_busy": client}, case)
+            window = {"limited_by": said, "server_busy": server, "client_busy": client}
+            found = matrix.limited_by(window, case)
             self.assertEqual(found, expected)
 
     def test_of_a_complaint_the_line_that_says_what_is_wrong(self):

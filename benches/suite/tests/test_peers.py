@@ -425,8 +425,7 @@ class Probe(unittest.TestCase):
         server = Faulty(fault, broadcast)
         self.addCleanup(server.listener.close)
         if broadcast:
-            return probe.fit(probe.check_broadcast, server.url, "rfc6455", 64, 5, 3,
-                                  True)
+            return probe.fit(probe.check_broadcast, server.url, "rfc6455", 64, 5, 3, True)
         return probe.fit(probe.check_echo, server.url, "rfc6455", 64, 4, True)
 
     def test_right_ones_pass(self):
