@@ -1,61 +1,18 @@
 //! An open-loop WebSocket load generator.
 //!
-//! `args` is what was typed, `plan` what will be run. `conduct` starts one thread per CPU, each with
-//! its own ring on `ringbolt::client`: a `worker`, which opens connections (`client`) and lets a
-//! scenario (`echo`, `broadcast`, `idle`) send on them when `arrivals` says so, or a `storm`. What they write
-//! on their `desk` (`record`) is merged into an `outcome`, and told as `text`, `document`, `csv`, `hgrm`
-//! or `hlog`.
+//! Its layers, from the lowest to the highest: `base`, which everything stands on; `spec`, what may be
+//! asked for; `plan`, what exactly will be run; `run`, the threads that run it and what they measure;
+//! `result`, what that comes to; `present`, what is read; `cli`, what was typed. No module names one
+//! above it (`engine/tests/tidy`).
 
-mod account;
-mod args;
-mod arrivals;
-mod broadcast;
+mod base;
 mod calibrate;
-mod client;
-mod command_line;
-mod compare;
-mod conduct;
-mod control;
-mod cost;
-mod csv;
-mod delivery;
-mod desk;
-mod document;
-mod echo;
-mod environment;
-mod failure;
-mod goal;
-mod hgrm;
-mod hlog;
-mod idle;
-mod lifetime;
-mod memory;
-mod merge;
-mod outcome;
-mod pace;
-mod payload;
+mod cli;
 mod plan;
-mod preflight;
-mod progress;
-mod record;
-mod report;
-mod search;
-mod seconds;
-mod shape;
-mod slow;
-mod source;
-mod stats;
-mod storm;
-mod target;
-mod tell;
-mod text;
-mod times;
-mod tls;
-mod trace;
-mod units;
-#[path = "../../engine/src/bin/engine/variables.rs"]
-mod variables;
-mod worker;
+mod present;
+mod result;
+mod run;
+mod spec;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,20 +20,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use args::{CalibrateArgs, Command, Measure};
-use control::Control;
-use environment::{Busy, Files};
-use failure::Failure;
-use outcome::Outcome;
+use base::failure::Failure;
+use base::files::Files;
+use base::output;
+use cli::arguments::{CalibrateArgs, Command};
+use cli::words;
 use plan::Plan;
-use search::{Rate, Search};
+use present::{compare, merge, report, results, trace};
+use result::environment::Busy;
+use result::search::Search;
+use run::control::Control;
+use run::outcome::Outcome;
+use run::{preflight, runner};
+use spec::options::scenarios::Measure;
+use spec::rate::Rate;
 
 fn main() -> ExitCode {
-    let (cli, variables) = match command_line::parse() {
+    let (cli, variables) = match words::parse() {
         Ok(parsed) => parsed,
         Err(failure) => {
-            let words: Vec<_> = std::env::args_os().collect();
-            let text = command_line::variables(&words).explain(&failure.to_string());
+            let typed: Vec<_> = std::env::args_os().collect();
+            let text = words::variables(&typed).explain(&failure.to_string());
             return failed(&failure, &text);
         }
     };
@@ -86,10 +50,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Calibrate(args) => calibrated(&args),
-        Command::Completions { shell } => {
-            command_line::completions(shell).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Man { folder } => command_line::manual(&folder).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => words::completions(shell).map(|()| ExitCode::SUCCESS),
+        Command::Man { folder } => words::manual(&folder).map(|()| ExitCode::SUCCESS),
         // What the file says has taken its place.
         Command::Run(_) => Ok(ExitCode::SUCCESS),
     };
@@ -97,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(failure: &Failure, text: &str) -> ExitCode {
-    tell::complain(text);
+    output::complain(text);
     ExitCode::from(failure.exit_code())
 }
 
@@ -111,6 +73,8 @@ fn calibrated(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
 struct Done {
     plan: Arc<Plan>,
     outcome: Outcome,
+    /// The search that the run is the best of.
+    search: Option<Search>,
     control: Arc<Control>,
     before: Busy,
     after: Busy,
@@ -126,14 +90,14 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
         }
         _ => run(Plan::new(scenario)?, &signals)?,
     };
-    let Done { plan, mut outcome, control, before, after } = done;
+    let Done { plan, mut outcome, search, control, before, after } = done;
     let traced = std::mem::take(&mut outcome.record.traced);
-    tell::tell(&plan, &outcome, &before, &after)?;
+    results::tell(&plan, &outcome, search.as_ref(), &before, &after)?;
     if let Some(path) = &plan.output.trace {
-        tell::write(path, &trace::table(traced, control.clock))?;
+        output::write(path, &trace::table(traced, control.clock))?;
     }
-    let met = tell::goals(&plan, &outcome);
-    let found = outcome.search.as_ref().is_none_or(|search| search.kept().is_some());
+    let met = results::goals(&plan, &outcome);
+    let found = search.as_ref().is_none_or(|search| search.kept().is_some());
     Ok(ExitCode::from(match outcome {
         _ if outcome.interrupted => 130,
         _ if !met || !found => 99,
@@ -149,13 +113,12 @@ fn run(plan: Plan, signals: &Signalled) -> Result<Done, Failure> {
     signals.obey(&control);
     let files = Files::of_this_machine();
     for warning in preflight::warnings(&plan, &files) {
-        tell::complain(&format!("warning: {warning}"));
+        output::complain(&format!("warning: {warning}"));
     }
     let before = Busy::read(&files);
-    let mut outcome = conduct::run(&plan, &control)?;
-    outcome.floor = calibrate::find(plan.driver, plan.spin);
+    let outcome = runner::run(&plan, &control)?;
     let after = Busy::read(&files);
-    Ok(Done { plan, outcome, control, before, after })
+    Ok(Done { plan, outcome, search: None, control, before, after })
 }
 
 /// Runs at one rate after the other, and gives the run at the highest that keeps the goal; the last
@@ -177,7 +140,7 @@ fn highest(
             Ok(done) => done,
             // A server that fell over: the highest rate is one that it took before.
             Err(failure) if search.kept().is_some() => {
-                tell::complain(&failure.to_string());
+                output::complain(&failure.to_string());
                 search.failed(rate);
                 break;
             }
@@ -195,7 +158,7 @@ fn highest(
     let mut best = best.ok_or_else(|| {
         Failure::usage("cannot search", "there is no rate to try", "give a --rate")
     })?;
-    best.outcome.search = Some(search);
+    best.search = Some(search);
     best.outcome.interrupted |= interrupted;
     Ok(best)
 }

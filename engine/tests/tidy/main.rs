@@ -10,6 +10,7 @@ mod client_cases;
 #[path = "../rfc6455/codec.rs"]
 mod codec;
 mod conformance;
+mod layers;
 mod pages;
 mod source;
 #[path = "../rfc6455/table.rs"]

@@ -1,15 +1,14 @@
 //! What the peers share: the command line, the line that says where, rooms, and the loops of those
 //! whose WebSocket is a stream and a sink of messages.
 
+mod announce;
 mod rooms;
 #[cfg(feature = "tokio")]
 mod runtime;
 
-use std::io::Write as _;
-use std::net::SocketAddr;
-
 use futures_util::{FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _};
 
+pub use announce::announce;
 pub use rooms::{Rooms, Seat};
 #[cfg(feature = "tokio")]
 pub use runtime::run;
@@ -35,16 +34,6 @@ pub fn work() -> Work {
             std::process::exit(2);
         }
     }
-}
-
-/// Tells whoever started the server where it listens.
-///
-/// # Panics
-///
-/// When nobody reads it.
-pub fn announce(address: SocketAddr) {
-    let mut out = std::io::stdout();
-    writeln!(out, "listening on {address}").and_then(|()| out.flush()).expect("a reader");
 }
 
 /// What a stream of a WebSocket gave.

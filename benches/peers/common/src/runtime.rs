@@ -13,7 +13,7 @@ pub fn run<F: Future<Output = ()> + 'static>(serve: impl Fn(TcpStream) -> F) {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        crate::announce(listener.local_addr().expect("its address"));
+        crate::announce::announce(listener.local_addr().expect("its address"));
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);

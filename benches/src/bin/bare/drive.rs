@@ -36,7 +36,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn pin(&self) -> Result<(), String> {
-        crate::pin(self.cpu)
+        crate::place::pin(self.cpu)
     }
 }
 

@@ -13,8 +13,16 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, listen, recv, send, sockopt};
 
+use crate::place::{Place, Work, announce};
 use crate::upgrade::{CANNED, Kind, answer, kind};
-use crate::{Epoll, Place, Work, announce};
+
+/// How epoll is used.
+#[derive(clap::Args)]
+pub(crate) struct Epoll {
+    /// KiB of the receive buffer
+    #[arg(long, value_name = "KIB", default_value_t = 64)]
+    buffer: usize,
+}
 
 /// The listener's name among the events.
 const LISTENER: u64 = u64::MAX;

@@ -9,16 +9,16 @@
 
 mod drive;
 mod epoll;
+mod place;
 mod ring;
 mod storm;
 mod upgrade;
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use ring::Receive;
+use epoll::Epoll;
+use place::{Place, Work};
+use ring::Ring;
 
 /// Servers without a protocol, to compare the engine with, and the clients that drive both.
 #[derive(Parser)]
@@ -81,70 +81,6 @@ enum Verb {
     ///
     /// It sends the same request each time and demands the same answer.
     Storm(storm::Storm),
-}
-
-/// Where a server listens and runs.
-#[derive(Args)]
-struct Place {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// CPU to run on; any if not given
-    #[arg(long, value_name = "N")]
-    cpu: Option<usize>,
-    /// Microseconds to look for work before sleeping
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0)]
-    spin: u64,
-}
-
-#[derive(Args)]
-struct Ring {
-    /// How to receive
-    #[arg(long, value_enum, default_value_t = Receive::Small)]
-    receive: Receive,
-    /// Bytes of one message with its header, for `--receive direct`
-    #[arg(long, value_name = "BYTES", default_value_t = (1 << 20) + 10)]
-    message: u64,
-}
-
-#[derive(Args)]
-struct Epoll {
-    /// KiB of the receive buffer
-    #[arg(long, value_name = "KIB", default_value_t = 64)]
-    buffer: usize,
-}
-
-/// What a server does with the bytes of an open connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Echo,
-    Fanout,
-    Accept,
-}
-
-impl Place {
-    fn pin(&self) -> Result<(), String> {
-        pin(self.cpu)
-    }
-
-    const fn spin(&self) -> Duration {
-        Duration::from_micros(self.spin)
-    }
-}
-
-/// Runs this thread on one CPU, if one is given.
-fn pin(cpu: Option<usize>) -> Result<(), String> {
-    match cpu {
-        Some(id) if !core_affinity::set_for_current(core_affinity::CoreId { id }) => {
-            Err(format!("cannot run on CPU {id}: it does not exist or may not be used"))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[expect(clippy::print_stdout, reason = "a program tells its user where it listens")]
-fn announce(address: SocketAddr) {
-    println!("listening on {address}");
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

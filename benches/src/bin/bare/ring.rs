@@ -12,8 +12,19 @@ use ringbolt::conn::Assembly;
 use ringbolt::metrics::RingCounters;
 use ringbolt::{ConnectionId, bench};
 
+use crate::place::{Place, Work, announce};
 use crate::upgrade::{CANNED, Kind, answer, kind};
-use crate::{Place, Ring, Work, announce};
+
+/// How the ring is used.
+#[derive(clap::Args)]
+pub(crate) struct Ring {
+    /// How to receive
+    #[arg(long, value_enum, default_value_t = Receive::Small)]
+    receive: Receive,
+    /// Bytes of one message with its header, for `--receive direct`
+    #[arg(long, value_name = "BYTES", default_value_t = (1 << 20) + 10)]
+    message: u64,
+}
 
 /// How an open connection receives.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

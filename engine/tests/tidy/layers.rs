@@ -1,0 +1,263 @@
+//! The order of the modules of every crate with several: each names those below it, and no other,
+//! so that the graph has no cycle.
+
+use super::none;
+use super::source::{Source, closing, line, sources, words};
+
+/// A crate's modules from the lowest to the highest; what lies inside one of them counts as it. The
+/// root of the crate is above them all.
+struct Order {
+    /// The folder of the crate's root.
+    folder: &'static str,
+    modules: &'static [&'static str],
+}
+
+const ORDERS: &[Order] = &[
+    Order {
+        folder: "loadgen/src/",
+        modules: &[
+            "base::clock",
+            "base::failure",
+            "base::units",
+            "base::format",
+            "base::histogram",
+            "base::files",
+            "base::build",
+            "base::thread_cpu",
+            "base::output",
+            "spec::arrivals",
+            "spec::lifetime",
+            "spec::shape",
+            "spec::goal",
+            "spec::rate",
+            "spec::options",
+            "plan::source",
+            "plan::target",
+            "plan::tls",
+            "plan::workload",
+            "plan::limits",
+            "plan",
+            "run::payload",
+            "run::delivery",
+            "run::stats",
+            "run::control",
+            "run::seconds",
+            "run::dialler",
+            "run::context",
+            "run::worker",
+            "run::scenario",
+            "run::memory",
+            "run::cost",
+            "run::floor",
+            "run::outcome",
+            "run::progress",
+            "run::preflight",
+            "run::runner",
+            "result::identity",
+            "result::environment",
+            "result::goals",
+            "result::verdict",
+            "result::search",
+            "result::document",
+            "present::metric",
+            "present::arguments",
+            "present::hgrm",
+            "present::hlog",
+            "present::csv",
+            "present::trace",
+            "present::summary",
+            "present::results",
+            "present::report",
+            "present::compare",
+            "present::merge",
+            "cli::variables",
+            "cli::arguments",
+            "cli::words",
+            "calibrate",
+        ],
+    },
+    Order {
+        folder: "benches/src/bin/bare/",
+        modules: &["place", "upgrade", "ring", "epoll", "drive", "storm"],
+    },
+    Order { folder: "benches/src/bin/guest/", modules: &["counts", "machine", "plan", "runner"] },
+    Order { folder: "benches/src/", modules: &["operations"] },
+    Order { folder: "benches/peers/common/src/", modules: &["announce", "rooms", "runtime"] },
+];
+
+/// The crates whose modules are checked elsewhere, or that are not ours to order.
+const OTHERS: &[&str] = &["engine/"];
+
+impl Order {
+    /// The rank of the module that this path lies in.
+    fn rank(&self, path: &[String]) -> Option<usize> {
+        let depth = |module: &str| {
+            let mut parts = path.iter();
+            let is_in = module.split("::").all(|part| parts.next().is_some_and(|own| own == part));
+            is_in.then(|| module.split("::").count())
+        };
+        let ranks = self.modules.iter().enumerate();
+        ranks.filter_map(|(rank, module)| Some((depth(module)?, rank))).max().map(|(_, rank)| rank)
+    }
+
+    /// The modules above this file's own and its name, where it belongs to the crate.
+    fn module(&self, source: &Source) -> Option<Vec<String>> {
+        let inner = source.path.strip_prefix(self.folder)?.strip_suffix(".rs")?;
+        let mut module: Vec<_> = inner.split('/').map(str::to_owned).collect();
+        module.pop_if(|last| matches!(last.as_str(), "mod" | "lib" | "main"));
+        // Each program is a crate of its own.
+        (module.first().is_none_or(|first| first != "bin")).then_some(module)
+    }
+
+    /// What a file names that stands above it.
+    fn upward(&self, module: &[String], source: &Source) -> Vec<String> {
+        let from = self.rank(module);
+        let mut findings = Vec::new();
+        for (at, path) in named(source, module) {
+            let to = self.rank(&path);
+            // Tests of a layer may stand on those above it.
+            if source.is_test() || (to.is_some() && to <= from) {
+                continue;
+            }
+            let (line, path) = (line(&source.code, at), path.join("::"));
+            findings.push(format!("{}:{line}: it names `{path}`", source.path));
+        }
+        findings
+    }
+}
+
+/// The paths below the crate's root that a file names, with where each stands.
+fn named(source: &Source, module: &[String]) -> Vec<(usize, Vec<String>)> {
+    let code = &source.code;
+    let tests = words(code, "mod tests").find_map(|at| {
+        let open = at + code[at..].find(['{', ';'])?;
+        code[open..].starts_with('{').then(|| open..closing(code, open))
+    });
+    let mut found = Vec::new();
+    for (root, starts_at_root) in [("crate::", true), ("super::", false)] {
+        for (at, _) in code.match_indices(root) {
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:$".contains(c)) {
+                continue;
+            }
+            let mut rest = &code[at + root.len()..];
+            let mut base = module.to_vec();
+            if starts_at_root {
+                base.clear();
+            } else if !tests.as_ref().is_some_and(|tests| tests.contains(&at)) {
+                base.pop();
+            }
+            while let Some(upper) = rest.strip_prefix("super::") {
+                rest = upper;
+                base.pop();
+            }
+            found.extend(members(rest).into_iter().map(|path| (at, [&base[..], &path].concat())));
+        }
+    }
+    found
+}
+
+/// The paths that `text` begins with: one, or those of a group in braces.
+fn members(text: &str) -> Vec<Vec<String>> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
+    let (head, rest) = text.split_at(end.unwrap_or(text.len()));
+    let head: Vec<_> =
+        head.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    if !rest.starts_with('{')
+        || !text[..text.len() - rest.len()].ends_with("::") && !head.is_empty()
+    {
+        return vec![head];
+    }
+    let inner = &rest[1..closing(rest, 0)];
+    let (mut depth, mut start, mut paths) = (0, 0, Vec::new());
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let member = inner[start..at].trim();
+                start = at + 1;
+                match member {
+                    "" => {}
+                    "self" => paths.push(head.clone()),
+                    _ => {
+                        paths.extend(members(member).iter().map(|path| [&head[..], path].concat()))
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+#[test]
+fn modules_name_those_below_them_only() {
+    let mut findings = Vec::new();
+    let mut seen = 0;
+    for source in sources() {
+        let Some((order, module)) =
+            ORDERS.iter().find_map(|order| Some((order, order.module(&source)?)))
+        else {
+            continue;
+        };
+        if module.is_empty() {
+            continue;
+        }
+        seen += 1;
+        let declares_only = !source.code.contains('{');
+        if order.rank(&module).is_none() && !declares_only {
+            findings.push(format!("{}: it has no place in ORDERS of this test", source.path));
+        } else {
+            findings.extend(order.upward(&module, &source));
+        }
+    }
+    assert!(seen > 80, "only {seen} files found");
+    none(&findings, "modules that name one above them");
+}
+
+#[test]
+fn every_crate_of_several_files_has_an_order() {
+    let all = sources();
+    let mut findings = Vec::new();
+    for source in &all {
+        let known = OTHERS.iter().any(|folder| source.path.starts_with(folder))
+            || ORDERS.iter().any(|order| order.module(source).is_some());
+        let submodule = source.path.contains("/src/")
+            && !["/main.rs", "/lib.rs"].iter().any(|root| source.path.ends_with(root))
+            && !source.path.contains("/src/bin/");
+        if submodule && !known {
+            findings.push(source.path.clone());
+        }
+    }
+    none(&findings, "files of a crate that has no order");
+}
+
+#[test]
+fn names_are_told_up_from_down() {
+    let order = Order { folder: "x/src/", modules: &["low", "high::a", "high::b", "high"] };
+    let source = |path: &str, code: &str| Source {
+        path: path.to_owned(),
+        text: code.to_owned(),
+        code: code.to_owned(),
+    };
+    let upward = |path: &str, code: &str| {
+        let source = source(path, code);
+        let module = order.module(&source).expect("of the crate");
+        order.upward(&module, &source).len()
+    };
+    assert_eq!(upward("x/src/high/a.rs", "use crate::low::{X, y::Z}; use super::a::T;"), 0);
+    assert_eq!(upward("x/src/high/a.rs", "use crate::high::{a, b::{C, D}};"), 2);
+    assert_eq!(upward("x/src/high/a.rs", "use super::b;"), 1);
+    assert_eq!(upward("x/src/high/a.rs", "use super::Parent;"), 1, "the folder is above its files");
+    assert_eq!(upward("x/src/high/a.rs", "mod tests { use super::Own; }"), 0);
+    assert_eq!(upward("x/src/high/a.rs", "mod tests { use super::super::b::C; }"), 1);
+    assert_eq!(upward("x/src/high/mod.rs", "use crate::high::b::{self, C}; use a::D;"), 0);
+    assert_eq!(upward("x/src/low.rs", "use crate::{low::X, high::Y};"), 1);
+    assert_eq!(upward("x/src/low.rs", "crate::OfTheRoot::new()"), 1);
+    assert_eq!(upward("x/src/low/tests.rs", "use crate::high::Y;"), 0, "tests stand on anything");
+    for order in ORDERS {
+        for (rank, module) in order.modules.iter().enumerate() {
+            assert!(!order.modules[..rank].contains(module), "{module} has one place");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The summary that people read.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::base::clock::Nanos;
+use crate::base::format::{count, mebibytes, number, time};
+use crate::base::histogram::{PERCENTILES, Times};
+use crate::plan::Plan;
+use crate::plan::workload::{Length, Pace, Scenario, Traffic};
+use crate::result::search::Search;
+use crate::result::verdict::Limiter;
+use crate::run::floor::Floor;
+use crate::run::outcome::{self, Outcome};
+use crate::run::stats::Record;
+use crate::spec::arrivals::{Arrivals, Process};
+
+/// The whole summary.
+pub(crate) fn summary(plan: &Plan, outcome: &Outcome, search: Option<&Search>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_summary(&mut out, plan, outcome, search);
+    out
+}
+
+fn write_summary(
+    out: &mut String,
+    plan: &Plan,
+    outcome: &Outcome,
+    search: Option<&Search>,
+) -> std::fmt::Result {
+    writeln!(out, "{}", headline(plan))?;
+    writeln!(out)?;
+    if let Some(search) = search {
+        write_search(out, search)?;
+    }
+    if outcome.is_void() {
+        writeln!(out, "No result: more than 1 % of what was attempted went wrong.")?;
+    } else if outcome.elapsed == 0 {
+        writeln!(out, "No result: the run ended before the measurement began.")?;
+    } else {
+        write_figures(out, plan, outcome)?;
+    }
+    write_errors(out, outcome)?;
+    for verdict in outcome.verdicts(plan) {
+        writeln!(out, "\nNote: {verdict}.")?;
+    }
+    if outcome.interrupted {
+        let what = if outcome.elapsed == 0 { "nothing had been" } else { "this is what was" };
+        writeln!(out, "\nInterrupted: {what} measured until then.")?;
+    }
+    Ok(())
+}
+
+/// The runs of a search, and what it found.
+fn write_search(out: &mut String, search: &Search) -> std::fmt::Result {
+    for step in &search.steps {
+        let value = search.goal.show(step.value);
+        let verdict = step.missed.unwrap_or("kept");
+        writeln!(
+            out,
+            "  {:>12}/s  {} was {value}: {verdict}",
+            count(step.rate),
+            search.goal.name()
+        )?;
+    }
+    match search.kept() {
+        Some(rate) => writeln!(
+            out,
+            "\n  {}/s is the highest rate found that meets {}; its run:\n",
+            count(rate),
+            search.goal
+        ),
+        None => writeln!(out, "\n  No rate was found that meets {}; the last run:\n", search.goal),
+    }
+}
+
+/// What is run, in one line.
+pub(crate) fn headline(plan: &Plan) -> String {
+    let what = match &plan.scenario {
+        Scenario::Echo(traffic) => format!("echo of {}", describe(traffic)),
+        Scenario::Broadcast(fan) => format!(
+            "broadcast of {}, {} to {}, bursts of {}",
+            describe(&fan.traffic),
+            number(fan.publishers, "publisher"),
+            number(fan.subscribers, "subscriber"),
+            fan.burst
+        ),
+        Scenario::Idle { pings: None } => "idle".to_owned(),
+        Scenario::Idle { pings: Some(pings) } => {
+            format!("idle, {} pings/s", count(pings.profile.peak()))
+        }
+        Scenario::Churn { lifetime } => format!("churn, lifetimes {lifetime}"),
+        Scenario::Slow(traffic, stalls) => format!(
+            "echo of {}; {} not reading, sending {}/s each",
+            describe(traffic),
+            number(stalls.connections, "connection"),
+            count(stalls.rate)
+        ),
+        Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
+        Scenario::Storm { arrivals: Some(arrivals) } => format!("storm, {}", schedule(arrivals)),
+    };
+    let length = match plan.window.length {
+        Length::Time(time) => format!("{time:?}"),
+        Length::Messages(n) if plan.is_passing() => number(n, "connection"),
+        Length::Messages(n) => number(n, "message"),
+    };
+    let warmup = match plan.window.warmup {
+        Duration::ZERO => "without warm-up".to_owned(),
+        warmup => format!("after {warmup:?} of warm-up"),
+    };
+    let threads = number(plan.threads.len() as u64, "thread");
+    let cpus = pinned(&plan.threads);
+    let connections = number(plan.connections, "connection");
+    let (url, dialect) = (&plan.url, plan.request.dialect());
+    format!("{url} ({dialect}): {what}\n{connections}, {threads}{cpus}, {length} {warmup}")
+}
+
+fn describe(traffic: &Traffic) -> String {
+    let pace = match &traffic.pace {
+        Pace::Closed { depth: 1 } => "closed loop".to_owned(),
+        Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
+        Pace::Open { arrivals, depth: None } => schedule(arrivals),
+        Pace::Open { arrivals, depth: Some(depth) } => {
+            format!("{}, at most {depth} in flight each", schedule(arrivals))
+        }
+    };
+    let kind = if traffic.text { "text" } else { "binary" };
+    let frames = match traffic.fragments {
+        Some(n) if n > 1 => format!(" in {n} frames"),
+        _ => String::new(),
+    };
+    format!("{} {kind}{frames}, {pace}", traffic.payload)
+}
+
+fn schedule(arrivals: &Arrivals) -> String {
+    let process = match arrivals.process {
+        Process::Constant => String::new(),
+        Process::Poisson => format!(", Poisson of seed {}", arrivals.seed),
+    };
+    let up_to = if arrivals.profile.is_constant() { "at" } else { "in stages up to" };
+    format!("open loop {up_to} {}/s{process}", count(arrivals.profile.peak()))
+}
+
+fn pinned(threads: &[Option<usize>]) -> String {
+    let cpus: Vec<String> = threads.iter().flatten().map(ToString::to_string).collect();
+    if cpus.is_empty() { String::new() } else { format!(" on CPU {}", cpus.join(",")) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    let (one, unit) = outcome::unit(&plan.scenario);
+    let rate = count(outcome.rate());
+    if outcome.held > 0 && plan.arrivals().is_none() {
+        return write_held(out, plan, outcome);
+    }
+    match outcome.limiter(plan) {
+        Some(Limiter::Generator) if plan.arrivals().is_none() => writeln!(
+            out,
+            "  {:<12} none: the generator was the limit; the server takes at least {rate} {unit}/s",
+            "rate"
+        )?,
+        Some(Limiter::Generator) => {
+            writeln!(
+                out,
+                "  {:<12} none: the generator was the limit, at {rate} {unit}/s",
+                "rate"
+            )?;
+        }
+        _ if outcome.messages() == 0 => {
+            writeln!(out, "  {:<12} none: nothing was completed in the measurement", "rate")?;
+        }
+        _ => writeln!(out, "  {:<12} {rate} {unit}/s", "rate")?,
+    }
+    write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
+    if !plan.is_passing() {
+        let dialling = time(outcome.dialling);
+        let many = if record.opened == 1 { "connection" } else { "connections" };
+        write!(out, ", {} {many} opened in {dialling}", record.opened)?;
+    }
+    writeln!(out)?;
+    if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
+        writeln!(out, "  {:<12} {offered}, of which {:.2} % reached", "offered", achieved * 100.0)?;
+    }
+    if let Some((reach, share)) = outcome.reach.and_then(|reach| Some((reach, reach.share()?))) {
+        writeln!(
+            out,
+            "  {:<12} {:.4} %: {} of {} deliveries, of {} publications",
+            "reach",
+            share * 100.0,
+            reach.received,
+            reach.expected,
+            record.sent
+        )?;
+    }
+    write_connections(out, plan, outcome)?;
+    if let (Some(cost), Some(nanos)) = (&outcome.server, outcome.server_nanos()) {
+        write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
+        write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
+        if let Some(share) = cost.system_share {
+            write!(out, ", {:.0} % in the kernel", share * 100.0)?;
+        }
+        writeln!(out, " ({})", cost.source.name())?;
+    }
+    if let Some(nanos) = outcome.generator_nanos() {
+        let load: Vec<String> =
+            outcome.generator_load().iter().map(|share| format!("{:.0}", share * 100.0)).collect();
+        let load = load.join(", ");
+        writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
+    }
+    write_floor(out, outcome.floor.as_ref())?;
+    write_latencies(out, plan, record)
+}
+
+/// The figures of a run in which nothing was sent.
+#[expect(clippy::cast_precision_loss, reason = "figures to look at")]
+fn write_held(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let seconds = outcome.elapsed as f64 / 1e9;
+    let dialling = time(outcome.dialling);
+    let held = outcome.held;
+    writeln!(out, "  {:<12} {held} connections for {seconds:.3} s, opened in {dialling}", "held")?;
+    write_connections(out, plan, outcome)?;
+    if let Some(cost) = &outcome.server {
+        let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
+        writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
+    }
+    write_latencies(out, plan, &outcome.record)
+}
+
+/// What became of the connections themselves.
+fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    if let (Scenario::Churn { .. }, Some(open)) = (&plan.scenario, outcome.open_range) {
+        writeln!(out, "  {:<12} {} to {} connections at once", "open", open.least, open.most)?;
+    }
+    if let Some(memory) = outcome.memory {
+        let [before, opened, closed] =
+            [memory.before, memory.opened, memory.closed].map(|moment| mebibytes(moment.bytes()));
+        write!(
+            out,
+            "  {:<12} {before} MiB before, {opened} when the measurement began, ",
+            "memory"
+        )?;
+        write!(out, "{closed} at its end")?;
+        let each = memory.per_connection(record.opened).filter(|_| !plan.is_passing());
+        if let Some(each) = each {
+            write!(out, ": {} B per connection", count(each.max(0.0)))?;
+        }
+        writeln!(out, " ({})", if memory.before.pss.is_some() { "PSS" } else { "RSS" })?;
+    }
+    if record.pings_answered > 0 {
+        writeln!(
+            out,
+            "  {:<12} {} pings of the server answered",
+            "keep-alive", record.pings_answered
+        )?;
+    }
+    let slow = &record.slow;
+    if slow.connections > 0 {
+        write!(out, "  {:<12} {} connections sent {} ", "slow", slow.connections, slow.sent)?;
+        writeln!(
+            out,
+            "messages, {} MiB; {} found no room",
+            mebibytes(slow.sent_bytes),
+            slow.refused
+        )?;
+        for (end, count) in &slow.ends {
+            writeln!(out, "  {:<12} {count} {end}", "")?;
+        }
+    }
+    Ok(())
+}
+
+/// What the generator measures of nothing.
+fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
+    let Some(floor) = floor else {
+        return writeln!(out, "  {:<12} not known; `loadgen calibrate` measures it", "floor");
+    };
+    let [p50, p99] = [floor.round_trip_p50_ns, floor.round_trip_p99_ns].map(time);
+    writeln!(
+        out,
+        "  {:<12} round trip {p50} at p50, {p99} at p99, lag {} at p99 (calibrated {})",
+        "floor",
+        time(floor.lag_p99_ns),
+        floor.measured_utc.split('T').next().unwrap_or_default()
+    )
+}
+
+fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
+    let churn = matches!(plan.scenario, Scenario::Churn { .. });
+    writeln!(out)?;
+    write!(out, "  {:<12}", "")?;
+    for (_, name) in PERCENTILES {
+        write!(out, "{name:>10}")?;
+    }
+    writeln!(out, "{:>10}{:>10}", "max", "mean")?;
+    write_times(out, outcome::latency_name(&plan.scenario), &record.latency)?;
+    for (number, stage) in record.stages.iter().enumerate() {
+        write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
+    }
+    write_times(out, "  first", &record.first)?;
+    write_times(out, "  median", &record.median)?;
+    write_times(out, "  last", &record.completion)?;
+    write_times(out, "service", &record.service)?;
+    write_times(out, "lag", &record.lag)?;
+    write_times(out, "warm-up", &record.warmup)?;
+    write_times(out, "cut after", &record.slow.cut)?;
+    // Of a churn it is the latency.
+    if !churn {
+        write_times(out, "handshake", &record.handshake)?;
+    }
+    write_times(out, "  tcp", &record.tcp)?;
+    write_times(out, "  tls", &record.tls)?;
+    write_times(out, "  upgrade", &record.upgrade)?;
+    write_times(out, "close", &record.closing)
+}
+
+fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
+    if times.is_empty() {
+        return Ok(());
+    }
+    write!(out, "  {name:<12}")?;
+    for (percent, _) in PERCENTILES {
+        write!(out, "{:>10}", time(times.percentile(percent)))?;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a mean lies between 0 and a minute"
+    )]
+    let mean = times.mean() as Nanos;
+    writeln!(out, "{:>10}{:>10}", time(times.max()), time(mean))
+}
+
+fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let record = &outcome.record;
+    if record.errors.total() > 0 {
+        writeln!(out, "\nErrors:")?;
+        for (class, failed) in record.errors.iter() {
+            let class = class.name().replace('_', " ");
+            writeln!(out, "  {} {class}, the first: {}", failed.count, failed.first())?;
+            for example in failed.examples.iter().skip(1) {
+                writeln!(out, "    another: {example}")?;
+            }
+            if failed.reasons.len() > 1 {
+                for (why, count) in &failed.reasons {
+                    writeln!(out, "    {count} times: {why}")?;
+                }
+            }
+        }
+    }
+    if record.unclean > 0 {
+        writeln!(out, "\nNote: {} connections ended without a closing handshake.", record.unclean)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What goals are measured by.
+
+use crate::base::histogram::Times;
+use crate::plan::Plan;
+use crate::run::outcome::{Outcome, Reach};
+use crate::spec::goal::{Figure, Goal, Metric, Series};
+
+/// The metric's value in this run; `None` if nothing of it was measured.
+#[expect(clippy::cast_precision_loss, reason = "times and counts of a run are below 2^53")]
+pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64> {
+    let record = &outcome.record;
+    let errors = record.errors.total() as f64;
+    match goal.metric {
+        Metric::Time(series, figure) => {
+            let times = match series {
+                Series::Latency => &record.latency,
+                Series::Service => &record.service,
+                Series::Handshake => &record.handshake,
+                Series::Completion => &record.completion,
+                Series::Lag => &record.lag,
+            };
+            of(figure, times)
+        }
+        Metric::Rate => Some(outcome.rate()),
+        Metric::Errors => Some(errors),
+        Metric::ErrorShare => {
+            let attempts = outcome.messages() as f64 + errors;
+            (attempts > 0.0).then(|| errors / attempts)
+        }
+        Metric::Reach => outcome.reach.and_then(Reach::share),
+        Metric::Achieved => outcome.achieved().filter(|_| plan.rate().is_some()),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
+fn of(figure: Figure, times: &Times) -> Option<f64> {
+    (!times.is_empty()).then(|| match figure {
+        Figure::Percentile(percent) => times.percentile(percent) as f64,
+        Figure::Min => times.min() as f64,
+        Figure::Mean => times.mean(),
+        Figure::Max => times.max() as f64,
+    })
+}

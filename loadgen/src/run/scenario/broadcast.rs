@@ -1,0 +1,358 @@
+//! The broadcast scenario: what a publisher sends goes to every other connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringbolt::{Fleet, Message, WebSocket};
+
+use crate::base::clock::{Nanos, nanos};
+use crate::plan::workload::{Fan, Pace, SMALLEST};
+use crate::run::context::Desk;
+use crate::run::delivery::{Arrived, Deliveries, Sheet};
+use crate::run::payload::{Payload, WORD};
+use crate::run::stats::{Class, Sent};
+use crate::run::worker::{Member, Scenario, send};
+use crate::spec::arrivals::Schedule;
+
+/// Numbers in a publication: publisher, number, and the time when it was due in two halves.
+const WORDS: usize = 4;
+const _: () = assert!(SMALLEST == WORDS * WORD, "what the plan refuses is what has no room");
+/// How often a publisher looks whether the other threads' subscribers have everything.
+const LOOK: Nanos = 50_000;
+
+/// How far each publisher is, over all threads.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    counts: Box<[Count]>,
+    pub(crate) deliveries: Deliveries,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Count {
+    /// Deliveries that its publications should have: to those that were connected at the time.
+    expected: AtomicU64,
+    delivered: AtomicU64,
+    /// Publications that may have left: nobody else makes them, so other ones are forged.
+    published: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn new(publishers: u64) -> Arc<Self> {
+        let counts = (0..publishers).map(|_| Count::default()).collect();
+        Arc::new(Self { counts, deliveries: Deliveries::default() })
+    }
+}
+
+/// Publishes, and measures when publications arrive.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    fan: Fan,
+    payload: Payload<WORDS>,
+    tally: Arc<Tally>,
+    schedule: Option<Schedule>,
+    /// The publishers among this worker's connections.
+    publishers: Vec<Publisher>,
+    /// Deliveries that the tally has not been told of, by publisher.
+    delivered: Vec<u64>,
+    news: bool,
+    /// The deliveries of this turn.
+    sheet: Sheet,
+    /// Deliveries that the next publication is to have: connections but one.
+    audience: u64,
+    worker: usize,
+    workers: usize,
+}
+
+/// What is known of a publisher of this worker.
+#[derive(Debug)]
+struct Publisher {
+    /// The connection's number, among all connections and among the publishers.
+    number: usize,
+    next: u32,
+    /// When the last burst was due.
+    last: Nanos,
+    /// Whether deliveries of the last burst are awaited.
+    waits: bool,
+    /// Deliveries that were given up.
+    forgiven: u64,
+    /// Publications that found no room.
+    owed: VecDeque<Nanos>,
+}
+
+/// A connection: the number that it expects next of each publisher.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    number: usize,
+    expected: Box<[u32]>,
+}
+
+impl Broadcast {
+    pub(crate) fn new(fan: &Fan, tally: Arc<Tally>, desk: &Desk) -> Self {
+        let (worker, workers) = (desk.worker, desk.plan.threads.len());
+        let mine = (0..tally.counts.len()).filter(|number| number % workers == worker);
+        let publisher = |number| Publisher {
+            number,
+            next: 0,
+            last: 0,
+            waits: false,
+            forgiven: 0,
+            owed: VecDeque::new(),
+        };
+        Self {
+            payload: Payload::new(
+                &fan.traffic.payload,
+                fan.traffic.text,
+                fan.traffic.seed,
+                desk.clock.clock(),
+            ),
+            publishers: mine.map(publisher).collect(),
+            delivered: vec![0; tally.counts.len()],
+            fan: fan.clone(),
+            tally,
+            schedule: None,
+            news: false,
+            sheet: Sheet::default(),
+            audience: 0,
+            worker,
+            workers,
+        }
+    }
+
+    /// Sends one publication; says whether there was room.
+    fn publish(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Lane>>,
+        index: usize,
+        sent: Sent,
+    ) -> bool {
+        let publisher = &mut self.publishers[index];
+        let number = u32::try_from(publisher.number).unwrap_or(u32::MAX);
+        let [low, high] = halves(sent.due);
+        let message = self.payload.write([number, publisher.next, low, high], sent.due);
+        let count = &self.tally.counts[publisher.number];
+        count.published.store(u64::from(publisher.next) + 1, Ordering::Release);
+        if !send(ws, message, self.fan.traffic.fragments) {
+            return false;
+        }
+        if desk.window.contains(&sent.due) {
+            let (name, next) = (publisher.number, publisher.next);
+            self.tally.deliveries.published(name, next, sent.due, self.audience);
+        }
+        publisher.next = publisher.next.wrapping_add(1);
+        self.tally.counts[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
+        desk.record.sent(sent, &desk.window);
+        true
+    }
+
+    /// A burst of one publisher that is due.
+    fn burst(
+        &mut self,
+        desk: &mut Desk,
+        fleet: &mut Fleet<'_, Member<Lane>>,
+        index: usize,
+        due: Option<Nanos>,
+    ) {
+        let place = self.publishers[index].number / self.workers;
+        let Some(mut ws) = fleet.socket(desk.ids[place]) else {
+            // Its end has been counted as an error.
+            return;
+        };
+        self.audience = desk.control.sum(|gauge| &gauge.live).saturating_sub(1);
+        let at = desk.clock.read();
+        let due = due.unwrap_or(at);
+        self.publishers[index].last = due;
+        for _ in 0..self.fan.burst {
+            if self.fan.is_closed() && !desk.may_send(at) {
+                return;
+            }
+            self.publishers[index].waits = true;
+            desk.record.tried(due, at, &desk.window);
+            let behind = !self.publishers[index].owed.is_empty();
+            if behind || !self.publish(desk, &mut ws, index, Sent { due, at }) {
+                self.publishers[index].owed.push_back(due);
+                desk.record.queued += u64::from(desk.window.contains(&due));
+            }
+        }
+    }
+
+    /// Tells the tally of this turn's deliveries.
+    fn flush(&mut self) {
+        self.sheet.hand_in(&self.tally.deliveries);
+        if std::mem::take(&mut self.news) {
+            for (count, delivered) in self.tally.counts.iter().zip(&mut self.delivered) {
+                if *delivered > 0 {
+                    count.delivered.fetch_add(std::mem::take(delivered), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Deliveries that a publisher's publications still lack.
+    fn missing(&self, number: usize) -> u64 {
+        let count = &self.tally.counts[number];
+        let delivered = count.delivered.load(Ordering::Relaxed);
+        count.expected.load(Ordering::Relaxed).saturating_sub(delivered)
+    }
+
+    /// The next bursts of a closed loop: of the publishers whose last has arrived everywhere.
+    fn turn_closed(
+        &mut self,
+        desk: &mut Desk,
+        fleet: &mut Fleet<'_, Member<Lane>>,
+    ) -> Option<Nanos> {
+        let mut next = None;
+        for index in 0..self.publishers.len() {
+            let now = desk.clock.stamp();
+            let publisher = &self.publishers[index];
+            let missing = self.missing(publisher.number).saturating_sub(publisher.forgiven);
+            let patience = nanos(desk.plan.timeout);
+            if publisher.waits && (missing > 0 || !publisher.owed.is_empty()) {
+                if now < publisher.last.saturating_add(patience) {
+                    let look = if self.workers > 1 { LOOK } else { patience };
+                    next = Some(now + look).min(next.or(Some(Nanos::MAX)));
+                    continue;
+                }
+                self.publishers[index].forgiven += missing;
+            }
+            self.publishers[index].waits = false;
+            self.burst(desk, fleet, index, None);
+        }
+        next
+    }
+
+    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+        let mut schedule = self.schedule.take()?;
+        while let Some(due) = schedule.due()
+            && due < desk.window.end
+            && due <= desk.clock.stamp()
+        {
+            let Some((index, due)) = schedule.take() else { break };
+            self.burst(desk, fleet, index, Some(due));
+        }
+        let next = schedule.due();
+        self.schedule = Some(schedule);
+        next
+    }
+}
+
+impl Scenario for Broadcast {
+    type Lane = Lane;
+
+    fn lane(&mut self, place: usize) -> Lane {
+        let number = place * self.workers + self.worker;
+        Lane { number, expected: vec![0; self.tally.counts.len()].into_boxed_slice() }
+    }
+
+    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        if let Pace::Open { arrivals, .. } = &self.fan.traffic.pace {
+            let turns = desk.plan.turns(self.fan.publishers, self.worker);
+            self.schedule = Some(Schedule::new(begin, &self.fan.bursts(arrivals), turns));
+        }
+    }
+
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+        self.flush();
+        if self.fan.is_closed() {
+            self.turn_closed(desk, fleet)
+        } else {
+            self.turn_open(desk, fleet)
+        }
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Lane>>,
+        message: Message<'_>,
+    ) {
+        let now = desk.clock.stamp();
+        let lane = &mut ws.data_mut().lane;
+        let own = lane.number;
+        let read = self.payload.read(message);
+        let known = read.and_then(|[publisher, number, low, high]| {
+            let publisher = publisher as usize;
+            let expected = lane.expected.get_mut(publisher)?;
+            Some((publisher, number, u64::from(low) | u64::from(high) << 32, expected))
+        });
+        let Some((publisher, number, due, expected)) = known else {
+            return desk.error(Class::WrongPayload, 1, || {
+                format!("connection {own}: {} bytes that nobody published", message.payload().len())
+            });
+        };
+        if publisher == own {
+            return desk.error(Class::Duplicate, 1, || {
+                format!("publisher {own} got its own publication {number}")
+            });
+        }
+        if number < *expected {
+            return desk.error(Class::Duplicate, 1, || {
+                format!("connection {own}: publication {number} of {publisher} arrived twice, or out of order")
+            });
+        }
+        let published = self.tally.counts[publisher].published.load(Ordering::Acquire);
+        if u64::from(number) >= published {
+            return desk.error(Class::WrongPayload, 1, || {
+                format!(
+                    "connection {own}: publication {number} of {publisher}, which never sent it"
+                )
+            });
+        }
+        *expected = number.wrapping_add(1);
+        self.delivered[publisher] += 1;
+        self.news = true;
+        let arrived = Arrived { publisher, number, due, at: now, count: 1 };
+        self.sheet.note(arrived, &desk.window);
+        // When it left its publisher is not known here (`Tells::Lag`).
+        desk.reply(Sent { due, at: due }, now, message.payload().len());
+    }
+
+    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
+        let number = ws.data().lane.number;
+        let Some(index) = self.publishers.iter().position(|p| p.number == number) else { return };
+        while let Some(due) = self.publishers[index].owed.pop_front() {
+            let at = desk.clock.stamp();
+            if !self.publish(desk, ws, index, Sent { due, at }) {
+                return self.publishers[index].owed.push_front(due);
+            }
+        }
+    }
+
+    fn lost(&mut self, _: &mut Desk, _: Lane) -> u64 {
+        // What it will not receive shows in the reach.
+        0
+    }
+
+    fn in_flight(&self) -> u64 {
+        let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
+        let missing: u64 = (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
+        missing + owed as u64
+    }
+
+    fn settle(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
+        self.flush();
+    }
+
+    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
+        let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
+        desk.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
+        // The tally is everybody's: one tells.
+        if self.worker == 0 {
+            let missing: u64 =
+                (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
+            let waited = desk.plan.timeout;
+            desk.error(Class::Lost, missing, || {
+                format!("publications had not arrived {waited:?} after the end of the run")
+            });
+        }
+    }
+}
+
+/// A time as two numbers, the low half first.
+fn halves(time: Nanos) -> [u32; 2] {
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
+    [time as u32, (time >> 32) as u32]
+}

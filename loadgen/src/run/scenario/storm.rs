@@ -1,0 +1,384 @@
+//! The storm: connections that are opened and closed again, as many at once as the plan says. In a
+//! churn they live for a while between the two, and those that are open are the slots in use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use ringbolt::client::Handler;
+use ringbolt::handshake::{Refusal, UpgradeResponse};
+use ringbolt::{CloseReason, ConnectionId, Fleet, Message, Security, WebSocket};
+
+use crate::base::clock::{NEVER, Nanos, nanos};
+use crate::plan::workload::Scenario;
+use crate::run::context::Desk;
+use crate::run::stats::{Class, Record, Sent};
+use crate::run::worker::{Report, SETTLING};
+use crate::spec::arrivals::Schedule;
+use crate::spec::lifetime::Lifetime;
+
+/// Opens and closes connections.
+#[derive(Debug)]
+pub(crate) struct Storm {
+    desk: Desk,
+    /// Connections that may be under way at once.
+    slots: u64,
+    /// Sockets that may exist at once: those whose closing handshake is done wait for the server's
+    /// end of TCP.
+    sockets: u64,
+    stage: Stage,
+    schedule: Option<Schedule>,
+    started: u64,
+    failures: u64,
+    /// Connections that have not ended, as far as the protocol goes.
+    active: u64,
+    /// When there was room for a new one again.
+    room_since: Nanos,
+    /// After a failure nothing is started until then.
+    pause_until: Nanos,
+    lives: Option<Lives>,
+}
+
+/// The lives of a churn's connections.
+#[derive(Debug)]
+struct Lives {
+    lifetime: Lifetime,
+    rng: fastrand::Rng,
+    /// When which connection is to be closed; the number tells apart what falls together.
+    ends: BTreeMap<(Nanos, u64), ConnectionId>,
+    /// Opening handshakes under way.
+    opening: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Running,
+    Ending(Nanos),
+}
+
+/// One connection's times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    sent: Sent,
+    /// When TCP stood, TLS in it, and when the opening handshake had ended; 0 before.
+    connected: Nanos,
+    secured: Nanos,
+    opened: Nanos,
+    /// When we began to close it; 0 before.
+    closed: Nanos,
+    established: bool,
+    number: u64,
+    /// In a churn, when it is to be closed; 0 before that is known.
+    ends: Nanos,
+}
+
+/// How long a failure holds up the next attempt, so that a server that is gone is not hammered.
+const PAUSE: Nanos = 10_000_000;
+/// Sockets per slot that may wait for the server's end of TCP.
+const LINGERING: u64 = 3;
+/// Opening handshakes that a worker of a churn has under way at once: below the backlog of any sane
+/// server.
+const OPENING: u64 = 256;
+/// Failures without a single success after which there is no point in going on.
+const HOPELESS: u64 = 8;
+
+impl Storm {
+    pub(crate) fn new(desk: Desk) -> Self {
+        let slots = desk.plan.share(desk.plan.connections, desk.worker);
+        let threads = desk.plan.threads.len() as u64;
+        let spare = desk.plan.file_limit.saturating_sub(desk.plan.files());
+        let lives = match desk.plan.scenario {
+            Scenario::Churn { lifetime } => {
+                let seed = desk.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let rng = fastrand::Rng::with_seed(seed ^ desk.worker as u64);
+                Some(Lives { lifetime, rng, ends: BTreeMap::new(), opening: 0 })
+            }
+            _ => None,
+        };
+        Self {
+            lives,
+            desk,
+            slots,
+            sockets: slots + (slots * LINGERING).min(spare / threads),
+            stage: Stage::Waiting,
+            schedule: None,
+            started: 0,
+            failures: 0,
+            active: 0,
+            room_since: 0,
+            pause_until: 0,
+        }
+    }
+
+    fn advance(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Nanos {
+        let now = self.desk.clock.read();
+        match self.stage {
+            Stage::Waiting => self.wait(fleet, now),
+            Stage::Running => self.run(fleet, now),
+            Stage::Ending(until) => self.end(fleet, now, until),
+        }
+    }
+
+    /// Waits for what is under way, and starts what was due in the window and found no room.
+    fn end(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos, until: Nanos) -> Nanos {
+        if self.lives.is_some() {
+            self.close_all(fleet);
+        } else {
+            self.start(fleet);
+        }
+        if (fleet.is_empty() && !self.is_behind()) || now >= until {
+            let missing = self.active;
+            self.desk.error(Class::Unanswered, missing, || {
+                "the handshakes had not ended in time".to_owned()
+            });
+            while self.is_behind() {
+                self.schedule.as_mut().map(Schedule::take);
+                self.desk.error(Class::NotSent, 1, || "there was no room in time".to_owned());
+            }
+            fleet.stop();
+        }
+        // No callback tells that the last socket is gone.
+        until.min(now + SETTLING)
+    }
+
+    /// Whether a connection that was due in the window has not been started.
+    fn is_behind(&self) -> bool {
+        let due = self.schedule.as_ref().and_then(Schedule::due);
+        due.is_some_and(|due| due < self.desk.window.end)
+    }
+
+    fn wait(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
+        let begin = self.desk.control.begin();
+        if self.desk.control.is_stopped() {
+            fleet.stop();
+            return now;
+        }
+        if begin == NEVER || now < begin {
+            let next = begin.min(now + 1_000_000);
+            // A churn is at its number of connections before the load begins.
+            let due = self.lives.is_some().then(|| self.turn(fleet, now)).flatten();
+            return due.map_or(next, |due| due.min(next));
+        }
+        self.stage = Stage::Running;
+        self.desk.begin(now);
+        let plan = &self.desk.plan;
+        let turns = plan.turns(plan.connections, self.desk.worker);
+        self.schedule = plan.arrivals().map(|arrivals| Schedule::new(begin, arrivals, turns));
+        self.run(fleet, now)
+    }
+
+    fn run(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
+        let over = self.desk.turn(now);
+        // Also when the window is over: what was due in it and is late is started all the same.
+        let due = self.turn(fleet, now);
+        if over {
+            let until = now + self.desk.control.patience(2 * nanos(self.desk.plan.timeout));
+            self.stage = Stage::Ending(until);
+            return now;
+        }
+        self.desk.note_done(now, || self.active, true);
+        self.desk.next(now, due)
+    }
+
+    /// Closes what has lived, and starts what is due; says when to come again.
+    fn turn(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Option<Nanos> {
+        let ends = self.close_old(fleet, now);
+        let due = if now < self.pause_until { Some(self.pause_until) } else { self.start(fleet) };
+        [ends, due].into_iter().flatten().min()
+    }
+
+    /// Closes the connections whose time has come; says when the next one's does.
+    fn close_old(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Option<Nanos> {
+        let lives = self.lives.as_mut()?;
+        while let Some(entry) = lives.ends.first_entry() {
+            if entry.key().0 > now {
+                return Some(entry.key().0);
+            }
+            if let Some(mut ws) = fleet.socket(entry.remove()) {
+                ws.data_mut().closed = now;
+                ws.close();
+            }
+        }
+        None
+    }
+
+    /// Closes every connection of a churn: the run is over.
+    fn close_all(&mut self, fleet: &mut Fleet<'_, Attempt>) {
+        let now = self.desk.clock.stamp();
+        let Some(lives) = &mut self.lives else { return };
+        for (_, id) in std::mem::take(&mut lives.ends) {
+            if let Some(mut ws) = fleet.socket(id) {
+                ws.data_mut().closed = now;
+                ws.close();
+            }
+        }
+    }
+
+    /// Starts what is due and has room; says when to come again.
+    fn start(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Option<Nanos> {
+        while self.active < self.slots {
+            if self.lives.as_ref().is_some_and(|lives| lives.opening >= OPENING) {
+                // The end of one of them is an event.
+                return None;
+            }
+            if fleet.len() as u64 >= self.sockets {
+                return Some(self.desk.clock.stamp() + SETTLING);
+            }
+            let at = self.desk.clock.stamp();
+            let due = match &self.schedule {
+                Some(schedule) => schedule.due()?,
+                None => at,
+            };
+            if due > at {
+                return Some(due);
+            }
+            match &mut self.schedule {
+                Some(schedule) if due < self.desk.window.end => drop(schedule.take()),
+                None if self.desk.may_send(at) => {}
+                _ => return None,
+            }
+            let plan = &self.desk.plan;
+            let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
+            let from = plan.sources.address(number);
+            let sent = Sent { due, at };
+            let attempt = Attempt::new(sent, number);
+            if fleet.connect(Arc::clone(&plan.request), from, plan.route.clone(), attempt).is_err()
+            {
+                // The engine's limit is above the plan's number of connections.
+                return None;
+            }
+            self.started += 1;
+            self.active += 1;
+            if let Some(lives) = &mut self.lives {
+                lives.opening += 1;
+            }
+            self.desk.record.tried(due.max(self.room_since), at, &self.desk.window);
+            self.desk.record.sent(sent, &self.desk.window);
+        }
+        None
+    }
+
+    fn fail(&mut self, attempt: Attempt, reason: CloseReason) {
+        self.desk.ended(attempt.number, reason, attempt.established);
+        self.failures += 1;
+        self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
+        let now = self.desk.clock.stamp();
+        self.pause_until = now + PAUSE;
+        if self.failures >= HOPELESS && self.desk.record.opened == 0 {
+            self.desk.control.close_at(now);
+            // Nor is there one in waiting for the others.
+            let rest = self.desk.plan.connections;
+            self.desk.control.gauge(self.desk.worker).failed.fetch_add(rest, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Attempt {
+    const fn new(sent: Sent, number: u64) -> Self {
+        Self {
+            sent,
+            connected: 0,
+            secured: 0,
+            opened: 0,
+            closed: 0,
+            established: false,
+            number,
+            ends: 0,
+        }
+    }
+}
+
+impl Report for Storm {
+    fn into_record(self) -> Record {
+        self.desk.record
+    }
+}
+
+impl Handler for Storm {
+    type Data = Attempt;
+
+    fn on_turn(&mut self, fleet: &mut Fleet<'_, Attempt>, _: Instant) -> Option<Instant> {
+        let next = self.advance(fleet);
+        self.desk.show();
+        self.desk.clock.expire();
+        Some(self.desk.clock.clock().instant(next))
+    }
+
+    fn on_connected(&mut self, attempt: &mut Attempt) {
+        attempt.connected = self.desk.clock.stamp();
+    }
+
+    fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
+        attempt.secured = self.desk.clock.stamp();
+        self.desk.record.secured(security);
+    }
+
+    fn on_refused(&mut self, _: &mut Attempt, refusal: &Refusal) {
+        self.desk.refusal = Some(refusal.clone());
+    }
+
+    fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {
+        let now = self.desk.clock.stamp();
+        let attempt = ws.data_mut();
+        attempt.established = true;
+        attempt.opened = now;
+        let Attempt { sent, connected, secured, number, .. } = *attempt;
+        self.desk.record.opened += 1;
+        self.desk.live += 1;
+        if self.desk.window.contains(&sent.due) {
+            self.desk.record.handshake.record(now.saturating_sub(sent.at));
+            self.desk.record.tcp.record(connected.saturating_sub(sent.at));
+            if secured > 0 {
+                self.desk.record.tls.record(secured.saturating_sub(connected));
+            }
+            self.desk.record.upgrade.record(now.saturating_sub(connected.max(secured)));
+        }
+        self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
+        let Some(lives) = &mut self.lives else {
+            ws.data_mut().closed = now;
+            return ws.close();
+        };
+        lives.opening -= 1;
+        // The first ones are met in the middle of their lives.
+        let first = number < self.desk.plan.connections;
+        let life = match first {
+            true => lives.lifetime.draw_rest(&mut lives.rng),
+            false => lives.lifetime.draw(&mut lives.rng),
+        };
+        let ends = now.saturating_add(life);
+        ws.data_mut().ends = ends;
+        lives.ends.insert((ends, number), ws.id());
+        self.desk.reply(sent, now, 0);
+    }
+
+    fn on_message(&mut self, _: &mut WebSocket<'_, Attempt>, _: Message<'_>) {
+        // A server may greet; that is none of a storm's business.
+    }
+
+    fn on_close(&mut self, attempt: Attempt, reason: CloseReason) {
+        if self.active == self.slots {
+            self.room_since = self.desk.clock.stamp();
+        }
+        self.active -= 1;
+        if attempt.established {
+            self.desk.live -= 1;
+        }
+        if let Some(lives) = &mut self.lives {
+            lives.opening -= u64::from(!attempt.established);
+            lives.ends.remove(&(attempt.ends, attempt.number));
+        }
+        if !(attempt.closed > 0 && reason.is_clean()) {
+            return self.fail(attempt, reason);
+        }
+        let now = self.desk.clock.stamp();
+        self.desk.record.closed(reason);
+        if self.desk.window.contains(&attempt.closed) {
+            self.desk.record.closing.record(now.saturating_sub(attempt.closed));
+        }
+        if self.lives.is_none() {
+            self.desk.reply(attempt.sent, now, 0);
+        }
+    }
+}
