@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringbolt::bench::{exchange, halves, mailbox};
-use ringbolt::conn::{Assembly, Event, Limits, Output};
+use ringbolt::conn::{Event, Limits, Output, Reassembly};
 use ringbolt::handshake::{HeadLimits, ServerHandshake, ServerPolicy, accept};
 use ringbolt::wire::{Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, rfc6455};
 use ringbolt_benches::operations::Operation;
@@ -134,7 +134,7 @@ fn unmask(c: &mut Criterion) {
 
 /// Sends nowhere, and lends the same memory again and again, as a turn of the engine does.
 #[derive(Default)]
-struct Sink(Option<Box<Assembly>>);
+struct Sink(Option<Box<Reassembly>>);
 
 impl Output for Sink {
     fn frame(&mut self, header: &[u8], payload: &[u8], _: Option<Mask>) {
@@ -145,11 +145,11 @@ impl Output for Sink {
         Mask::new(KEY)
     }
 
-    fn take_assembly(&mut self) -> Box<Assembly> {
+    fn take_assembly(&mut self) -> Box<Reassembly> {
         self.0.take().unwrap_or_default()
     }
 
-    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+    fn recycle(&mut self, mut assembly: Box<Reassembly>) {
         assembly.clear();
         self.0 = Some(assembly);
     }
@@ -230,7 +230,7 @@ fn deflate(c: &mut Criterion) {
     group.finish();
 }
 
-/// A letter posted and taken out again, 64 times. The engine's also rings a doorbell for a shard that
+/// A letter posted and taken out again, 64 times. The engine's also rings a waker for a shard that
 /// sleeps, which this one never does.
 fn letters(c: &mut Criterion) {
     const LETTERS: usize = 64;
@@ -238,7 +238,7 @@ fn letters(c: &mut Criterion) {
     let mut group = c.benchmark_group("mailbox");
     group.throughput(Throughput::Elements(LETTERS as u64));
     group.bench_function("ringbolt", |b| {
-        let mailbox = mailbox(4096).expect("a doorbell");
+        let mailbox = mailbox(4096).expect("a waker");
         b.iter(|| {
             for _ in 0..LETTERS {
                 assert!(exchange(&mailbox, &topic, &frames));

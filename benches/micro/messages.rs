@@ -2,7 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringbolt::bench::halves;
-use ringbolt::conn::{Assembly, Event, Inbound, Limits, Message, Outbound, Output};
+use ringbolt::conn::{Event, Inbound, Limits, Message, Outbound, Output, Reassembly};
 use ringbolt::wire::{Dialect, FrameHeader, HEADER_MAX, Mask, Opcode, hybi02, rfc6455};
 
 /// Bytes of a read in pieces: one small receive buffer.
@@ -11,7 +11,7 @@ const PIECE: usize = 4096;
 /// Sends nowhere, and lends the same memory again and again, as a turn of the engine does.
 #[derive(Default)]
 struct Sink {
-    spare: Option<Box<Assembly>>,
+    spare: Option<Box<Reassembly>>,
     bytes: usize,
 }
 
@@ -24,11 +24,11 @@ impl Output for Sink {
         Mask::new([0; 4])
     }
 
-    fn take_assembly(&mut self) -> Box<Assembly> {
+    fn take_assembly(&mut self) -> Box<Reassembly> {
         self.spare.take().unwrap_or_default()
     }
 
-    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+    fn recycle(&mut self, mut assembly: Box<Reassembly>) {
         assembly.clear();
         self.spare = Some(assembly);
     }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ringbolt::bench::{LOAN, Machine, Turn, settle, shard};
+use ringbolt::bench::{LEASE, Machine, SendBatch, settle, shard};
 use ringbolt::handshake::UpgradeRequest;
 use ringbolt::wire::{FrameHeader, HEADER_MAX, Opcode, hybi02};
 use ringbolt::{Accept, Config, ConnectionId, Handler, Message, Reject, WebSocket};
@@ -65,39 +65,39 @@ fn frames(payload: usize, count: usize) -> Vec<u8> {
 /// A machine with a clock that stands and a turn that is sent nowhere.
 struct Harness<M> {
     machine: M,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
 }
 
 impl<M: Machine> Harness<M> {
     fn new(machine: impl FnOnce(Instant) -> std::io::Result<M>) -> Self {
         let now = Instant::now();
-        let machine = machine(now).expect("a doorbell");
-        Self { machine, turn: Turn::default(), now }
+        let machine = machine(now).expect("a waker");
+        Self { machine, sends: SendBatch::default(), now }
     }
 
     fn open(&mut self) -> ConnectionId {
-        let id = self.machine.accepted(0, &mut self.turn, self.now).expect("room");
+        let id = self.machine.accepted(0, &mut self.sends, self.now).expect("room");
         self.receive(id, &mut REQUEST.to_vec());
-        assert!(self.turn.bytes() > 100, "the handshake was answered");
-        settle(&mut self.turn, &mut self.machine);
+        assert!(self.sends.bytes() > 100, "the handshake was answered");
+        settle(&mut self.sends, &mut self.machine);
         id
     }
 
     fn receive(&mut self, id: ConnectionId, input: &mut [u8]) {
-        black_box(self.machine.received(id, input, &LOAN, &mut self.turn, self.now));
+        black_box(self.machine.received(id, input, &LEASE, &mut self.sends, self.now));
     }
 
     /// Does what is due until nothing is; how many bytes that sent.
     fn run(&mut self) -> usize {
         let mut bytes = 0;
         loop {
-            let next = self.machine.run(&mut self.turn, self.now);
+            let next = self.machine.run(&mut self.sends, self.now);
             while let Some(action) = self.machine.poll_action() {
                 black_box(action);
             }
-            bytes += self.turn.bytes();
-            settle(&mut self.turn, &mut self.machine);
+            bytes += self.sends.bytes();
+            settle(&mut self.sends, &mut self.machine);
             if !next.busy {
                 return bytes;
             }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ringbolt::bench::{LOAN, Machine, Timers, Turn, exchange, halves, mailbox, settle, shard};
-use ringbolt::conn::{Assembly, Event, Inbound, Limits, Outbound, Output};
+use ringbolt::bench::{
+    LEASE, Machine, SendBatch, Timers, exchange, halves, mailbox, settle, shard,
+};
+use ringbolt::conn::{Event, Inbound, Limits, Outbound, Output, Reassembly};
 use ringbolt::handshake::scan::{Head, Strictness};
 use ringbolt::handshake::{HeadLimits, ServerHandshake, ServerPolicy, UpgradeRequest, accept};
 use ringbolt::wire::utf8::Validator;
@@ -180,7 +182,7 @@ fn utf8(pattern: &str) -> Repeat {
 /// Sends nowhere, and lends the same memory again and again.
 #[derive(Default)]
 struct Sink {
-    spare: Option<Box<Assembly>>,
+    spare: Option<Box<Reassembly>>,
     bytes: usize,
 }
 
@@ -193,11 +195,11 @@ impl Output for Sink {
         Mask::new([0; 4])
     }
 
-    fn take_assembly(&mut self) -> Box<Assembly> {
+    fn take_assembly(&mut self) -> Box<Reassembly> {
         self.spare.take().unwrap_or_default()
     }
 
-    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+    fn recycle(&mut self, mut assembly: Box<Reassembly>) {
         assembly.clear();
         self.spare = Some(assembly);
     }
@@ -272,33 +274,33 @@ impl Handler for Application {
 /// A shard with a clock that stands and a turn that is sent nowhere.
 struct Harness<M> {
     machine: M,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
 }
 
 impl<M: Machine> Harness<M> {
     fn open(&mut self, request: &[u8]) -> ConnectionId {
-        let id = self.machine.accepted(0, &mut self.turn, self.now).expect("room");
+        let id = self.machine.accepted(0, &mut self.sends, self.now).expect("room");
         self.receive(id, &mut request.to_vec());
-        assert!(self.turn.bytes() > 100, "the handshake was answered");
-        settle(&mut self.turn, &mut self.machine);
+        assert!(self.sends.bytes() > 100, "the handshake was answered");
+        settle(&mut self.sends, &mut self.machine);
         id
     }
 
     fn receive(&mut self, id: ConnectionId, input: &mut [u8]) {
-        black_box(self.machine.received(id, input, &LOAN, &mut self.turn, self.now));
+        black_box(self.machine.received(id, input, &LEASE, &mut self.sends, self.now));
     }
 
     /// Does what is due until nothing is; how many bytes that sent.
     fn run(&mut self) -> usize {
         let mut bytes = 0;
         loop {
-            let next = self.machine.run(&mut self.turn, self.now);
+            let next = self.machine.run(&mut self.sends, self.now);
             while let Some(action) = self.machine.poll_action() {
                 black_box(action);
             }
-            bytes += self.turn.bytes();
-            settle(&mut self.turn, &mut self.machine);
+            bytes += self.sends.bytes();
+            settle(&mut self.sends, &mut self.machine);
             if !next.busy {
                 return bytes;
             }
@@ -309,8 +311,8 @@ impl<M: Machine> Harness<M> {
 fn harness(room: bool, compression: Option<Compression>) -> Harness<impl Machine> {
     let now = Instant::now();
     let config = Config::new().with(|config| config.compression = compression);
-    let machine = shard(Application { room }, config, now).expect("a doorbell");
-    Harness { machine, turn: Turn::default(), now }
+    let machine = shard(Application { room }, config, now).expect("a waker");
+    Harness { machine, sends: SendBatch::default(), now }
 }
 
 /// One message from each of a hundred connections.
@@ -373,7 +375,7 @@ fn wheel() -> Repeat {
 }
 
 fn mail() -> Repeat {
-    let mailbox = mailbox(4096).expect("a doorbell");
+    let mailbox = mailbox(4096).expect("a waker");
     let (topic, frames): (Arc<str>, _) = ("room".into(), Bytes::from_static(&[5, 1, b'x']));
     Box::new(move || {
         for _ in 0..64 {

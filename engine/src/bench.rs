@@ -13,11 +13,11 @@ use crate::conn::{self, Inbound, Outbound, Role};
 pub use crate::driver::uring::{Uring, serve_machine};
 use crate::handler::{Handler, Serve};
 pub use crate::hub::Mailbox;
-use crate::hub::{Hub, Letter, Place};
+use crate::hub::{Hub, PublishCommand, Reservation};
 pub use crate::memory::Share;
-pub use crate::shard::machine::{Action, Look, Machine, Next, Want};
+pub use crate::shard::machine::{Action, Look, Machine, Next, ReadInterest};
 pub use crate::shard::send::{Piece, Transmit};
-pub use crate::shard::turn::{Chunk, Loan, Output, Turn};
+pub use crate::shard::send_batch::{Chunk, Lease, Output, SendBatch};
 use crate::shard::wheel::Wheel;
 use crate::sys::id::ConnectionId;
 pub use crate::sys::id::GENERATION_MAX;
@@ -27,14 +27,14 @@ use crate::wire::Dialect;
 
 pub use rig::Rig;
 
-/// A loan of no buffer, for machines that are driven from memory.
-pub const LOAN: Loan = Loan::NOWHERE;
+/// A lease of no buffer, for machines that are driven from memory.
+pub const LEASE: Lease = Lease::NOWHERE;
 
 /// A server's shard, to be driven from memory.
 ///
 /// # Errors
 ///
-/// The kernel has no doorbell left.
+/// The kernel has no waker left.
 pub fn shard<H: Handler>(
     handler: H,
     config: Config,
@@ -53,9 +53,9 @@ pub fn halves(dialect: Dialect) -> (Inbound, Outbound) {
 }
 
 /// Forgets what a turn wants sent, as a driver does when it is settled.
-pub fn settle(turn: &mut Turn, machine: &mut impl Machine) {
-    turn.took_loan();
-    turn.clear();
+pub fn settle(sends: &mut SendBatch, machine: &mut impl Machine) {
+    sends.took_lease();
+    sends.clear();
     machine.settled();
 }
 
@@ -91,11 +91,11 @@ impl Timers {
     }
 }
 
-/// A mailbox with room for so many letters.
+/// A mailbox with room for so many commands.
 ///
 /// # Errors
 ///
-/// The kernel has no doorbell left.
+/// The kernel has no waker left.
 pub fn mailbox(entries: usize) -> std::io::Result<Mailbox> {
     Mailbox::new(entries, 1)
 }
@@ -103,12 +103,12 @@ pub fn mailbox(entries: usize) -> std::io::Result<Mailbox> {
 /// Posts a publication as a shard does and takes it out again; whether it was there.
 pub fn exchange(mailbox: &Mailbox, topic: &Arc<str>, frames: &Bytes) -> bool {
     let (topic, frames) = (Arc::clone(topic), frames.clone());
-    let letter = Letter::Publication { topic, frames, messages: 1 };
-    let weight = letter.weight();
-    if mailbox.reserve(weight) != Place::Taken {
+    let command = PublishCommand::Publication { topic, frames, messages: 1 };
+    let weight = command.weight();
+    if mailbox.reserve(weight) != Reservation::Made {
         return false;
     }
-    mailbox.post(letter);
-    let taken = mailbox.answer() && mailbox.take_letter().is_some();
+    mailbox.post(command);
+    let taken = mailbox.answer() && mailbox.take_publish().is_some();
     mailbox.make_room(weight, 1).count() == 0 && taken
 }

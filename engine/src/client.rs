@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{Config, Taken};
+use crate::config::{Config, SelectedDriver};
 use crate::conn::{Message, Part};
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
@@ -22,7 +22,7 @@ use crate::metrics::Snapshot;
 use crate::outcome::{Accept, CloseReason, Reject};
 use crate::shard::machine::Machine;
 use crate::shard::route::{Addresses, Route};
-use crate::shard::{self, Application, Fleet, World};
+use crate::shard::{self, Application, Context, Fleet};
 use crate::sys::clock::thread_cpu_nanos;
 use crate::sys::heap::release_free_memory;
 #[cfg(feature = "tls")]
@@ -124,7 +124,7 @@ impl Clients {
     /// The kernel refuses a ring, or the ring became unusable.
     pub fn run<H: Handler>(&self, handler: H) -> Result<(H, Snapshot), StartError> {
         let hub = Hub::new(1, self.config.mailbox_entries)
-            .map_err(|e| StartError::kernel("a doorbell", &e))?;
+            .map_err(|e| StartError::kernel("a waker", &e))?;
         let hub = Arc::new(hub);
         let mut settings = self.config.clone();
         settings.memory_budget.get_or_insert_with(|| {
@@ -143,7 +143,7 @@ impl Clients {
         Ok(outcome(ended, taken))
     }
 
-    fn drive<M: Machine>(&self, machine: M) -> Result<(M, Taken), StartError> {
+    fn drive<M: Machine>(&self, machine: M) -> Result<(M, SelectedDriver), StartError> {
         let (driver, taken) = Loop::new(machine, Vec::new(), &self.config)?;
         let ended = driver
             .run(|| {})
@@ -191,7 +191,7 @@ pub fn route(url: &Url, proxy: Option<Proxy>) -> io::Result<Route> {
     })
 }
 
-fn outcome<H: Handler>(ended: shard::Shard<Dial<H>>, taken: Taken) -> (H, Snapshot) {
+fn outcome<H: Handler>(ended: shard::Shard<Dial<H>>, taken: SelectedDriver) -> (H, Snapshot) {
     let mut snapshot = ended.snapshot();
     snapshot.driver = Some(taken);
     (ended.into_app().0, snapshot)
@@ -252,7 +252,7 @@ impl<H: Handler> Application for Dial<H> {
         self.0.on_closing(data, code, reason);
     }
 
-    fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {
+    fn on_close(&mut self, _: &mut Context, data: H::Data, reason: CloseReason) {
         self.0.on_close(data, reason);
     }
 

@@ -8,7 +8,7 @@ use crate::handshake::{DeflateTerms, HeadLimits, ServerPolicy};
 
 pub use crate::drivers::{Driver, UnknownDriver};
 pub use crate::sys::features::{
-    Absent, FeatureSet, InvalidFeatures, RingConfig, RingFeature, RingFeatures,
+    FeatureSet, InvalidFeatures, MissingFeature, RingConfig, RingFeature, RingFeatures,
 };
 
 /// The settings of a server or of a set of client connections.
@@ -212,7 +212,7 @@ impl Compression {
 /// The driver that runs, and why not a better one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Taken {
+pub struct SelectedDriver {
     /// The driver; never [`Driver::Auto`].
     pub driver: Driver,
     /// Why the driver that is tried before it was not taken; `None` if it was not tried.
@@ -220,13 +220,13 @@ pub struct Taken {
     /// The features of the ring that are in use; none for other drivers.
     pub features: FeatureSet,
     /// The features that were wanted and do not work here.
-    pub without: Vec<Absent>,
+    pub without: Vec<MissingFeature>,
     /// Why the tokio-uring driver reads and writes without registered buffers, on one shard at least;
     /// `None` where it has them, and of other drivers. It works without them, and costs a little more.
     pub unregistered: Option<String>,
 }
 
-impl Taken {
+impl SelectedDriver {
     pub(crate) const fn new(driver: Driver, because: Option<String>) -> Self {
         Self {
             driver,
@@ -238,7 +238,11 @@ impl Taken {
     }
 
     /// Notes what became of the ring's features.
-    pub(crate) fn with_features(mut self, features: FeatureSet, without: Vec<Absent>) -> Self {
+    pub(crate) fn with_features(
+        mut self,
+        features: FeatureSet,
+        without: Vec<MissingFeature>,
+    ) -> Self {
         self.features = features;
         self.without = without;
         self
@@ -260,7 +264,7 @@ impl Taken {
     }
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for SelectedDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.because {
             None => self.driver.fmt(f),

@@ -1,7 +1,7 @@
 //! The drivers that there are: one row each, the best first.
 //!
 //! Whatever has to know them all is made of this table: the names of flags and logs here, and in
-//! `driver::ladder` the loops, the order in which [`Driver::Auto`] tries them, and the doctor's report. A
+//! `driver::fallback` the loops, the order in which [`Driver::Auto`] tries them, and the doctor's report. A
 //! row says, in this order: the variant of [`Driver`], which is also the type of its loop; its name; when
 //! the program has it; whether the features of a ring are switches of it; and its module in `driver`.
 

@@ -7,7 +7,7 @@ use std::io;
 
 pub use tls::TlsError;
 
-use crate::sys::features::{Absent, FeatureSet, SetUpError};
+use crate::sys::features::{FeatureSet, MissingFeature, SetUpError};
 
 /// What kept something from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl StartError {
     }
 
     /// A feature of the ring was required, and the kernel does not have it.
-    pub(crate) fn feature(absent: &Absent) -> Self {
+    pub(crate) fn feature(absent: &MissingFeature) -> Self {
         Self::new(
             StartErrorKind::Ring,
             format!("cannot use the ring feature {}", absent.feature),
@@ -240,7 +240,7 @@ mod tests {
     use std::io;
 
     use super::{StartError, forbidden, kernel_setting};
-    use crate::sys::features::{Absent, RingFeature};
+    use crate::sys::features::{MissingFeature, RingFeature};
 
     #[test]
     fn where_the_kernel_is_too_old_the_drivers_for_it_are_named() {
@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_feature_is_told_with_the_kernels_that_have_it() {
-        let absent = Absent { feature: RingFeature::Direct, because: "of the weather".to_owned() };
+        let absent =
+            MissingFeature { feature: RingFeature::Direct, because: "of the weather".to_owned() };
         let error = StartError::feature(&absent).to_string();
         let release = kernel_setting("osrelease").expect("every Linux has one");
         for part in ["feature direct: of the weather; ", "since Linux 6.13", &release] {

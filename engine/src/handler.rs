@@ -7,7 +7,7 @@ use crate::conn::{Message, Part};
 use crate::handshake::{UpgradeRequest, UpgradeResponse};
 use crate::outcome::{Accept, CloseReason, Reject};
 pub use crate::shard::socket::WebSocket;
-use crate::shard::{Application, Fleet, World};
+use crate::shard::{Application, Context, Fleet};
 use crate::wire::CloseCode;
 
 /// A server application: one value per shard, on the shard's thread, without locks and without
@@ -107,7 +107,7 @@ impl<H: Handler> Application for Serve<H> {
         self.0.on_closing(data, code, reason);
     }
 
-    fn on_close(&mut self, _: &mut World, data: H::Data, reason: CloseReason) {
+    fn on_close(&mut self, _: &mut Context, data: H::Data, reason: CloseReason) {
         self.0.on_close(data, reason);
     }
 

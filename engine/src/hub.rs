@@ -1,4 +1,4 @@
-//! What shards and other threads tell a shard: bounded mailboxes, and a doorbell for one that
+//! What shards and other threads tell a shard: bounded mailboxes, and a waker for one that
 //! sleeps.
 
 mod interest;
@@ -20,21 +20,21 @@ use crate::wire::{CloseCode, ClosePayload, FrameHeader, HEADER_MAX, Opcode, hybi
 
 use interest::Interests;
 pub use mailbox::Mailbox;
-pub(crate) use mailbox::{Place, ShardSet, Weight};
+pub(crate) use mailbox::{Reservation, ShardSet, Weight};
 
 /// Most bytes of publications that wait in one mailbox; a larger one goes into an empty box.
 const MAILBOX_BYTES: u64 = limit(16 << 20, 32 << 10) as u64;
 
 /// Publications for a shard, and what has to stay in line with them.
 #[derive(Debug, Clone)]
-pub(crate) enum Letter {
+pub(crate) enum PublishCommand {
     /// Frames for the subscribers of a topic, in the dialect that is encoded first.
     Publication { topic: Arc<str>, frames: Bytes, messages: u64 },
     /// A shard drains: nothing that was published there follows.
     Flushed { from: usize },
 }
 
-impl Letter {
+impl PublishCommand {
     pub(crate) fn weight(&self) -> Weight {
         match self {
             Self::Publication { frames, .. } => Weight::of(frames.len()),
@@ -53,7 +53,7 @@ impl Letter {
 
 /// Something else for a shard to do.
 #[derive(Debug)]
-pub(crate) enum Mail {
+pub(crate) enum Command {
     /// A message for one connection.
     Send { to: ConnectionId, opcode: Opcode, payload: Bytes },
     /// Start the closing handshake of one connection.
@@ -73,11 +73,11 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// For so many shards, with mailboxes for so many letters each.
+    /// For so many shards, with mailboxes for so many commands each.
     ///
     /// # Errors
     ///
-    /// The kernel has no doorbell left.
+    /// The kernel has no waker left.
     pub(crate) fn new(shards: usize, entries: usize) -> std::io::Result<Self> {
         let mailboxes = (0..shards).map(|_| Mailbox::new(entries, shards).map(Arc::new));
         Ok(Self {
@@ -92,7 +92,7 @@ impl Hub {
             mailbox.refuse();
         }
         for mailbox in &self.mailboxes {
-            mailbox.order(Mail::Drain { deadline });
+            mailbox.order(Command::Drain { deadline });
         }
     }
 }
@@ -153,17 +153,17 @@ impl Publisher {
         let mut taken = Vec::with_capacity(shards.len());
         for mailbox in shards.into_iter().filter_map(|shard| boxes.get(shard)) {
             match mailbox.reserve_politely(weight) {
-                Place::Taken => taken.push(mailbox),
-                Place::Gone => {}
-                Place::Full => {
+                Reservation::Made => taken.push(mailbox),
+                Reservation::Gone => {}
+                Reservation::Full => {
                     taken.into_iter().for_each(|mailbox| mailbox.cancel(weight));
                     return Err(Full);
                 }
             }
         }
         let frames = Bytes::from([&header[..len], message.payload()].concat());
-        let letter = Letter::Publication { topic, frames, messages: 1 };
-        taken.into_iter().for_each(|mailbox| mailbox.post(letter.clone()));
+        let command = PublishCommand::Publication { topic, frames, messages: 1 };
+        taken.into_iter().for_each(|mailbox| mailbox.post(command.clone()));
         Ok(())
     }
 
@@ -194,8 +194,8 @@ impl Remote {
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
         let payload = Bytes::copy_from_slice(message.payload());
-        let mail = Mail::Send { to: self.id, opcode: message.opcode(), payload };
-        self.mailbox.post_mail(mail).map_err(|_| Full)
+        let mail = Command::Send { to: self.id, opcode: message.opcode(), payload };
+        self.mailbox.post_command(mail).map_err(|_| Full)
     }
 
     /// Starts the closing handshake of the connection, as [`crate::WebSocket::close`].
@@ -216,7 +216,7 @@ impl Remote {
     pub fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Full> {
         // No more than can be sent.
         let reason = ClosePayload::new(code, reason).reason().into();
-        self.mailbox.post_mail(Mail::Close { to: self.id, code, reason }).map_err(|_| Full)
+        self.mailbox.post_command(Command::Close { to: self.id, code, reason }).map_err(|_| Full)
     }
 }
 

@@ -131,14 +131,15 @@ pub mod wire;
 
 pub use client::Clients;
 pub use config::{
-    Absent, Compression, Config, Driver, FeatureSet, RingFeature, RingFeatures, SlowConsumer, Taken,
+    Compression, Config, Driver, FeatureSet, MissingFeature, RingFeature, RingFeatures,
+    SelectedDriver, SlowConsumer,
 };
 pub use conn::{Message, Part};
 #[cfg(feature = "tls")]
 pub use credentials::{
     ClientAuth, ClientTls, ClientTlsBuilder, Pem, Security, ServerTls, ServerTlsBuilder, TlsVersion,
 };
-pub use driver::doctor::{Diagnosis, DriverReport, FeatureReport, RungReport, diagnose};
+pub use driver::doctor::{Diagnosis, DriverReport, FallbackReport, FeatureReport, diagnose};
 pub use error::{StartError, StartErrorKind, TlsError};
 pub use handler::{Handler, WebSocket};
 pub use hub::{Publisher, Remote};

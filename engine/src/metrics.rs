@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::config::{FeatureSet, Taken};
+use crate::config::{FeatureSet, SelectedDriver};
 use crate::error::TlsError;
 use crate::handshake::RequestError;
 use crate::outcome::CloseReason;
@@ -56,7 +56,7 @@ counters! {
         /// waited.
         publisher_pauses,
         /// Letters of publications taken from other shards and threads.
-        letters_in,
+        publish_commands,
         /// Published messages queued to subscribers.
         deliveries,
         /// Published messages that a slow consumer missed.
@@ -140,7 +140,7 @@ pub struct Snapshot {
     /// CPU time of the shard's thread, in nanoseconds; 0 if unknown.
     pub cpu_nanos: u64,
     /// The driver that runs, and why not a better one; `None` while it is not known.
-    pub driver: Option<Taken>,
+    pub driver: Option<SelectedDriver>,
 }
 
 impl Snapshot {

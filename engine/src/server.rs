@@ -8,13 +8,13 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Taken};
+use crate::config::{Config, SelectedDriver};
 #[cfg(feature = "tls")]
 use crate::credentials::ServerTls;
 use crate::driver::{Listener, Loop};
 use crate::error::{StartError, StartErrorKind};
 use crate::handler::{Handler, Serve};
-use crate::hub::{Hub, Mail, Publisher};
+use crate::hub::{Command, Hub, Publisher};
 use crate::memory::{Ledger, share_of_the_machine};
 use crate::metrics::Snapshot;
 use crate::shard;
@@ -31,7 +31,7 @@ pub struct Server {
     hub: Arc<Hub>,
     endpoints: Vec<Listening>,
     cpus: Vec<Option<usize>>,
-    taken: Taken,
+    taken: SelectedDriver,
     memory_budget: usize,
     threads: Vec<JoinHandle<io::Result<Snapshot>>>,
 }
@@ -224,8 +224,8 @@ impl Builder {
         let endpoints = binds.iter().flat_map(Bind::listening).collect();
         let binds: Arc<[Bind]> = binds.into();
         let hub = Hub::new(this.cpus.len(), settings.mailbox_entries);
-        let hub = Arc::new(hub.map_err(|e| StartError::kernel("a doorbell", &e))?);
-        let taken = Taken::new(settings.driver, None);
+        let hub = Arc::new(hub.map_err(|e| StartError::kernel("a waker", &e))?);
+        let taken = SelectedDriver::new(settings.driver, None);
         let (shared, cpus) = (Arc::clone(&hub), this.cpus.clone());
         let memory_budget = settings.memory_budget.unwrap_or(usize::MAX);
         let threads = Vec::new();
@@ -328,7 +328,7 @@ fn pin(id: usize) -> bool {
 fn run_shard<H: Handler>(
     place: Place,
     factory: &impl Fn(&mut Shard<'_>) -> H,
-    started: &mpsc::Sender<Result<Taken, StartError>>,
+    started: &mpsc::Sender<Result<SelectedDriver, StartError>>,
 ) -> io::Result<Snapshot> {
     let report = |outcome| drop(started.send(outcome));
     let _guard = EndOnPanic(place.index);
@@ -370,7 +370,7 @@ fn drive<M: Machine>(
     machine: M,
     listeners: Vec<Listener>,
     settings: &Config,
-    report: impl Fn(Result<Taken, StartError>),
+    report: impl Fn(Result<SelectedDriver, StartError>),
 ) -> io::Result<Option<M>> {
     match Loop::new(machine, listeners, settings) {
         Ok((driver, taken)) => driver.run(|| report(Ok(taken))).map(Some),
@@ -403,7 +403,7 @@ impl Server {
 
     /// The driver that the shards run on, and why not a better one.
     #[must_use]
-    pub const fn driver(&self) -> &Taken {
+    pub const fn driver(&self) -> &SelectedDriver {
         &self.taken
     }
 
@@ -434,7 +434,7 @@ impl Server {
         for (mailbox, thread) in self.hub.mailboxes.iter().zip(&self.threads) {
             // Nobody reads the mail of a shard that has ended.
             if !thread.is_finished() {
-                mailbox.order(Mail::Snapshot { reply: reply.clone() });
+                mailbox.order(Command::Snapshot { reply: reply.clone() });
             }
         }
         drop(reply);

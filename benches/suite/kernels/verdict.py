@@ -127,7 +127,7 @@ class Verdict:
         try:
             self.doctor = json.loads(out)
         except ValueError:
-            self.doctor = {"auto": None, "drivers": [], "ladder": [], "ring_features": []}
+            self.doctor = {"auto": None, "drivers": [], "fallback": [], "ring_features": []}
             self.wrong.append(f"`engine doctor --json` gave no document: {out[-500:]}")
         self._judge_choice()
         self._judge_auto(boot.results["auto"])
@@ -148,10 +148,10 @@ class Verdict:
                                   f"{START}")
 
     def _judge_choice(self):
-        holds = [rung["driver"] for rung in self.doctor["ladder"] if rung["holds"]]
+        holds = [row["driver"] for row in self.doctor["fallback"] if row["holds"]]
         auto = self.doctor["auto"]
         if not holds or auto != holds[0]:
-            self.wrong.append(f"auto takes {auto}; the first rung that holds is of "
+            self.wrong.append(f"auto takes {auto}; the first that works is "
                               + (holds[0] if holds else "no driver"))
         if in_order(self.image.series) >= in_order(RING_SINCE):
             if auto != "uring":

@@ -175,7 +175,7 @@ class Verdict(unittest.TestCase):
     def boot(auto, **changed):
         """What a guest says where all is well, but for what is changed."""
         good = {"exit": 0, "out": "test result: ok. 3 passed; 0 failed"}
-        doctor = {"auto": auto, "ladder": [{"driver": auto, "holds": True}],
+        doctor = {"auto": auto, "fallback": [{"driver": auto, "holds": True}],
                   "drivers": [{"name": name, "usable": True} for name in DRIVERS],
                   "ring_features": [{"name": "direct", "here": True}]}
         results = {name: [good] * 5 for name in TASKS}

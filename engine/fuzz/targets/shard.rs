@@ -110,7 +110,7 @@ impl<'d> Program<'d> {
 /// open, every connection has ended once, and nothing is held for any.
 pub fn shard(data: &[u8]) {
     let mut program = Program(data);
-    let mut rig = Rig::new(Obedient, config(program.number())).expect("a doorbell");
+    let mut rig = Rig::new(Obedient, config(program.number())).expect("a waker");
     let mut dialects = Vec::new();
     let publisher = rig.publisher();
     while let Some(what) = program.next() {

@@ -5,18 +5,18 @@
 mod mailbox;
 pub(crate) mod sync;
 
-pub(crate) use mailbox::{Mailbox, Place, Weight};
+pub(crate) use mailbox::{Mailbox, Reservation, Weight};
 
 /// More than any model puts into a box.
 const MAILBOX_BYTES: u64 = 16 << 20;
 
 /// A letter, by its number; not 0.
 #[derive(Debug)]
-pub(crate) struct Letter(pub(crate) u64);
+pub(crate) struct PublishCommand(pub(crate) u64);
 
 /// Other mail, by its number; not 0.
 #[derive(Debug)]
-pub(crate) struct Mail(pub(crate) u64);
+pub(crate) struct Command(pub(crate) u64);
 
 /// What is told by one number that threads may share.
 pub(crate) trait Numbered {
@@ -24,7 +24,7 @@ pub(crate) trait Numbered {
     fn of(number: u64) -> Self;
 }
 
-impl Numbered for Letter {
+impl Numbered for PublishCommand {
     fn number(self) -> u64 {
         self.0
     }
@@ -34,7 +34,7 @@ impl Numbered for Letter {
     }
 }
 
-impl Numbered for Mail {
+impl Numbered for Command {
     fn number(self) -> u64 {
         self.0
     }

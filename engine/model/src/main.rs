@@ -11,7 +11,7 @@
 //! `REFUSES` or `GONE` not looked at. That `Room` orders what it counts is not found out when it does not:
 //! letters are ordered by their queue and by calls.
 //!
-//! Not part of it: the queues, which are crossbeam's, and what `sys::doorbell` does beyond its promise.
+//! Not part of it: the queues, which are crossbeam's, and what `sys::waker` does beyond its promise.
 
 mod hub;
 mod models;

@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use crate::hub::sync::Ordering;
-use crate::hub::{Letter, Mail, Mailbox, Place, Weight};
+use crate::hub::{Command, Mailbox, PublishCommand, Reservation, Weight};
 
 /// A model: its name, how often threads are interrupted in one order at most (without a limit there would
 /// be too many orders), and what is done.
@@ -38,7 +38,7 @@ const ONE: u64 = 1;
 
 /// A box for so many letters, in a server of three shards.
 fn mailbox(entries: usize) -> Arc<Mailbox> {
-    Arc::new(Mailbox::new(entries, 3).expect("a doorbell"))
+    Arc::new(Mailbox::new(entries, 3).expect("a waker"))
 }
 
 fn weight() -> Weight {
@@ -48,7 +48,7 @@ fn weight() -> Weight {
 /// Sleeps, if it may, as a driver does at the end of a turn.
 fn sleep(own: &Mailbox) {
     if own.may_sleep() {
-        own.doorbell().sleep();
+        own.waker().sleep();
     }
     own.awake();
 }
@@ -70,7 +70,7 @@ fn receive(own: &Mailbox, others: &[Arc<Mailbox>], letters: usize) {
 /// Takes what is there, and calls those that wait for room. Says how many letters it was.
 fn take(own: &Mailbox, others: &[Arc<Mailbox>]) -> usize {
     let (mut places, mut weights) = (0, Weight::default());
-    while own.take_letter().is_some() {
+    while own.take_publish().is_some() {
         places += 1;
         weights += weight();
     }
@@ -84,32 +84,32 @@ fn take(own: &Mailbox, others: &[Arc<Mailbox>]) -> usize {
 }
 
 /// A shard's place in another's box, as `shard::mail::place`.
-fn place(to: &Mailbox, own: usize) -> Place {
+fn place(to: &Mailbox, own: usize) -> Reservation {
     let place = to.reserve(weight());
-    if place != Place::Full {
+    if place != Reservation::Full {
         return place;
     }
     to.wait(own);
     let place = to.reserve(weight());
-    if place != Place::Full {
+    if place != Reservation::Full {
         to.wait_no_more(own);
     }
     place
 }
 
 /// A shard sends a letter, whatever it has to wait for. Says what came of it.
-fn send(to: &Mailbox, own: &Mailbox, index: usize) -> Place {
+fn send(to: &Mailbox, own: &Mailbox, index: usize) -> Reservation {
     loop {
         match place(to, index) {
-            Place::Full => {
+            Reservation::Full => {
                 sleep(own);
                 // Whatever it was called for, it tries again.
                 own.answer();
             }
             place => {
                 to.wait_no_more(index);
-                if place == Place::Taken {
-                    to.post(Letter(ONE));
+                if place == Reservation::Made {
+                    to.post(PublishCommand(ONE));
                 }
                 return place;
             }
@@ -122,8 +122,8 @@ fn letters() {
     let senders = [(); 2].map(|()| {
         let to = Arc::clone(&own);
         thread::spawn(move || {
-            assert_eq!(to.reserve(weight()), Place::Taken);
-            to.post(Letter(ONE));
+            assert_eq!(to.reserve(weight()), Reservation::Made);
+            to.post(PublishCommand(ONE));
         })
     });
     receive(&own, &[], 2);
@@ -136,15 +136,15 @@ fn mail() {
     let senders = [false, true].map(|orders| {
         let to = Arc::clone(&own);
         thread::spawn(move || match orders {
-            false => to.post_mail(Mail(ONE)).expect("there is room"),
-            true => to.order(Mail(ONE)),
+            false => to.post_command(Command(ONE)).expect("there is room"),
+            true => to.order(Command(ONE)),
         })
     });
     let (mut mail, mut orders) = (0, 0);
     while mail + orders < 2 {
         if own.answer() {
             orders += usize::from(own.take_order().is_some());
-            mail += usize::from(own.take_mail().is_some());
+            mail += usize::from(own.take_command().is_some());
         }
         if mail + orders < 2 {
             sleep(&own);
@@ -161,7 +161,7 @@ fn places() {
     let takers = [(); 2].map(|()| {
         let (to, holders) = (Arc::clone(&own), Arc::clone(&holders));
         thread::spawn(move || {
-            let taken = to.reserve(weight()) == Place::Taken;
+            let taken = to.reserve(weight()) == Reservation::Made;
             if taken {
                 assert_eq!(holders.fetch_add(1, Ordering::Relaxed), 0, "two have one place");
                 holders.fetch_sub(1, Ordering::Relaxed);
@@ -178,7 +178,7 @@ fn waiting() {
     let boxes = [1, 1, 1].map(mailbox);
     let senders = [1, 2].map(|index| {
         let (to, own) = (Arc::clone(&boxes[0]), Arc::clone(&boxes[index]));
-        thread::spawn(move || assert_eq!(send(&to, &own, index), Place::Taken))
+        thread::spawn(move || assert_eq!(send(&to, &own, index), Reservation::Made))
     });
     receive(&boxes[0], &boxes, 2);
     senders.into_iter().for_each(|sender| sender.join().expect("it sends"));
@@ -189,12 +189,12 @@ fn waiting() {
 /// meanwhile. The box's owner has just been called for something else.
 fn given_back() {
     let boxes = [1, 1].map(mailbox);
-    assert_eq!(boxes[0].reserve_politely(weight()), Place::Taken);
-    boxes[0].order(Mail(ONE));
+    assert_eq!(boxes[0].reserve_politely(weight()), Reservation::Made);
+    boxes[0].order(Command(ONE));
     let to = Arc::clone(&boxes[0]);
     let publisher = thread::spawn(move || to.cancel(weight()));
     let (to, own) = (Arc::clone(&boxes[0]), Arc::clone(&boxes[1]));
-    let sender = thread::spawn(move || assert_eq!(send(&to, &own, 1), Place::Taken));
+    let sender = thread::spawn(move || assert_eq!(send(&to, &own, 1), Reservation::Made));
     receive(&boxes[0], &boxes, 1);
     publisher.join().expect("it gives the place back");
     sender.join().expect("it sends");
@@ -207,15 +207,15 @@ fn drain() {
     let to = Arc::clone(&own);
     let publisher = thread::spawn(move || {
         let place = to.reserve_politely(weight());
-        if place == Place::Taken {
-            to.post(Letter(ONE));
+        if place == Reservation::Made {
+            to.post(PublishCommand(ONE));
         }
         place
     });
     let to = Arc::clone(&own);
     let server = thread::spawn(move || {
         to.refuse();
-        to.order(Mail(ONE));
+        to.order(Command(ONE));
     });
     let (mut received, mut drains) = (0, false);
     loop {
@@ -229,16 +229,16 @@ fn drain() {
         sleep(&own);
     }
     server.join().expect("it drains");
-    let promised = publisher.join().expect("it publishes") == Place::Taken;
+    let promised = publisher.join().expect("it publishes") == Reservation::Made;
     assert_eq!(received, usize::from(promised));
 }
 
 /// As `Seat` is dropped. Its box was full for ever.
 fn end() {
     let boxes = [1, 1].map(mailbox);
-    assert_eq!(boxes[0].reserve(weight()), Place::Taken);
+    assert_eq!(boxes[0].reserve(weight()), Reservation::Made);
     let (to, own) = (Arc::clone(&boxes[0]), Arc::clone(&boxes[1]));
-    let sender = thread::spawn(move || assert_eq!(send(&to, &own, 1), Place::Gone));
+    let sender = thread::spawn(move || assert_eq!(send(&to, &own, 1), Reservation::Gone));
     boxes[0].close();
     boxes[1].call();
     sender.join().expect("it gives up");

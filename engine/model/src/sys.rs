@@ -1,3 +1,3 @@
 //! What the mailbox needs of the kernel.
 
-pub(crate) mod doorbell;
+pub(crate) mod waker;

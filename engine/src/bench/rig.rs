@@ -9,10 +9,10 @@ use crate::handler::{Handler, Serve};
 use crate::hub::{Hub, Publisher, Remote};
 use crate::metrics::Snapshot;
 use crate::shard::Shard;
-use crate::shard::machine::{Action, Look, Machine as _, Want};
+use crate::shard::machine::{Action, Look, Machine as _, ReadInterest};
 use crate::shard::send::Transmit;
+use crate::shard::send_batch::{Entry, Lease, Segment, SendBatch, Source};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Entry, Loan, Segment, Source, Turn};
 
 /// Most bytes of one read.
 const READ: usize = 4096;
@@ -23,7 +23,7 @@ const TURNS_MAX: usize = 10_000;
 #[derive(Debug)]
 struct Socket {
     id: ConnectionId,
-    want: Want,
+    want: ReadInterest,
     /// What the peer sent and the shard has not read.
     unread: Vec<u8>,
     /// The peer sends no more behind that.
@@ -40,7 +40,7 @@ struct Socket {
 pub struct Rig<H: Handler> {
     shard: Shard<Serve<H>>,
     hub: Arc<Hub>,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
     /// Peers by the order of their coming; those whose connection has ended keep what they took.
     sockets: Vec<Socket>,
@@ -62,7 +62,7 @@ impl<H: Handler> Rig<H> {
     ///
     /// # Errors
     ///
-    /// The kernel has no doorbell left.
+    /// The kernel has no waker left.
     pub fn new(handler: H, config: Config) -> std::io::Result<Self> {
         let now = Instant::now();
         let hub = Arc::new(Hub::new(1, config.mailbox_entries)?);
@@ -70,7 +70,7 @@ impl<H: Handler> Rig<H> {
         Ok(Self {
             shard,
             hub,
-            turn: Turn::default(),
+            sends: SendBatch::default(),
             now,
             sockets: Vec::new(),
             released: Vec::new(),
@@ -97,10 +97,10 @@ impl<H: Handler> Rig<H> {
         if self.exited {
             return None;
         }
-        let id = self.shard.accepted(0, &mut self.turn, self.now)?;
+        let id = self.shard.accepted(0, &mut self.sends, self.now)?;
         self.sockets.push(Socket {
             id,
-            want: Want::Small,
+            want: ReadInterest::Small,
             unread: Vec::new(),
             ended: false,
             room: usize::MAX,
@@ -145,8 +145,8 @@ impl<H: Handler> Rig<H> {
             let socket = &mut self.sockets[peer];
             (socket.ended, socket.sending) = (true, None);
             socket.unread.clear();
-            socket.want = Want::Nothing;
-            self.shard.hung_up(socket.id, Some(libc::ECONNRESET), &mut self.turn, self.now);
+            socket.want = ReadInterest::Nothing;
+            self.shard.hung_up(socket.id, Some(libc::ECONNRESET), &mut self.sends, self.now);
         }
     }
 
@@ -170,7 +170,7 @@ impl<H: Handler> Rig<H> {
         }
         self.now += passed;
         self.shard.turn_began(self.now);
-        let next = self.shard.run(&mut self.turn, self.now);
+        let next = self.shard.run(&mut self.sends, self.now);
         self.flush();
         self.act();
         next.busy && !self.exited
@@ -191,7 +191,7 @@ impl<H: Handler> Rig<H> {
             self.turn(Duration::from_millis(100));
             if self.exited {
                 // What a turn keeps of its memory is for the next one.
-                self.turn = Turn::default();
+                self.sends = SendBatch::default();
                 return self.shard.snapshot();
             }
         }
@@ -210,33 +210,33 @@ impl<H: Handler> Rig<H> {
 
     /// Reads what a peer has sent, as far as the shard wants it.
     fn pump(&mut self, peer: usize) {
-        while self.is_up(peer) && self.sockets[peer].want != Want::Nothing {
+        while self.is_up(peer) && self.sockets[peer].want != ReadInterest::Nothing {
             let socket = &mut self.sockets[peer];
             let id = socket.id;
             if socket.unread.is_empty() {
                 if std::mem::take(&mut socket.ended) {
-                    socket.want = Want::Nothing;
-                    self.shard.hung_up(id, None, &mut self.turn, self.now);
+                    socket.want = ReadInterest::Nothing;
+                    self.shard.hung_up(id, None, &mut self.sends, self.now);
                 }
                 return;
             }
-            if socket.want == Want::Direct
+            if socket.want == ReadInterest::Direct
                 && let Some((mut memory, wanted)) = self.shard.take_direct(id)
             {
                 let spare = memory.spare(wanted);
                 let n = spare.len().min(socket.unread.len());
                 spare[..n].copy_from_slice(&socket.unread[..n]);
                 socket.unread.drain(..n);
-                socket.want = self.shard.received_direct(id, memory, n, &mut self.turn, self.now);
+                socket.want = self.shard.received_direct(id, memory, n, &mut self.sends, self.now);
                 continue;
             }
             let start = self.buffer.len();
             let n = socket.unread.len().min(READ);
             self.buffer.extend(socket.unread.drain(..n));
-            let loan = Loan::new(u32::try_from(start).expect("a turn is small"));
+            let lease = Lease::new(u32::try_from(start).expect("a turn is small"));
             let input = &mut self.buffer[start..];
-            socket.want = self.shard.received(id, input, &loan, &mut self.turn, self.now);
-            if !self.turn.took_loan() {
+            socket.want = self.shard.received(id, input, &lease, &mut self.sends, self.now);
+            if !self.sends.took_lease() {
                 self.buffer.truncate(start);
             }
         }
@@ -244,13 +244,13 @@ impl<H: Handler> Rig<H> {
 
     /// Sends the turn and settles it.
     fn flush(&mut self) {
-        self.shard.seal(&mut self.turn);
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        self.shard.seal(&mut self.sends);
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let Some(peer) = self.find(entry.id) else { continue };
             self.send_entry(peer, &entry);
         }
-        self.turn.clear();
+        self.sends.clear();
         self.buffer.clear();
         self.shard.settled();
     }
@@ -260,8 +260,8 @@ impl<H: Handler> Rig<H> {
         assert!(socket.sending.is_none(), "what is new waits behind what blocked");
         let sent = socket.room.min(entry.bytes as usize);
         let mut left = sent;
-        for segment in self.turn.segments(entry) {
-            let bytes = resolve(&self.turn, segment, &self.buffer);
+        for segment in self.sends.segments(entry) {
+            let bytes = resolve(&self.sends, segment, &self.buffer);
             assert_eq!(bytes.len(), segment.len as usize, "a range of what is there");
             let n = bytes.len().min(left);
             socket.taken.extend_from_slice(&bytes[..n]);
@@ -274,8 +274,8 @@ impl<H: Handler> Rig<H> {
             return;
         }
         let buffer = &self.buffer;
-        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
-            let base = loan.0 as usize;
+        let rest = self.sends.take_rest(entry, sent, |lease, start, end, out| {
+            let base = lease.0 as usize;
             out.extend_from_slice(&buffer[base + start..base + end]);
         });
         assert_eq!(rest.bytes(), entry.bytes as usize - sent);
@@ -307,7 +307,7 @@ impl<H: Handler> Rig<H> {
                 self.shard.took(id, n);
             } else {
                 socket.sending = None;
-                let next = self.shard.sent(id, &mut self.turn, self.now);
+                let next = self.shard.sent(id, &mut self.sends, self.now);
                 self.sockets[peer].sending = next;
             }
             self.ask(peer);
@@ -331,11 +331,11 @@ impl<H: Handler> Rig<H> {
                     }
                 }
                 Action::Look(id) => {
-                    let given = self.shard.given(id, &self.turn);
+                    let given = self.shard.given(id, &self.sends);
                     let unread = self.find(id).map_or(0, |peer| self.sockets[peer].unread.len());
                     let unread = u32::try_from(unread).unwrap_or(u32::MAX);
                     let look = Look { given, untaken: 0, unread };
-                    self.shard.looked(id, look, &mut self.turn, self.now);
+                    self.shard.looked(id, look, &mut self.sends, self.now);
                 }
                 Action::Close(id) => {
                     if let Some(peer) = self.find(id) {
@@ -352,10 +352,10 @@ impl<H: Handler> Rig<H> {
 }
 
 /// The bytes of a segment.
-fn resolve<'b>(turn: &'b Turn, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
-    let Source::Lent(loan) = segment.source else {
-        return turn.resolve(segment).unwrap_or_default();
+fn resolve<'b>(sends: &'b SendBatch, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
+    let Source::Lent(lease) = segment.source else {
+        return sends.resolve(segment).unwrap_or_default();
     };
-    let start = loan.0 as usize + segment.start as usize;
+    let start = lease.0 as usize + segment.start as usize;
     &buffer[start..start + segment.len as usize]
 }

@@ -5,7 +5,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::Assembly;
+use super::Reassembly;
 use crate::wire::ProtocolError;
 
 /// What a sender leaves away at the end of a message, and a receiver puts back (§7.2.1, §7.2.2).
@@ -63,7 +63,7 @@ impl Inflater {
     pub(crate) fn inflate(
         &mut self,
         part: &[u8],
-        out: &mut Assembly,
+        out: &mut Reassembly,
         limit: u64,
         allowed: &mut usize,
     ) -> Result<usize, ProtocolError> {
@@ -110,7 +110,7 @@ impl Inflater {
     /// As [`Inflater::inflate`].
     pub(crate) fn finish(
         &mut self,
-        out: &mut Assembly,
+        out: &mut Reassembly,
         limit: u64,
         allowed: &mut usize,
     ) -> Result<(), ProtocolError> {

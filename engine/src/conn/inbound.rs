@@ -1,7 +1,7 @@
 //! The receive half of a connection: bytes in, events out.
 //!
 //! Frames are parsed where they lie. A message that is whole in one read is lent straight from the
-//! receive buffer; one that spans reads is gathered in an [`Assembly`], which grows with the bytes
+//! receive buffer; one that spans reads is gathered in an [`Reassembly`], which grows with the bytes
 //! that arrive. Masked payloads are unmasked where they lie, or where they are gathered. However
 //! the stream is cut into reads, the events and the answers are the same.
 
@@ -12,10 +12,10 @@ mod inflate;
 use event::{TextPolicy, event, failed};
 use inflate::Agreed;
 
-use super::assembly::Assembly;
 use super::deflate::Inflater;
 use super::limits::{InvalidUtf8, Limits};
 use super::outbound::{Outbound, Output};
+use super::reassembly::Reassembly;
 use super::rules::Rules;
 use super::work::Work;
 use super::{Message, Part, Role};
@@ -73,7 +73,7 @@ pub(crate) enum Origin {
     /// The slice that [`Inbound::receive`] was given.
     Input,
     /// The assembly that the next call of [`Events::next_event`] recycles.
-    Assembly,
+    Reassembly,
     /// Memory of its own: text in which bad sequences were replaced.
     Replaced,
 }
@@ -107,7 +107,7 @@ pub struct Inbound {
     /// Frames of the open message so far.
     fragments: u32,
     partial: Option<Partial>,
-    message: Option<Box<Assembly>>,
+    message: Option<Box<Reassembly>>,
     /// Bytes of the open message that were handed over.
     parted: u64,
     deflate: Agreed,
@@ -115,7 +115,7 @@ pub struct Inbound {
     inflater: Option<Box<Inflater>>,
     /// The payload of a control frame that spans reads; apart from the message, because control
     /// frames may stand between its fragments (AMB-01).
-    control: Option<Box<Assembly>>,
+    control: Option<Box<Reassembly>>,
 }
 
 impl Inbound {
@@ -164,7 +164,7 @@ impl Inbound {
     /// Bytes of memory held for what has begun and not ended; 0 between messages.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        let of = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map_or(0, |a| a.capacity());
+        let of = |assembly: &Option<Box<Reassembly>>| assembly.as_ref().map_or(0, |a| a.capacity());
         of(&self.message) + of(&self.control)
     }
 
@@ -180,7 +180,7 @@ impl Inbound {
 
     /// Takes the assembly that the rest of the data frame in progress may be received into
     /// directly, if there is one. Give it back with [`Inbound::return_direct`].
-    pub(crate) fn take_direct(&mut self) -> Option<(Box<Assembly>, u64)> {
+    pub(crate) fn take_direct(&mut self) -> Option<(Box<Reassembly>, u64)> {
         // What is compressed goes elsewhere first.
         let plain = !self.is_inflating();
         let partial = self.partial.filter(|partial| plain && !partial.opcode.is_control())?;
@@ -189,7 +189,7 @@ impl Inbound {
 
     /// Gives back what [`Inbound::take_direct`] took, `n` bytes fuller. Follow with
     /// [`Inbound::receive`] of an empty slice to get the message if it is whole now.
-    pub(crate) fn return_direct(&mut self, mut assembly: Box<Assembly>, n: usize) {
+    pub(crate) fn return_direct(&mut self, mut assembly: Box<Reassembly>, n: usize) {
         assembly.advance(n);
         self.message = Some(assembly);
         if let Some(partial) = &mut self.partial {
@@ -302,7 +302,7 @@ pub struct Events<'a> {
     /// Bytes of the read in front of `input`.
     consumed: usize,
     /// The assembly that the last event pointed into.
-    lent: Option<Box<Assembly>>,
+    lent: Option<Box<Reassembly>>,
     /// The text that the last event pointed into, when bad sequences were replaced.
     replaced: Option<String>,
 }
@@ -374,14 +374,14 @@ impl<'a> Events<'a> {
                 let lent = self.lent.as_mut()?;
                 let start = lent.start();
                 let (head, payload) = lent.split();
-                let place = Place { head, start, origin: Origin::Assembly };
+                let place = Place { head, start, origin: Origin::Reassembly };
                 event(opcode, payload, place, text, outbound, out)
             }
             Found::Part { text, first, last } => {
                 let lent = self.lent.as_mut()?;
                 let start = lent.start();
                 let (head, payload) = lent.split();
-                let place = Place { head, start, origin: Origin::Assembly };
+                let place = Place { head, start, origin: Origin::Reassembly };
                 let part = if text { Part::text(payload) } else { Part::binary(payload) };
                 Some(Event::Part(part.at(first, last), place))
             }

@@ -80,7 +80,6 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod assembly;
 mod connection;
 mod deflate;
 mod inbound;
@@ -88,11 +87,11 @@ mod limits;
 mod masking;
 mod message;
 mod outbound;
+mod reassembly;
 mod rules;
 mod state;
 mod work;
 
-pub use assembly::Assembly;
 pub use connection::{
     Connection, ConnectionConfig, ConnectionEvent, Failure, Received, Sender, Upgrade,
 };
@@ -103,6 +102,7 @@ pub use limits::{InvalidUtf8, Limits};
 pub use masking::MaskingKeys;
 pub use message::{Message, Part};
 pub use outbound::{EncodedHeader, Gathered, Outbound, Output};
+pub use reassembly::Reassembly;
 pub use state::State;
 pub(crate) use work::Work;
 

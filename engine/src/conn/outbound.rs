@@ -1,8 +1,8 @@
 //! The send half of a connection: frames out, and the closing handshake.
 
-use super::assembly::Assembly;
 use super::deflate::Inflater;
 use super::masking::MaskingKeys;
+use super::reassembly::Reassembly;
 use super::rules::Rules;
 use super::state::{State, Step};
 use super::{Message, Part, Role};
@@ -24,7 +24,7 @@ pub trait Output {
     fn masking_key(&mut self) -> Mask;
 
     /// Lends memory for a message that spans reads: an assembly that is new or was cleared.
-    fn take_assembly(&mut self) -> Box<Assembly> {
+    fn take_assembly(&mut self) -> Box<Reassembly> {
         Box::default()
     }
 
@@ -40,7 +40,7 @@ pub trait Output {
     }
 
     /// Gets back what [`Output::take_assembly`] lent, once the message was delivered.
-    fn recycle(&mut self, assembly: Box<Assembly>) {
+    fn recycle(&mut self, assembly: Box<Reassembly>) {
         drop(assembly);
     }
 }

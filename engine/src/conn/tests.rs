@@ -12,7 +12,7 @@ mod utf8;
 mod vectors;
 
 use super::{
-    Assembly, Event, Inbound, Limits, Message, Outbound, Output, Role, State, Work, halves,
+    Event, Inbound, Limits, Message, Outbound, Output, Reassembly, Role, State, Work, halves,
 };
 use crate::wire::{CloseCode, Dialect, Mask, ProtocolError};
 
@@ -46,14 +46,14 @@ impl Seen {
     }
 }
 
-/// What goes on the wire, and the assemblies that are out on loan.
+/// What goes on the wire, and the assemblies that are out on lease.
 #[derive(Debug, Default)]
 struct Wire {
     bytes: Vec<u8>,
     /// Keys given out; each one is its number.
     keys: u32,
     on_loan: usize,
-    spare: Vec<Assembly>,
+    spare: Vec<Reassembly>,
 }
 
 impl Output for Wire {
@@ -71,12 +71,12 @@ impl Output for Wire {
         Mask::new(key(self.keys))
     }
 
-    fn take_assembly(&mut self) -> Box<Assembly> {
+    fn take_assembly(&mut self) -> Box<Reassembly> {
         self.on_loan += 1;
         Box::new(self.spare.pop().unwrap_or_default())
     }
 
-    fn recycle(&mut self, mut assembly: Box<Assembly>) {
+    fn recycle(&mut self, mut assembly: Box<Reassembly>) {
         self.on_loan -= 1;
         assembly.clear();
         self.spare.push(*assembly);

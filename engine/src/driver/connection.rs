@@ -1,6 +1,6 @@
 //! What the driver keeps per connection: what the kernel owns of it.
 
-use crate::shard::machine::Want;
+use crate::shard::machine::ReadInterest;
 use crate::sys::operation::{Class, Socket};
 
 /// A receive that the kernel has.
@@ -8,10 +8,10 @@ use crate::sys::operation::{Class, Socket};
 pub(super) enum Armed {
     No,
     /// A receive of the wanted kind is armed.
-    As(Want),
+    As(ReadInterest),
     /// A receive of this kind was armed and has been cancelled; its last completion is still to
     /// come.
-    Cancelling(Want),
+    Cancelling(ReadInterest),
 }
 
 /// How far the end of a connection has come.
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     /// The socket is to be looked at when the receive has ended.
     pub(super) looking: bool,
     /// The peer has closed its side, or the receive failed: never armed again.
-    pub(super) deaf: bool,
+    pub(super) read_closed: bool,
 }
 
 impl Connection {
@@ -59,7 +59,7 @@ impl Connection {
         pinned: false,
         parked: false,
         looking: false,
-        deaf: false,
+        read_closed: false,
     };
 
     pub(super) const fn new(socket: Socket, generation: u32, phase: Phase) -> Self {
@@ -70,8 +70,8 @@ impl Connection {
     #[inline]
     pub(super) const fn class(&self) -> Class {
         match self.armed {
-            Armed::As(Want::Large | Want::LargeOnce)
-            | Armed::Cancelling(Want::Large | Want::LargeOnce) => Class::Large,
+            Armed::As(ReadInterest::Large | ReadInterest::LargeOnce)
+            | Armed::Cancelling(ReadInterest::Large | ReadInterest::LargeOnce) => Class::Large,
             _ => Class::Small,
         }
     }

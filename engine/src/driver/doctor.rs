@@ -1,8 +1,8 @@
 //! What this kernel and sandbox give: every driver and every ring feature tried, nothing guessed.
 
 use super::Ring;
-use super::ladder::{self, ROWS, Refusals};
-use crate::config::{Config, Driver, RingFeature, RingFeatures, Taken};
+use super::fallback::{self, ROWS, Refusals};
+use crate::config::{Config, Driver, RingFeature, RingFeatures, SelectedDriver};
 use crate::error::StartError;
 
 /// A driver, and why it does not work here if it does not.
@@ -15,10 +15,10 @@ pub struct DriverReport {
     pub refused: Option<StartError>,
 }
 
-/// A rung of the ladder that [`Driver::Auto`] walks down until one holds.
+/// One of the drivers that [`Driver::Auto`] tries in turn, until one works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RungReport {
+pub struct FallbackReport {
     /// The driver.
     pub driver: Driver,
     /// Whether it is the ring without features that were wanted.
@@ -48,10 +48,10 @@ pub struct Diagnosis {
     /// Every driver, the best first, each as if it were asked for by name.
     pub drivers: Vec<DriverReport>,
     /// What [`Driver::Auto`] tries, in its order.
-    pub rungs: Vec<RungReport>,
+    pub fallbacks: Vec<FallbackReport>,
     /// What [`Driver::Auto`] would take; `None` if nothing runs here, or not with the features that
     /// are required.
-    pub auto: Option<Taken>,
+    pub auto: Option<SelectedDriver>,
     /// What the ring driver can use.
     pub features: Vec<FeatureReport>,
     /// About how many bytes of memory each shard of the tokio-uring driver locks with these settings,
@@ -70,11 +70,11 @@ pub fn diagnose(config: &Config) -> Diagnosis {
     let unasked: Vec<_> = ROWS.iter().map(|row| (row.driver, (row.probe)(&auto))).collect();
     let ring = by_name.iter().find(|(driver, _)| driver.has_ring_features());
     let features = features(config, ring.and_then(|(_, taken)| taken.as_ref().ok()));
-    let rungs = unasked.iter().flat_map(|(driver, taken)| rungs(*driver, taken)).collect();
+    let fallbacks = unasked.iter().flat_map(|(driver, taken)| fallbacks(*driver, taken)).collect();
     let report = |(driver, taken): (_, Result<_, _>)| DriverReport { driver, refused: taken.err() };
     Diagnosis {
         drivers: by_name.into_iter().map(report).collect(),
-        rungs,
+        fallbacks,
         auto: takes(&auto, unasked),
         features,
         locked_bytes: ROWS.iter().find_map(|row| (row.locked_bytes)(config)),
@@ -82,12 +82,15 @@ pub fn diagnose(config: &Config) -> Diagnosis {
 }
 
 /// The first rung that holds, as [`Loop::new`](super::Loop::new) would take it.
-fn takes(config: &Config, rungs: Vec<(Driver, Result<Taken, StartError>)>) -> Option<Taken> {
+fn takes(
+    config: &Config,
+    fallbacks: Vec<(Driver, Result<SelectedDriver, StartError>)>,
+) -> Option<SelectedDriver> {
     let mut refusals = Refusals::default();
-    for (driver, taken) in rungs {
+    for (driver, taken) in fallbacks {
         match taken {
-            Ok(taken) => return Some(Taken { because: refusals.because(), ..taken }),
-            Err(_) if ladder::is_final(config) => return None,
+            Ok(taken) => return Some(SelectedDriver { because: refusals.because(), ..taken }),
+            Err(_) if fallback::is_final(config) => return None,
             Err(error) => refusals.add(driver, error),
         }
     }
@@ -96,20 +99,20 @@ fn takes(config: &Config, rungs: Vec<(Driver, Result<Taken, StartError>)>) -> Op
 
 /// What [`Driver::Auto`] makes of one driver: a ring is tried with everything first, and is good enough
 /// with less.
-fn rungs(driver: Driver, taken: &Result<Taken, StartError>) -> Vec<RungReport> {
+fn fallbacks(driver: Driver, taken: &Result<SelectedDriver, StartError>) -> Vec<FallbackReport> {
     let refused = taken.as_ref().err().map(StartError::cause);
-    let rung = |reduced, why_not| RungReport { driver, reduced, why_not };
+    let fallback_row = |reduced, why_not| FallbackReport { driver, reduced, why_not };
     if !driver.has_ring_features() {
-        return vec![rung(false, refused)];
+        return vec![fallback_row(false, refused)];
     }
     let without = taken.as_ref().ok().filter(|taken| !taken.without.is_empty()).map(|taken| {
         let names: Vec<_> = taken.without.iter().map(|absent| absent.feature.name()).collect();
         format!("it would have to do without {}", names.join(", "))
     });
-    vec![rung(false, refused.clone().or(without)), rung(true, refused)]
+    vec![fallback_row(false, refused.clone().or(without)), fallback_row(true, refused)]
 }
 
-fn features(config: &Config, taken: Option<&Taken>) -> Vec<FeatureReport> {
+fn features(config: &Config, taken: Option<&SelectedDriver>) -> Vec<FeatureReport> {
     let mut all = config.ring.clone();
     all.features = RingFeatures::want(crate::config::FeatureSet::ALL);
     let ring = Ring::new(&all).ok().map(|mut ring| {

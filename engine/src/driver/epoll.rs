@@ -31,12 +31,12 @@ use rustix::net::{RecvFlags, SocketAddrUnix, SocketFlags};
 
 use super::accept::{self, ACCEPT_PAUSE, Acceptor, Listener};
 use super::{DIRECT_READ_BYTES, TURN_BYTES};
-use crate::config::{Config, Driver, Taken};
+use crate::config::{Config, Driver, SelectedDriver};
 use crate::error::StartError;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Endpoint, Look, Machine, Want};
+use crate::shard::machine::{Action, Endpoint, Look, Machine, ReadInterest};
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 use crate::sys::socket::{queues, raise_file_limit};
 use crate::sys::spin::Spin;
 use socket::{Phase, Sockets};
@@ -54,7 +54,7 @@ const EVENTS: usize = 1024;
 const LINE: usize = 64;
 
 /// No connection's name: generations are below it (`GENERATION_MAX`).
-const DOORBELL: u64 = u64::MAX;
+const WAKER: u64 = u64::MAX;
 /// The first listener; the others follow.
 const LISTENERS: u64 = 0xFF << 56;
 
@@ -64,7 +64,7 @@ pub(crate) struct Epoll<M> {
     epoll: OwnedFd,
     listeners: Vec<Acceptor>,
     sockets: Sockets,
-    turn: Turn,
+    sends: SendBatch,
     buffer: Vec<u8>,
     /// Bytes of the buffer that the turn points into.
     used: usize,
@@ -86,8 +86,8 @@ pub(crate) struct Epoll<M> {
 /// # Errors
 ///
 /// The kernel has no descriptor left, or a sandbox forbids it.
-pub(super) fn probe(config: &Config) -> Result<Taken, StartError> {
-    set_up(config).map(|_| Taken::new(Driver::Epoll, None))
+pub(super) fn probe(config: &Config) -> Result<SelectedDriver, StartError> {
+    set_up(config).map(|_| SelectedDriver::new(Driver::Epoll, None))
 }
 
 /// An epoll instance.
@@ -125,15 +125,15 @@ impl<M: Machine> Epoll<M> {
             epoll::add(&epoll, listener, EventData::new_u64(index), watch).map_err(wrong)?;
         }
         if let Some(mailbox) = machine.mailbox() {
-            let doorbell = mailbox.doorbell();
-            epoll::add(&epoll, doorbell, EventData::new_u64(DOORBELL), watch).map_err(wrong)?;
+            let waker = mailbox.waker();
+            epoll::add(&epoll, waker, EventData::new_u64(WAKER), watch).map_err(wrong)?;
         }
         Ok(Self {
             machine,
             epoll,
             listeners: Acceptor::all(listeners, true),
             sockets: Sockets::default(),
-            turn: Turn::default(),
+            sends: SendBatch::default(),
             buffer: vec![0; BUFFER_BYTES],
             used: 0,
             events: Vec::with_capacity(EVENTS),
@@ -149,8 +149,8 @@ impl<M: Machine> Epoll<M> {
 
     /// What was taken, because the drivers above it could not be had.
     #[expect(clippy::unused_self, reason = "other drivers tell more of themselves")]
-    pub(crate) const fn taken(&self, because: Option<String>) -> Taken {
-        Taken::new(Driver::Epoll, because)
+    pub(crate) const fn selected(&self, because: Option<String>) -> SelectedDriver {
+        SelectedDriver::new(Driver::Epoll, because)
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -168,7 +168,7 @@ impl<M: Machine> Epoll<M> {
             if self.exit {
                 break;
             }
-            let next = self.machine.run(&mut self.turn, now);
+            let next = self.machine.run(&mut self.sends, now);
             self.flush();
             let busy = next.busy || !self.ready.is_empty() || self.is_acceptable();
             let deadline = [next.deadline, self.accept_again].into_iter().flatten().min();
@@ -257,7 +257,7 @@ impl<M: Machine> Epoll<M> {
         self.counters.completions += events.len() as u64;
         for event in &events {
             match event.data.u64() {
-                DOORBELL => {}
+                WAKER => {}
                 data @ LISTENERS.. => self.acceptable(data - LISTENERS),
                 data => self.ready_now(socket::unpack(data), event.flags, now),
             }
@@ -297,17 +297,18 @@ impl<M: Machine> Epoll<M> {
     /// Reads once, as the machine wants it.
     fn read(&mut self, id: ConnectionId, now: Instant) {
         let Some(socket) = self.sockets.find(id) else { return };
-        if !socket.readable || socket.deaf || socket.phase != Phase::Open {
+        if !socket.readable || socket.read_closed || socket.phase != Phase::Open {
             return;
         }
         match socket.want {
-            Want::Nothing => {}
-            Want::Direct => self.read_direct(id, now),
-            Want::Small | Want::SmallOnce | Want::Large | Want::LargeOnce => {
-                self.read_shared(id, now)
-            }
+            ReadInterest::Nothing => {}
+            ReadInterest::Direct => self.read_direct(id, now),
+            ReadInterest::Small
+            | ReadInterest::SmallOnce
+            | ReadInterest::Large
+            | ReadInterest::LargeOnce => self.read_shared(id, now),
         }
-        if self.turn.bytes() > TURN_BYTES {
+        if self.sends.bytes() > TURN_BYTES {
             self.flush();
         }
     }
@@ -328,9 +329,9 @@ impl<M: Machine> Epoll<M> {
         };
         socket.readable = n == READ_BYTES || socket.ending;
         #[expect(clippy::cast_possible_truncation, reason = "an offset in the buffer")]
-        let loan = Loan::new(start as u32);
-        let want = self.machine.received(id, &mut room[..n], &loan, &mut self.turn, now);
-        if self.turn.took_loan() {
+        let lease = Lease::new(start as u32);
+        let want = self.machine.received(id, &mut room[..n], &lease, &mut self.sends, now);
+        if self.sends.took_lease() {
             self.used = (start + n).next_multiple_of(LINE);
         }
         self.wants(id, want);
@@ -349,7 +350,7 @@ impl<M: Machine> Epoll<M> {
         let n = outcome.as_ref().map_or(0, |(n, _)| *n);
         socket.readable = n == offered || socket.ending;
         // The memory goes back whatever happened.
-        let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
+        let want = self.machine.received_direct(id, memory, n, &mut self.sends, now);
         if n == 0 {
             return self.nothing_read(id, outcome.map(|_| ()), now);
         }
@@ -363,21 +364,21 @@ impl<M: Machine> Epoll<M> {
             Err(Errno::AGAIN) => socket.readable = false,
             Err(Errno::INTR) => self.line_up(id),
             Ok(()) => {
-                socket.deaf = true;
-                self.machine.hung_up(id, None, &mut self.turn, now);
+                socket.read_closed = true;
+                self.machine.hung_up(id, None, &mut self.sends, now);
             }
             Err(e) => {
-                socket.deaf = true;
-                self.machine.hung_up(id, Some(e.raw_os_error()), &mut self.turn, now);
+                socket.read_closed = true;
+                self.machine.hung_up(id, Some(e.raw_os_error()), &mut self.sends, now);
             }
         }
     }
 
     /// Notes how the connection wants to receive; it stands in line if there may be more to read.
-    fn wants(&mut self, id: ConnectionId, want: Want) {
+    fn wants(&mut self, id: ConnectionId, want: ReadInterest) {
         let Some(socket) = self.sockets.find(id) else { return };
         socket.want = want;
-        if want != Want::Nothing && socket.readable {
+        if want != ReadInterest::Nothing && socket.readable {
             self.line_up(id);
         }
     }
@@ -408,12 +409,12 @@ impl<M: Machine> Epoll<M> {
                     }
                 }
                 Action::Look(id) => {
-                    let given = self.machine.given(id, &self.turn);
+                    let given = self.machine.given(id, &self.sends);
                     let seen = self.sockets.get(id).map(|socket| queues(socket.fd.as_raw_fd()));
                     self.counters.enters += if seen.is_some() { 2 } else { 0 };
                     let (untaken, unread) = seen.unwrap_or_default();
                     let look = Look { given, untaken, unread };
-                    self.machine.looked(id, look, &mut self.turn, now);
+                    self.machine.looked(id, look, &mut self.sends, now);
                 }
                 Action::Close(id) => {
                     self.counters.enters += 1;
@@ -478,9 +479,9 @@ impl<M: Machine> Epoll<M> {
                     return;
                 }
             };
-            let Some(id) = self.machine.accepted(index, &mut self.turn, now) else { continue };
+            let Some(id) = self.machine.accepted(index, &mut self.sends, now) else { continue };
             if let Err(e) = self.watch(id, fd, Phase::Open) {
-                self.machine.hung_up(id, e.raw_os_error(), &mut self.turn, now);
+                self.machine.hung_up(id, e.raw_os_error(), &mut self.sends, now);
             }
         }
     }
@@ -513,11 +514,11 @@ impl<M: Machine> Epoll<M> {
         });
         if let Err(e) = outcome {
             if let Some(socket) = self.sockets.find(id) {
-                socket.deaf = true;
+                socket.read_closed = true;
                 socket.phase = Phase::Open;
             }
             let error = e.raw_os_error().unwrap_or(libc::EIO);
-            self.machine.hung_up(id, Some(error), &mut self.turn, now);
+            self.machine.hung_up(id, Some(error), &mut self.sends, now);
         }
         Ok(())
     }
@@ -528,13 +529,13 @@ impl<M: Machine> Epoll<M> {
         socket.phase = Phase::Open;
         let outcome = rustix::net::sockopt::socket_error(socket.fd.as_fd());
         if let Ok(Err(e)) | Err(e) = outcome {
-            socket.deaf = true;
-            self.machine.hung_up(id, Some(e.raw_os_error()), &mut self.turn, now);
+            socket.read_closed = true;
+            self.machine.hung_up(id, Some(e.raw_os_error()), &mut self.sends, now);
             return;
         }
         socket.readable = readable;
-        self.machine.connected(id, &mut self.turn, now);
-        self.wants(id, Want::Small);
+        self.machine.connected(id, &mut self.sends, now);
+        self.wants(id, ReadInterest::Small);
     }
 }
 

@@ -6,19 +6,19 @@ mod accept;
 mod connection;
 pub(crate) mod doctor;
 mod epoll;
-mod ladder;
+mod fallback;
 #[cfg(feature = "tokio-uring")]
 mod tokio_uring;
 pub(crate) mod uring;
 
 pub(crate) use accept::Listener;
-pub(crate) use ladder::Loop;
+pub(crate) use fallback::Loop;
 
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::shard::send::Transmit;
 
 /// The ring of a shard.
-type Ring = crate::sys::ring::Ring<Transmit, Assembly>;
+type Ring = crate::sys::ring::Ring<Transmit, Reassembly>;
 
 /// More output than this is sent in the middle of a turn, so that memory stays bounded.
 const TURN_BYTES: usize = 4 << 20;

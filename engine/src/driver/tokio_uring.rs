@@ -41,7 +41,7 @@ use tokio_uring::Runtime;
 use tokio_uring::net::TcpListener;
 
 use super::accept::{ACCEPT_PAUSE, Listener};
-use crate::config::{Config, Driver, Taken};
+use crate::config::{Config, Driver, SelectedDriver};
 use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
 use crate::sys::socket::{raise_file_limit, watched};
@@ -71,8 +71,8 @@ pub(crate) struct TokioUring<M> {
 /// # Errors
 ///
 /// What the kernel refused, why, and what to do.
-pub(super) fn probe(_: &Config) -> Result<Taken, StartError> {
-    try_ring().map(|_| Taken::new(Driver::TokioUring, None))
+pub(super) fn probe(_: &Config) -> Result<SelectedDriver, StartError> {
+    try_ring().map(|_| SelectedDriver::new(Driver::TokioUring, None))
 }
 
 /// Tries what the runtime needs. Says whether the kernel takes `COOP_TASKRUN` (5.19), the one flag that helps the runtime.
@@ -168,8 +168,8 @@ impl<M: Machine> TokioUring<M> {
     }
 
     /// What was taken, because the drivers tried before it do not work, and what it goes without.
-    pub(crate) fn taken(&self, because: Option<String>) -> Taken {
-        let mut taken = Taken::new(Driver::TokioUring, because);
+    pub(crate) fn selected(&self, because: Option<String>) -> SelectedDriver {
+        let mut taken = SelectedDriver::new(Driver::TokioUring, because);
         taken.unregistered.clone_from(&self.core.borrow().buffers.unregistered);
         taken
     }
@@ -196,8 +196,8 @@ async fn drive<M: Machine>(
     mut spin: Spin,
     started: impl FnOnce(),
 ) -> io::Result<()> {
-    let mailbox = core.borrow().machine.mailbox().map(|mailbox| mailbox.doorbell().watched());
-    let doorbell = mailbox.transpose()?;
+    let mailbox = core.borrow().machine.mailbox().map(|mailbox| mailbox.waker().watched());
+    let waker = mailbox.transpose()?;
     let begin = |start: Start| task(core, start);
     let futures = FuturesUnordered::new();
     futures.push(begin(Start::Pass));
@@ -209,7 +209,7 @@ async fn drive<M: Machine>(
     }
     let metrics = Handle::current().metrics();
     let sleep = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut waiter = Waiter { core, begin, futures, doorbell, sleep, armed: None };
+    let mut waiter = Waiter { core, begin, futures, waker, sleep, armed: None };
     // The listeners have a backlog since they were bound: what connects from now on is accepted.
     started();
     loop {
@@ -316,7 +316,7 @@ struct Waiter<'a, M, F, B> {
     core: &'a RefCell<Core<M>>,
     begin: B,
     futures: FuturesUnordered<F>,
-    doorbell: Option<AsyncFd<OwnedFd>>,
+    waker: Option<AsyncFd<OwnedFd>>,
     sleep: Pin<&'a mut Sleep>,
     /// When the sleep ends, if it has not.
     armed: Option<Instant>,
@@ -374,11 +374,11 @@ impl<M: Machine, F: Future<Output = ()>, B: Fn(Start) -> F> Waiter<'_, M, F, B> 
         .await;
     }
 
-    /// Sleeps until something has happened, the doorbell rings, or it is time.
+    /// Sleeps until something has happened, the waker rings, or it is time.
     async fn until(&mut self, deadline: Option<Instant>) {
         poll_fn(|cx| {
             self.poll_futures(cx);
-            if self.core.borrow().begun || self.poll_doorbell(cx) || self.poll_sleep(cx, deadline) {
+            if self.core.borrow().begun || self.poll_waker(cx) || self.poll_sleep(cx, deadline) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -413,9 +413,9 @@ impl<M: Machine, F: Future<Output = ()>, B: Fn(Start) -> F> Waiter<'_, M, F, B> 
         }
     }
 
-    fn poll_doorbell(&self, cx: &mut Context<'_>) -> bool {
-        let Some(doorbell) = &self.doorbell else { return false };
-        match doorbell.poll_read_ready(cx) {
+    fn poll_waker(&self, cx: &mut Context<'_>) -> bool {
+        let Some(waker) = &self.waker else { return false };
+        match waker.poll_read_ready(cx) {
             Poll::Ready(Ok(mut ready)) => {
                 // Each ring is an event of its own, so the counter need not be read.
                 ready.clear_ready();

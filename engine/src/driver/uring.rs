@@ -22,11 +22,11 @@ use std::time::Instant;
 use super::accept::{Acceptor, Listener};
 use super::connection::{Armed, Connection, Phase};
 use super::{Ring, TURN_BYTES};
-use crate::config::{Config, Driver, RingConfig, RingFeature, Taken};
+use crate::config::{Config, Driver, RingConfig, RingFeature, SelectedDriver};
 use crate::error::StartError;
-use crate::shard::machine::{Action, Machine, Want};
+use crate::shard::machine::{Action, Machine, ReadInterest};
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 use crate::sys::operation::{Completion, Operation, UserData};
 use crate::sys::ring::{SlowSent, Wait};
 use crate::sys::socket::raise_file_limit;
@@ -41,10 +41,10 @@ pub struct Uring<M> {
     ring: Ring,
     listeners: Vec<Acceptor>,
     connections: Vec<Connection>,
-    turn: Turn,
+    sends: SendBatch,
     batch: Vec<Completion>,
     /// Receive buffers that the turn points into.
-    held: Vec<Loan>,
+    held: Vec<Lease>,
     /// Connections whose receive waits for buffers, first come first served.
     parked: VecDeque<ConnectionId>,
     accept_again: Option<Instant>,
@@ -75,14 +75,14 @@ pub(super) fn set_up(config: &Config) -> Result<Ring, StartError> {
 /// # Errors
 ///
 /// As [`set_up`], or a feature that is required cannot be had.
-pub(super) fn probe(config: &Config) -> Result<Taken, StartError> {
+pub(super) fn probe(config: &Config) -> Result<SelectedDriver, StartError> {
     let mut ring = set_up(config)?;
     if let Err(absent) = ring.register_files(Some(1))
         && config.ring.features.required().contains(RingFeature::Direct)
     {
         return Err(StartError::feature(&absent));
     }
-    let taken = Taken::new(Driver::Uring, None);
+    let taken = SelectedDriver::new(Driver::Uring, None);
     Ok(taken.with_features(ring.features(), ring.without().to_vec()))
 }
 
@@ -117,7 +117,7 @@ impl<M: Machine> Uring<M> {
             ring,
             listeners: Acceptor::all(listeners, false),
             connections: Vec::new(),
-            turn: Turn::default(),
+            sends: SendBatch::default(),
             batch: Vec::with_capacity(BATCH),
             held: Vec::with_capacity(HELD),
             parked: VecDeque::new(),
@@ -128,9 +128,9 @@ impl<M: Machine> Uring<M> {
 
     /// What was taken, because the drivers above it could not be had, and what became of the ring's
     /// features.
-    pub(crate) fn taken(&self, because: Option<String>) -> Taken {
+    pub(crate) fn selected(&self, because: Option<String>) -> SelectedDriver {
         let (features, without) = (self.ring.features(), self.ring.without().to_vec());
-        Taken::new(Driver::Uring, because).with_features(features, without)
+        SelectedDriver::new(Driver::Uring, because).with_features(features, without)
     }
 
     /// Runs until the machine asks to leave, and gives it back; `started` is called once it accepts.
@@ -151,7 +151,7 @@ impl<M: Machine> Uring<M> {
             if self.exit {
                 break;
             }
-            let next = self.machine.run(&mut self.turn, now);
+            let next = self.machine.run(&mut self.sends, now);
             // Some completions may wait for this round; parked receives are armed again as soon as
             // this turn's buffers are back.
             let busy = next.busy || !self.batch.is_empty() || !self.parked.is_empty();
@@ -171,10 +171,10 @@ impl<M: Machine> Uring<M> {
         self.ring.finish()?;
         self.ring.gauge();
         self.machine.note_ring(&self.ring.counters);
-        let Self { machine, ring, turn, .. } = self;
+        let Self { machine, ring, sends, .. } = self;
         // The ring goes before the memory that it knows (S8).
         drop(ring);
-        drop(turn);
+        drop(sends);
         Ok(machine)
     }
 
@@ -182,7 +182,7 @@ impl<M: Machine> Uring<M> {
 
     /// Sends the turn, sleeps if it may, and settles: afterwards the turn is empty.
     fn exchange(&mut self, wait: Wait) -> io::Result<()> {
-        self.machine.seal(&mut self.turn);
+        self.machine.seal(&mut self.sends);
         self.withdraw()?;
         let from = self.batch.len();
         let mailbox = self.machine.mailbox();
@@ -194,7 +194,7 @@ impl<M: Machine> Uring<M> {
         };
         let connections = &self.connections;
         self.ring.exchange(
-            &self.turn,
+            &self.sends,
             |id| {
                 let connection = connections.get(id.slot() as usize)?;
                 let alive = connection.generation == id.generation();
@@ -219,16 +219,16 @@ impl<M: Machine> Uring<M> {
                 self.unsettled(completion)?;
             }
         }
-        self.turn.clear();
-        for loan in self.held.drain(..) {
-            self.ring.end_loan(loan);
+        self.sends.clear();
+        for lease in self.held.drain(..) {
+            self.ring.end_lease(lease);
         }
         self.machine.settled();
         Ok(())
     }
 
     fn unsettled(&mut self, completion: Completion) -> io::Result<()> {
-        let Some(entry) = self.turn.entries().get(completion.entry()).copied() else {
+        let Some(entry) = self.sends.entries().get(completion.entry()).copied() else {
             return Ok(());
         };
         let sent = match usize::try_from(completion.result) {
@@ -249,12 +249,12 @@ impl<M: Machine> Uring<M> {
     fn send_slowly(
         &mut self,
         id: ConnectionId,
-        entry: &crate::shard::turn::Entry,
+        entry: &crate::shard::send_batch::Entry,
         sent: usize,
         blocked: bool,
     ) -> io::Result<()> {
-        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
-            let bytes = self.ring.lend(loan, end).and_then(|bytes| bytes.get(start..));
+        let rest = self.sends.take_rest(entry, sent, |lease, start, end, out| {
+            let bytes = self.ring.lend(lease, end).and_then(|bytes| bytes.get(start..));
             out.extend_from_slice(bytes.unwrap_or_default());
         });
         let without_copy = self.ring.is_zero_copy(rest.bytes());
@@ -273,14 +273,14 @@ impl<M: Machine> Uring<M> {
     /// can split it, and keeps it until the kernel is done.
     fn withdraw(&mut self) -> io::Result<()> {
         let copies = !self.ring.sends_without_copy();
-        if copies && !self.turn.may_be_oversized() {
+        if copies && !self.sends.may_be_oversized() {
             return Ok(());
         }
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let oversized = entry.is_oversized();
-            if oversized || !copies && self.ring.is_zero_copy(self.turn.largest_chunk(&entry)) {
-                self.turn.withdraw(index);
+            if oversized || !copies && self.ring.is_zero_copy(self.sends.largest_chunk(&entry)) {
+                self.sends.withdraw(index);
                 self.send_slowly(entry.id, &entry, 0, oversized)?;
             }
         }
@@ -301,7 +301,7 @@ impl<M: Machine> Uring<M> {
                 Operation::Connect => self.connected(completion, now)?,
                 Operation::Shutdown => self.shutdown_done(completion)?,
                 Operation::LookUnread | Operation::LookUntaken => self.looked(completion, now),
-                Operation::Doorbell if !completion.more() => {
+                Operation::Waker if !completion.more() => {
                     if completion.result == -libc::EINVAL {
                         self.ring.watch_once();
                     }
@@ -309,7 +309,7 @@ impl<M: Machine> Uring<M> {
                 }
                 _ => {}
             }
-            if self.turn.bytes() > TURN_BYTES {
+            if self.sends.bytes() > TURN_BYTES {
                 self.exchange(Wait::No)?;
             }
         }
@@ -357,12 +357,12 @@ impl<M: Machine> Uring<M> {
         self.ring.tidy();
     }
 
-    /// Has the kernel wake this thread when the doorbell is rung; what was rung before is over.
+    /// Has the kernel wake this thread when the waker is rung; earlier calls are over.
     fn watch(&mut self) -> io::Result<()> {
         let Some(mailbox) = self.machine.mailbox() else { return Ok(()) };
-        mailbox.doorbell().silence();
-        self.ring.answer(mailbox.doorbell());
-        self.ring.watch(mailbox.doorbell().as_raw_fd())
+        mailbox.waker().silence();
+        self.ring.answer(mailbox.waker());
+        self.ring.watch(mailbox.waker().as_raw_fd())
     }
 
     fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
@@ -405,8 +405,8 @@ impl<M: Machine> Uring<M> {
         }
         let next = match outcome {
             Err(error) => return self.broken(id, error),
-            Ok(true) => self.machine.sent(id, &mut self.turn, now),
-            Ok(false) => self.machine.sent_at_once(id, &mut self.turn, now),
+            Ok(true) => self.machine.sent(id, &mut self.sends, now),
+            Ok(false) => self.machine.sent_at_once(id, &mut self.sends, now),
         };
         if let Some(next) = next {
             self.connections[id.slot() as usize].sending = true;
@@ -419,7 +419,7 @@ impl<M: Machine> Uring<M> {
     /// A send failed: the peer has reset the connection or will not have more of it.
     #[cold]
     fn broken(&mut self, id: ConnectionId, error: i32) -> io::Result<()> {
-        self.machine.hung_up(id, Some(error), &mut self.turn, Instant::now());
+        self.machine.hung_up(id, Some(error), &mut self.sends, Instant::now());
         Ok(())
     }
 
@@ -438,7 +438,7 @@ impl<M: Machine> Uring<M> {
         connection.phase = Phase::Closing;
         if connecting {
             // The connect is what the kernel owns; shutting the socket down ends it.
-            connection.armed = Armed::As(Want::Nothing);
+            connection.armed = Armed::As(ReadInterest::Nothing);
         }
         if quiet {
             return self.release(id);
@@ -447,9 +447,12 @@ impl<M: Machine> Uring<M> {
         // it ends first. Cancelling it costs little, and the close sends our FIN; the kernel hands
         // a shutdown to a thread of its own, so that is for what cannot be cancelled by name.
         match connection.armed {
-            Armed::As(want @ (Want::Small | Want::SmallOnce | Want::Large | Want::LargeOnce))
-                if !connection.sending =>
-            {
+            Armed::As(
+                want @ (ReadInterest::Small
+                | ReadInterest::SmallOnce
+                | ReadInterest::Large
+                | ReadInterest::LargeOnce),
+            ) if !connection.sending => {
                 connection.armed = Armed::Cancelling(want);
                 self.ring.cancel_receive(id)
             }

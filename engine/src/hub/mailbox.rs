@@ -12,8 +12,8 @@
 //! come, and every value that they may see.
 
 use super::sync::{ArrayQueue, AtomicBool, AtomicU64, Ordering, SegQueue, fence};
-use super::{Letter, MAILBOX_BYTES, Mail};
-use crate::sys::doorbell::Doorbell;
+use super::{Command, MAILBOX_BYTES, PublishCommand};
+use crate::sys::waker::Waker;
 
 /// Tells one thread that there is something to look at.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Alarm {
     }
 }
 
-/// Bytes of letters, as they are counted.
+/// Bytes of commands, as they are counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Weight(u64);
 
@@ -79,8 +79,8 @@ impl std::ops::AddAssign for Weight {
 
 /// What came of asking for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    Taken,
+pub(crate) enum Reservation {
+    Made,
     /// There is none now.
     Full,
     /// The shard has ended: it has no subscribers any more.
@@ -108,31 +108,31 @@ impl Room {
     }
 
     /// Takes a place; `barred` by what is set of these flags.
-    fn take(&self, weight: Weight, barred: u64) -> Place {
+    fn take(&self, weight: Weight, barred: u64) -> Reservation {
         let mut held = self.held.load(Ordering::Acquire);
         loop {
             if held & barred != 0 {
-                return Place::Full;
+                return Reservation::Full;
             }
             if held & GONE != 0 {
-                return Place::Gone;
+                return Reservation::Gone;
             }
             let waiting = held & BYTES;
             if (held & ENTRIES) / ENTRY >= self.entries
                 || waiting > 0 && waiting + weight.0 > MAILBOX_BYTES
             {
-                return Place::Full;
+                return Reservation::Full;
             }
             let more = held + ENTRY + weight.0;
             match self.held.compare_exchange_weak(held, more, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Place::Taken,
+                Ok(_) => return Reservation::Made,
                 Err(now) => held = now,
             }
         }
     }
 
-    fn give_back(&self, letters: Weight, places: u64) {
-        self.held.fetch_sub(places * ENTRY + letters.0, Ordering::AcqRel);
+    fn give_back(&self, commands: Weight, places: u64) {
+        self.held.fetch_sub(places * ENTRY + commands.0, Ordering::AcqRel);
     }
 
     fn set(&self, flag: u64) {
@@ -187,44 +187,44 @@ impl ShardSet {
 #[derive(Debug)]
 pub struct Mailbox {
     /// Publications, in order for each sender.
-    letters: SegQueue<Letter>,
+    commands: SegQueue<PublishCommand>,
     room: Room,
-    /// Shards that have letters for this box and found it full.
+    /// Shards that have commands for this box and found it full.
     waiting: ShardSet,
     /// What concerns one connection.
-    mail: ArrayQueue<Mail>,
+    mail: ArrayQueue<Command>,
     /// What concerns the shard: few, and never behind anything else.
-    orders: SegQueue<Mail>,
+    orders: SegQueue<Command>,
     alarm: Alarm,
-    doorbell: Doorbell,
+    waker: Waker,
 }
 
 impl Mailbox {
-    /// A box for so many letters and as many pieces of other mail, in a server of `shards`.
+    /// A box for so many commands and as many pieces of other mail, in a server of `shards`.
     pub(crate) fn new(entries: usize, shards: usize) -> std::io::Result<Self> {
         Ok(Self {
-            letters: SegQueue::new(),
+            commands: SegQueue::new(),
             room: Room::new(entries),
             waiting: ShardSet::new(shards),
             mail: ArrayQueue::new(entries.max(1)),
             orders: SegQueue::new(),
             alarm: Alarm::default(),
-            doorbell: Doorbell::new()?,
+            waker: Waker::new()?,
         })
     }
 
     // ---- what senders do
 
-    /// Takes a place for a letter of this weight, for a shard: whoever is subscribed there has been
+    /// Takes a place for a command of this weight, for a shard: whoever is subscribed there has been
     /// promised it.
-    pub(crate) fn reserve(&self, weight: Weight) -> Place {
+    pub(crate) fn reserve(&self, weight: Weight) -> Reservation {
         self.room.take(weight, 0)
     }
 
     /// Reserves room for another thread, which can be refused: it does not go before shards that
     /// wait, and gets nothing during a drain.
-    pub(crate) fn reserve_politely(&self, weight: Weight) -> Place {
-        if self.waiting.is_empty() { self.room.take(weight, REFUSES) } else { Place::Full }
+    pub(crate) fn reserve_politely(&self, weight: Weight) -> Reservation {
+        if self.waiting.is_empty() { self.room.take(weight, REFUSES) } else { Reservation::Full }
     }
 
     /// Gives a place back in which nothing was put.
@@ -235,21 +235,21 @@ impl Mailbox {
         self.call();
     }
 
-    /// Puts a letter in the place that was taken for it.
-    pub(crate) fn post(&self, letter: Letter) {
-        self.letters.push(letter);
+    /// Puts a command in the place that was taken for it.
+    pub(crate) fn post(&self, command: PublishCommand) {
+        self.commands.push(command);
         self.call();
     }
 
     /// Leaves mail. Gives it back when too much waits.
-    pub(crate) fn post_mail(&self, mail: Mail) -> Result<(), Mail> {
+    pub(crate) fn post_command(&self, mail: Command) -> Result<(), Command> {
         self.mail.push(mail)?;
         self.call();
         Ok(())
     }
 
     /// Leaves an order, for which there is always room.
-    pub(crate) fn order(&self, mail: Mail) {
+    pub(crate) fn order(&self, mail: Command) {
         self.orders.push(mail);
         self.call();
     }
@@ -267,7 +267,7 @@ impl Mailbox {
     /// Has the shard look at what it waits for.
     pub(crate) fn call(&self) {
         if self.alarm.call() {
-            self.doorbell.ring();
+            self.waker.wake();
         }
     }
 
@@ -283,7 +283,7 @@ impl Mailbox {
     /// Nobody reads what is in it any more.
     pub(crate) fn close(&self) {
         self.room.set(GONE);
-        while self.letters.pop().is_some() {}
+        while self.commands.pop().is_some() {}
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -298,22 +298,22 @@ impl Mailbox {
         self.alarm.answer()
     }
 
-    pub(crate) fn take_letter(&self) -> Option<Letter> {
-        self.letters.pop()
+    pub(crate) fn take_publish(&self) -> Option<PublishCommand> {
+        self.commands.pop()
     }
 
-    pub(crate) fn take_mail(&self) -> Option<Mail> {
+    pub(crate) fn take_command(&self) -> Option<Command> {
         self.mail.pop()
     }
 
-    pub(crate) fn take_order(&self) -> Option<Mail> {
+    pub(crate) fn take_order(&self) -> Option<Command> {
         self.orders.pop()
     }
 
-    /// The places of letters that have been dealt with are free again; those who wait for them have to
+    /// The places of commands that have been dealt with are free again; those who wait for them have to
     /// be called.
-    pub(crate) fn make_room(&self, letters: Weight, places: u64) -> impl Iterator<Item = usize> {
-        self.room.give_back(letters, places);
+    pub(crate) fn make_room(&self, commands: Weight, places: u64) -> impl Iterator<Item = usize> {
+        self.room.give_back(commands, places);
         fence(Ordering::SeqCst);
         self.waiting.iter()
     }
@@ -323,7 +323,7 @@ impl Mailbox {
         self.waiting.iter()
     }
 
-    /// Whether no letter is in it, nor a place taken for one.
+    /// Whether no command is in it, nor a place taken for one.
     pub(crate) fn has_no_letters(&self) -> bool {
         !self.room.is(ENTRIES)
     }
@@ -343,8 +343,8 @@ impl Mailbox {
         self.alarm.awake();
     }
 
-    pub(crate) const fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+    pub(crate) const fn waker(&self) -> &Waker {
+        &self.waker
     }
 }
 
@@ -353,35 +353,35 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use super::{MAILBOX_BYTES, Mailbox, Place, Weight};
-    use crate::hub::Letter;
+    use super::{MAILBOX_BYTES, Mailbox, Reservation, Weight};
+    use crate::hub::PublishCommand;
 
-    fn letter(from: usize) -> Letter {
-        Letter::Flushed { from }
+    fn command(from: usize) -> PublishCommand {
+        PublishCommand::Flushed { from }
     }
 
     fn mailbox(entries: usize) -> Mailbox {
-        Mailbox::new(entries, 100).expect("a doorbell")
+        Mailbox::new(entries, 100).expect("a waker")
     }
 
     #[test]
     fn a_box_holds_so_many_letters_and_so_many_bytes() {
         let small = Weight::of(10);
         let one = mailbox(2);
-        assert_eq!([one.reserve(small), one.reserve(small)], [Place::Taken; 2]);
-        assert_eq!(one.reserve(small), Place::Full);
+        assert_eq!([one.reserve(small), one.reserve(small)], [Reservation::Made; 2]);
+        assert_eq!(one.reserve(small), Reservation::Full);
         one.cancel(small);
-        assert_eq!(one.reserve_politely(small), Place::Taken);
+        assert_eq!(one.reserve_politely(small), Reservation::Made);
         assert_eq!(one.make_room(Weight::of(20), 2).count(), 0);
         assert!(one.has_no_letters());
         let (most, huge) = (Weight::of(16 << 20), Weight::of(usize::MAX));
         assert_eq!(MAILBOX_BYTES, 16 << 20);
         let one = mailbox(100);
-        assert_eq!([one.reserve(huge), one.reserve(small)], [Place::Taken, Place::Full]);
+        assert_eq!([one.reserve(huge), one.reserve(small)], [Reservation::Made, Reservation::Full]);
         one.cancel(huge);
-        assert_eq!([one.reserve(small), one.reserve(most)], [Place::Taken, Place::Full]);
+        assert_eq!([one.reserve(small), one.reserve(most)], [Reservation::Made, Reservation::Full]);
         one.cancel(small);
-        assert_eq!([one.reserve(most), one.reserve(Weight::of(0))], [Place::Taken; 2]);
+        assert_eq!([one.reserve(most), one.reserve(Weight::of(0))], [Reservation::Made; 2]);
         assert!(!one.has_no_letters());
     }
 
@@ -389,25 +389,28 @@ mod tests {
     fn others_get_no_place_before_shards_that_wait_nor_during_a_drain() {
         let weight = Weight::of(1);
         let one = mailbox(1);
-        assert_eq!(one.reserve_politely(weight), Place::Taken);
+        assert_eq!(one.reserve_politely(weight), Reservation::Made);
         for shard in [99, 63, 64, 0] {
             one.wait(shard);
         }
         let waiting: Vec<_> = one.make_room(weight, 1).collect();
         assert_eq!(waiting, [0, 63, 64, 99]);
-        assert_eq!(one.reserve_politely(weight), Place::Full);
+        assert_eq!(one.reserve_politely(weight), Reservation::Full);
         for shard in waiting {
             one.wait_no_more(shard);
         }
-        assert_eq!(one.reserve_politely(weight), Place::Taken);
+        assert_eq!(one.reserve_politely(weight), Reservation::Made);
         one.cancel(weight);
         one.refuse();
         assert_eq!(
             [one.reserve_politely(weight), one.reserve(weight)],
-            [Place::Full, Place::Taken]
+            [Reservation::Full, Reservation::Made]
         );
         one.close();
-        assert_eq!([one.reserve_politely(weight), one.reserve(weight)], [Place::Full, Place::Gone]);
+        assert_eq!(
+            [one.reserve_politely(weight), one.reserve(weight)],
+            [Reservation::Full, Reservation::Gone]
+        );
     }
 
     #[test]
@@ -432,9 +435,9 @@ mod tests {
                 let boxes = Arc::clone(&boxes);
                 thread::spawn(move || {
                     for _ in 0..LETTERS {
-                        while boxes[0].reserve(Weight::of(1)) != Place::Taken {
+                        while boxes[0].reserve(Weight::of(1)) != Reservation::Made {
                             boxes[0].wait(sender);
-                            if boxes[0].reserve(Weight::of(1)) == Place::Taken {
+                            if boxes[0].reserve(Weight::of(1)) == Reservation::Made {
                                 break;
                             }
                             // Whoever is not called stays here for ever.
@@ -443,7 +446,7 @@ mod tests {
                             }
                         }
                         boxes[0].wait_no_more(sender);
-                        boxes[0].post(letter(sender));
+                        boxes[0].post(command(sender));
                     }
                 })
             })
@@ -453,7 +456,7 @@ mod tests {
             while !boxes[0].answer() {
                 thread::yield_now();
             }
-            while boxes[0].take_letter().is_some() {
+            while boxes[0].take_publish().is_some() {
                 received += 1;
                 boxes[0].make_room(Weight::of(1), 1).for_each(|sender| boxes[sender].call());
             }

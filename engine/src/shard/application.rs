@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use super::socket::WebSocket;
-use super::{Fleet, World};
+use super::{Context, Fleet};
 use crate::conn::{Message, Part};
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
@@ -41,7 +41,7 @@ pub(crate) trait Application {
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]);
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>);
     fn on_closing(&mut self, data: &mut Self::Data, code: CloseCode, reason: &str);
-    fn on_close(&mut self, world: &mut World, data: Self::Data, reason: CloseReason);
+    fn on_close(&mut self, context: &mut Context, data: Self::Data, reason: CloseReason);
     /// Called once per turn of the loop; says when it wants the next one.
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, now: Instant) -> Option<Instant>;
 }

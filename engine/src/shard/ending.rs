@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::machine::Action;
+use super::send_batch::SendBatch;
 use super::slot::Ending;
 use super::table::ConnectionId;
-use super::turn::Turn;
-use super::{Application, Shard, TurnOutput, WebSocket};
+use super::{Application, BatchOutput, Shard, WebSocket};
 use crate::conn::{Role, State};
 use crate::error::TlsError;
 use crate::outcome::CloseReason;
@@ -18,14 +18,14 @@ const CUT_PATIENCE: Duration = Duration::from_millis(500);
 impl<A: Application> Shard<A> {
     /// Applies what callbacks asked for: ended subscriptions, closed and ended connections.
     pub(super) fn attend(&mut self) {
-        while self.world.needs_attention() {
-            while let Some((id, topic)) = self.world.leaving.pop() {
+        while self.context.needs_attention() {
+            while let Some((id, topic)) = self.context.leaving.pop() {
                 self.leave(id, topic);
             }
-            while let Some(id) = self.world.attention.pop() {
+            while let Some(id) = self.context.attention.pop() {
                 self.attend_to(id);
             }
-            while let Some(id) = self.world.held.pop() {
+            while let Some(id) = self.context.held.pop() {
                 if let Some(slot) = self.table.find(id)
                     && !slot.side.hold.is_anybody()
                 {
@@ -39,11 +39,11 @@ impl<A: Application> Shard<A> {
     }
 
     fn attend_to(&mut self, id: ConnectionId) {
-        let failed = self.world.failed.take();
-        let said = std::mem::replace(&mut self.world.said, CloseCode::NO_STATUS);
+        let failed = self.context.failed.take();
+        let said = std::mem::replace(&mut self.context.said, CloseCode::NO_STATUS);
         let Some(slot) = self.table.find(id) else { return };
         if let Some(error) = failed {
-            self.world.protocol_errors.count(error.index());
+            self.context.protocol_errors.count(error.index());
             // Where the peer is told, TCP ends as after a closing handshake (RFC 6455 §7.1.7). Ours
             // is shut down first: closing it with bytes unread would reset it, and take from the
             // peer what it was told.
@@ -94,7 +94,7 @@ impl<A: Application> Shard<A> {
         if slot.ending == Ending::Now || (!first && how != Ending::Now) {
             return;
         }
-        slot.release(id, &mut self.world.codec);
+        slot.release(id, &mut self.context.deflate_pool);
         slot.inbound.forget();
         slot.ending = how;
         slot.since = self.tick;
@@ -134,23 +134,23 @@ impl<A: Application> Shard<A> {
                 Some((error, _)) => CloseReason::Response(*error),
                 None => reason,
             };
-            self.world.closed.count(reason.index());
+            self.context.closed.count(reason.index());
             self.leave_all(id);
-            if !self.world.missed.is_empty() {
-                self.world.missed.remove(&id);
+            if !self.context.missed.is_empty() {
+                self.context.missed.remove(&id);
             }
             if let (Some((_, refusal)), Some(data)) = (&refused, &mut data) {
                 self.app.on_refused(data, refusal);
             }
             if let Some(data) = data {
-                self.app.on_close(&mut self.world, data, reason);
+                self.app.on_close(&mut self.context, data, reason);
             }
         }
     }
 
     /// Ends a connection that is not secured, or no longer.
     pub(super) fn give_up(&mut self, id: ConnectionId, error: TlsError) {
-        self.world.tls_errors.count(error.index());
+        self.context.tls_errors.count(error.index());
         // Ours is shut down first: closing it with bytes unread would reset it, and take from the
         // peer what it was told.
         self.finish(id, CloseReason::Tls(error), Ending::Fin);
@@ -168,17 +168,17 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         code: CloseCode,
         reason: &str,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) {
         let Some(slot) = self.table.find(id) else { return };
         match slot.state() {
             State::Opening => self.finish(id, CloseReason::Ended, Ending::Now),
             State::Open => {
-                let mut out = TurnOutput {
+                let mut out = BatchOutput {
                     id,
                     send: &mut slot.side.send,
-                    turn,
-                    codec: &mut self.world.codec,
+                    sends,
+                    deflate_pool: &mut self.context.deflate_pool,
                 };
                 slot.side.outbound.close(code, reason, &mut out);
                 self.attend_to(id);
@@ -193,24 +193,29 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         opcode: Opcode,
         payload: &[u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) {
-        let max = self.world.settings.max_outbound_bytes;
+        let max = self.context.settings.max_outbound_bytes;
         let Some(slot) = self.table.find(id) else { return };
         let side = &mut slot.side;
-        if !side.outbound.can_send() || side.send.cost(turn) + payload.len() > max {
-            self.world.counters.sends_refused += 1;
+        if !side.outbound.can_send() || side.send.cost(sends) + payload.len() > max {
+            self.context.counters.sends_refused += 1;
             return;
         }
-        self.world.counters.messages_out += 1;
-        self.world.counters.bytes_out += payload.len() as u64;
+        self.context.counters.messages_out += 1;
+        self.context.counters.bytes_out += payload.len() as u64;
         let header = FrameHeader::whole(opcode, payload.len() as u64);
-        let mut out = TurnOutput { id, send: &mut side.send, turn, codec: &mut self.world.codec };
+        let mut out = BatchOutput {
+            id,
+            send: &mut side.send,
+            sends,
+            deflate_pool: &mut self.context.deflate_pool,
+        };
         side.outbound.frame(header, payload, &mut out);
     }
 
     /// Everything that waited on the connection has left.
-    pub(super) fn drained(&mut self, id: ConnectionId, turn: &mut Turn) {
+    pub(super) fn drained(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         let Some(slot) = self.table.find(id) else { return };
         if slot.ending == Ending::Last {
             // It did not leave at once, so the peer may be long in reading it.
@@ -229,7 +234,7 @@ impl<A: Application> Shard<A> {
         if std::mem::take(&mut slot.side.send.refused)
             && let Some(data) = &mut slot.data
         {
-            let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+            let mut ws = WebSocket::new(id, data, &mut slot.side, sends, &mut self.context);
             self.app.on_drain(&mut ws);
             self.attend();
         }

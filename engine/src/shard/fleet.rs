@@ -8,12 +8,12 @@ use std::time::Instant;
 use super::machine::Action;
 use super::opening::Opening;
 use super::route::{Route, source};
+use super::send_batch::SendBatch;
 use super::slot::Slot;
 use super::socket::WebSocket;
 use super::table::{ConnectionId, Table};
-use super::turn::Turn;
 use super::wheel::ticks;
-use super::{Application, Shard, World};
+use super::{Application, Context, Shard};
 use crate::conn::Role;
 use crate::handshake::{ClientRequest, ConnectQueue, RemoteHost, Ticket};
 use crate::outcome::Full;
@@ -22,8 +22,8 @@ use crate::outcome::Full;
 #[derive(Debug)]
 pub struct Fleet<'a, D> {
     table: &'a mut Table<Slot<D>>,
-    world: &'a mut World,
-    turn: &'a mut Turn,
+    context: &'a mut Context,
+    sends: &'a mut SendBatch,
     dials: &'a mut Dials,
     tick: super::wheel::Tick,
 }
@@ -114,7 +114,7 @@ impl<D> Fleet<'_, D> {
             self.dials.leave(ticket);
             return Err(Full);
         };
-        self.world.counters.accepted += 1;
+        self.context.counters.accepted += 1;
         self.dials.add(ticket, Action::Connect { id, from: source(from, &to), to });
         Ok(id)
     }
@@ -123,7 +123,7 @@ impl<D> Fleet<'_, D> {
     pub fn socket(&mut self, id: ConnectionId) -> Option<WebSocket<'_, D>> {
         let slot = self.table.find(id)?;
         let data = slot.data.as_mut()?;
-        Some(WebSocket::new(id, data, &mut slot.side, self.turn, self.world))
+        Some(WebSocket::new(id, data, &mut slot.side, self.sends, self.context))
     }
 
     /// Connections that have not ended.
@@ -140,7 +140,7 @@ impl<D> Fleet<'_, D> {
 
     /// Leaves the loop at the end of this turn, whatever is still open.
     pub const fn stop(&mut self) {
-        self.world.stop = true;
+        self.context.stop = true;
     }
 }
 
@@ -173,11 +173,15 @@ impl<A: Application> Shard<A> {
         true
     }
 
-    pub(super) fn run_application(&mut self, turn: &mut Turn, now: Instant) -> Option<Instant> {
+    pub(super) fn run_application(
+        &mut self,
+        sends: &mut SendBatch,
+        now: Instant,
+    ) -> Option<Instant> {
         let mut fleet = Fleet {
             table: &mut self.table,
-            world: &mut self.world,
-            turn,
+            context: &mut self.context,
+            sends,
             dials: &mut self.dials,
             tick: self.tick,
         };
@@ -194,7 +198,7 @@ impl<A: Application> Shard<A> {
                 let begun = slot.since;
                 slot.since = self.tick;
                 if let Some(path) = slot.opening.as_mut().and_then(|opening| opening.path()) {
-                    let timeout = ticks(self.world.settings.handshake_timeout);
+                    let timeout = ticks(self.context.settings.handshake_timeout);
                     slot.since = path.attempt(self.tick, begun, timeout);
                 }
                 self.requested.push(connect);

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::send::Transmit;
+use super::send_batch::{Lease, SendBatch};
 use super::table::ConnectionId;
-use super::turn::{Loan, Turn};
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 #[cfg(feature = "tls")]
 use crate::credentials::Security;
 #[cfg(feature = "tls")]
@@ -26,12 +26,12 @@ pub use crate::sys::look::Look;
 /// How a connection wants to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Want {
+pub enum ReadInterest {
     /// Not at all for now.
     Nothing,
     /// Into small shared buffers, again and again.
     Small,
-    /// Into one small shared buffer, once: as [`Want::LargeOnce`].
+    /// Into one small shared buffer, once: as [`ReadInterest::LargeOnce`].
     SmallOnce,
     /// Into large shared buffers, again and again.
     Large,
@@ -126,45 +126,56 @@ pub trait Machine {
     }
 
     /// TCP gave us a connection by one of the driver's listeners, counted from 0; `None` refuses it.
-    fn accepted(&mut self, listener: usize, turn: &mut Turn, now: Instant) -> Option<ConnectionId>;
+    fn accepted(
+        &mut self,
+        listener: usize,
+        sends: &mut SendBatch,
+        now: Instant,
+    ) -> Option<ConnectionId>;
 
     /// A connection asked for by [`Action::Connect`] stands.
-    fn connected(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant);
+    fn connected(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant);
 
     /// Bytes arrived in a buffer that is lent for this call, and longer only if output was queued from
-    /// it: [`Turn::send_lent`].
+    /// it: [`SendBatch::send_lent`].
     fn received(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: &Loan,
-        turn: &mut Turn,
+        lease: &Lease,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want;
+    ) -> ReadInterest;
 
-    /// Memory to receive into directly, and how many bytes are wanted; after [`Want::Direct`].
-    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)>;
+    /// Memory to receive into directly, and how many bytes are wanted; after [`ReadInterest::Direct`].
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Reassembly>, u64)>;
 
     /// `n` bytes arrived in the memory that [`Machine::take_direct`] gave.
     fn received_direct(
         &mut self,
         id: ConnectionId,
-        memory: Box<Assembly>,
+        memory: Box<Reassembly>,
         n: usize,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want;
+    ) -> ReadInterest;
 
     /// How the connection wants to receive now.
-    fn want(&mut self, id: ConnectionId) -> Want;
+    fn want(&mut self, id: ConnectionId) -> ReadInterest;
 
     /// The peer will send no more (`None`), or the connection broke with an error number.
-    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, now: Instant);
+    fn hung_up(
+        &mut self,
+        id: ConnectionId,
+        error: Option<i32>,
+        sends: &mut SendBatch,
+        now: Instant,
+    );
 
     /// The driver is about to send the turn: the last chance to put other bytes into its entries, as
     /// a layer that encrypts does. Nothing is queued between this call and the sends.
-    fn seal(&mut self, turn: &mut Turn) {
-        let _ = turn;
+    fn seal(&mut self, sends: &mut SendBatch) {
+        let _ = sends;
     }
 
     /// The driver is sending `bytes` of the connection the slow way, which takes `footprint` bytes of
@@ -172,17 +183,17 @@ pub trait Machine {
     fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize);
 
     /// The slow send is done: the next one, if something waits.
-    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit>;
+    fn sent(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) -> Option<Transmit>;
 
     /// Like `sent`, for a send that the kernel took at once, where the driver cannot know before
     /// that it will: such a send says nothing about the peer.
     fn sent_at_once(
         &mut self,
         id: ConnectionId,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
     ) -> Option<Transmit> {
-        self.sent(id, turn, now)
+        self.sent(id, sends, now)
     }
 
     /// The kernel has taken `bytes` of the slow send, which goes on: the peer makes room.
@@ -193,21 +204,21 @@ pub trait Machine {
     /// How many bytes of the connection the kernel has been given so far, as a count that wraps round:
     /// what is still in the turn and what blocked do not count. A driver asks right before it asks the
     /// kernel how many of them the peer has not taken.
-    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
-        let _ = (id, turn);
+    fn given(&mut self, id: ConnectionId, sends: &SendBatch) -> u32 {
+        let _ = (id, sends);
         0
     }
 
     /// What was seen of a connection after [`Action::Look`]; nothing, if it has no socket.
-    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, now: Instant) {
-        let _ = (id, look, turn, now);
+    fn looked(&mut self, id: ConnectionId, look: Look, sends: &mut SendBatch, now: Instant) {
+        let _ = (id, look, sends, now);
     }
 
     /// All sends of the last turn are settled or blocked.
     fn settled(&mut self);
 
     /// Does what is due: mail, timers, publications.
-    fn run(&mut self, turn: &mut Turn, now: Instant) -> Next;
+    fn run(&mut self, sends: &mut SendBatch, now: Instant) -> Next;
 
     /// The next thing to do for the machine.
     fn poll_action(&mut self) -> Option<Action>;
@@ -215,7 +226,7 @@ pub trait Machine {
     /// The kernel has nothing left of the connection: its slot may be used again.
     fn released(&mut self, id: ConnectionId);
 
-    /// How mail and its doorbell reach the machine, if it has a mailbox.
+    /// How mail and its waker reach the machine, if it has a mailbox.
     fn mailbox(&self) -> Option<&Mailbox>;
 
     /// Takes note of the driver's own counters.
@@ -231,9 +242,9 @@ pub(crate) trait Secured: Machine {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want;
+    ) -> ReadInterest;
 
     /// TCP of a connection of ours stands: what it will ask for, if the layer must secure it now.
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>>;

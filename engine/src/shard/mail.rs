@@ -2,10 +2,10 @@
 //!
 //! A publication that was taken is never dropped for want of room. What finds the mailbox of its shard
 //! full waits here, in order, and while anything does, nothing is read from connections that publish:
-//! so no more waits than they had sent before. A letter that finds too much waiting on its topic stays
+//! so no more waits than they had sent before. A command that finds too much waiting on its topic stays
 //! where it is, and what came after it, too.
 //!
-//! Shards cannot wait for each other in a circle. A letter waits only for its own shard's fan-out, and
+//! Shards cannot wait for each other in a circle. A command waits only for its own shard's fan-out, and
 //! a fan-out waits for nobody: what it delivers is queued to each subscriber, or the subscriber is too
 //! slow and closed or passed over. So each shard empties its box at its own pace, whatever waits for
 //! room in others'.
@@ -14,23 +14,23 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::machine::Action;
+use super::send_batch::SendBatch;
 use super::slot::Hold;
 use super::topics::Arrived;
-use super::turn::Turn;
 use super::{Application, Shard};
 use crate::conn::State;
 use crate::fault::{self, Fault};
-use crate::hub::{Hub, Letter, Mail, Mailbox, Place, Seat, Weight};
+use crate::hub::{Command, Hub, Mailbox, PublishCommand, Reservation, Seat, Weight};
 use crate::wire::CloseCode;
 
-/// What a letter costs beside its frames.
-const LETTER_BYTES: usize = 64;
+/// What a command costs beside its frames.
+const COMMAND_BYTES: usize = 64;
 
 /// Letters that wait for room in other shards' mailboxes.
 #[derive(Debug)]
 pub(super) struct Outboxes {
     /// By shard.
-    boxes: Box<[VecDeque<Letter>]>,
+    boxes: Box<[VecDeque<PublishCommand>]>,
     /// What they hold all together.
     bytes: usize,
 }
@@ -44,24 +44,25 @@ impl Outboxes {
         self.bytes == 0
     }
 
-    /// Sends a letter, now or when there is room. Says how many messages are lost by that: none,
+    /// Sends a command, now or when there is room. Says how many messages are lost by that: none,
     /// unless a fault is back.
-    fn send(&mut self, seat: &Seat, to: usize, letter: Letter) -> u64 {
+    fn send(&mut self, seat: &Seat, to: usize, command: PublishCommand) -> u64 {
         let Some((mailbox, waiting)) = seat.hub.mailboxes.get(to).zip(self.boxes.get_mut(to))
         else {
             return 0;
         };
-        let place = if waiting.is_empty() { place(mailbox, seat, &letter) } else { Place::Full };
+        let place =
+            if waiting.is_empty() { place(mailbox, seat, &command) } else { Reservation::Full };
         match place {
-            Place::Taken => mailbox.post(letter),
-            Place::Gone => {}
-            Place::Full if fault::is_back(Fault::MailDroppedWhenBoxFull) => {
+            Reservation::Made => mailbox.post(command),
+            Reservation::Gone => {}
+            Reservation::Full if fault::is_back(Fault::MailDroppedWhenBoxFull) => {
                 mailbox.wait_no_more(seat.index);
-                return letter.messages();
+                return command.messages();
             }
-            Place::Full => {
-                self.bytes += cost(&letter);
-                waiting.push_back(letter);
+            Reservation::Full => {
+                self.bytes += cost(&command);
+                waiting.push_back(command);
             }
         }
         0
@@ -76,15 +77,15 @@ impl Outboxes {
             if waiting.is_empty() {
                 continue;
             }
-            while let Some(letter) = waiting.front() {
-                let place = place(mailbox, seat, letter);
-                if place == Place::Full {
+            while let Some(command) = waiting.front() {
+                let place = place(mailbox, seat, command);
+                if place == Reservation::Full {
                     break;
                 }
-                let Some(letter) = waiting.pop_front() else { break };
-                self.bytes -= cost(&letter);
-                if place == Place::Taken {
-                    mailbox.post(letter);
+                let Some(command) = waiting.pop_front() else { break };
+                self.bytes -= cost(&command);
+                if place == Reservation::Made {
+                    mailbox.post(command);
                 }
             }
             if waiting.is_empty() {
@@ -98,30 +99,30 @@ impl Outboxes {
         self.bytes = 0;
         let mut lost = 0;
         for (mailbox, waiting) in seat.hub.mailboxes.iter().zip(&mut self.boxes) {
-            lost += waiting.drain(..).map(|letter| letter.messages()).sum::<u64>();
+            lost += waiting.drain(..).map(|command| command.messages()).sum::<u64>();
             mailbox.wait_no_more(seat.index);
         }
         lost
     }
 }
 
-fn cost(letter: &Letter) -> usize {
-    match letter {
-        Letter::Publication { frames, .. } => LETTER_BYTES + frames.len(),
-        Letter::Flushed { .. } => LETTER_BYTES,
+fn cost(command: &PublishCommand) -> usize {
+    match command {
+        PublishCommand::Publication { frames, .. } => COMMAND_BYTES + frames.len(),
+        PublishCommand::Flushed { .. } => COMMAND_BYTES,
     }
 }
 
-/// A place for a letter; if there is none, this shard will be called when there is.
-fn place(mailbox: &Mailbox, seat: &Seat, letter: &Letter) -> Place {
-    let place = mailbox.reserve(letter.weight());
-    if place != Place::Full {
+/// A place for a command; if there is none, this shard will be called when there is.
+fn place(mailbox: &Mailbox, seat: &Seat, command: &PublishCommand) -> Reservation {
+    let place = mailbox.reserve(command.weight());
+    if place != Reservation::Full {
         return place;
     }
     mailbox.wait(seat.index);
     // Room that was made before that.
-    let place = mailbox.reserve(letter.weight());
-    if place != Place::Full {
+    let place = mailbox.reserve(command.weight());
+    if place != Reservation::Full {
         mailbox.wait_no_more(seat.index);
     }
     place
@@ -132,8 +133,8 @@ fn place(mailbox: &Mailbox, seat: &Seat, letter: &Letter) -> Place {
 pub(super) struct Post {
     pub(super) seat: Seat,
     outboxes: Outboxes,
-    /// A letter for a topic on which too much waits. Its place in the mailbox is still taken.
-    stalled: Option<Letter>,
+    /// A command for a topic on which too much waits. Its place in the mailbox is still taken.
+    stalled: Option<PublishCommand>,
     /// There was more in the mailbox than one turn takes.
     left: bool,
     /// Shards that have sent everything that was published there.
@@ -185,30 +186,30 @@ impl Post {
 }
 
 impl<A: Application> Shard<A> {
-    /// Tells the other shards what was published here since the last turn: one letter per topic and
+    /// Tells the other shards what was published here since the last turn: one command per topic and
     /// shard with subscribers of it, whatever the number of messages.
     pub(super) fn forward_publications(&mut self) {
         let Post { seat, outboxes, .. } = &mut self.post;
         if seat.hub.mailboxes.len() == 1 {
-            return self.world.topics.skip_forwarding();
+            return self.context.topics.skip_forwarding();
         }
         outboxes.flush(seat);
-        let lost = &mut self.world.counters.publications_lost;
-        self.world.topics.forward(|to, letter| *lost += outboxes.send(seat, to, letter));
-        self.world.topics.note_outbox(outboxes.bytes);
+        let lost = &mut self.context.counters.publications_lost;
+        self.context.topics.forward(|to, command| *lost += outboxes.send(seat, to, command));
+        self.context.topics.note_outbox(outboxes.bytes);
     }
 
     /// Reads again from connections that had to wait, once nothing waits any more.
     pub(super) fn resume_publishers(&mut self) {
-        if self.world.slowed.is_empty() || self.world.topics.is_crowded() {
+        if self.context.slowed.is_empty() || self.context.topics.is_crowded() {
             return;
         }
-        for id in std::mem::take(&mut self.world.slowed) {
+        for id in std::mem::take(&mut self.context.slowed) {
             let Some(slot) = self.table.find(id) else { continue };
             slot.side.hold.set(Hold::PUBLISHER, false);
             // From now on it is listened to again.
             slot.heard = self.tick;
-            slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+            slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
             self.requested.push(Action::Receive(id));
             self.unpark(id);
         }
@@ -220,32 +221,32 @@ impl<A: Application> Shard<A> {
     }
 
     /// Does what others ask for; `called` if any of them said so.
-    pub(super) fn read_mail(&mut self, called: bool, turn: &mut Turn, now: Instant) {
+    pub(super) fn read_mail(&mut self, called: bool, sends: &mut SendBatch, now: Instant) {
         if !called && !self.post.left {
             return;
         }
         // No more than what was there when we looked: a busy sender cannot keep us here.
-        let most = self.world.settings.mailbox_entries.max(1);
+        let most = self.context.settings.mailbox_entries.max(1);
         let mut left = most;
-        while let Some(order) = self.world.mailbox.take_order() {
-            self.obey(order, turn, now);
+        while let Some(order) = self.context.mailbox.take_order() {
+            self.obey(order, sends, now);
         }
         while left > 0
-            && let Some(mail) = self.world.mailbox.take_mail()
+            && let Some(mail) = self.context.mailbox.take_command()
         {
             left -= 1;
-            self.obey(mail, turn, now);
+            self.obey(mail, sends, now);
         }
         self.post.left = left == 0;
         self.take_letters(most);
     }
 
-    fn obey(&mut self, mail: Mail, turn: &mut Turn, now: Instant) {
+    fn obey(&mut self, mail: Command, sends: &mut SendBatch, now: Instant) {
         match mail {
-            Mail::Send { to, opcode, payload } => self.send_mail(to, opcode, &payload, turn),
-            Mail::Close { to, code, reason } => self.close_one(to, code, &reason, turn),
-            Mail::Drain { deadline } => self.start_drain(deadline.max(now), now, turn),
-            Mail::Snapshot { reply } => {
+            Command::Send { to, opcode, payload } => self.send_mail(to, opcode, &payload, sends),
+            Command::Close { to, code, reason } => self.close_one(to, code, &reason, sends),
+            Command::Drain { deadline } => self.start_drain(deadline.max(now), now, sends),
+            Command::Snapshot { reply } => {
                 // Whoever asked may have gone.
                 drop(reply.send(self.snapshot()));
             }
@@ -260,10 +261,12 @@ impl<A: Application> Shard<A> {
                 break;
             }
             let stalled = self.post.stalled.take();
-            let Some(letter) = stalled.or_else(|| self.world.mailbox.take_letter()) else { break };
-            let taken = letter.weight();
-            if let Some(letter) = self.take_in(letter) {
-                self.post.stalled = Some(letter);
+            let Some(command) = stalled.or_else(|| self.context.mailbox.take_publish()) else {
+                break;
+            };
+            let taken = command.weight();
+            if let Some(command) = self.take_in(command) {
+                self.post.stalled = Some(command);
                 self.post.left = true;
                 break;
             }
@@ -271,33 +274,33 @@ impl<A: Application> Shard<A> {
             weight += taken;
         }
         if places > 0 {
-            self.world.counters.letters_in += places;
-            self.post.call_waiting(self.world.mailbox.make_room(weight, places));
+            self.context.counters.publish_commands += places;
+            self.post.call_waiting(self.context.mailbox.make_room(weight, places));
         } else {
             // Somebody may have given a place back.
-            self.post.call_waiting(self.world.mailbox.waiting());
+            self.post.call_waiting(self.context.mailbox.waiting());
         }
     }
 
-    /// Takes a letter in, or gives it back if there is no room for it now.
-    fn take_in(&mut self, letter: Letter) -> Option<Letter> {
-        match &letter {
-            Letter::Flushed { from } => {
+    /// Takes a command in, or gives it back if there is no room for it now.
+    fn take_in(&mut self, command: PublishCommand) -> Option<PublishCommand> {
+        match &command {
+            PublishCommand::Flushed { from } => {
                 if let Some(flushed) = self.post.flushed.get_mut(*from) {
                     *flushed = true;
                 }
             }
-            Letter::Publication { topic, frames, messages } => {
-                match self.world.topics.deliver(topic, frames, *messages) {
+            PublishCommand::Publication { topic, frames, messages } => {
+                match self.context.topics.deliver(topic, frames, *messages) {
                     // The drain had no time for it: its subscribers are closed already.
                     Arrived::Queued if self.drain.is_some() && self.post.flushing.is_none() => {
-                        self.world.counters.publications_lost += messages;
+                        self.context.counters.publications_lost += messages;
                     }
                     Arrived::Queued | Arrived::Unneeded => {}
                     Arrived::NoRoom if fault::is_back(Fault::LetterDroppedWhenTopicFull) => {
-                        self.world.counters.publications_lost += messages;
+                        self.context.counters.publications_lost += messages;
                     }
-                    Arrived::NoRoom => return Some(letter),
+                    Arrived::NoRoom => return Some(command),
                 }
             }
         }
@@ -309,7 +312,7 @@ impl<A: Application> Shard<A> {
     /// Stops accepting connections and publications, and tells the other shards that no more will
     /// come. The connections are closed when everything published before has been queued to its
     /// subscribers, or half of the drain's time is over.
-    pub(super) fn start_drain(&mut self, deadline: Instant, now: Instant, turn: &mut Turn) {
+    pub(super) fn start_drain(&mut self, deadline: Instant, now: Instant, sends: &mut SendBatch) {
         if self.cut {
             return;
         }
@@ -321,23 +324,23 @@ impl<A: Application> Shard<A> {
         }
         self.drain = Some(deadline);
         self.requested.push(Action::StopAccepting);
-        self.world.topics.close();
+        self.context.topics.close();
         // Whoever is not open yet has been promised nothing.
         let ids: Vec<_> = self.table.ids().collect();
         for id in ids {
             if self.table.find(id).is_some_and(|slot| slot.state() == State::Opening) {
-                self.close_one(id, CloseCode::GOING_AWAY, "", turn);
+                self.close_one(id, CloseCode::GOING_AWAY, "", sends);
             }
         }
         let Post { seat, outboxes, .. } = &mut self.post;
         for to in (0..seat.hub.mailboxes.len()).filter(|to| *to != seat.index) {
-            outboxes.send(seat, to, Letter::Flushed { from: seat.index });
+            outboxes.send(seat, to, PublishCommand::Flushed { from: seat.index });
         }
         self.post.flushing = Some(if fault::is_back(Fault::DrainCutsFanOuts) { now } else { half });
     }
 
     /// Closes the connections when all that they were promised is queued to them, or its time is over.
-    pub(super) fn finish_flushing(&mut self, turn: &mut Turn, now: Instant) {
+    pub(super) fn finish_flushing(&mut self, sends: &mut SendBatch, now: Instant) {
         let Some(until) = self.post.flushing else { return };
         if !self.is_flushed() {
             if now < until {
@@ -348,15 +351,15 @@ impl<A: Application> Shard<A> {
         self.post.flushing = None;
         let ids: Vec<_> = self.table.ids().collect();
         for id in ids {
-            self.close_one(id, CloseCode::GOING_AWAY, "", turn);
+            self.close_one(id, CloseCode::GOING_AWAY, "", sends);
         }
     }
 
     fn is_flushed(&self) -> bool {
         let delivered = || {
-            !self.world.topics.is_busy()
+            !self.context.topics.is_busy()
                 && self.post.all_have_flushed()
-                && self.world.mailbox.has_no_letters()
+                && self.context.mailbox.has_no_letters()
         };
         self.post.outboxes.is_empty() && (self.table.len() == 0 || delivered())
     }
@@ -365,18 +368,18 @@ impl<A: Application> Shard<A> {
     #[cold]
     fn give_publications_up(&mut self) {
         let Post { seat, outboxes, stalled, .. } = &mut self.post;
-        let mut lost = outboxes.abandon(seat) + self.world.topics.undelivered();
-        let letters =
-            std::iter::from_fn(|| stalled.take().or_else(|| self.world.mailbox.take_letter()));
+        let mut lost = outboxes.abandon(seat) + self.context.topics.undelivered();
+        let commands =
+            std::iter::from_fn(|| stalled.take().or_else(|| self.context.mailbox.take_publish()));
         let (mut places, mut weight) = (0, Weight::default());
-        for letter in letters {
+        for command in commands {
             places += 1;
-            weight += letter.weight();
-            lost += letter.messages();
+            weight += command.weight();
+            lost += command.messages();
         }
-        self.world.counters.publications_lost += lost;
-        self.world.topics.note_outbox(0);
-        self.post.call_waiting(self.world.mailbox.make_room(weight, places));
+        self.context.counters.publications_lost += lost;
+        self.context.topics.note_outbox(0);
+        self.post.call_waiting(self.context.mailbox.make_room(weight, places));
     }
 }
 

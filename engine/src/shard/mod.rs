@@ -1,11 +1,11 @@
 //! One core's share of the connections, sans-IO.
 //!
 //! A shard owns everything its connections need and shares nothing mutable. It is fed by a driver
-//! through [`machine::Machine`] and answers in the [`turn::Turn`] it is lent. A callback cannot
+//! through [`machine::Machine`] and answers in the [`turn::SendBatch`] it is lent. A callback cannot
 //! re-enter the shard: what it publishes or ends is applied when it has returned, in order.
 
 mod application;
-mod codec;
+mod deflate_pool;
 mod ending;
 mod fleet;
 pub(crate) mod machine;
@@ -21,6 +21,7 @@ pub(crate) mod route;
 #[cfg(feature = "tls")]
 mod secured;
 pub(crate) mod send;
+pub(crate) mod send_batch;
 #[cfg(feature = "sim")]
 mod sim;
 pub(crate) mod slot;
@@ -28,7 +29,6 @@ pub(crate) mod socket;
 pub(crate) mod table;
 mod timers;
 pub(crate) mod topics;
-pub(crate) mod turn;
 pub(crate) mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -37,24 +37,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use application::Application;
-use codec::Codec;
+use deflate_pool::DeflatePool;
 use fleet::Dials;
 pub use fleet::Fleet;
-use machine::{Action, Look, Machine, Next, Want};
+use machine::{Action, Look, Machine, Next, ReadInterest};
 use mail::Post;
 use progress::Lateness;
 use relief::Tidying;
 use round::Round;
-use send::{Transmit, TurnOutput};
+use send::{BatchOutput, Transmit};
+use send_batch::{Lease, SendBatch};
 use slot::{Ending, Slot};
 use socket::WebSocket;
 use table::{ConnectionId, Table};
 use topics::Topics;
-use turn::{Loan, Turn};
 use wheel::{Tick, Wheel};
 
 use crate::config::Config;
-use crate::conn::{Assembly, Limits, Role, State};
+use crate::conn::{Limits, Reassembly, Role, State};
 use crate::error::TlsError;
 use crate::fault::{Fault, is_back, limit};
 use crate::hub::{Hub, Mailbox, Seat};
@@ -77,7 +77,7 @@ const LIST_KEPT: usize = 256;
 
 /// Everything of a shard that callbacks may touch, apart from the connections.
 #[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct Context {
     pub(crate) settings: Arc<Config>,
     pub(crate) counters: Counters,
     pub(crate) topics: Topics,
@@ -85,7 +85,7 @@ pub(crate) struct World {
     /// Subscriptions that end when the callback has returned.
     pub(crate) leaving: Vec<(ConnectionId, u32)>,
     /// What compresses and inflates.
-    pub(crate) codec: Codec,
+    pub(crate) deflate_pool: DeflatePool,
     /// Where messages are compressed.
     pub(crate) packed: Vec<u8>,
     /// Connections that a callback closed or ended.
@@ -113,7 +113,7 @@ pub(crate) struct World {
     pub(crate) stop: bool,
 }
 
-impl World {
+impl Context {
     #[inline]
     const fn needs_attention(&self) -> bool {
         !self.attention.is_empty() || !self.leaving.is_empty()
@@ -121,7 +121,9 @@ impl World {
 
     /// Whether more is kept for reuse than while nothing happens.
     const fn keeps_much(&self) -> bool {
-        self.packed.capacity() > PACKED_KEPT || self.codec.keeps_much() || self.topics.keeps_much()
+        self.packed.capacity() > PACKED_KEPT
+            || self.deflate_pool.keeps_much()
+            || self.topics.keeps_much()
     }
 
     /// Gives back what was not needed since the last call.
@@ -130,7 +132,7 @@ impl World {
         self.attention.shrink_to(LIST_KEPT);
         self.held.shrink_to(LIST_KEPT);
         self.packed = Vec::new();
-        self.codec.tidy();
+        self.deflate_pool.tidy();
         self.topics.tidy();
     }
 }
@@ -138,7 +140,7 @@ impl World {
 /// One shard: the application, its connections, and all that they need.
 pub(crate) struct Shard<A: Application> {
     app: A,
-    world: World,
+    context: Context,
     table: Table<Slot<A::Data>>,
     wheel: Wheel,
     tick: Tick,
@@ -193,10 +195,10 @@ impl<A: Application> Shard<A> {
             app,
             lateness: Lateness::new(&settings),
             table: Table::new(settings.max_connections),
-            world: World {
+            context: Context {
                 topics: Topics::new(settings.max_topics, Arc::clone(&hub), index)
                     .on(memory.clone()),
-                codec: Codec::new(settings.compression, memory.clone()),
+                deflate_pool: DeflatePool::new(settings.compression, memory.clone()),
                 memory,
                 settings,
                 counters: Counters::default(),
@@ -255,9 +257,10 @@ impl<A: Application> Shard<A> {
     /// Gives the shard the topics that the application opened before it began, with the ledger that
     /// they count on.
     pub(crate) fn with_topics(mut self, topics: Topics) -> Self {
-        self.world.memory = topics.memory();
-        self.world.codec = Codec::new(self.world.settings.compression, topics.memory());
-        self.world.topics = topics;
+        self.context.memory = topics.memory();
+        self.context.deflate_pool =
+            DeflatePool::new(self.context.settings.compression, topics.memory());
+        self.context.topics = topics;
         self
     }
 
@@ -275,17 +278,17 @@ impl<A: Application> Shard<A> {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             open: self.table.len() as u64,
-            topics: self.world.topics.len() as u64,
-            compression_bytes: self.world.codec.used() as u64,
-            memory_bytes: self.world.memory.held() as u64,
-            memory_peak_bytes: self.world.memory.peak() as u64,
-            counters: self.world.counters.clone(),
+            topics: self.context.topics.len() as u64,
+            compression_bytes: self.context.deflate_pool.used() as u64,
+            memory_bytes: self.context.memory.held() as u64,
+            memory_peak_bytes: self.context.memory.peak() as u64,
+            counters: self.context.counters.clone(),
             ring: self.ring.clone(),
-            opened: self.world.opened,
-            closed: self.world.closed,
-            protocol_errors: self.world.protocol_errors,
-            request_errors: self.world.request_errors,
-            tls_errors: self.world.tls_errors,
+            opened: self.context.opened,
+            closed: self.context.closed,
+            protocol_errors: self.context.protocol_errors,
+            request_errors: self.context.request_errors,
+            tls_errors: self.context.tls_errors,
             cpu_nanos: (self.cpu_clock)(),
             driver: None,
         }
@@ -299,21 +302,21 @@ impl<A: Application> Machine for Shard<A> {
         self.lateness.woke(now, self.tick);
     }
 
-    fn accepted(&mut self, listener: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+    fn accepted(&mut self, listener: usize, _: &mut SendBatch, _: Instant) -> Option<ConnectionId> {
         let mut slot = Slot::new(Role::Server, self.tick);
         slot.secure = self.secure.get(listener).is_some_and(|secure| *secure);
         let inserted = if self.drain.is_none() { self.table.insert(slot).ok() } else { None };
         let Some(id) = inserted else {
-            self.world.counters.refused += 1;
+            self.context.counters.refused += 1;
             return None;
         };
-        self.world.counters.accepted += 1;
+        self.context.counters.accepted += 1;
         self.schedule(id);
         Some(id)
     }
 
-    fn connected(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) {
-        self.start_client(id, turn);
+    fn connected(&mut self, id: ConnectionId, sends: &mut SendBatch, _: Instant) {
+        self.start_client(id, sends);
     }
 
     #[inline]
@@ -321,14 +324,14 @@ impl<A: Application> Machine for Shard<A> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: &Loan,
-        turn: &mut Turn,
+        lease: &Lease,
+        sends: &mut SendBatch,
         _: Instant,
-    ) -> Want {
-        self.read(id, input, input.len(), Some(loan), turn)
+    ) -> ReadInterest {
+        self.read(id, input, input.len(), Some(lease), sends)
     }
 
-    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Reassembly>, u64)> {
         let slot = self.table.find(id)?;
         let (memory, remaining) = slot.inbound.take_direct()?;
         // It may grow to twice what has arrived while the driver has it.
@@ -340,23 +343,23 @@ impl<A: Application> Machine for Shard<A> {
     fn received_direct(
         &mut self,
         id: ConnectionId,
-        memory: Box<Assembly>,
+        memory: Box<Reassembly>,
         n: usize,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         _: Instant,
-    ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+    ) -> ReadInterest {
+        let Some(slot) = self.table.find(id) else { return ReadInterest::Nothing };
         slot.side.send.elsewhere = 0;
         slot.inbound.return_direct(memory, n);
-        self.read(id, &mut [], n, None, turn)
+        self.read(id, &mut [], n, None, sends)
     }
 
-    fn want(&mut self, id: ConnectionId) -> Want {
-        let pause = self.world.settings.pause_reading_bytes;
-        self.table.find(id).map_or(Want::Nothing, |slot| slot.want_now(pause))
+    fn want(&mut self, id: ConnectionId) -> ReadInterest {
+        let pause = self.context.settings.pause_reading_bytes;
+        self.table.find(id).map_or(ReadInterest::Nothing, |slot| slot.want_now(pause))
     }
 
-    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, _: Instant) {
+    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, sends: &mut SendBatch, _: Instant) {
         if self.defer_end(id, error) {
             return;
         }
@@ -368,13 +371,13 @@ impl<A: Application> Machine for Shard<A> {
         let Some(slot) = self.table.find(id) else { return };
         slot.half_closed = true;
         // It has nothing more to say, and may still read what it was sent.
-        let leaves = error.is_none() && slot.side.send.queued(turn) > 0;
+        let leaves = error.is_none() && slot.side.send.queued(sends) > 0;
         if leaves && !matches!(slot.ending, Ending::No | Ending::Now) {
             // As soon as that has left; if it blocks, `drained` goes on, or the close timeout.
             return self.requested.push(Action::Close(id));
         }
         let reason = match (slot.state(), error) {
-            (State::Closed, _) => CloseReason::Clean(self.world.said),
+            (State::Closed, _) => CloseReason::Clean(self.context.said),
             (_, Some(error)) => {
                 let first = slot.opening.as_mut().and_then(|opening| opening.path()?.error());
                 CloseReason::Transport(first.unwrap_or(error))
@@ -390,11 +393,11 @@ impl<A: Application> Machine for Shard<A> {
         }
     }
 
-    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit> {
+    fn sent(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) -> Option<Transmit> {
         // A peer that takes what waited for it lives, even while nothing is read from it.
         let slot = self.table.find(id)?;
         (slot.taken, slot.side.send.waited) = (self.tick, true);
-        self.sent_at_once(id, turn, now)
+        self.sent_at_once(id, sends, now)
     }
 
     fn took(&mut self, id: ConnectionId, bytes: usize) {
@@ -403,30 +406,35 @@ impl<A: Application> Machine for Shard<A> {
         if !is_back(Fault::ProgressOnlyWhenAllLeft) {
             slot.taken = self.tick;
         }
-        slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+        slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
         if slot.deferred && !slot.paused {
             self.unpark(id);
         }
     }
 
-    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
-        self.count_given(id, turn)
+    fn given(&mut self, id: ConnectionId, sends: &SendBatch) -> u32 {
+        self.count_given(id, sends)
     }
 
-    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, _: Instant) {
-        self.saw(id, look, turn);
+    fn looked(&mut self, id: ConnectionId, look: Look, sends: &mut SendBatch, _: Instant) {
+        self.saw(id, look, sends);
         self.attend();
     }
 
-    fn sent_at_once(&mut self, id: ConnectionId, turn: &mut Turn, _: Instant) -> Option<Transmit> {
+    fn sent_at_once(
+        &mut self,
+        id: ConnectionId,
+        sends: &mut SendBatch,
+        _: Instant,
+    ) -> Option<Transmit> {
         let slot = self.table.find(id)?;
         let next = slot.side.send.unblock();
-        slot.paused = slot.is_paused(self.world.settings.pause_reading_bytes);
+        slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
         if slot.deferred && !slot.paused {
             self.unpark(id);
         }
         if next.is_none() {
-            self.drained(id, turn);
+            self.drained(id, sends);
         }
         next
     }
@@ -435,40 +443,40 @@ impl<A: Application> Machine for Shard<A> {
         self.due.extend(self.requested.drain(..));
     }
 
-    fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
+    fn run(&mut self, sends: &mut SendBatch, now: Instant) -> Next {
         self.tick = self.wheel.tick(now);
-        turn.count_on(&self.world.memory);
-        if turn.must_forget() {
+        sends.count_on(&self.context.memory);
+        if sends.must_forget() {
             self.table.values_mut().for_each(|slot| slot.side.send.forget_place());
         }
-        let called = self.world.mailbox.answer();
-        if self.world.stop {
+        let called = self.context.mailbox.answer();
+        if self.context.stop {
             self.requested.push(Action::Exit);
             return Next { deadline: None, busy: true };
         }
-        let wake = self.run_application(turn, now);
+        let wake = self.run_application(sends, now);
         // What is published by that is forwarded before it can be delivered.
-        self.read_deferred(turn, now);
+        self.read_deferred(sends, now);
         self.forward_publications();
-        self.world.topics.release_unused();
-        self.read_mail(called, turn, now);
-        self.run_timers(turn);
-        self.fan_out(turn);
-        self.finish_flushing(turn, now);
+        self.context.topics.release_unused();
+        self.read_mail(called, sends, now);
+        self.run_timers(sends);
+        self.fan_out(sends);
+        self.finish_flushing(sends, now);
         self.resume_publishers();
         self.count_others();
-        self.relieve(turn);
-        let tidying = self.tidy(turn, now);
+        self.relieve(sends);
+        let tidying = self.tidy(sends, now);
         self.start_dials();
         let drained = self.run_drain(now);
         if drained {
             self.requested.push(Action::Exit);
         }
         let busy = !self.requested.is_empty()
-            || self.world.topics.is_busy()
+            || self.context.topics.is_busy()
             || self.has_mail_left()
             || self.has_input_left()
-            || self.world.stop;
+            || self.context.stop;
         if busy {
             self.lateness.sleep_until(Some(now));
             return Next { deadline: None, busy };
@@ -497,9 +505,9 @@ impl<A: Application> Machine for Shard<A> {
             return;
         }
         if let Some(slot) = self.table.find(id) {
-            slot.release(id, &mut self.world.codec);
+            slot.release(id, &mut self.context.deflate_pool);
             if slot.secure {
-                self.world.memory.sub(slot.side.send.elsewhere as usize);
+                self.context.memory.sub(slot.side.send.elsewhere as usize);
             }
         }
         self.table.remove(id);
@@ -510,7 +518,7 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn mailbox(&self) -> Option<&Mailbox> {
-        Some(&self.world.mailbox)
+        Some(&self.context.mailbox)
     }
 
     fn note_ring(&mut self, counters: &RingCounters) {

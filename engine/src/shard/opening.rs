@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Machine as _, Want};
+use super::machine::{Machine as _, ReadInterest};
 use super::route::{self, Path};
+use super::send_batch::SendBatch;
 use super::slot::Ending;
 use super::socket::WebSocket;
 use super::table::ConnectionId;
-use super::turn::Turn;
 use super::wheel::Tick;
-use super::{Application, Shard, World};
+use super::{Application, Context, Shard};
 use crate::error::TlsError;
 use crate::handshake::proxy::{ProxyError, Tunnel};
 use crate::handshake::{
@@ -133,9 +133,9 @@ enum Opened {
 
 impl<A: Application> Shard<A> {
     /// TCP stands: the client speaks first (HS-C-06 to HS-C-30).
-    pub(super) fn start_client(&mut self, id: ConnectionId, turn: &mut Turn) {
+    pub(super) fn start_client(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         let Some(slot) = self.table.find(id) else { return };
-        if slot.secure && !self.world.settings.has_client_tls() {
+        if slot.secure && !self.context.settings.has_client_tls() {
             // What is meant to be secret is never sent in the clear.
             return self.give_up(id, TlsError::NotConfigured);
         }
@@ -145,17 +145,17 @@ impl<A: Application> Shard<A> {
         if let Some(path) = &mut opening.path {
             path.arrived();
             if let Some(proxy) = path.proxy.take() {
-                let most = self.world.settings.head.max_bytes();
+                let most = self.context.settings.head.max_bytes();
                 let tunnel = Tunnel::start(&proxy, request.url(), &mut self.scratch);
                 let reader = (Arc::clone(request), tunnel.with_answer_max(most));
                 opening.reader = Reader::Tunnel(Box::new(reader));
-                return slot.side.send.push(id, turn, &self.scratch);
+                return slot.side.send.push(id, sends, &self.scratch);
             }
         }
         opening.path = None;
         let handshake = ClientHandshake::start(request, &mut self.rng, &mut self.scratch);
         opening.reader = Reader::Client(handshake);
-        slot.side.send.push(id, turn, &self.scratch);
+        slot.side.send.push(id, sends, &self.scratch);
         if !slot.secure
             && let Some(data) = &mut slot.data
         {
@@ -168,11 +168,11 @@ impl<A: Application> Shard<A> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        turn: &mut Turn,
-    ) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+        sends: &mut SendBatch,
+    ) -> ReadInterest {
+        let Some(slot) = self.table.find(id) else { return ReadInterest::Nothing };
         if let Some(Opening { reader: Reader::Tunnel(_), .. }) = slot.opening.as_deref() {
-            return self.received_from_proxy(id, input, turn);
+            return self.received_from_proxy(id, input, sends);
         }
         let (mut reader, mut gathered, ticket, since) = match slot.opening.take() {
             Some(opening) => {
@@ -188,8 +188,8 @@ impl<A: Application> Shard<A> {
         let received = if first { &*input } else { &*gathered };
         let is_client = !matches!(reader, Reader::Server(_));
         let opened = match &mut reader {
-            Reader::Server(reader) => self.read_request(id, reader, received, turn),
-            Reader::Client(reader) => self.read_response(id, reader, received, turn),
+            Reader::Server(reader) => self.read_request(id, reader, received, sends),
+            Reader::Client(reader) => self.read_response(id, reader, received, sends),
             Reader::Dialling(_) | Reader::Tunnel(_) => Opened::Refused(CloseReason::HungUp),
         };
         if !matches!(opened, Opened::NotYet | Opened::Refusal(..)) {
@@ -204,7 +204,7 @@ impl<A: Application> Shard<A> {
                     Opened::Refusal(error, _) => Some((error, since.unwrap_or(self.tick))),
                     _ => None,
                 };
-                let mut held = Held::on(Some(&self.world.memory));
+                let mut held = Held::on(Some(&self.context.memory));
                 held.set(gathered.capacity() + size_of::<Opening>());
                 if let Some(slot) = self.table.find(id) {
                     let opening = Opening { gathered, held, reader, ticket, path: None, refused };
@@ -223,7 +223,7 @@ impl<A: Application> Shard<A> {
                 self.attend();
                 let rest = if first { input } else { &mut gathered };
                 let rest = &mut rest[taken..];
-                return self.read(id, rest, rest.len(), None, turn);
+                return self.read(id, rest, rest.len(), None, sends);
             }
             Opened::Refused(reason) => {
                 // What a server refuses with is to arrive. A client has nothing to say, and a server
@@ -237,12 +237,17 @@ impl<A: Application> Shard<A> {
 
     /// Reads what a proxy says until its tunnel is open; what is behind that comes out of the tunnel.
     #[cold]
-    fn received_from_proxy(&mut self, id: ConnectionId, input: &[u8], turn: &mut Turn) -> Want {
-        let Some(slot) = self.table.find(id) else { return Want::Nothing };
+    fn received_from_proxy(
+        &mut self,
+        id: ConnectionId,
+        input: &[u8],
+        sends: &mut SendBatch,
+    ) -> ReadInterest {
+        let Some(slot) = self.table.find(id) else { return ReadInterest::Nothing };
         // What is not sent yet cannot have been answered.
-        let unasked = slot.side.send.queued(turn) > 0;
-        let Some(opening) = &mut slot.opening else { return Want::Nothing };
-        let Reader::Tunnel(tunnel) = &mut opening.reader else { return Want::Nothing };
+        let unasked = slot.side.send.queued(sends) > 0;
+        let Some(opening) = &mut slot.opening else { return ReadInterest::Nothing };
+        let Reader::Tunnel(tunnel) = &mut opening.reader else { return ReadInterest::Nothing };
         opening.gathered.extend_from_slice(input);
         self.scratch.clear();
         let (request, tunnel) = &mut **tunnel;
@@ -254,7 +259,7 @@ impl<A: Application> Shard<A> {
             Ok(Some(taken)) => taken,
             Ok(None) => {
                 if !self.scratch.is_empty() {
-                    slot.side.send.push(id, turn, &self.scratch);
+                    slot.side.send.push(id, sends, &self.scratch);
                 }
                 return self.want(id);
             }
@@ -270,11 +275,11 @@ impl<A: Application> Shard<A> {
             self.tunnelled.push((id, rest));
             return self.want(id);
         }
-        self.start_client(id, turn);
+        self.start_client(id, sends);
         if rest.is_empty() {
             return self.want(id);
         }
-        self.received_opening(id, &mut rest, turn)
+        self.received_opening(id, &mut rest, sends)
     }
 
     fn read_request(
@@ -282,20 +287,20 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         reader: &mut ServerHandshake,
         received: &[u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) -> Opened {
-        let settings = Arc::clone(&self.world.settings);
+        let settings = Arc::clone(&self.context.settings);
         let request = match reader.read(&settings.head, received) {
             Ok(None) => return Opened::NotYet,
             Ok(Some(request)) => request,
-            Err(error) => return self.refuse_request(id, error, received, turn),
+            Err(error) => return self.refuse_request(id, error, received, sends),
         };
         if let Err(error) = settings.policy.judge(&request) {
-            return self.refuse_request(id, error, received, turn);
+            return self.refuse_request(id, error, received, sends);
         }
         let accept = match self.app.on_upgrade(&request) {
             Ok(accept) => accept,
-            Err(reject) => return self.reject(id, reject, turn),
+            Err(reject) => return self.reject(id, reject, sends),
         };
         let subprotocol = match &accept.subprotocol {
             Some(name) => Some(&**name),
@@ -318,17 +323,17 @@ impl<A: Application> Shard<A> {
         );
         if written.is_err() {
             // What the handler asked for cannot be said; it hears of the end of what it accepted.
-            self.app.on_close(&mut self.world, accept.data, CloseReason::Ended);
+            self.app.on_close(&mut self.context, accept.data, CloseReason::Ended);
             let sentence = "The server's application gave an answer that cannot be sent.";
-            return self.reject(id, Reject::new(500, sentence), turn);
+            return self.reject(id, Reject::new(500, sentence), sends);
         }
         let (taken, dialect) = (request.len(), request.dialect());
         if let Some(slot) = self.table.find(id) {
-            slot.side.send.push(id, turn, &self.scratch);
+            slot.side.send.push(id, sends, &self.scratch);
             slot.data = Some(accept.data);
         }
         self.count_compressed(deflate);
-        self.open(id, dialect, None, turn);
+        self.open(id, dialect, None, sends);
         Opened::Done(taken)
     }
 
@@ -337,17 +342,17 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         reader: &mut ClientHandshake,
         received: &[u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) -> Opened {
-        let settings = Arc::clone(&self.world.settings);
+        let settings = Arc::clone(&self.context.settings);
         match reader.read(&settings.head, received) {
             Ok(None) => Opened::NotYet,
             Ok(Some(response)) => {
                 if let Some(agreed) = response.deflate() {
-                    let World { codec, counters, .. } = &mut self.world;
-                    let Some(followed) = codec.follow(agreed, counters) else {
+                    let Context { deflate_pool, counters, .. } = &mut self.context;
+                    let Some(followed) = deflate_pool.follow(agreed, counters) else {
                         let error = ProtocolError::CompressionBudget;
-                        self.world.protocol_errors.count(error.index());
+                        self.context.protocol_errors.count(error.index());
                         return Opened::Refused(CloseReason::Protocol(error));
                     };
                     if let Some(slot) = self.table.find(id) {
@@ -355,7 +360,7 @@ impl<A: Application> Shard<A> {
                     }
                     self.count_compressed(Some(followed));
                 }
-                self.open(id, reader.request().dialect(), Some(&response), turn);
+                self.open(id, reader.request().dialect(), Some(&response), sends);
                 Opened::Done(response.len())
             }
             Err(error) => match reader.refusal(received) {
@@ -372,16 +377,16 @@ impl<A: Application> Shard<A> {
     /// on, and is given back when it ends, also if it never opens.
     fn agree(&mut self, id: ConnectionId, agreed: Deflate) -> Option<Deflate> {
         let slot = self.table.find(id)?;
-        let agreed = self.world.codec.agree(agreed, &mut self.world.counters)?;
+        let agreed = self.context.deflate_pool.agree(agreed, &mut self.context.counters)?;
         slot.deflate(agreed);
         Some(agreed)
     }
 
     const fn count_compressed(&mut self, agreed: Option<Deflate>) {
         let Some(agreed) = agreed else { return };
-        self.world.counters.opened_compressed += 1;
+        self.context.counters.opened_compressed += 1;
         if agreed.takeover || agreed.peer_takeover {
-            self.world.counters.opened_takeover += 1;
+            self.context.counters.opened_takeover += 1;
         }
     }
 
@@ -391,17 +396,17 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         dialect: Dialect,
         response: Option<&UpgradeResponse<'_>>,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) {
         let Some(slot) = self.table.find(id) else { return };
         slot.opened(dialect);
-        self.world.counters.opened += 1;
-        self.world.opened.count(dialect.index());
+        self.context.counters.opened += 1;
+        self.context.opened.count(dialect.index());
         // Its keep-alive may be due before its handshake would have been.
         self.schedule(id);
         let Some(slot) = self.table.find(id) else { return };
         if let Some(data) = &mut slot.data {
-            let mut ws = WebSocket::new(id, data, &mut slot.side, turn, &mut self.world);
+            let mut ws = WebSocket::new(id, data, &mut slot.side, sends, &mut self.context);
             self.app.on_open(&mut ws, response);
         }
     }
@@ -411,17 +416,17 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         error: RequestError,
         received: &[u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) -> Opened {
-        self.world.request_errors.count(error.index());
+        self.context.request_errors.count(error.index());
         self.scratch.clear();
         handshake::refuse_request(error, received, &mut self.scratch);
-        self.answer(id, turn);
+        self.answer(id, sends);
         Opened::Refused(CloseReason::Request(error))
     }
 
-    fn reject(&mut self, id: ConnectionId, reject: Reject, turn: &mut Turn) -> Opened {
-        self.refuse(id, reject.status, reject.sentence, turn);
+    fn reject(&mut self, id: ConnectionId, reject: Reject, sends: &mut SendBatch) -> Opened {
+        self.refuse(id, reject.status, reject.sentence, sends);
         Opened::Refused(CloseReason::Ended)
     }
 
@@ -431,17 +436,17 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         status: u16,
         sentence: &str,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
     ) {
         self.scratch.clear();
         handshake::refuse(status, sentence, &mut self.scratch);
-        self.answer(id, turn);
+        self.answer(id, sends);
     }
 
     /// Sends what was written.
-    fn answer(&mut self, id: ConnectionId, turn: &mut Turn) {
+    fn answer(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         if let Some(slot) = self.table.find(id) {
-            slot.side.send.push(id, turn, &self.scratch);
+            slot.side.send.push(id, sends, &self.scratch);
         }
     }
 }

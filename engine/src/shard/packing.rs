@@ -1,6 +1,6 @@
 //! Publications compressed for a window: once for all subscribers with that window, and in slices.
 
-use super::codec::Codec;
+use super::deflate_pool::DeflatePool;
 use super::topics::Batch;
 use crate::config::Compression;
 use crate::conn::Deflater;
@@ -42,7 +42,7 @@ pub(super) fn pack(
     batch: &mut Batch,
     bits: u8,
     settings: Compression,
-    codec: &mut Codec,
+    deflate_pool: &mut DeflatePool,
     left: &mut usize,
 ) -> Packed {
     if batch.packed(bits).is_some() {
@@ -50,12 +50,12 @@ pub(super) fn pack(
     }
     // The subscriber for whom another window was begun has gone.
     if batch.packing.as_ref().is_some_and(|packing| packing.bits != bits) {
-        stop(batch, codec);
+        stop(batch, deflate_pool);
     }
     let begun = batch.packing.take();
     let packing = match begun {
         None if !batch.may_be_packed() => return Packed::Not,
-        None => codec.lend_deflater(bits, settings.level).map(|deflater| Packing {
+        None => deflate_pool.lend_deflater(bits, settings.level).map(|deflater| Packing {
             bits,
             deflater,
             done: 0,
@@ -72,15 +72,15 @@ pub(super) fn pack(
         return Packed::Later;
     }
     let Packing { deflater, out, .. } = packing;
-    codec.return_deflater(bits, deflater);
+    deflate_pool.return_deflater(bits, deflater);
     batch.keep_packed(bits, out);
     Packed::Done
 }
 
 /// Gives up what was begun for a batch.
-pub(super) fn stop(batch: &mut Batch, codec: &mut Codec) {
+pub(super) fn stop(batch: &mut Batch, deflate_pool: &mut DeflatePool) {
     if let Some(Packing { bits, deflater, .. }) = batch.packing.take() {
-        codec.return_deflater(bits, deflater);
+        deflate_pool.return_deflater(bits, deflater);
     }
 }
 

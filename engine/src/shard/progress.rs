@@ -10,9 +10,9 @@
 use std::time::{Duration, Instant};
 
 use super::machine::{Action, Look};
+use super::send_batch::SendBatch;
 use super::slot::{Ending, Slot};
 use super::table::ConnectionId;
-use super::turn::Turn;
 use super::wheel::{TICK, Tick, ticks};
 use super::{Application, Shard};
 use crate::config::Config;
@@ -154,13 +154,13 @@ impl Lateness {
 
 impl<A: Application> Shard<A> {
     /// Has the socket looked at. Whoever was sent and did not come back has seen nothing.
-    pub(super) fn look(&mut self, id: ConnectionId, turn: &mut Turn) {
+    pub(super) fn look(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         let tick = self.tick;
         let Some(slot) = self.table.find(id) else { return };
         let watch = slot.watch();
         if watch.asked.take().is_some() {
             watch.looked = tick;
-            return self.decide(id, turn);
+            return self.decide(id, sends);
         }
         watch.asked = Some(tick);
         self.requested.push(Action::Look(id));
@@ -168,17 +168,17 @@ impl<A: Application> Shard<A> {
     }
 
     /// How many bytes the kernel has been given of a connection whose socket is looked at now.
-    pub(super) fn count_given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
+    pub(super) fn count_given(&mut self, id: ConnectionId, sends: &SendBatch) -> u32 {
         let Some(slot) = self.table.find(id) else { return 0 };
-        let given = slot.side.send.given(turn);
+        let given = slot.side.send.given(sends);
         slot.watch().giving = given;
         given
     }
 
     /// Takes in what was seen, and does what is due.
-    pub(super) fn saw(&mut self, id: ConnectionId, look: Look, turn: &mut Turn) {
+    pub(super) fn saw(&mut self, id: ConnectionId, look: Look, sends: &mut SendBatch) {
         let tick = self.tick;
-        let settings = &self.world.settings;
+        let settings = &self.context.settings;
         let Some(slot) = self.table.find(id) else { return };
         let reads = !slot.is_paused(settings.pause_reading_bytes);
         let blocked = slot.side.send.is_blocked();
@@ -205,7 +205,7 @@ impl<A: Application> Shard<A> {
         if moved || listened && !is_back(Fault::SilenceWhileNotReading) {
             slot.taken = tick;
         }
-        self.decide(id, turn);
+        self.decide(id, sends);
         if !waits {
             self.forget_watch(id);
         }

@@ -1,11 +1,11 @@
 //! Publications, to this shard's subscribers in slices.
 
 use super::packing::{self, Packed};
-use super::send::TurnOutput;
+use super::send::BatchOutput;
+use super::send_batch::{Chunk, SendBatch};
 use super::slot::{Ending, Side};
 use super::table::ConnectionId;
 use super::topics::{Batch, SUBSCRIPTION, Slice};
-use super::turn::{Chunk, Turn};
 use super::{Application, Shard};
 use crate::config::SlowConsumer;
 use crate::conn::Outbound;
@@ -53,19 +53,19 @@ struct Chunks {
 
 impl Chunks {
     #[inline]
-    fn of(&mut self, dialect: Dialect, batch: &mut Batch, turn: &mut Turn) -> &(u32, Share) {
+    fn of(&mut self, dialect: Dialect, batch: &mut Batch, sends: &mut SendBatch) -> &(u32, Share) {
         self.plain[dialect.index()].get_or_insert_with(|| {
             let frames = batch.encoded(dialect).clone();
-            (turn.add_chunk(Chunk::Counted(frames.clone())), frames)
+            (sends.add_chunk(Chunk::Counted(frames.clone())), frames)
         })
     }
 
-    fn packed(&mut self, bits: u8, batch: &Batch, turn: &mut Turn) -> Option<(u32, Share)> {
+    fn packed(&mut self, bits: u8, batch: &Batch, sends: &mut SendBatch) -> Option<(u32, Share)> {
         if let Some((_, chunk, frames)) = self.packed.iter().find(|(of, ..)| *of == bits) {
             return Some((*chunk, frames.clone()));
         }
         let frames = batch.packed(bits)?.clone();
-        let chunk = turn.add_chunk(Chunk::Counted(frames.clone()));
+        let chunk = sends.add_chunk(Chunk::Counted(frames.clone()));
         self.packed.push((bits, chunk, frames.clone()));
         Some((chunk, frames))
     }
@@ -78,7 +78,7 @@ fn deliver_parts(
     batch: &Batch,
     (chunk, frames): (u32, &Share),
     outbound: &Outbound,
-    out: &mut TurnOutput<'_>,
+    out: &mut BatchOutput<'_>,
 ) {
     let mut from = 0;
     let ends = batch.authored_by(out.id).iter().map(|part| (part.start(), part.end()));
@@ -88,9 +88,9 @@ fn deliver_parts(
                 outbound.frame(header, payload, out);
             }
         } else if end > from && out.send.is_blocked() {
-            out.send.push_shared(out.turn, frames, from..end);
+            out.send.push_shared(out.sends, frames, from..end);
         } else if end > from {
-            out.turn.push_chunk(out.id, out.send.ticket(end - from), chunk, from, end - from);
+            out.sends.push_chunk(out.id, out.send.ticket(end - from), chunk, from, end - from);
         }
         from = next;
     }
@@ -98,20 +98,20 @@ fn deliver_parts(
 
 impl<A: Application> Shard<A> {
     /// Serves the next slice of the fan-outs that are due.
-    pub(super) fn fan_out(&mut self, turn: &mut Turn) {
+    pub(super) fn fan_out(&mut self, sends: &mut SendBatch) {
         let mut room = BYTES;
         let mut slow = Vec::new();
         let mut work = FanOut { subscribers: SLICE, packed: PACKED_BYTES };
         while work.subscribers > 0 && work.packed > 0 && room > 0 {
-            let next = self.world.topics.next_slice(work.subscribers, room);
+            let next = self.context.topics.next_slice(work.subscribers, room);
             let Some(mut slice) = next else { break };
-            slice.to = self.serve(&mut slice, turn, &mut work, &mut slow);
+            slice.to = self.serve(&mut slice, sends, &mut work, &mut slow);
             let served = slice.to - slice.from;
             // Each costs something, even if there is nobody any more.
             work.subscribers = work.subscribers.saturating_sub(usize::from(served == 0));
             room = room.saturating_sub(served.saturating_mul(slice.batch.frames.len()));
-            if let Some(mut batch) = self.world.topics.finish_slice(slice) {
-                packing::stop(&mut batch, &mut self.world.codec);
+            if let Some(mut batch) = self.context.topics.finish_slice(slice) {
+                packing::stop(&mut batch, &mut self.context.deflate_pool);
             }
             // Before the next batch, which may be small enough to have room: it would leave a gap.
             for id in slow.drain(..) {
@@ -124,7 +124,7 @@ impl<A: Application> Shard<A> {
     fn serve(
         &mut self,
         slice: &mut Slice,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         work: &mut FanOut,
         slow: &mut Vec<ConnectionId>,
     ) -> usize {
@@ -134,7 +134,7 @@ impl<A: Application> Shard<A> {
             if work.subscribers == 0 {
                 return place;
             }
-            let Some(id) = self.world.topics.subscriber(slice.index, place) else { continue };
+            let Some(id) = self.context.topics.subscriber(slice.index, place) else { continue };
             // One that published, too, gets everything but its own.
             let parts = batch.authored_by(id);
             let own = parts.iter().map(|part| u64::from(part.messages)).sum::<u64>();
@@ -145,15 +145,15 @@ impl<A: Application> Shard<A> {
                 continue;
             }
             match (
-                self.deliver_batch(id, batch, &mut chunks, turn, work),
-                self.world.settings.slow_consumer,
+                self.deliver_batch(id, batch, &mut chunks, sends, work),
+                self.context.settings.slow_consumer,
             ) {
                 (Delivered::Later, _) => return place,
-                (Delivered::Queued, _) => self.world.counters.deliveries += messages,
+                (Delivered::Queued, _) => self.context.counters.deliveries += messages,
                 (Delivered::TooSlow, SlowConsumer::Close) => slow.push(id),
                 (Delivered::TooSlow, SlowConsumer::Drop) => {
-                    self.world.counters.deliveries_dropped += messages;
-                    *self.world.missed.entry(id).or_default() += messages;
+                    self.context.counters.deliveries_dropped += messages;
+                    *self.context.missed.entry(id).or_default() += messages;
                 }
                 (Delivered::Closing, _) => {}
             }
@@ -168,7 +168,7 @@ impl<A: Application> Shard<A> {
         id: ConnectionId,
         batch: &mut Batch,
         chunks: &mut Chunks,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         work: &mut FanOut,
     ) -> Delivered {
         let Some(slot) = self.table.find(id) else { return Delivered::Closing };
@@ -179,44 +179,45 @@ impl<A: Application> Shard<A> {
         let dialect = outbound.dialect();
         let own = batch.authored_by(id).iter().map(|part| part.end() - part.start()).sum::<usize>();
         let bytes = batch.frames.len() - own;
-        let queued = send.cost(turn);
+        let queued = send.cost(sends);
         // Whoever has nothing waiting keeps up, however large the batch.
-        if queued > 0 && queued + bytes > self.world.settings.max_outbound_bytes {
+        if queued > 0 && queued + bytes > self.context.settings.max_outbound_bytes {
             return Delivered::TooSlow;
         }
         let mut compressed = None;
         // Whoever gets less than everything gets it plain: what is compressed lies elsewhere.
         if let (true, Some(bits), Some(settings)) =
-            (own == 0, outbound.deflates(), self.world.settings.compression)
+            (own == 0, outbound.deflates(), self.context.settings.compression)
             && !outbound.masks()
         {
-            let codec = &mut self.world.codec;
-            if packing::pack(batch, bits, settings, codec, &mut work.packed) == Packed::Later {
+            let deflate_pool = &mut self.context.deflate_pool;
+            if packing::pack(batch, bits, settings, deflate_pool, &mut work.packed) == Packed::Later
+            {
                 return Delivered::Later;
             }
-            compressed = chunks.packed(bits, batch, turn);
+            compressed = chunks.packed(bits, batch, sends);
         }
         if let Some((chunk, frames)) = compressed {
             // It refers to nothing, so it is right for a peer that keeps a window, too; but what that
             // window holds now was never seen by the compressor of this connection.
             if outbound.keeps_deflater().is_some() {
-                self.world.codec.forget(id);
+                self.context.deflate_pool.forget(id);
             }
             if send.is_blocked() {
                 let len = frames.len();
-                send.push_shared(turn, &frames, 0..len);
+                send.push_shared(sends, &frames, 0..len);
             } else {
-                turn.push_chunk(id, send.ticket(frames.len()), chunk, 0, frames.len());
+                sends.push_chunk(id, send.ticket(frames.len()), chunk, 0, frames.len());
             }
             return Delivered::Queued;
         }
-        let (chunk, frames) = chunks.of(dialect, batch, turn);
+        let (chunk, frames) = chunks.of(dialect, batch, sends);
         let whole = own == 0;
         if whole && !outbound.masks() && !send.is_blocked() {
-            turn.push_chunk(id, send.ticket(bytes), *chunk, 0, bytes);
+            sends.push_chunk(id, send.ticket(bytes), *chunk, 0, bytes);
             return Delivered::Queued;
         }
-        let mut out = TurnOutput { id, send, turn, codec: &mut self.world.codec };
+        let mut out = BatchOutput { id, send, sends, deflate_pool: &mut self.context.deflate_pool };
         deliver_parts(batch, (*chunk, frames), outbound, &mut out);
         Delivered::Queued
     }
@@ -239,13 +240,13 @@ impl<A: Application> Shard<A> {
         }
         if let Some(slot) = self.table.find(id) {
             let none = std::mem::take(&mut slot.side.subscriptions);
-            self.world.memory.sub(none.capacity() * SUBSCRIPTION);
+            self.context.memory.sub(none.capacity() * SUBSCRIPTION);
         }
     }
 
     fn unsubscribe(&mut self, topic: u32, place: u32) {
         let table = &mut self.table;
-        self.world.topics.unsubscribe(topic, place, |id, topic, place| {
+        self.context.topics.unsubscribe(topic, place, |id, topic, place| {
             let subscriptions = table.find(id).map(|slot| &mut slot.side.subscriptions);
             let entry = subscriptions.and_then(|all| all.iter_mut().find(|e| e.0 == topic));
             if let Some(entry) = entry {

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use super::machine::Action;
+use super::send_batch::SendBatch;
 use super::slot::{Ending, Slot};
 use super::table::ConnectionId;
 use super::topics::SUBSCRIPTION;
-use super::turn::Turn;
-use super::{Application, LIST_KEPT, Shard, TurnOutput};
+use super::{Application, BatchOutput, LIST_KEPT, Shard};
 use crate::conn::{Role, State};
 use crate::fault::{self, Fault};
 use crate::outcome::CloseReason;
@@ -63,23 +63,23 @@ impl Holding {
 impl<A: Application> Shard<A> {
     /// Ends the connections that hold the most, if more is held than may be.
     #[inline]
-    pub(super) fn relieve(&mut self, turn: &mut Turn) {
-        if self.world.memory.is_over() {
-            self.relieve_now(turn);
+    pub(super) fn relieve(&mut self, sends: &mut SendBatch) {
+        if self.context.memory.is_over() {
+            self.relieve_now(sends);
         }
     }
 
     #[cold]
-    fn relieve_now(&mut self, turn: &mut Turn) {
+    fn relieve_now(&mut self, sends: &mut SendBatch) {
         if fault::is_back(Fault::NoMemoryBudget) {
             return;
         }
-        turn.drop_spares();
-        self.world.codec.drop_spares();
+        sends.drop_spares();
+        self.context.deflate_pool.drop_spares();
         self.count_others();
-        let budget = self.world.memory.budget();
+        let budget = self.context.memory.budget();
         let target = budget - budget / 8;
-        let mut excess = self.world.memory.held().saturating_sub(target);
+        let mut excess = self.context.memory.held().saturating_sub(target);
         // All who hold less than this hold an eighth of the budget at most: they are not the cause.
         let little = budget / 8 / self.table.len().max(1);
         let mut holders = Vec::new();
@@ -99,13 +99,13 @@ impl<A: Application> Shard<A> {
                 break;
             }
             excess = excess.saturating_sub(holding);
-            self.end_holder(id, turn);
+            self.end_holder(id, sends);
         }
     }
 
     /// Ends a connection for what it holds. Who sent too much is told to try again later, if its
     /// dialect has words for it and it reads; who has not read what it was sent will not read why.
-    fn end_holder(&mut self, id: ConnectionId, turn: &mut Turn) {
+    fn end_holder(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         let Some(slot) = self.table.find(id) else { return };
         let Holding { received, queued } = Holding::of(slot, self.round.footprint(id));
         if queued > received || slot.ending != Ending::No {
@@ -113,13 +113,17 @@ impl<A: Application> Shard<A> {
         }
         if slot.state() == State::Opening {
             if slot.side.outbound.role() == Role::Server {
-                self.refuse(id, 503, "The server has no memory for this now.", turn);
+                self.refuse(id, 503, "The server has no memory for this now.", sends);
             }
             return self.finish(id, CloseReason::Memory, Ending::Fin);
         }
         let role = slot.side.outbound.role();
-        let mut out =
-            TurnOutput { id, send: &mut slot.side.send, turn, codec: &mut self.world.codec };
+        let mut out = BatchOutput {
+            id,
+            send: &mut slot.side.send,
+            sends,
+            deflate_pool: &mut self.context.deflate_pool,
+        };
         let code = CloseCode::TRY_AGAIN_LATER;
         let told = slot.side.outbound.tell(code, "no memory for more now", &mut out);
         let ending = match role {
@@ -130,42 +134,42 @@ impl<A: Application> Shard<A> {
         self.finish(id, CloseReason::Memory, ending);
     }
 
-    /// What compression takes counts, too, though it has a budget of its own, and so do letters that wait
+    /// What compression takes counts, too, though it has a budget of its own, and so do commands that wait
     /// for room.
     pub(super) fn count_others(&mut self) {
-        let used = self.world.codec.used() + self.post.waiting_bytes();
-        self.world.memory.change(&mut self.others, used);
+        let used = self.context.deflate_pool.used() + self.post.waiting_bytes();
+        self.context.memory.change(&mut self.others, used);
     }
 
     // ---- giving back
 
     /// Gives back what was not needed lately. Says when that has to be looked at again.
-    pub(super) fn tidy(&mut self, turn: &mut Turn, now: Instant) -> Option<Instant> {
+    pub(super) fn tidy(&mut self, sends: &mut SendBatch, now: Instant) -> Option<Instant> {
         let Some(at) = self.tidying.at else {
-            if self.keeps_much(turn) {
+            if self.keeps_much(sends) {
                 self.tidying.at = Some(now + TIDY);
             }
             return self.tidying.at;
         };
         if now >= at {
-            self.tidy_now(turn, now);
+            self.tidy_now(sends, now);
         }
         self.tidying.at
     }
 
-    fn keeps_much(&self, turn: &Turn) -> bool {
-        turn.keeps_much()
-            || self.world.memory.crest() >= self.world.memory.held() + TRIM_BYTES
-            || self.world.keeps_much()
+    fn keeps_much(&self, sends: &SendBatch) -> bool {
+        sends.keeps_much()
+            || self.context.memory.crest() >= self.context.memory.held() + TRIM_BYTES
+            || self.context.keeps_much()
             || self.table.keeps_much()
             || self.tidying.freed >= TRIM_BYTES
     }
 
     #[cold]
-    fn tidy_now(&mut self, turn: &mut Turn, now: Instant) {
-        let before = self.world.memory.take_crest();
-        turn.tidy();
-        self.world.tidy();
+    fn tidy_now(&mut self, sends: &mut SendBatch, now: Instant) {
+        let before = self.context.memory.take_crest();
+        sends.tidy();
+        self.context.tidy();
         self.count_others();
         let pages = self.table.tidy();
         self.round.tidy();
@@ -175,14 +179,14 @@ impl<A: Application> Shard<A> {
         self.scratch.shrink_to(LIST_KEPT);
         // The driver's tables are as long as ours were.
         self.requested.push(Action::Tidy);
-        self.tidying.freed += before.saturating_sub(self.world.memory.held()) + pages;
+        self.tidying.freed += before.saturating_sub(self.context.memory.held()) + pages;
         let rested = self.tidying.trimmed.is_none_or(|last| now >= last + TRIM_PAUSE);
         if self.tidying.freed >= TRIM_BYTES && rested {
             self.tidying.freed = 0;
             self.tidying.trimmed = Some(now);
             (self.trim)();
         }
-        self.tidying.at = self.keeps_much(turn).then(|| now + TIDY);
+        self.tidying.at = self.keeps_much(sends).then(|| now + TIDY);
     }
 }
 

@@ -10,9 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::machine::{Action, Machine as _};
+use super::send_batch::SendBatch;
 use super::slot::Ending;
 use super::table::ConnectionId;
-use super::turn::Turn;
 use super::{Application, LIST_KEPT, Shard};
 use crate::conn::Work;
 use crate::fault::{Fault, SMALL_WORLD, is_back};
@@ -154,10 +154,10 @@ impl<A: Application> Shard<A> {
             return;
         }
         let Some(slot) = self.table.find(id) else { return };
-        self.world.counters.reads_deferred += 1;
+        self.context.counters.reads_deferred += 1;
         slot.deferred = true;
         slot.greedy();
-        let mut deferred = Deferred::new(&self.world.memory);
+        let mut deferred = Deferred::new(&self.context.memory);
         deferred.push(rest);
         self.round.queue.push_back(id);
         self.round.inputs.insert(id, deferred);
@@ -191,11 +191,11 @@ impl<A: Application> Shard<A> {
     }
 
     /// Reads the next slices of what waits.
-    pub(super) fn read_deferred(&mut self, turn: &mut Turn, now: Instant) {
+    pub(super) fn read_deferred(&mut self, sends: &mut SendBatch, now: Instant) {
         let mut left = TURN_STEPS;
         for _ in 0..self.round.queue.len() {
             let Some(id) = self.round.queue.pop_front() else { break };
-            let steps = self.read_slice(id, turn, now);
+            let steps = self.read_slice(id, sends, now);
             left = left.saturating_sub(steps);
             if left == 0 {
                 break;
@@ -211,13 +211,13 @@ impl<A: Application> Shard<A> {
 
     /// Whether a connection's input waits until something else has happened.
     fn keeps_input(&mut self, id: ConnectionId) -> bool {
-        let pause = self.world.settings.pause_reading_bytes;
+        let pause = self.context.settings.pause_reading_bytes;
         let paused = self.table.find(id).is_some_and(|slot| slot.is_paused(pause));
         paused && !self.round.is_gone(id)
     }
 
     /// Reads a slice of what a connection has left; says how many steps that took.
-    fn read_slice(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> u32 {
+    fn read_slice(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) -> u32 {
         if self.keeps_input(id) {
             if let Some(deferred) = self.round.inputs.get_mut(&id) {
                 deferred.parked = true;
@@ -234,7 +234,7 @@ impl<A: Application> Shard<A> {
             let input = deferred.bytes.get_mut(deferred.read..).unwrap_or_default();
             let len = input.len();
             self.round.slicing = true;
-            let _ = self.read(id, input, len, None, turn);
+            let _ = self.read(id, input, len, None, sends);
             self.round.slicing = false;
             if let Some(slot) = self.table.find(id) {
                 steps = before.left().saturating_sub(self.round.left(&mut slot.worked).left());
@@ -248,7 +248,7 @@ impl<A: Application> Shard<A> {
             slot.deferred = false;
             self.requested.push(Action::Receive(id));
             if let Some(error) = deferred.end {
-                self.hung_up(id, error, turn, now);
+                self.hung_up(id, error, sends, now);
             }
         }
         steps

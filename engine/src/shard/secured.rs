@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::machine::{Secured, Want};
+use super::machine::{ReadInterest, Secured};
+use super::send_batch::SendBatch;
 use super::table::ConnectionId;
-use super::turn::Turn;
 use super::{Application, Shard};
 use crate::credentials::Security;
 use crate::error::TlsError;
@@ -17,10 +17,10 @@ impl<A: Application> Secured for Shard<A> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         _: Instant,
-    ) -> Want {
-        self.read(id, input, input.len(), None, turn)
+    ) -> ReadInterest {
+        self.read(id, input, input.len(), None, sends)
     }
 
     fn dialled(&mut self, id: ConnectionId) -> Option<Arc<ClientRequest>> {
@@ -37,8 +37,8 @@ impl<A: Application> Secured for Shard<A> {
     }
 
     fn secured(&mut self, id: ConnectionId, security: Security) {
-        self.world.counters.tls_handshakes += 1;
-        self.world.counters.tls_resumed += u64::from(security.resumed);
+        self.context.counters.tls_handshakes += 1;
+        self.context.counters.tls_resumed += u64::from(security.resumed);
         // A server's connection has no data yet.
         if let Some(data) = self.table.find(id).and_then(|slot| slot.data.as_mut()) {
             self.app.on_secured(data, security);
@@ -63,7 +63,7 @@ impl<A: Application> Secured for Shard<A> {
         if let Some(slot) = self.table.find(id) {
             let now = u32::try_from(bytes).unwrap_or(u32::MAX);
             let mut before = std::mem::replace(&mut slot.side.send.elsewhere, now) as usize;
-            self.world.memory.change(&mut before, now as usize);
+            self.context.memory.change(&mut before, now as usize);
         }
     }
 }

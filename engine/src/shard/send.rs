@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::codec::Codec;
+use super::deflate_pool::DeflatePool;
+use super::send_batch::{Chunk, SendBatch, Ticket};
 use super::table::ConnectionId;
-use super::turn::{Chunk, Ticket, Turn};
-use crate::conn::{Assembly, Inflater, Output};
+use crate::conn::{Inflater, Output, Reassembly};
 use crate::fault::{self, Fault, limit};
 use crate::memory::{Held, Ledger, Share};
 use crate::sys::batch::Gather;
@@ -57,7 +57,7 @@ impl Piece {
             + match &self.chunk {
                 Chunk::Shared(_) => self.end - self.start,
                 Chunk::Counted(share) => share.portion(),
-                Chunk::Assembly(assembly) => assembly.capacity(),
+                Chunk::Reassembly(assembly) => assembly.capacity(),
                 Chunk::Taken => 0,
             }
     }
@@ -238,8 +238,8 @@ impl SendSide {
 
     /// Bytes accepted from the application and not yet taken by the kernel.
     #[inline]
-    pub(crate) fn queued(&self, turn: &Turn) -> usize {
-        turn.queued(self.ticket) + self.waiting()
+    pub(crate) fn queued(&self, sends: &SendBatch) -> usize {
+        sends.queued(self.ticket) + self.waiting()
     }
 
     /// Bytes that wait because the kernel would not take them.
@@ -251,8 +251,8 @@ impl SendSide {
     /// Bytes that the kernel has taken so far; the count wraps round. What is sent the slow way counts
     /// when the driver has told of it.
     #[expect(clippy::cast_possible_truncation, reason = "a count that wraps round")]
-    pub(crate) fn given(&self, turn: &Turn) -> u32 {
-        self.handed.wrapping_sub(self.queued(turn) as u32)
+    pub(crate) fn given(&self, sends: &SendBatch) -> u32 {
+        self.handed.wrapping_sub(self.queued(sends) as u32)
     }
 
     /// Bytes that were queued so far; the count wraps round.
@@ -267,9 +267,9 @@ impl SendSide {
 
     /// The bytes that wait, with what it takes to have them queued, for comparison with a limit.
     #[inline]
-    pub(crate) fn cost(&self, turn: &Turn) -> usize {
+    pub(crate) fn cost(&self, sends: &SendBatch) -> usize {
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.cost());
-        turn.queued(self.ticket) + self.in_flight as usize + backlog
+        sends.queued(self.ticket) + self.in_flight as usize + backlog
     }
 
     /// Bytes of memory that would be free without what waits; of what is shared, its part.
@@ -292,8 +292,8 @@ impl SendSide {
     }
 
     /// Queues bytes by copying them.
-    pub(crate) fn push(&mut self, id: ConnectionId, turn: &mut Turn, bytes: &[u8]) {
-        self.push_frame(id, turn, [bytes, &[]], None);
+    pub(crate) fn push(&mut self, id: ConnectionId, sends: &mut SendBatch, bytes: &[u8]) {
+        self.push_frame(id, sends, [bytes, &[]], None);
     }
 
     /// Queues a header and its payload by copying them; the copy of the payload is masked.
@@ -301,15 +301,15 @@ impl SendSide {
     pub(crate) fn push_frame(
         &mut self,
         id: ConnectionId,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         parts: [&[u8]; 2],
         mask: Option<Mask>,
     ) {
         self.count(parts[0].len() + parts[1].len());
         if self.is_blocked() {
-            self.push_backlog(turn, parts, mask);
+            self.push_backlog(sends, parts, mask);
         } else {
-            turn.push_copy(id, &mut self.ticket, parts, mask);
+            sends.push_copy(id, &mut self.ticket, parts, mask);
         }
     }
 
@@ -327,22 +327,22 @@ impl SendSide {
     }
 
     /// Queues a range of a publication behind what waits.
-    pub(crate) fn push_shared(&mut self, turn: &Turn, share: &Share, range: Range<usize>) {
+    pub(crate) fn push_shared(&mut self, sends: &SendBatch, share: &Share, range: Range<usize>) {
         if range.len() < JOINED_BYTES && !fault::is_back(Fault::QueuedPiecesCountBytesOnly) {
             let bytes = share.get(range).unwrap_or_default();
             self.count(bytes.len());
-            return self.push_backlog(turn, [bytes, &[]], None);
+            return self.push_backlog(sends, [bytes, &[]], None);
         }
         self.count(range.len());
-        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(turn.memory()));
+        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(sends.memory()));
         backlog.seal();
         let chunk = Chunk::Counted(share.clone());
         backlog.ready.push(Piece::new(chunk, range.start, range.end));
     }
 
     #[cold]
-    fn push_backlog(&mut self, turn: &Turn, parts: [&[u8]; 2], mask: Option<Mask>) {
-        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(turn.memory()));
+    fn push_backlog(&mut self, sends: &SendBatch, parts: [&[u8]; 2], mask: Option<Mask>) {
+        let backlog = self.backlog.get_or_insert_with(|| Backlog::on(sends.memory()));
         if backlog.tail.len() + parts[0].len() + parts[1].len() > TAIL_BYTES {
             backlog.seal();
         }
@@ -401,37 +401,37 @@ impl SendSide {
 
 /// Where a connection writes during a turn.
 #[derive(Debug)]
-pub(crate) struct TurnOutput<'a> {
+pub(crate) struct BatchOutput<'a> {
     pub(crate) id: ConnectionId,
     pub(crate) send: &'a mut SendSide,
-    pub(crate) turn: &'a mut Turn,
-    pub(crate) codec: &'a mut Codec,
+    pub(crate) sends: &'a mut SendBatch,
+    pub(crate) deflate_pool: &'a mut DeflatePool,
 }
 
-impl Output for TurnOutput<'_> {
+impl Output for BatchOutput<'_> {
     #[inline]
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<Mask>) {
-        self.send.push_frame(self.id, self.turn, [header, payload], mask);
+        self.send.push_frame(self.id, self.sends, [header, payload], mask);
     }
 
     #[inline]
     fn masking_key(&mut self) -> Mask {
-        self.turn.masking_key()
+        self.sends.masking_key()
     }
 
     fn take_inflater(&mut self) -> Option<Box<Inflater>> {
-        self.codec.take_inflater()
+        self.deflate_pool.take_inflater()
     }
 
     fn recycle_inflater(&mut self, inflater: Box<Inflater>) {
-        self.codec.recycle_inflater(inflater);
+        self.deflate_pool.recycle_inflater(inflater);
     }
 
-    fn take_assembly(&mut self) -> Box<Assembly> {
-        self.turn.take_assembly()
+    fn take_assembly(&mut self) -> Box<Reassembly> {
+        self.sends.take_assembly()
     }
 
-    fn recycle(&mut self, assembly: Box<Assembly>) {
-        self.turn.recycle(assembly);
+    fn recycle(&mut self, assembly: Box<Reassembly>) {
+        self.sends.recycle(assembly);
     }
 }

@@ -8,7 +8,7 @@ use crate::metrics::Counters;
 
 impl<A: Application> Shard<A> {
     pub(crate) const fn counters(&self) -> &Counters {
-        &self.world.counters
+        &self.context.counters
     }
 
     /// Bytes on the ledger of what does not count by itself.

@@ -1,7 +1,7 @@
 //! What a shard keeps per connection.
 
-use super::codec::Codec;
-use super::machine::Want;
+use super::deflate_pool::DeflatePool;
+use super::machine::ReadInterest;
 use super::opening::Opening;
 use super::progress::Watch;
 use super::round::Worked;
@@ -178,15 +178,15 @@ impl<D> Slot<D> {
     }
 
     /// Gives back what it has for compression: nothing more is read or sent.
-    pub(super) fn release(&mut self, id: ConnectionId, codec: &mut Codec) {
+    pub(super) fn release(&mut self, id: ConnectionId, deflate_pool: &mut DeflatePool) {
         let kept = self.inbound.keeps_inflater();
         match self.inbound.take_inflater() {
-            Some(inflater) if !kept => codec.recycle_inflater(inflater),
-            _ if kept => codec.release(Inflater::BYTES),
+            Some(inflater) if !kept => deflate_pool.recycle_inflater(inflater),
+            _ if kept => deflate_pool.release(Inflater::BYTES),
             _ => {}
         }
         if let Some(bits) = self.side.outbound.keeps_deflater() {
-            codec.drop_deflater(id, bits);
+            deflate_pool.drop_deflater(id, bits);
             self.side.outbound.drop_deflater();
         }
     }
@@ -219,16 +219,16 @@ impl<D> Slot<D> {
 
     /// How to receive after a read of `len` bytes.
     #[inline]
-    pub(crate) fn want(&mut self, len: usize, pause: usize) -> Want {
+    pub(crate) fn want(&mut self, len: usize, pause: usize) -> ReadInterest {
         let remaining = self.inbound.remaining();
         if remaining == 0 && self.reads.large() == 0 {
-            return if self.is_paused(pause) { Want::Nothing } else { Want::Small };
+            return if self.is_paused(pause) { ReadInterest::Nothing } else { ReadInterest::Small };
         }
         self.want_large(len, remaining, pause)
     }
 
     /// How to receive when nothing was read.
-    pub(crate) fn want_now(&mut self, pause: usize) -> Want {
+    pub(crate) fn want_now(&mut self, pause: usize) -> ReadInterest {
         self.want(SMALL_READ, pause)
     }
 
@@ -262,13 +262,13 @@ impl<D> Slot<D> {
 
     // Apart, so that small messages do not carry it: 17 instructions less for each of them.
     #[inline(never)]
-    fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> Want {
+    fn want_large(&mut self, len: usize, remaining: u64, pause: usize) -> ReadInterest {
         if self.deferred {
-            return Want::Nothing;
+            return ReadInterest::Nothing;
         }
         if self.awaits_end() {
             let paused = self.is_paused(pause);
-            return if paused { Want::Nothing } else { Want::SmallOnce };
+            return if paused { ReadInterest::Nothing } else { ReadInterest::SmallOnce };
         }
         if remaining > 0 {
             self.reads.set_large(SMALL_READS);
@@ -281,18 +281,18 @@ impl<D> Slot<D> {
             self.reads.0 &= !Reads::DIRECT;
         }
         if self.is_paused(pause) {
-            Want::Nothing
+            ReadInterest::Nothing
         } else if self.reads.large() == 0 {
             self.reads = Reads::default();
-            Want::Small
+            ReadInterest::Small
         } else if self.reads.has(Reads::GREEDY) && remaining == 0 {
-            Want::SmallOnce
+            ReadInterest::SmallOnce
         } else if remaining > DIRECT_FROM {
-            Want::Direct
+            ReadInterest::Direct
         } else if self.reads.has(Reads::DIRECT | Reads::GREEDY) {
-            Want::LargeOnce
+            ReadInterest::LargeOnce
         } else {
-            Want::Large
+            ReadInterest::Large
         }
     }
 
@@ -311,21 +311,25 @@ const _: () = assert!(size_of::<Slot<()>>() <= 192);
 
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Hold, Slot, Want};
+    use super::{Ending, Hold, ReadInterest, Slot};
     use crate::conn::Role;
 
     #[test]
     fn a_peer_s_end_is_received_singly_and_in_little_memory() {
         for (ending, closing) in [(Ending::Fin, false), (Ending::No, true)] {
             let mut slot: Slot<()> = Slot::new(Role::Server, 0);
-            assert_eq!(slot.want_now(usize::MAX), Want::Small);
+            assert_eq!(slot.want_now(usize::MAX), ReadInterest::Small);
             (slot.ending, slot.closing) = (ending, closing);
             slot.receive_singly();
             for len in [1, 100, 4096].into_iter().cycle().take(100) {
-                assert_eq!(slot.want(len, usize::MAX), Want::SmallOnce, "{ending:?} {closing}");
+                assert_eq!(
+                    slot.want(len, usize::MAX),
+                    ReadInterest::SmallOnce,
+                    "{ending:?} {closing}"
+                );
             }
             slot.side.hold.set(Hold::APPLICATION, closing);
-            let held = if closing { Want::Nothing } else { Want::SmallOnce };
+            let held = if closing { ReadInterest::Nothing } else { ReadInterest::SmallOnce };
             assert_eq!(slot.want_now(usize::MAX), held);
         }
     }

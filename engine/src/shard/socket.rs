@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::World;
-use super::send::TurnOutput;
+use super::Context;
+use super::send::BatchOutput;
+use super::send_batch::{Lease, SendBatch};
 use super::slot::{Hold, Side};
 use super::table::ConnectionId;
 use super::topics::{Published, SUBSCRIPTION, Topic};
-use super::turn::{Loan, Turn};
 use crate::conn::{EncodedHeader, Message, Origin, Part, Place, Work};
 use crate::hub::{self, Remote};
 use crate::outcome::Full;
@@ -19,11 +19,11 @@ pub struct WebSocket<'a, D> {
     id: ConnectionId,
     pub(super) data: &'a mut D,
     pub(super) side: &'a mut Side,
-    turn: &'a mut Turn,
-    pub(super) world: &'a mut World,
+    sends: &'a mut SendBatch,
+    pub(super) context: &'a mut Context,
     /// Where the message being delivered lies, until something is sent from there.
     place: Option<Place<'a>>,
-    loan: Option<&'a Loan>,
+    lease: Option<&'a Lease>,
 }
 
 impl<'a, D> WebSocket<'a, D> {
@@ -32,17 +32,17 @@ impl<'a, D> WebSocket<'a, D> {
         id: ConnectionId,
         data: &'a mut D,
         side: &'a mut Side,
-        turn: &'a mut Turn,
-        world: &'a mut World,
+        sends: &'a mut SendBatch,
+        context: &'a mut Context,
     ) -> Self {
-        Self { id, data, side, turn, world, place: None, loan: None }
+        Self { id, data, side, sends, context, place: None, lease: None }
     }
 
     /// Notes that a message which lies in `place` is being delivered.
     #[inline]
-    pub(super) fn at(mut self, place: Place<'a>, loan: Option<&'a Loan>) -> Self {
+    pub(super) fn at(mut self, place: Place<'a>, lease: Option<&'a Lease>) -> Self {
         self.place = Some(place);
-        self.loan = loan;
+        self.lease = lease;
         self
     }
 }
@@ -80,7 +80,7 @@ impl<D> WebSocket<'_, D> {
     /// Bytes sent on this connection that the kernel has not taken yet.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.side.send.queued(self.turn)
+        self.side.send.queued(self.sends)
     }
 
     /// Queues a message. Everything queued in one turn of the loop leaves in one send. If it is the
@@ -94,30 +94,31 @@ impl<D> WebSocket<'_, D> {
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), Full> {
         let message = message.into();
         let payload = message.payload();
-        let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.can_send() || self.side.send.cost(self.turn) + payload.len() > room {
+        let room = self.context.settings.max_outbound_bytes;
+        if !self.side.outbound.can_send() || self.side.send.cost(self.sends) + payload.len() > room
+        {
             return self.refuse();
         }
-        self.world.counters.messages_out += 1;
-        self.world.counters.bytes_out += payload.len() as u64;
+        self.context.counters.messages_out += 1;
+        self.context.counters.bytes_out += payload.len() as u64;
         if self.side.outbound.deflates().is_some() && self.send_compressed(message) {
             return Ok(());
         }
         let header = FrameHeader::whole(message.opcode(), payload.len() as u64);
         if self.side.outbound.masks() {
             // The key is another than the one it came with, so it is masked in a copy.
-            let mut out = TurnOutput {
+            let mut out = BatchOutput {
                 id: self.id,
                 send: &mut self.side.send,
-                turn: self.turn,
-                codec: &mut self.world.codec,
+                sends: self.sends,
+                deflate_pool: &mut self.context.deflate_pool,
             };
             self.side.outbound.frame(header, payload, &mut out);
             return Ok(());
         }
         let header = self.side.outbound.encode(header);
         if !self.send_in_place(&header, payload) {
-            self.side.send.push_frame(self.id, self.turn, [header.as_bytes(), payload], None);
+            self.side.send.push_frame(self.id, self.sends, [header.as_bytes(), payload], None);
         }
         Ok(())
     }
@@ -134,17 +135,17 @@ impl<D> WebSocket<'_, D> {
     ) -> Result<(), Full> {
         let message = message.into();
         let bytes = message.payload().len();
-        let room = self.world.settings.max_outbound_bytes;
-        if !self.side.outbound.can_send() || self.side.send.cost(self.turn) + bytes > room {
+        let room = self.context.settings.max_outbound_bytes;
+        if !self.side.outbound.can_send() || self.side.send.cost(self.sends) + bytes > room {
             return self.refuse();
         }
-        self.world.counters.messages_out += 1;
-        self.world.counters.bytes_out += bytes as u64;
-        let mut out = TurnOutput {
+        self.context.counters.messages_out += 1;
+        self.context.counters.bytes_out += bytes as u64;
+        let mut out = BatchOutput {
             id: self.id,
             send: &mut self.side.send,
-            turn: self.turn,
-            codec: &mut self.world.codec,
+            sends: self.sends,
+            deflate_pool: &mut self.context.deflate_pool,
         };
         self.side.outbound.fragmented(message, fragment, &mut out);
         Ok(())
@@ -160,28 +161,28 @@ impl<D> WebSocket<'_, D> {
     /// subscriptions. A message of which a part was refused cannot be finished: end the connection.
     pub fn send_part(&mut self, part: Part<'_>) -> Result<(), Full> {
         let payload = part.payload();
-        let room = self.world.settings.max_outbound_bytes;
+        let room = self.context.settings.max_outbound_bytes;
         if !self.side.subscriptions.is_empty()
-            || self.side.send.cost(self.turn) + payload.len() > room
+            || self.side.send.cost(self.sends) + payload.len() > room
         {
             return self.refuse();
         }
         let Some(header) = self.side.outbound.begin_part(part) else { return self.refuse() };
-        self.world.counters.messages_out += u64::from(part.is_last());
-        self.world.counters.bytes_out += payload.len() as u64;
+        self.context.counters.messages_out += u64::from(part.is_last());
+        self.context.counters.bytes_out += payload.len() as u64;
         if self.side.outbound.masks() {
-            let mut out = TurnOutput {
+            let mut out = BatchOutput {
                 id: self.id,
                 send: &mut self.side.send,
-                turn: self.turn,
-                codec: &mut self.world.codec,
+                sends: self.sends,
+                deflate_pool: &mut self.context.deflate_pool,
             };
             self.side.outbound.frame(header, payload, &mut out);
             return Ok(());
         }
         let header = self.side.outbound.encode(header);
         if !self.send_in_place(&header, payload) {
-            self.side.send.push_frame(self.id, self.turn, [header.as_bytes(), payload], None);
+            self.side.send.push_frame(self.id, self.sends, [header.as_bytes(), payload], None);
         }
         Ok(())
     }
@@ -190,14 +191,16 @@ impl<D> WebSocket<'_, D> {
     /// `max_outbound_bytes` wait already: the peer is further behind than that.
     pub fn ping(&mut self, payload: &[u8]) {
         let payload = &payload[..payload.len().min(125)];
-        if self.side.send.cost(self.turn) + payload.len() > self.world.settings.max_outbound_bytes {
+        if self.side.send.cost(self.sends) + payload.len()
+            > self.context.settings.max_outbound_bytes
+        {
             return;
         }
-        let mut out = TurnOutput {
+        let mut out = BatchOutput {
             id: self.id,
             send: &mut self.side.send,
-            turn: self.turn,
-            codec: &mut self.world.codec,
+            sends: self.sends,
+            deflate_pool: &mut self.context.deflate_pool,
         };
         self.side.outbound.ping(payload, &mut out);
     }
@@ -213,14 +216,14 @@ impl<D> WebSocket<'_, D> {
     /// reason longer than 123 bytes is cut. A code that may not be sent (RFC 6455 §7.4) is left out,
     /// and the reason with it; in draft-02 both always are.
     pub fn close_with(&mut self, code: CloseCode, reason: &str) {
-        let mut out = TurnOutput {
+        let mut out = BatchOutput {
             id: self.id,
             send: &mut self.side.send,
-            turn: self.turn,
-            codec: &mut self.world.codec,
+            sends: self.sends,
+            deflate_pool: &mut self.context.deflate_pool,
         };
         self.side.outbound.close(code, reason, &mut out);
-        self.world.attention.push(self.id);
+        self.context.attention.push(self.id);
     }
 
     /// Reads nothing more from the connection, or reads again. What has been read already is still
@@ -231,8 +234,8 @@ impl<D> WebSocket<'_, D> {
     pub fn hold_reading(&mut self, held: bool) {
         if self.side.hold.has(Hold::APPLICATION) != held {
             self.side.hold.set(Hold::APPLICATION, held);
-            self.world.held.push(self.id);
-            self.world.attention.push(self.id);
+            self.context.held.push(self.id);
+            self.context.attention.push(self.id);
         }
     }
 
@@ -240,7 +243,7 @@ impl<D> WebSocket<'_, D> {
     /// the peer takes it ([`crate::Config::close_timeout`]); what the peer sends is dropped.
     pub fn end(&mut self) {
         self.side.ended = true;
-        self.world.attention.push(self.id);
+        self.context.attention.push(self.id);
     }
 
     /// The topic of this name on this shard, which is made if it does not exist. `None` at the
@@ -249,7 +252,7 @@ impl<D> WebSocket<'_, D> {
     /// A topic that was made here and that nobody has subscribed to or published to by the end of
     /// the turn is gone again.
     pub fn topic(&mut self, name: &str) -> Option<Topic> {
-        self.world.topics.open(name, false)
+        self.context.topics.open(name, false)
     }
 
     /// Subscribes this connection; a second call changes nothing. `false` if the topic is gone, or
@@ -259,15 +262,15 @@ impl<D> WebSocket<'_, D> {
             return false;
         }
         // The last word counts.
-        if let Some(index) = self.world.topics.index(topic) {
+        if let Some(index) = self.context.topics.index(topic) {
             let id = self.id;
-            self.world.leaving.retain(|leaving| *leaving != (id, index));
+            self.context.leaving.retain(|leaving| *leaving != (id, index));
         }
         let before = self.side.subscriptions.capacity();
-        let done = self.world.topics.subscribe(topic, self.id, &mut self.side.subscriptions);
+        let done = self.context.topics.subscribe(topic, self.id, &mut self.side.subscriptions);
         let grown = self.side.subscriptions.capacity() - before;
         if grown > 0 {
-            self.world.memory.add(grown * SUBSCRIPTION);
+            self.context.memory.add(grown * SUBSCRIPTION);
         }
         done
     }
@@ -275,15 +278,15 @@ impl<D> WebSocket<'_, D> {
     /// Ends a subscription when the callback has returned. The connection does not get what was
     /// published but not yet queued to it by then.
     pub fn unsubscribe(&mut self, topic: Topic) {
-        if let Some(index) = self.world.topics.index(topic) {
-            self.world.leaving.push((self.id, index));
+        if let Some(index) = self.context.topics.index(topic) {
+            self.context.leaving.push((self.id, index));
         }
     }
 
     /// How many connections of this shard are subscribed to a topic.
     #[must_use]
     pub fn subscribers(&mut self, topic: Topic) -> usize {
-        self.world.topics.subscribers(topic)
+        self.context.topics.subscribers(topic)
     }
 
     /// Delivers a message to every other subscriber of the topic, on all shards and in any dialect.
@@ -306,15 +309,15 @@ impl<D> WebSocket<'_, D> {
         let message = message.into();
         let payload = message.payload();
         let (header, len) = hub::header(&message);
-        match self.world.topics.publish(topic, Some(self.id), &header[..len], payload) {
+        match self.context.topics.publish(topic, Some(self.id), &header[..len], payload) {
             Published::Queued => {}
             Published::Crowded => self.slow_down(),
             Published::Refused => {
-                self.world.counters.publications_refused += 1;
+                self.context.counters.publications_refused += 1;
                 return Err(Full);
             }
         }
-        self.world.counters.publications += 1;
+        self.context.counters.publications += 1;
         Ok(())
     }
 
@@ -322,7 +325,7 @@ impl<D> WebSocket<'_, D> {
     /// [`crate::SlowConsumer::Drop`].
     #[must_use]
     pub fn publications_missed(&self) -> u64 {
-        self.world.missed.get(&self.id).copied().unwrap_or(0)
+        self.context.missed.get(&self.id).copied().unwrap_or(0)
     }
 
     /// Reads nothing more from this connection until what was published has gone on its way.
@@ -330,24 +333,24 @@ impl<D> WebSocket<'_, D> {
     fn slow_down(&mut self) {
         if !self.side.hold.has(Hold::PUBLISHER) {
             self.side.hold.set(Hold::PUBLISHER, true);
-            self.world.counters.publisher_pauses += 1;
-            self.world.slowed.push(self.id);
-            self.world.held.push(self.id);
-            self.world.attention.push(self.id);
+            self.context.counters.publisher_pauses += 1;
+            self.context.slowed.push(self.id);
+            self.context.held.push(self.id);
+            self.context.attention.push(self.id);
         }
     }
 
     /// The address of this connection, for answers from other threads.
     #[must_use]
     pub fn remote(&self) -> Remote {
-        Remote { mailbox: Arc::clone(&self.world.mailbox), id: self.id }
+        Remote { mailbox: Arc::clone(&self.context.mailbox), id: self.id }
     }
 
     /// Sends a message compressed, where that was agreed on and makes it smaller.
     #[inline(never)]
     fn send_compressed(&mut self, message: Message<'_>) -> bool {
         let (Some(bits), Some(settings)) =
-            (self.side.outbound.deflates(), self.world.settings.compression)
+            (self.side.outbound.deflates(), self.context.settings.compression)
         else {
             return false;
         };
@@ -355,20 +358,20 @@ impl<D> WebSocket<'_, D> {
         if payload.len() < settings.min_bytes {
             return false;
         }
-        let codec = &mut self.world.codec;
+        let deflate_pool = &mut self.context.deflate_pool;
         let deflater = match self.side.outbound.keeps_deflater() {
-            Some(bits) => Some(codec.own_deflater(self.id, bits, settings.level)),
-            None => codec.deflater(bits, settings.level),
+            Some(bits) => Some(deflate_pool.own_deflater(self.id, bits, settings.level)),
+            None => deflate_pool.deflater(bits, settings.level),
         };
         let Some(deflater) = deflater else {
-            self.world.counters.compression_skipped += 1;
+            self.context.counters.compression_skipped += 1;
             return false;
         };
-        let mut packed = std::mem::take(&mut self.world.packed);
+        let mut packed = std::mem::take(&mut self.context.packed);
         packed.clear();
         deflater.deflate(payload, &mut packed);
         let steps = Work::to_compress(payload.len());
-        self.world.spent = self.world.spent.saturating_add(steps);
+        self.context.spent = self.context.spent.saturating_add(steps);
         let smaller = packed.len() < payload.len();
         if !smaller {
             // The peer never sees what the compressor would refer to.
@@ -377,21 +380,21 @@ impl<D> WebSocket<'_, D> {
         if smaller {
             let mut header = FrameHeader::whole(message.opcode(), packed.len() as u64);
             header.compressed = true;
-            let mut out = TurnOutput {
+            let mut out = BatchOutput {
                 id: self.id,
                 send: &mut self.side.send,
-                turn: self.turn,
-                codec: &mut self.world.codec,
+                sends: self.sends,
+                deflate_pool: &mut self.context.deflate_pool,
             };
             self.side.outbound.frame(header, &packed, &mut out);
         }
-        self.world.packed = packed;
+        self.context.packed = packed;
         smaller
     }
 
     #[cold]
     fn refuse(&mut self) -> Result<(), Full> {
-        self.world.counters.sends_refused += 1;
+        self.context.counters.sends_refused += 1;
         self.side.send.refused = true;
         Err(Full)
     }
@@ -404,18 +407,18 @@ impl<D> WebSocket<'_, D> {
         let whole = std::ptr::eq(payload.as_ptr(), place.head.as_ptr_range().end)
             && !payload.is_empty()
             && !self.side.send.is_blocked();
-        let (origin, loan) = (place.origin, self.loan);
-        if !whole || (origin == Origin::Input && loan.is_none()) || origin == Origin::Replaced {
+        let (origin, lease) = (place.origin, self.lease);
+        if !whole || (origin == Origin::Input && lease.is_none()) || origin == Origin::Replaced {
             return false;
         }
         let Some(taken) = header.write_before(place.head) else { return false };
         let (start, len) = (place.start - taken, taken + payload.len());
         let ticket = self.side.send.ticket(len);
-        match loan {
-            Some(loan) if origin == Origin::Input => {
-                self.turn.push_lent(self.id, ticket, loan, start, len);
+        match lease {
+            Some(lease) if origin == Origin::Input => {
+                self.sends.push_lent(self.id, ticket, lease, start, len);
             }
-            _ => self.turn.push_assembly(self.id, ticket, start, len),
+            _ => self.sends.push_assembly(self.id, ticket, start, len),
         }
         self.place = None;
         true

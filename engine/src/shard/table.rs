@@ -6,7 +6,7 @@ pub(crate) use crate::sys::id::{ConnectionId, GENERATION_MAX};
 const PAGE: usize = 64;
 
 #[derive(Debug)]
-struct Place<T> {
+struct Cell<T> {
     generation: u32,
     value: Option<T>,
 }
@@ -14,7 +14,7 @@ struct Place<T> {
 /// A table whose keys go stale when their value is removed.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
-    pages: Vec<Box<[Place<T>]>>,
+    pages: Vec<Box<[Cell<T>]>>,
     free: Vec<u32>,
     len: usize,
     max: usize,
@@ -124,12 +124,12 @@ impl<T> Table<T> {
         self.free.sort_unstable_by(|a, b| b.cmp(a));
         self.free.shrink_to(2 * self.free.len());
         self.pages.shrink_to(2 * self.pages.len());
-        (before - self.pages.len()) * PAGE * size_of::<Place<T>>()
+        (before - self.pages.len()) * PAGE * size_of::<Cell<T>>()
     }
 
     fn grow(&mut self) {
         let Ok(first) = u32::try_from(self.pages.len() * PAGE) else { return };
-        self.pages.push((0..PAGE).map(|_| Place { generation: self.first, value: None }).collect());
+        self.pages.push((0..PAGE).map(|_| Cell { generation: self.first, value: None }).collect());
         // Reversed, so that the lowest slot is used first.
         self.free.extend((first..).take(PAGE).collect::<Vec<_>>().into_iter().rev());
     }

@@ -2,11 +2,11 @@
 
 use super::machine::Action;
 use super::progress::{between_looks, last_progress, timeout};
+use super::send_batch::SendBatch;
 use super::slot::{Ending, Slot};
 use super::table::ConnectionId;
-use super::turn::Turn;
 use super::wheel::{Tick, ticks};
-use super::{Application, Shard, TurnOutput};
+use super::{Application, BatchOutput, Shard};
 use crate::config::Config;
 use crate::conn::State;
 use crate::fault::{Fault, is_back};
@@ -105,38 +105,38 @@ impl<A: Application> Shard<A> {
         let (now, grace) = (self.tick, self.lateness.until);
         let Some(slot) = self.table.find(id) else { return };
         // With keep-alive off nothing is due, but a later phase will schedule again.
-        if let Some((at, _)) = deadline(slot, &self.world.settings, grace, now)
+        if let Some((at, _)) = deadline(slot, &self.context.settings, grace, now)
             && at < slot.scheduled
         {
             slot.scheduled = self.wheel.schedule(id, at);
         }
     }
 
-    pub(super) fn run_timers(&mut self, turn: &mut Turn) {
+    pub(super) fn run_timers(&mut self, sends: &mut SendBatch) {
         let mut expired = std::mem::take(&mut self.expired);
         while let Some(at) = self.wheel.expired(self.tick, &mut expired) {
             for id in expired.drain(..) {
-                self.check(id, at, turn);
+                self.check(id, at, sends);
             }
         }
         self.expired = expired;
         self.attend();
     }
 
-    fn check(&mut self, id: ConnectionId, at: Tick, turn: &mut Turn) {
+    fn check(&mut self, id: ConnectionId, at: Tick, sends: &mut SendBatch) {
         let Some(slot) = self.table.find(id) else { return };
         if slot.scheduled != at {
             return;
         }
         slot.scheduled = Tick::MAX;
-        self.decide(id, turn);
+        self.decide(id, sends);
     }
 
     /// Does what is due, or sees to it that it will be.
-    pub(super) fn decide(&mut self, id: ConnectionId, turn: &mut Turn) {
+    pub(super) fn decide(&mut self, id: ConnectionId, sends: &mut SendBatch) {
         let (tick, grace) = (self.tick, self.lateness.until);
         let Some(slot) = self.table.find(id) else { return };
-        let Some((due, what)) = deadline(slot, &self.world.settings, grace, tick) else { return };
+        let Some((due, what)) = deadline(slot, &self.context.settings, grace, tick) else { return };
         if tick < due {
             return self.schedule(id);
         }
@@ -145,7 +145,7 @@ impl<A: Application> Shard<A> {
                 self.try_next(id, libc::ETIMEDOUT);
                 self.schedule(id);
             }
-            Due::Look => self.look(id, turn),
+            Due::Look => self.look(id, sends),
             Due::Nothing => self.schedule(id),
             Due::TimedOut => {
                 // With input unread the kernel would reset it, and take from the peer what it was
@@ -157,24 +157,24 @@ impl<A: Application> Shard<A> {
             }
             Due::Idle => {
                 // It may live and only have been silent.
-                let mut out = TurnOutput {
+                let mut out = BatchOutput {
                     id,
                     send: &mut slot.side.send,
-                    turn,
-                    codec: &mut self.world.codec,
+                    sends,
+                    deflate_pool: &mut self.context.deflate_pool,
                 };
                 slot.side.outbound.tell(CloseCode::GOING_AWAY, "silent for too long", &mut out);
                 self.finish(id, CloseReason::Idle, Ending::Fin);
             }
             Due::Ping => {
                 slot.since = tick;
-                self.world.counters.pings_out += 1;
+                self.context.counters.pings_out += 1;
                 let before = slot.side.send.handed();
-                let mut out = TurnOutput {
+                let mut out = BatchOutput {
                     id,
                     send: &mut slot.side.send,
-                    turn,
-                    codec: &mut self.world.codec,
+                    sends,
+                    deflate_pool: &mut self.context.deflate_pool,
                 };
                 slot.side.outbound.ping(&[], &mut out);
                 let bytes = slot.side.send.handed().wrapping_sub(before);

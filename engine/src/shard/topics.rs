@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::table::ConnectionId;
 use crate::fault::limit;
-use crate::hub::{Hub, Letter, ShardSet};
+use crate::hub::{Hub, PublishCommand, ShardSet};
 use crate::memory::{Held, Ledger, Share};
 
 /// A topic of one shard; made by [`crate::Shard::topic`] or [`crate::WebSocket::topic`]. It lives
@@ -118,7 +118,7 @@ pub(crate) enum Published {
     Refused,
 }
 
-/// What became of a letter.
+/// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Queued,
@@ -468,21 +468,21 @@ impl Topics {
     }
 
     /// Hands over what was published here since the last time, in the order in which the topics were
-    /// first published to: a letter for each other shard that has subscribers.
-    pub(crate) fn forward(&mut self, mut send: impl FnMut(usize, Letter)) {
+    /// first published to: a command for each other shard that has subscribers.
+    pub(crate) fn forward(&mut self, mut send: impl FnMut(usize, PublishCommand)) {
         for index in self.unforwarded.drain(..) {
             let state = &mut self.states[index as usize];
             let from = std::mem::replace(&mut state.forwarded, state.pending.len());
             let messages = std::mem::take(&mut state.unforwarded_messages);
             let (Some(name), Some(subscribed)) = (&state.name, &state.subscribed) else { continue };
-            let mut letter = None;
+            let mut command = None;
             for shard in subscribed.iter().filter(|shard| *shard != self.shard) {
-                let letter = letter.get_or_insert_with(|| Letter::Publication {
+                let command = command.get_or_insert_with(|| PublishCommand::Publication {
                     topic: Arc::clone(name),
                     frames: Bytes::copy_from_slice(&state.pending[from..]),
                     messages,
                 });
-                send(shard, letter.clone());
+                send(shard, command.clone());
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::handler::WebSocket;
 use crate::handshake::{ClientRequest, UpgradeRequest, UpgradeResponse};
 use crate::outcome::{Accept, CloseReason, Reject};
 use crate::shard::table::ConnectionId;
-use crate::shard::{Application, Fleet, World};
+use crate::shard::{Application, Context, Fleet};
 use crate::wire::{CloseCode, Dialect};
 
 /// What an application keeps with a connection.
@@ -284,7 +284,7 @@ impl Application for App {
         }
     }
 
-    fn on_close(&mut self, _: &mut World, data: Data, reason: CloseReason) {
+    fn on_close(&mut self, _: &mut Context, data: Data, reason: CloseReason) {
         if let Some(dial) = self.dials.iter_mut().find(|dial| dial.key == data.key) {
             dial.next = Time::MAX;
         }

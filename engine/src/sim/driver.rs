@@ -13,12 +13,12 @@ use super::app::App;
 use super::net::Net;
 use super::plan::{Nuisances, duration};
 use super::{MILLI, Time};
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::shard::Shard;
-use crate::shard::machine::{Action, Endpoint, Look, Machine as _, Want};
+use crate::shard::machine::{Action, Endpoint, Look, Machine as _, ReadInterest};
 use crate::shard::send::Transmit;
+use crate::shard::send_batch::SendBatch;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::Turn;
 
 /// How long to wait before accepting again when there was no file.
 const ACCEPT_PAUSE: Time = 100 * MILLI;
@@ -27,8 +27,8 @@ const ACCEPT_PAUSE: Time = 100 * MILLI;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Armed {
     No,
-    As(Want),
-    Cancelling(Want),
+    As(ReadInterest),
+    Cancelling(ReadInterest),
 }
 
 /// What the driver keeps per connection.
@@ -41,14 +41,14 @@ pub(super) struct Conn {
     armed: Armed,
     /// The kernel is done with the receive, and that has not been told.
     done: bool,
-    memory: Option<(Box<Assembly>, u64)>,
+    memory: Option<(Box<Reassembly>, u64)>,
     pub(super) sending: Option<Transmit>,
     /// What is being sent had to wait.
     waited: bool,
     /// The kernel has all of it, and that has not been told.
     sent: bool,
     parked: bool,
-    deaf: bool,
+    read_closed: bool,
     looking: bool,
     /// A reset that the kernel will not tell.
     blind: bool,
@@ -131,7 +131,7 @@ pub(super) struct Cut {
 /// The simulated driver of one shard.
 pub(super) struct Driver {
     pub(super) machine: Shard<App>,
-    pub(super) turn: Turn,
+    pub(super) sends: SendBatch,
     base: Instant,
     pub(super) rng: Rng,
     nuisances: Nuisances,
@@ -144,7 +144,7 @@ pub(super) struct Driver {
     /// What it did, for the trace.
     pub(super) log: Vec<(&'static str, [u64; 3])>,
     completions: VecDeque<Completion>,
-    /// Receive buffers that the turn points into, by the number of their loan.
+    /// Receive buffers that the turn points into, by the number of their lease.
     buffers: Vec<Vec<u8>>,
     accept_again: Option<Time>,
     busy: bool,
@@ -169,7 +169,7 @@ impl Driver {
     ) -> Self {
         Self {
             machine,
-            turn: Turn::default(),
+            sends: SendBatch::default(),
             base,
             rng,
             nuisances,
@@ -257,7 +257,7 @@ impl Driver {
         if self.exited {
             return;
         }
-        let next = self.machine.run(&mut self.turn, time);
+        let next = self.machine.run(&mut self.sends, time);
         self.flush(net, now);
         self.deadline = next.deadline.map(|at| {
             let left = at.saturating_duration_since(self.base);
@@ -282,10 +282,10 @@ impl Driver {
             let Some(server) = self.server else { return };
             let Some(link) = net.backlogs[server].pop_front() else { return };
             let time = self.instant(now);
-            match self.machine.accepted(0, &mut self.turn, time) {
+            match self.machine.accepted(0, &mut self.sends, time) {
                 Some(id) => {
                     self.occupy(id, 0, now).link = Some(link);
-                    self.reconcile(id, Want::Small, net, now);
+                    self.reconcile(id, ReadInterest::Small, net, now);
                 }
                 None => drop(net.links[link].close(0, now)),
             }
@@ -304,7 +304,7 @@ impl Driver {
             waited: false,
             sent: false,
             parked: false,
-            deaf: false,
+            read_closed: false,
             looking: false,
             blind: false,
             closing: false,
@@ -366,7 +366,7 @@ impl Driver {
     }
 
     fn look(&mut self, id: ConnectionId, net: &Net, now: Time) {
-        let given = self.machine.given(id, &self.turn);
+        let given = self.machine.given(id, &self.sends);
         let late = self.chance(Nuisances::LATE, 2);
         let mut look = Look { given, untaken: 0, unread: 0 };
         if let Some(at) = self.place(id)
@@ -375,10 +375,10 @@ impl Driver {
         {
             let progress = self.progress(&self.conns[at], net, now);
             let conn = &mut self.conns[at];
-            if conn.armed == Armed::As(Want::Direct) {
+            if conn.armed == Armed::As(ReadInterest::Direct) {
                 // What it has brought by now nobody knows before it ends.
                 conn.looking = true;
-                conn.armed = Armed::Cancelling(Want::Direct);
+                conn.armed = Armed::Cancelling(ReadInterest::Direct);
                 return;
             }
             let link = &net.links[link];
@@ -395,7 +395,7 @@ impl Driver {
             }
         }
         let time = self.instant(now);
-        self.machine.looked(id, look, &mut self.turn, time);
+        self.machine.looked(id, look, &mut self.sends, time);
     }
 
     /// When a connection's peer last made progress: as long as it is open, while it closes, and when it ends

@@ -88,7 +88,7 @@ impl World {
             accounts.push(Account::new(one.server));
         }
         let books = Rc::new(RefCell::new(Books::new(accounts, plan.config.slow_consumer, text)));
-        let hub = Hub::new(plan.servers, plan.config.mailbox_entries).expect("a doorbell");
+        let hub = Hub::new(plan.servers, plan.config.mailbox_entries).expect("a waker");
         let hub = Arc::new(hub);
         let topics = plan.topics;
         let mut seats = Vec::new();
@@ -101,7 +101,7 @@ impl World {
         }
         let mut client_hub = None;
         if !plan.dials.is_empty() {
-            let alone = Arc::new(Hub::new(1, 4).expect("a doorbell"));
+            let alone = Arc::new(Hub::new(1, 4).expect("a waker"));
             let dials = (plan.peers.len()..).zip(&plan.dials);
             let dials = dials.map(|(key, one)| dial(key, one)).collect();
             let app = app(&books, &plan, stream(seed, 30), dials);

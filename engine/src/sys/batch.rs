@@ -1,12 +1,12 @@
 //! What the loop has the kernel read and write: the ring and the runtimes know it by these traits alone.
 
 use super::id::ConnectionId;
-use super::loan::LoanNumber;
+use super::lease::LeaseNumber;
 
 /// What the connections of a loop have to send at the moment, in the order of their first byte.
 ///
 /// The kernel reads it during [`Ring::exchange`](super::ring::Ring::exchange), which borrows it as long.
-pub(crate) trait SendBatch {
+pub(crate) trait InlineSends {
     /// How many connections have something to send.
     fn len(&self) -> usize;
 
@@ -23,7 +23,7 @@ pub(crate) enum Segment<'a> {
     Bytes(&'a [u8]),
     /// In a receive buffer.
     Lent {
-        loan: LoanNumber,
+        lease: LeaseNumber,
         start: usize,
         len: usize,
     },

@@ -178,11 +178,11 @@ impl BufferRing {
 
     /// Lends `len` bytes from `at` on of a buffer, as far as they are ours.
     #[inline]
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "the loan must be the only one (S2)")]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "the lease must be the only one (S2)")]
     pub(crate) fn lend(&mut self, id: u16, at: usize, len: usize) -> Option<&mut [u8]> {
         let start = self.address(id, at, len)?;
         // SAFETY: S2, S5, S6: the range lies in the arena, which the kernel zeroed, the kernel gave
-        // it up when it completed the receive, and `&mut self` makes the loan exclusive.
+        // it up when it completed the receive, and `&mut self` makes the lease exclusive.
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) })
     }
 

@@ -310,7 +310,7 @@ impl std::error::Error for InvalidFeatures {}
 /// A feature that was wanted and does not work here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Absent {
+pub struct MissingFeature {
     /// The feature.
     pub feature: RingFeature,
     /// What keeps it from being used.
@@ -323,7 +323,7 @@ pub(crate) enum SetUpError {
     /// The kernel gives none.
     Ring(io::Error),
     /// It lacks a feature that it must have.
-    Feature(Absent),
+    Feature(MissingFeature),
 }
 
 /// How the ring driver is set up; the defaults are the fastest measured.

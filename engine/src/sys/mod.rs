@@ -17,11 +17,10 @@ pub(crate) mod batch;
 pub(crate) mod buffer_ring;
 pub(crate) mod clock;
 pub(crate) mod counters;
-pub(crate) mod doorbell;
 pub(crate) mod features;
 pub(crate) mod heap;
 pub(crate) mod id;
-pub(crate) mod loan;
+pub(crate) mod lease;
 pub(crate) mod look;
 pub(crate) mod operation;
 #[cfg(feature = "tokio-uring")]
@@ -31,3 +30,4 @@ pub(crate) mod ring;
 pub(crate) mod simd;
 pub(crate) mod socket;
 pub(crate) mod spin;
+pub(crate) mod waker;

@@ -38,9 +38,9 @@ pub(crate) enum Operation {
     Cancel,
     Shutdown,
     Close,
-    Doorbell,
+    Waker,
     /// A message to another ring; its completion means trouble.
-    Bell,
+    WakePeer,
     /// A message from another ring.
     Nudge,
     /// Whether something waits to be read.
@@ -61,8 +61,8 @@ impl Operation {
         Self::Cancel,
         Self::Shutdown,
         Self::Close,
-        Self::Doorbell,
-        Self::Bell,
+        Self::Waker,
+        Self::WakePeer,
         Self::Nudge,
         Self::LookUnread,
         Self::LookUntaken,

@@ -10,7 +10,7 @@ use slab::Slab;
 use super::buffer_ring::BufferRing;
 use super::operation::{Class, Completion, UserData};
 use crate::sys::id::ConnectionId;
-use crate::sys::loan::{Loan, LoanNumber};
+use crate::sys::lease::{Lease, LeaseNumber};
 
 /// Bytes of a small receive buffer.
 pub(crate) const SMALL_BYTES: usize = 4096;
@@ -20,11 +20,11 @@ pub(crate) const LARGE_BYTES: usize = 64 << 10;
 const RESERVE: u16 = 4;
 /// Buffers of a class that are kept for the next receive.
 const SPARE_MAX: usize = 256;
-/// Marks a loan of owned memory; the rest is its key.
+/// Marks a lease of owned memory; the rest is its key.
 const OWNED: u32 = 1 << 31;
-/// Marks a loan of a large buffer.
+/// Marks a lease of a large buffer.
 const LARGE: u32 = 1 << 30;
-/// In a loan of a piece of an incremental buffer, the bits of where it lies; the buffer is above.
+/// In a lease of a piece of an incremental buffer, the bits of where it lies; the buffer is above.
 const PLACE_BITS: u32 = 16;
 /// Buffers that pieces can be lent of.
 const INCREMENTAL_MAX: u16 = 1 << 14;
@@ -159,10 +159,10 @@ impl ReceiveMemory {
         }
     }
 
-    /// What came with a completed receive of this class, if anything: it is ours until the loan
+    /// What came with a completed receive of this class, if anything: it is ours until the lease
     /// ends, whatever the result was.
     #[inline]
-    pub(super) fn loan(&mut self, completion: Completion, class: Class) -> Option<Loan> {
+    pub(super) fn lease(&mut self, completion: Completion, class: Class) -> Option<Lease> {
         match self {
             Self::Rings(rings) => {
                 let (buffer, ring) = (completion.buffer()?, &mut rings[class as usize]);
@@ -176,50 +176,50 @@ impl ReceiveMemory {
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a place lies in a buffer of 64 KiB")]
-    const fn pack(class: Class, incremental: bool, buffer: u16, place: usize) -> Loan {
+    const fn pack(class: Class, incremental: bool, buffer: u16, place: usize) -> Lease {
         let large = if matches!(class, Class::Large) { LARGE } else { 0 };
         if incremental {
-            return Loan::new(large | (buffer as u32) << PLACE_BITS | place as u32);
+            return Lease::new(large | (buffer as u32) << PLACE_BITS | place as u32);
         }
-        Loan::new(large | buffer as u32)
+        Lease::new(large | buffer as u32)
     }
 
-    /// The ring that a loan is of, the buffer and the place in it.
+    /// The ring that a lease is of, the buffer and the place in it.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the loan was made by `loan`")]
-    const fn unpack(rings: &[BufferRing; 2], loan: LoanNumber) -> (usize, u16, usize) {
-        let class = (loan.0 & LARGE != 0) as usize;
+    #[expect(clippy::cast_possible_truncation, reason = "the lease was made by `lease`")]
+    const fn unpack(rings: &[BufferRing; 2], lease: LeaseNumber) -> (usize, u16, usize) {
+        let class = (lease.0 & LARGE != 0) as usize;
         if rings[class].is_incremental() {
-            let (buffer, place) = (loan.0 >> PLACE_BITS, loan.0 & ((1 << PLACE_BITS) - 1));
+            let (buffer, place) = (lease.0 >> PLACE_BITS, lease.0 & ((1 << PLACE_BITS) - 1));
             return (class, buffer as u16 & (INCREMENTAL_MAX - 1), place as usize);
         }
-        (class, loan.0 as u16, 0)
+        (class, lease.0 as u16, 0)
     }
 
     /// Lends the first `len` bytes of what came.
     #[inline]
-    pub(super) fn lend(&mut self, loan: LoanNumber, len: usize) -> Option<&mut [u8]> {
+    pub(super) fn lend(&mut self, lease: LeaseNumber, len: usize) -> Option<&mut [u8]> {
         match self {
             Self::Rings(rings) => {
-                let (class, buffer, place) = Self::unpack(rings, loan);
+                let (class, buffer, place) = Self::unpack(rings, lease);
                 rings[class].lend(buffer, place, len)
             }
             Self::Owned(owned) => {
-                owned.in_use.get_mut((loan.0 & !OWNED) as usize)?.memory.get_mut(..len)
+                owned.in_use.get_mut((lease.0 & !OWNED) as usize)?.memory.get_mut(..len)
             }
         }
     }
 
     /// Where it starts, if it holds `len` bytes.
     #[inline]
-    pub(super) fn address(&self, loan: LoanNumber, len: usize) -> Option<NonNull<u8>> {
+    pub(super) fn address(&self, lease: LeaseNumber, len: usize) -> Option<NonNull<u8>> {
         match self {
             Self::Rings(rings) => {
-                let (class, buffer, place) = Self::unpack(rings, loan);
+                let (class, buffer, place) = Self::unpack(rings, lease);
                 rings[class].address(buffer, place, len)
             }
             Self::Owned(owned) => {
-                let held = owned.in_use.get((loan.0 & !OWNED) as usize)?;
+                let held = owned.in_use.get((lease.0 & !OWNED) as usize)?;
                 Some(NonNull::from(held.memory.get(..len)?).cast())
             }
         }
@@ -227,22 +227,22 @@ impl ReceiveMemory {
 
     /// Gives back what came.
     #[inline]
-    #[expect(clippy::needless_pass_by_value, reason = "the loan is over")]
-    pub(super) fn end_loan(&mut self, loan: Loan) {
-        let loan = loan.number();
+    #[expect(clippy::needless_pass_by_value, reason = "the lease is over")]
+    pub(super) fn end_lease(&mut self, lease: Lease) {
+        let lease = lease.number();
         match self {
             Self::Rings(rings) => {
-                let (class, buffer, _) = Self::unpack(rings, loan);
+                let (class, buffer, _) = Self::unpack(rings, lease);
                 rings[class].recycle(buffer);
             }
-            Self::Owned(owned) => owned.recycle((loan.0 & !OWNED) as usize),
+            Self::Owned(owned) => owned.recycle((lease.0 & !OWNED) as usize),
         }
     }
 }
 
 impl Owned {
     /// Memory for a receive of the connection, which stays ours to keep until the receive is over
-    /// and its loan ended (S1).
+    /// and its lease ended (S1).
     pub(super) fn take(&mut self, id: ConnectionId, class: Class) -> (NonNull<u8>, usize) {
         let (spare, unneeded) =
             (&mut self.spare[class as usize], &mut self.unneeded[class as usize]);
@@ -262,14 +262,14 @@ impl Owned {
 
     /// The connection's receive is over. A slot is used again only when nothing of it is in flight,
     /// so this is the receive of that very connection (S4).
-    fn received(&mut self, of: UserData) -> Option<Loan> {
+    fn received(&mut self, of: UserData) -> Option<Lease> {
         let key = self.receiving.get_mut(of.slot() as usize)?;
         let held = self.in_use.get(*key as usize)?;
         if of.id(held.id.generation()) != Some(held.id) {
             return None;
         }
         self.in_flight -= 1;
-        Some(Loan::new(OWNED | std::mem::replace(key, NONE)))
+        Some(Lease::new(OWNED | std::mem::replace(key, NONE)))
     }
 
     fn recycle(&mut self, key: usize) {
@@ -302,15 +302,15 @@ mod tests {
         let of = |id| UserData::connection(Operation::Receive, id);
         assert!(owned.received(of(ConnectionId::new(7, 4))).is_none());
         assert!(owned.received(of(ConnectionId::new(8, 3))).is_none());
-        let loan = owned.received(of(id)).expect("it was in flight");
+        let lease = owned.received(of(id)).expect("it was in flight");
         assert!(owned.received(of(id)).is_none(), "it is over");
         let mut memory = ReceiveMemory::Owned(owned);
         assert_eq!(memory.held(), 1);
-        memory.lend(loan.number(), 3).expect("it is ours").copy_from_slice(b"abc");
-        assert_eq!(memory.address(loan.number(), 3), Some(place));
-        let number = loan.number();
+        memory.lend(lease.number(), 3).expect("it is ours").copy_from_slice(b"abc");
+        assert_eq!(memory.address(lease.number(), 3), Some(place));
+        let number = lease.number();
         assert!(memory.lend(number, SMALL_BYTES + 1).is_none() && memory.lend(number, 0).is_some());
-        memory.end_loan(loan);
+        memory.end_lease(lease);
         assert!(memory.lend(number, 0).is_none(), "it was given back");
         assert_eq!(memory.held(), 0);
         let ReceiveMemory::Owned(mut owned) = memory else { panic!("it was owned") };
@@ -352,9 +352,9 @@ mod tests {
         ] {
             let rings = rings(incremental);
             let incremental = rings[class as usize].is_incremental();
-            let loan = ReceiveMemory::pack(class, incremental, buffer, place).number();
-            assert_eq!(loan.0 & OWNED, 0);
-            assert_eq!(ReceiveMemory::unpack(&rings, loan), (class as usize, buffer, place));
+            let lease = ReceiveMemory::pack(class, incremental, buffer, place).number();
+            assert_eq!(lease.0 & OWNED, 0);
+            assert_eq!(ReceiveMemory::unpack(&rings, lease), (class as usize, buffer, place));
         }
     }
 }

@@ -6,12 +6,11 @@
 //! - receives go into the buffer rings, which the [`Ring`] owns, or into memory ([`Fill`]) that moves
 //!   into the table of operations in flight and comes back with the completion;
 //! - slow sends move what they send ([`Gather`]) into that table, too;
-//! - inline sends point into the [`SendBatch`](super::batch::SendBatch) that [`Ring::exchange`] borrows. They carry
+//! - inline sends point into the [`InlineSends`](super::batch::InlineSends) that [`Ring::exchange`] borrows. They carry
 //!   `MSG_DONTWAIT`, so the kernel executes or fails them while it takes the submission and never
 //!   parks them: when the submission queue is empty again, it is done with the batch's memory.
 
 mod batch;
-mod bell;
 mod exchange;
 mod look;
 mod probe;
@@ -19,6 +18,7 @@ mod send;
 mod set_up;
 #[cfg(test)]
 mod tests;
+mod wake;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -32,11 +32,11 @@ use socket2::SockAddr;
 pub(crate) use exchange::Wait;
 pub(crate) use send::SlowSent;
 
-use self::bell::Bells;
 use self::look::Looking;
 use self::send::{OwnedSend, ZeroCopy};
+use self::wake::Wakers;
 use super::batch::{Fill, Gather};
-use super::features::{Absent, FeatureSet, RingConfig, RingFeature, SetUpError};
+use super::features::{FeatureSet, MissingFeature, RingConfig, RingFeature, SetUpError};
 use super::operation::{Class, Completion, Operation, Socket, UserData, on};
 use super::receive::ReceiveMemory;
 #[cfg(feature = "tokio-uring")]
@@ -44,7 +44,7 @@ pub(crate) use super::receive::{LARGE_BYTES, SMALL_BYTES};
 use super::spin::Spin;
 use crate::sys::counters::RingCounters;
 use crate::sys::id::ConnectionId;
-use crate::sys::loan::{Loan, LoanNumber};
+use crate::sys::lease::{Lease, LeaseNumber};
 
 /// Memory and names that the kernel uses until the operation completes.
 #[derive(Debug)]
@@ -70,10 +70,10 @@ pub(crate) struct Ring<S: Gather, R: Fill> {
     /// Completions that were taken away, to be handed out by the next exchange.
     early: Vec<Completion>,
     features: FeatureSet,
-    without: Vec<Absent>,
+    without: Vec<MissingFeature>,
     zero_copy: ZeroCopy,
-    bells: Bells,
-    /// Whether the kernel watches a doorbell until further notice.
+    wakers: Wakers,
+    /// Whether the kernel watches a waker until further notice.
     watches_on: bool,
     /// `MSG_WAITALL` where the kernel keeps count of what is cut short, else nothing: then every
     /// request ends with what went through at once.
@@ -135,7 +135,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
             features,
             without,
             zero_copy: ZeroCopy::new(zero_copy.then_some(config.zero_copy_bytes.max(1))),
-            bells: Bells::default(),
+            wakers: Wakers::default(),
             watches_on: true,
             wait_all: if found.counts_all { libc::MSG_WAITALL } else { 0 },
             receive_all: if found.counts_received { libc::MSG_WAITALL } else { 0 },
@@ -150,7 +150,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     }
 
     /// The features that were wanted and do not work here.
-    pub(crate) fn without(&self) -> &[Absent] {
+    pub(crate) fn without(&self) -> &[MissingFeature] {
         &self.without
     }
 
@@ -163,7 +163,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
 
     /// Gives the ring a file table of its own, if it is to have one; without one, and with none
     /// wanted, direct descriptors are none of its features any more.
-    pub(crate) fn register_files(&mut self, files: Option<u32>) -> Result<(), Absent> {
+    pub(crate) fn register_files(&mut self, files: Option<u32>) -> Result<(), MissingFeature> {
         let feature = RingFeature::Direct;
         if !self.features.contains(feature) {
             return Ok(());
@@ -174,7 +174,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         };
         let Err(e) = self.ring.submitter().register_files_sparse(files) else { return Ok(()) };
         self.features = self.features.without(feature);
-        let absent = Absent { feature, because: probe::because(&e) };
+        let absent = MissingFeature { feature, because: probe::because(&e) };
         self.without.push(absent.clone());
         Err(absent)
     }
@@ -308,12 +308,12 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         self.push(entry, UserData::key(Operation::Close, 0))
     }
 
-    /// Completes each time the doorbell is rung, or once where the kernel knows no better: its
+    /// Completes each time the waker is rung, or once where the kernel knows no better: its
     /// completion tells which.
-    pub(crate) fn watch(&mut self, doorbell: RawFd) -> io::Result<()> {
+    pub(crate) fn watch(&mut self, waker: RawFd) -> io::Result<()> {
         let events = u32::from(libc::POLLIN.unsigned_abs());
-        let poll = opcode::PollAdd::new(Fd(doorbell), events).multi(self.watches_on).build();
-        self.push(poll, UserData::key(Operation::Doorbell, 0))
+        let poll = opcode::PollAdd::new(Fd(waker), events).multi(self.watches_on).build();
+        self.push(poll, UserData::key(Operation::Waker, 0))
     }
 
     /// The kernel would not watch until further notice: before 5.13 it watches once.
@@ -370,22 +370,22 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     }
 
     /// The memory that came with a receive of this class: it is ours whatever the result, until
-    /// [`Ring::end_loan`].
+    /// [`Ring::end_lease`].
     #[inline]
-    pub(crate) fn loan(&mut self, completion: Completion, class: Class) -> Option<Loan> {
-        self.memory.loan(completion, class)
+    pub(crate) fn lease(&mut self, completion: Completion, class: Class) -> Option<Lease> {
+        self.memory.lease(completion, class)
     }
 
     /// Lends the first `len` bytes of it.
     #[inline]
-    pub(crate) fn lend(&mut self, loan: LoanNumber, len: usize) -> Option<&mut [u8]> {
-        self.memory.lend(loan, len)
+    pub(crate) fn lend(&mut self, lease: LeaseNumber, len: usize) -> Option<&mut [u8]> {
+        self.memory.lend(lease, len)
     }
 
     /// Gives it back.
     #[inline]
-    pub(crate) fn end_loan(&mut self, loan: Loan) {
-        self.memory.end_loan(loan);
+    pub(crate) fn end_lease(&mut self, lease: Lease) {
+        self.memory.end_lease(lease);
     }
 }
 
@@ -420,7 +420,7 @@ fn receive_memory(
     ring: &IoUring,
     config: &RingConfig,
     features: &mut FeatureSet,
-    without: &mut Vec<Absent>,
+    without: &mut Vec<MissingFeature>,
 ) -> Result<ReceiveMemory, SetUpError> {
     let feature = RingFeature::BufferRing;
     let needy = RingFeature::ALL.into_iter().filter(|other| other.needs() == Some(feature));
@@ -429,7 +429,7 @@ fn receive_memory(
         let incremental = features.contains(RingFeature::IncrementalBuffers);
         let absent = match ReceiveMemory::rings(&ring.submitter(), offered, incremental) {
             Ok(memory) => return Ok(memory),
-            Err(e) => Absent { feature, because: probe::because(&e) },
+            Err(e) => MissingFeature { feature, because: probe::because(&e) },
         };
         let required = config.features.required();
         if required.contains(feature) || needy.clone().any(|other| required.contains(other)) {

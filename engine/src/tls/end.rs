@@ -87,7 +87,7 @@ impl TlsEnd {
     /// Whether the peer has ended what it says, or nothing more can be read.
     #[must_use]
     pub const fn is_deaf(&self) -> bool {
-        self.0.deaf
+        self.0.read_closed
     }
 
     /// Bytes of memory that its records take.

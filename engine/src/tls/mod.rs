@@ -28,17 +28,17 @@ use std::time::Instant;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::credentials::{ClientTls, ServerTls};
 use crate::error::TlsError;
 use crate::handshake::ClientRequest;
 use crate::hub::Mailbox;
 use crate::memory::Share;
 use crate::metrics::RingCounters;
-use crate::shard::machine::{Action, Look, Machine, Next, Secured, Want};
+use crate::shard::machine::{Action, Look, Machine, Next, ReadInterest, Secured};
 use crate::shard::send::{Piece, Transmit};
+use crate::shard::send_batch::{Chunk, Lease, ROOM_MAX, Segment, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Chunk, Loan, ROOM_MAX, Segment, Turn};
 pub use end::TlsEnd;
 use session::{OVERHEAD, RECORD, Session};
 
@@ -158,12 +158,12 @@ impl<M: Secured> Tls<M> {
         &mut self,
         id: ConnectionId,
         mut rest: Vec<u8>,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want {
-        self.connected(id, turn, now);
+    ) -> ReadInterest {
+        self.connected(id, sends, now);
         if !rest.is_empty() && find(&mut self.sessions, id).is_some() {
-            return self.read(id, &mut rest, turn, now);
+            return self.read(id, &mut rest, sends, now);
         }
         self.want(id)
     }
@@ -180,17 +180,23 @@ impl<M: Secured> Tls<M> {
     }
 
     /// Reads records, and hands what is in them to the connection.
-    fn read(&mut self, id: ConnectionId, input: &mut [u8], turn: &mut Turn, now: Instant) -> Want {
+    fn read(
+        &mut self,
+        id: ConnectionId,
+        input: &mut [u8],
+        sends: &mut SendBatch,
+        now: Instant,
+    ) -> ReadInterest {
         let len = input.len();
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         // Also where it makes no whole record yet.
         self.inner.heard(id);
-        let Some(session) = find(&mut self.sessions, id) else { return Want::Nothing };
-        let (open, deaf) = (session.open, session.deaf);
+        let Some(session) = find(&mut self.sessions, id) else { return ReadInterest::Nothing };
+        let (open, read_closed) = (session.open, session.read_closed);
         let outcome = session.receive(input, &mut plain);
         let opened = session.open && !open;
-        let closed = session.deaf && !deaf;
+        let closed = session.read_closed && !read_closed;
         let (security, client) = (session.security(), session.is_client());
         if let Some(holds) = session.holds_now() {
             self.inner.layer_holds(id, holds);
@@ -199,17 +205,17 @@ impl<M: Secured> Tls<M> {
         if opened && let Some(security) = security {
             self.inner.secured(id, security);
             if client {
-                self.inner.connected(id, turn, now);
+                self.inner.connected(id, sends, now);
             }
         }
         if !plain.is_empty() {
-            self.inner.received_plain(id, &mut plain, turn, now);
+            self.inner.received_plain(id, &mut plain, sends, now);
         }
         self.plain = plain;
         match outcome {
             Err(error) => self.inner.insecure(id, error),
             // The peer's close_notify ends what it says as the end of TCP would (RFC 8446 §6.1).
-            Ok(()) if closed => self.inner.hung_up(id, None, turn, now),
+            Ok(()) if closed => self.inner.hung_up(id, None, sends, now),
             Ok(()) => {}
         }
         let inner = self.inner.want(id);
@@ -279,18 +285,18 @@ fn fill(content: &mut Vec<u8>, rest: &mut &[u8]) -> bool {
 /// Puts records in the place of what an entry held.
 fn seal_entry(
     session: &mut Session,
-    turn: &mut Turn,
+    sends: &mut SendBatch,
     index: usize,
     content: &mut Vec<u8>,
     segments: &mut Vec<Segment>,
 ) -> Result<(), TlsError> {
-    let Some(held) = turn.empty_entry(index) else { return Ok(()) };
+    let Some(held) = sends.empty_entry(index) else { return Ok(()) };
     segments.clear();
-    segments.extend(turn.segments(&held));
-    tell(session, turn, index);
-    let mut put = |turn: &mut Turn, content: &mut Vec<u8>| {
+    segments.extend(sends.segments(&held));
+    tell(session, sends, index);
+    let mut put = |sends: &mut SendBatch, content: &mut Vec<u8>| {
         let record =
-            turn.append(index, content.len() + OVERHEAD, |room| session.encrypt(content, room));
+            sends.append(index, content.len() + OVERHEAD, |room| session.encrypt(content, room));
         content.clear();
         record
     };
@@ -298,23 +304,23 @@ fn seal_entry(
     for segment in segments {
         let mut done = 0;
         // The turn cannot be read and written at once: records are put together outside of it.
-        while let Some(mut rest) = turn.resolve(*segment).and_then(|bytes| bytes.get(done..))
+        while let Some(mut rest) = sends.resolve(*segment).and_then(|bytes| bytes.get(done..))
             && !rest.is_empty()
         {
             let full = fill(content, &mut rest);
             done = segment.len as usize - rest.len();
             if full {
-                put(turn, content)?;
+                put(sends, content)?;
             }
         }
     }
-    if content.is_empty() { Ok(()) } else { put(turn, content) }
+    if content.is_empty() { Ok(()) } else { put(sends, content) }
 }
 
 /// Appends what the session has of its own to an entry of the turn.
-fn tell(session: &mut Session, turn: &mut Turn, index: usize) {
+fn tell(session: &mut Session, sends: &mut SendBatch, index: usize) {
     for part in std::mem::take(&mut session.out).chunks(ROOM_MAX) {
-        let copied: Result<(), TlsError> = turn.append(index, part.len(), |room| {
+        let copied: Result<(), TlsError> = sends.append(index, part.len(), |room| {
             room.copy_from_slice(part);
             Ok(part.len())
         });
@@ -353,8 +359,13 @@ impl<M: Secured> Machine for Tls<M> {
         self.inner.turn_began(now);
     }
 
-    fn accepted(&mut self, listener: usize, turn: &mut Turn, now: Instant) -> Option<ConnectionId> {
-        let id = self.inner.accepted(listener, turn, now)?;
+    fn accepted(
+        &mut self,
+        listener: usize,
+        sends: &mut SendBatch,
+        now: Instant,
+    ) -> Option<ConnectionId> {
+        let id = self.inner.accepted(listener, sends, now)?;
         if let Some(Some(acceptor)) = self.acceptors.get_mut(listener) {
             match acceptor.session(id) {
                 Ok(session) => self.insert(id, session),
@@ -364,10 +375,10 @@ impl<M: Secured> Machine for Tls<M> {
         Some(id)
     }
 
-    fn connected(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) {
+    fn connected(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) {
         match self.inner.dialled(id) {
             Some(request) => self.dial(id, &request),
-            None => self.inner.connected(id, turn, now),
+            None => self.inner.connected(id, sends, now),
         }
     }
 
@@ -376,23 +387,23 @@ impl<M: Secured> Machine for Tls<M> {
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: &Loan,
-        turn: &mut Turn,
+        lease: &Lease,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want {
+    ) -> ReadInterest {
         if find(&mut self.sessions, id).is_some() {
-            return self.read(id, input, turn, now);
+            return self.read(id, input, sends, now);
         }
-        let want = self.inner.received(id, input, loan, turn, now);
+        let want = self.inner.received(id, input, lease, sends, now);
         if self.client.is_some()
             && let Some((id, rest)) = self.inner.tunnelled()
         {
-            return self.tunnelled(id, rest, turn, now);
+            return self.tunnelled(id, rest, sends, now);
         }
         want
     }
 
-    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Reassembly>, u64)> {
         if find(&mut self.sessions, id).is_some() {
             return None;
         }
@@ -402,37 +413,44 @@ impl<M: Secured> Machine for Tls<M> {
     fn received_direct(
         &mut self,
         id: ConnectionId,
-        memory: Box<Assembly>,
+        memory: Box<Reassembly>,
         n: usize,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
-    ) -> Want {
-        self.inner.received_direct(id, memory, n, turn, now)
+    ) -> ReadInterest {
+        self.inner.received_direct(id, memory, n, sends, now)
     }
 
-    fn want(&mut self, id: ConnectionId) -> Want {
+    fn want(&mut self, id: ConnectionId) -> ReadInterest {
         let inner = self.inner.want(id);
         find(&mut self.sessions, id).map_or(inner, |session| session.want_now(inner))
     }
 
-    fn hung_up(&mut self, id: ConnectionId, error: Option<i32>, turn: &mut Turn, now: Instant) {
+    fn hung_up(
+        &mut self,
+        id: ConnectionId,
+        error: Option<i32>,
+        sends: &mut SendBatch,
+        now: Instant,
+    ) {
         if let Some(session) = find(&mut self.sessions, id) {
-            session.deaf = true;
+            session.read_closed = true;
             session.mute |= error.is_some();
         }
-        self.inner.hung_up(id, error, turn, now);
+        self.inner.hung_up(id, error, sends, now);
     }
 
-    fn seal(&mut self, turn: &mut Turn) {
+    fn seal(&mut self, sends: &mut SendBatch) {
         let mut failed = None;
-        for index in 0..turn.entries().len() {
-            let Some(id) = turn.entries().get(index).map(|entry| entry.id) else { break };
+        for index in 0..sends.entries().len() {
+            let Some(id) = sends.entries().get(index).map(|entry| entry.id) else { break };
             let Some(session) = find(&mut self.sessions, id) else { continue };
-            let bytes =
-                |turn: &Turn| turn.entries().get(index).map_or(0, |entry| entry.bytes as usize);
-            let plain = bytes(turn);
-            let sealed = seal_entry(session, turn, index, &mut self.content, &mut self.segments);
-            session.count(plain, bytes(turn));
+            let bytes = |sends: &SendBatch| {
+                sends.entries().get(index).map_or(0, |entry| entry.bytes as usize)
+            };
+            let plain = bytes(sends);
+            let sealed = seal_entry(session, sends, index, &mut self.content, &mut self.segments);
+            session.count(plain, bytes(sends));
             if let Err(error) = sealed {
                 self.inner.insecure(id, error);
                 self.list(id);
@@ -441,15 +459,15 @@ impl<M: Secured> Machine for Tls<M> {
         }
         if let Some(mailbox) = failed {
             // There is something to do that nothing else may wake the driver for.
-            mailbox.doorbell().ring();
+            mailbox.waker().wake();
         }
         while let Some(id) = self.talking.pop() {
             let Some(session) = find(&mut self.sessions, id) else { continue };
             session.listed = false;
             if !session.out.is_empty() && !session.blocked {
-                let index = turn.add_entry(id);
+                let index = sends.add_entry(id);
                 session.count(0, session.out.len());
-                tell(session, turn, index);
+                tell(session, sends, index);
             }
         }
     }
@@ -461,30 +479,30 @@ impl<M: Secured> Machine for Tls<M> {
         self.inner.blocked(id, bytes, footprint);
     }
 
-    fn sent(&mut self, id: ConnectionId, turn: &mut Turn, now: Instant) -> Option<Transmit> {
-        self.next(id, |inner| inner.sent(id, turn, now))
+    fn sent(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) -> Option<Transmit> {
+        self.next(id, |inner| inner.sent(id, sends, now))
     }
 
     fn sent_at_once(
         &mut self,
         id: ConnectionId,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         now: Instant,
     ) -> Option<Transmit> {
-        self.next(id, |inner| inner.sent_at_once(id, turn, now))
+        self.next(id, |inner| inner.sent_at_once(id, sends, now))
     }
 
     fn took(&mut self, id: ConnectionId, bytes: usize) {
         self.inner.took(id, bytes);
     }
 
-    fn given(&mut self, id: ConnectionId, turn: &Turn) -> u32 {
-        let plain = self.inner.given(id, turn);
+    fn given(&mut self, id: ConnectionId, sends: &SendBatch) -> u32 {
+        let plain = self.inner.given(id, sends);
         find(&mut self.sessions, id).map_or(plain, |session| plain.wrapping_add(session.added))
     }
 
-    fn looked(&mut self, id: ConnectionId, look: Look, turn: &mut Turn, now: Instant) {
-        self.inner.looked(id, look, turn, now);
+    fn looked(&mut self, id: ConnectionId, look: Look, sends: &mut SendBatch, now: Instant) {
+        self.inner.looked(id, look, sends, now);
     }
 
     fn settled(&mut self) {
@@ -492,8 +510,8 @@ impl<M: Secured> Machine for Tls<M> {
         self.due.extend(self.held.drain(..));
     }
 
-    fn run(&mut self, turn: &mut Turn, now: Instant) -> Next {
-        let next = self.inner.run(turn, now);
+    fn run(&mut self, sends: &mut SendBatch, now: Instant) -> Next {
+        let next = self.inner.run(sends, now);
         Next { busy: next.busy || !self.held.is_empty(), ..next }
     }
 

@@ -10,7 +10,7 @@ use rustls::{
 use crate::credentials::{Security, TlsVersion};
 use crate::error::TlsError;
 use crate::handshake;
-use crate::shard::machine::Want;
+use crate::shard::machine::ReadInterest;
 
 /// Bytes of a record's header (RFC 8446 §5.1).
 const HEADER: usize = 5;
@@ -32,7 +32,7 @@ const SMALL_READS: u8 = 16;
 /// What a record adds to its content at most, and what a key update before it takes.
 pub(super) const OVERHEAD: usize = 256;
 
-enum Side {
+enum TlsRole {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
@@ -40,7 +40,7 @@ enum Side {
 /// The TLS state of one connection.
 pub(super) struct Session {
     pub(super) generation: u32,
-    side: Side,
+    side: TlsRole,
     /// Bytes that make no whole record yet, or no whole handshake message.
     held: Vec<u8>,
     /// So many of them are whole records that rustls has seen: parts of a handshake message.
@@ -50,7 +50,7 @@ pub(super) struct Session {
     /// The handshake is done.
     pub(super) open: bool,
     /// Nothing more is read: it failed, or the peer has said that it is done.
-    pub(super) deaf: bool,
+    pub(super) read_closed: bool,
     /// Nothing more is encrypted: it failed, or we have said that we are done.
     pub(super) mute: bool,
     /// A send of it blocked: whatever is new waits behind it.
@@ -89,14 +89,14 @@ enum Step {
 
 impl Session {
     pub(super) fn server(generation: u32, side: UnbufferedServerConnection) -> Self {
-        Self::new(generation, Side::Server(side))
+        Self::new(generation, TlsRole::Server(side))
     }
 
     pub(super) fn client(generation: u32, side: UnbufferedClientConnection) -> Self {
-        Self::new(generation, Side::Client(side))
+        Self::new(generation, TlsRole::Client(side))
     }
 
-    const fn new(generation: u32, side: Side) -> Self {
+    const fn new(generation: u32, side: TlsRole) -> Self {
         Self {
             generation,
             side,
@@ -104,7 +104,7 @@ impl Session {
             seen: 0,
             out: Vec::new(),
             open: false,
-            deaf: false,
+            read_closed: false,
             mute: false,
             blocked: false,
             listed: false,
@@ -132,16 +132,16 @@ impl Session {
     }
 
     pub(super) const fn is_client(&self) -> bool {
-        matches!(self.side, Side::Client(_))
+        matches!(self.side, TlsRole::Client(_))
     }
 
     /// What the handshake has agreed on.
     pub(super) fn security(&self) -> Option<Security> {
         let (version, suite, kind) = match &self.side {
-            Side::Server(side) => {
+            TlsRole::Server(side) => {
                 (side.protocol_version(), side.negotiated_cipher_suite(), side.handshake_kind())
             }
-            Side::Client(side) => {
+            TlsRole::Client(side) => {
                 (side.protocol_version(), side.negotiated_cipher_suite(), side.handshake_kind())
             }
         };
@@ -166,7 +166,7 @@ impl Session {
         mut input: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), TlsError> {
-        while !input.is_empty() && !self.deaf {
+        while !input.is_empty() && !self.read_closed {
             if self.held.is_empty() {
                 let taken = self.process(input, plain)?;
                 return self.hold(input.get(taken..).unwrap_or_default());
@@ -195,7 +195,7 @@ impl Session {
     }
 
     fn hold(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
-        if self.deaf {
+        if self.read_closed {
             return Ok(());
         }
         if self.held.len() + bytes.len() > HELD_MAX {
@@ -219,7 +219,7 @@ impl Session {
                 Step::Again => {}
                 Step::Rest | Step::Written(_) => break,
                 Step::Closed => {
-                    self.deaf = true;
+                    self.read_closed = true;
                     break;
                 }
                 Step::Failed(error) => {
@@ -228,7 +228,7 @@ impl Session {
                         self.plain(rest).filter(|_| error == TlsError::NotTls).unwrap_or(error);
                     if error == TlsError::PlainClient {
                         // An alert would be noise to it.
-                        (self.deaf, self.mute) = (true, true);
+                        (self.read_closed, self.mute) = (true, true);
                         handshake::refuse(400, error.sentence(), &mut self.out);
                     } else {
                         self.say_why();
@@ -239,8 +239,8 @@ impl Session {
         }
         self.seen = whole.saturating_sub(taken);
         self.open = match &self.side {
-            Side::Server(side) => !side.is_handshaking(),
-            Side::Client(side) => !side.is_handshaking(),
+            TlsRole::Server(side) => !side.is_handshaking(),
+            TlsRole::Client(side) => !side.is_handshaking(),
         };
         Ok(taken)
     }
@@ -248,8 +248,8 @@ impl Session {
     /// What bytes mean that are no TLS, if the peer has said nothing before and they are in the clear.
     fn plain(&self, bytes: &[u8]) -> Option<TlsError> {
         let spoken = match &self.side {
-            Side::Server(side) => side.protocol_version(),
-            Side::Client(side) => side.protocol_version(),
+            TlsRole::Server(side) => side.protocol_version(),
+            TlsRole::Client(side) => side.protocol_version(),
         };
         if spoken.is_some() {
             return None;
@@ -257,9 +257,9 @@ impl Session {
         let letters = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
         match self.side {
             // Whatever it is: some answer what they do not understand in no HTTP either.
-            Side::Client(_) => Some(TlsError::PlainServer),
+            TlsRole::Client(_) => Some(TlsError::PlainServer),
             // A method, or the beginning of one.
-            Side::Server(_) => (letters > 2 && matches!(bytes.get(letters), None | Some(b' ')))
+            TlsRole::Server(_) => (letters > 2 && matches!(bytes.get(letters), None | Some(b' ')))
                 .then_some(TlsError::PlainClient),
         }
     }
@@ -279,19 +279,19 @@ impl Session {
     ) -> (usize, Step) {
         let out = &mut self.out;
         match &mut self.side {
-            Side::Server(side) => step(side.process_tls_records(input), plain, out, write),
-            Side::Client(side) => step(side.process_tls_records(input), plain, out, write),
+            TlsRole::Server(side) => step(side.process_tls_records(input), plain, out, write),
+            TlsRole::Client(side) => step(side.process_tls_records(input), plain, out, write),
         }
     }
 
     /// After a failure: queues the alert that rustls has for the peer. Nothing else is asked of it
     /// from then on.
     fn say_why(&mut self) {
-        (self.deaf, self.mute) = (true, true);
+        (self.read_closed, self.mute) = (true, true);
         loop {
             let more = match &self.side {
-                Side::Server(side) => side.wants_write(),
-                Side::Client(side) => side.wants_write(),
+                TlsRole::Server(side) => side.wants_write(),
+                TlsRole::Client(side) => side.wants_write(),
             };
             if !more || self.out.len() > OUT_MAX {
                 return;
@@ -344,7 +344,7 @@ impl Session {
     }
 
     /// How to receive after a read of `len` bytes, when the connection inside wants `inner`.
-    pub(super) fn want(&mut self, len: usize, inner: Want) -> Want {
+    pub(super) fn want(&mut self, len: usize, inner: ReadInterest) -> ReadInterest {
         let begun = self.unseen();
         if begun.len() + missing(begun) > SMALL_RECORD {
             self.large = SMALL_READS;
@@ -355,14 +355,14 @@ impl Session {
     }
 
     /// How to receive when nothing was read.
-    pub(super) const fn want_now(&self, inner: Want) -> Want {
+    pub(super) const fn want_now(&self, inner: ReadInterest) -> ReadInterest {
         match inner {
-            Want::Nothing | Want::SmallOnce => inner,
-            Want::Small if self.large == 0 => Want::Small,
+            ReadInterest::Nothing | ReadInterest::SmallOnce => inner,
+            ReadInterest::Small if self.large == 0 => ReadInterest::Small,
             // What comes is encrypted: it cannot go where the message lies. Who is to be received from
             // singly is.
-            Want::LargeOnce => Want::LargeOnce,
-            _ => Want::Large,
+            ReadInterest::LargeOnce => ReadInterest::LargeOnce,
+            _ => ReadInterest::Large,
         }
     }
 }

@@ -229,7 +229,7 @@ fn shards_without_subscribers_get_no_mail() {
         there.text(&text);
     }
     sync(&mut there);
-    assert_eq!(hall.server.snapshot().counters.letters_in, 0);
+    assert_eq!(hall.server.snapshot().counters.publish_commands, 0);
     for text in numbers(50) {
         publisher.publish("/here", &*text).expect("room");
         publisher.publish("/nowhere", &*text).expect("nobody is no error");
@@ -237,19 +237,19 @@ fn shards_without_subscribers_get_no_mail() {
             client.expect_text(&text);
         }
     }
-    assert_eq!(hall.server.snapshot().counters.letters_in, 50, "one shard, one topic");
+    assert_eq!(hall.server.snapshot().counters.publish_commands, 50, "one shard, one topic");
     // Interest comes and goes with the first and the last subscriber.
     let mut guest = hall.join_on("/here", 1);
     wait_until("those on the wrong shard are gone", || hall.server.snapshot().open == 4);
     here[0].text("welcome");
     guest.expect_text("welcome");
     here[1].expect_text("welcome");
-    assert_eq!(hall.server.snapshot().counters.letters_in, 51);
+    assert_eq!(hall.server.snapshot().counters.publish_commands, 51);
     guest.close();
     here[0].text("gone");
     here[1].expect_text("gone");
     sync(&mut there);
-    assert_eq!(hall.server.snapshot().counters.letters_in, 51);
+    assert_eq!(hall.server.snapshot().counters.publish_commands, 51);
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn what_other_threads_published_before_a_drain_arrives() {
             })
         })
         .collect();
-    wait_until("much was published", || hall.server.snapshot().counters.letters_in > 500);
+    wait_until("much was published", || hall.server.snapshot().counters.publish_commands > 500);
     hall.server.drain(Duration::from_secs(60));
     draining.store(true, Ordering::SeqCst);
     let taken: Vec<i32> = writers.into_iter().map(|one| one.join().expect("it ends")).collect();

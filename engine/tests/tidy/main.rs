@@ -54,7 +54,7 @@ const LAYERS: &[&str] = &[
 ];
 
 /// What of `sys` is plain data: names, numbers and traits, which every layer may know.
-const SYS_DATA: &[&str] = &["batch", "counters", "features", "id", "loan", "look"];
+const SYS_DATA: &[&str] = &["batch", "counters", "features", "id", "lease", "look"];
 
 fn rank(module: &str) -> Option<usize> {
     LAYERS.iter().position(|name| *name == module)
@@ -70,7 +70,7 @@ fn may_know(from: &str, to: &str, inner: &str) -> bool {
     let object = to == "sys" && rank(from) < rank("driver") && !SYS_DATA.contains(&inner);
     let lent = match from {
         "handshake" | "wire" => inner == "simd",
-        "hub" => inner == "doorbell",
+        "hub" => inner == "waker",
         _ => false,
     };
     rank(to) < rank(from) && (!object || lent)
@@ -221,7 +221,7 @@ fn layers_tell_up_from_down() {
     assert!(may_know("driver", "sys", "ring") && !may_know("shard", "sys", "ring"));
     assert!(may_know("handshake", "sys", "simd") && !may_know("conn", "sys", "simd"));
     assert!(!may_know("handshake", "sys", "ring") && !may_know("handshake", "sys", ""));
-    assert!(may_know("conn", "sys", "batch") && may_know("hub", "sys", "doorbell"));
+    assert!(may_know("conn", "sys", "batch") && may_know("hub", "sys", "waker"));
     for layer in &LAYERS[1..] {
         assert!(!may_know("sys", layer, ""), "{layer}");
     }

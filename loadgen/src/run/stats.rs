@@ -199,7 +199,7 @@ pub(crate) struct Record {
     /// Context switches of all threads in the window.
     pub(crate) switches: Switches,
     /// The driver that the generator ran on.
-    pub(crate) driver: Option<ringbolt::Taken>,
+    pub(crate) driver: Option<ringbolt::SelectedDriver>,
     /// The driver's counters.
     pub(crate) ring: ringbolt::metrics::RingCounters,
 }

@@ -38,7 +38,7 @@ pub fn work() -> Work {
 
 /// What a stream of a WebSocket gave.
 #[derive(Debug)]
-pub enum Taken<M> {
+pub enum SelectedDriver<M> {
     /// A text or binary message.
     Data(M),
     /// A control frame, which the library has dealt with.
@@ -63,7 +63,7 @@ pub async fn serve<S, M: Clone>(
     ws: S,
     order: Order,
     seat: Option<Seat<M>>,
-    take: impl Fn(S::Item) -> Taken<M>,
+    take: impl Fn(S::Item) -> SelectedDriver<M>,
 ) where
     S: Stream + Sink<M> + Unpin,
 {
@@ -80,7 +80,7 @@ const BATCH: usize = 32;
 async fn echo<S, M>(
     mut ws: S,
     order: Order,
-    take: impl Fn(S::Item) -> Taken<M>,
+    take: impl Fn(S::Item) -> SelectedDriver<M>,
 ) -> Result<(), S::Error>
 where
     S: Stream + Sink<M> + Unpin,
@@ -91,10 +91,10 @@ where
         let mut next = ws.next().await;
         loop {
             match next.map(&take) {
-                Some(Taken::Data(message)) if order == Order::AllFirst => ready.push(message),
-                Some(Taken::Data(message)) => ws.feed(message).await?,
-                Some(Taken::Control) => {}
-                Some(Taken::Broken) | None => open = false,
+                Some(SelectedDriver::Data(message)) if order == Order::AllFirst => ready.push(message),
+                Some(SelectedDriver::Data(message)) => ws.feed(message).await?,
+                Some(SelectedDriver::Control) => {}
+                Some(SelectedDriver::Broken) | None => open = false,
             }
             if !open || ready.len() >= BATCH {
                 break;
@@ -115,7 +115,7 @@ where
 async fn broadcast<S, M: Clone>(
     mut ws: S,
     mut seat: Seat<M>,
-    take: impl Fn(S::Item) -> Taken<M>,
+    take: impl Fn(S::Item) -> SelectedDriver<M>,
 ) -> Result<(), S::Error>
 where
     S: Stream + Sink<M> + Unpin,
@@ -131,9 +131,9 @@ where
             }
             mut next = ws.next() => loop {
                 match next.map(&take) {
-                    Some(Taken::Data(message)) => seat.tell(&message),
-                    Some(Taken::Control) => {}
-                    Some(Taken::Broken) | None => return ws.flush().await,
+                    Some(SelectedDriver::Data(message)) => seat.tell(&message),
+                    Some(SelectedDriver::Control) => {}
+                    Some(SelectedDriver::Broken) | None => return ws.flush().await,
                 }
                 next = match ws.next().now_or_never() {
                     Some(next) => next,

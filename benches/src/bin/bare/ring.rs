@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ringbolt::bench::{
-    Action, Chunk, Loan, Machine, Mailbox, Next, Output, Piece, Transmit, Turn, Want, serve_machine,
+    Action, Chunk, Lease, Machine, Mailbox, Next, Output, Piece, ReadInterest, SendBatch, Transmit,
+    serve_machine,
 };
 use ringbolt::config::RingConfig;
-use ringbolt::conn::Assembly;
+use ringbolt::conn::Reassembly;
 use ringbolt::metrics::RingCounters;
 use ringbolt::{ConnectionId, bench};
 
@@ -40,12 +41,12 @@ pub(crate) enum Receive {
 }
 
 impl Receive {
-    const fn want(self) -> Want {
+    const fn want(self) -> ReadInterest {
         match self {
-            Self::Small => Want::Small,
-            Self::Large => Want::Large,
-            Self::LargeOnce => Want::LargeOnce,
-            Self::Direct => Want::Direct,
+            Self::Small => ReadInterest::Small,
+            Self::Large => ReadInterest::Large,
+            Self::LargeOnce => ReadInterest::LargeOnce,
+            Self::Direct => ReadInterest::Direct,
         }
     }
 }
@@ -88,7 +89,7 @@ struct Seat {
     member: usize,
     /// Bytes of the message that is being received directly still to come; 0 between messages.
     remaining: u64,
-    memory: Option<Box<Assembly>>,
+    memory: Option<Box<Reassembly>>,
     waiting: Transmit,
 }
 
@@ -110,7 +111,7 @@ struct Spreading {
 
 struct Bare {
     work: Work,
-    want: Want,
+    want: ReadInterest,
     message: u64,
     slice: usize,
     seats: Vec<Seat>,
@@ -129,14 +130,14 @@ impl Bare {
         &mut self.seats[id.slot() as usize]
     }
 
-    fn want_of(&self, id: ConnectionId) -> Want {
+    fn want_of(&self, id: ConnectionId) -> ReadInterest {
         let seat = &self.seats[id.slot() as usize];
         if seat.blocked && self.work != Work::Fanout {
-            Want::Nothing
+            ReadInterest::Nothing
         } else if seat.upgraded {
             self.want
         } else {
-            Want::Small
+            ReadInterest::Small
         }
     }
 
@@ -148,27 +149,27 @@ impl Bare {
     }
 
     #[cold]
-    fn upgrade(&mut self, id: ConnectionId, input: &[u8], turn: &mut Turn) -> Want {
+    fn upgrade(&mut self, id: ConnectionId, input: &[u8], sends: &mut SendBatch) -> ReadInterest {
         self.seat(id).upgraded = true;
         if self.work == Work::Accept {
-            turn.send_copy(id, &mut self.seat(id).output, CANNED);
-            return Want::Small;
+            sends.send_copy(id, &mut self.seat(id).output, CANNED);
+            return ReadInterest::Small;
         }
         let Some(bytes) = answer(input) else {
             self.close(id);
-            return Want::Nothing;
+            return ReadInterest::Nothing;
         };
-        turn.send_copy(id, &mut self.seat(id).output, &bytes);
+        sends.send_copy(id, &mut self.seat(id).output, &bytes);
         self.seat(id).member = self.members.len();
         self.members.push(id);
         self.want
     }
 
     /// Adds bytes to what the others get.
-    fn publish(&mut self, id: ConnectionId, input: &[u8], loan: &Loan, turn: &mut Turn) {
+    fn publish(&mut self, id: ConnectionId, input: &[u8], lease: &Lease, sends: &mut SendBatch) {
         match kind(input) {
             Kind::Data => {}
-            Kind::Close => return self.echo(id, input, loan, turn),
+            Kind::Close => return self.echo(id, input, lease, sends),
             Kind::Beat => return,
         }
         let publication = &mut self.pending;
@@ -182,14 +183,14 @@ impl Bare {
     }
 
     #[inline]
-    fn echo(&mut self, id: ConnectionId, input: &[u8], loan: &Loan, turn: &mut Turn) {
+    fn echo(&mut self, id: ConnectionId, input: &[u8], lease: &Lease, sends: &mut SendBatch) {
         let seat = self.seat(id);
         if seat.blocked {
             let len = input.len();
             let bytes = Chunk::Shared(Bytes::copy_from_slice(input));
             seat.waiting.push(Piece::new(bytes, 0, len));
         } else {
-            turn.send_lent(id, &mut seat.output, loan, 0..input.len());
+            sends.send_lent(id, &mut seat.output, lease, 0..input.len());
         }
     }
 
@@ -203,14 +204,14 @@ impl Bare {
     }
 
     /// Serves the next slice of what is spread.
-    fn spread(&mut self, turn: &mut Turn) {
+    fn spread(&mut self, sends: &mut SendBatch) {
         if self.spreading.is_none() && !self.pending.bytes.is_empty() {
             let Publication { bytes, parts } = std::mem::take(&mut self.pending);
             self.spreading = Some(Spreading { bytes: bytes.into(), parts, next: 0 });
         }
         let Some(spreading) = &mut self.spreading else { return };
         let whole = spreading.bytes.len();
-        let chunk = turn.add_chunk(Chunk::Shared(spreading.bytes.clone()));
+        let chunk = sends.add_chunk(Chunk::Shared(spreading.bytes.clone()));
         let end = (spreading.next + self.slice).min(self.members.len());
         for &id in self.members.get(spreading.next..end).unwrap_or_default() {
             let seat = &mut self.seats[id.slot() as usize];
@@ -219,7 +220,7 @@ impl Bare {
                     let bytes = Chunk::Shared(spreading.bytes.clone());
                     seat.waiting.push(Piece::new(bytes, from, to));
                 } else {
-                    turn.send_chunk(id, &mut seat.output, chunk, from..to);
+                    sends.send_chunk(id, &mut seat.output, chunk, from..to);
                 }
             };
             if spreading.parts.iter().all(|part| part.0 != id) {
@@ -237,7 +238,7 @@ impl Bare {
 }
 
 impl Machine for Bare {
-    fn accepted(&mut self, _: usize, _: &mut Turn, _: Instant) -> Option<ConnectionId> {
+    fn accepted(&mut self, _: usize, _: &mut SendBatch, _: Instant) -> Option<ConnectionId> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.seats.push(Seat {
                 generation: 0,
@@ -255,38 +256,38 @@ impl Machine for Bare {
         Some(ConnectionId::new(slot, self.seats[slot as usize].generation))
     }
 
-    fn connected(&mut self, _: ConnectionId, _: &mut Turn, _: Instant) {}
+    fn connected(&mut self, _: ConnectionId, _: &mut SendBatch, _: Instant) {}
 
     #[inline]
     fn received(
         &mut self,
         id: ConnectionId,
         input: &mut [u8],
-        loan: &Loan,
-        turn: &mut Turn,
+        lease: &Lease,
+        sends: &mut SendBatch,
         _: Instant,
-    ) -> Want {
+    ) -> ReadInterest {
         let seat = self.seat(id);
         if !seat.upgraded {
-            return self.upgrade(id, input, turn);
+            return self.upgrade(id, input, sends);
         }
         match self.work {
-            Work::Echo if self.want == Want::Direct => {
+            Work::Echo if self.want == ReadInterest::Direct => {
                 // The receive that was armed for the handshake still brought something.
                 self.count(id, input.len() as u64);
-                self.echo(id, input, loan, turn);
+                self.echo(id, input, lease, sends);
             }
-            Work::Echo => self.echo(id, input, loan, turn),
-            Work::Fanout => self.publish(id, input, loan, turn),
+            Work::Echo => self.echo(id, input, lease, sends),
+            Work::Fanout => self.publish(id, input, lease, sends),
             Work::Accept => {
-                self.echo(id, input, loan, turn);
+                self.echo(id, input, lease, sends);
                 self.close(id);
             }
         }
         self.want_of(id)
     }
 
-    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Assembly>, u64)> {
+    fn take_direct(&mut self, id: ConnectionId) -> Option<(Box<Reassembly>, u64)> {
         let message = self.message;
         let seat = self.seat(id);
         let memory = seat.memory.take().unwrap_or_default();
@@ -296,30 +297,30 @@ impl Machine for Bare {
     fn received_direct(
         &mut self,
         id: ConnectionId,
-        mut memory: Box<Assembly>,
+        mut memory: Box<Reassembly>,
         n: usize,
-        turn: &mut Turn,
+        sends: &mut SendBatch,
         _: Instant,
-    ) -> Want {
+    ) -> ReadInterest {
         memory.advance(n);
         self.count(id, n as u64);
         let seat = self.seat(id);
         if seat.remaining > 0 {
             seat.memory = Some(memory);
-            return Want::Direct;
+            return ReadInterest::Direct;
         }
         let range = memory.start()..memory.framed().len();
-        let chunk = turn.add_chunk(Chunk::Assembly(memory));
-        turn.send_chunk(id, &mut seat.output, chunk, range);
-        seat.memory = Some(turn.take_assembly());
-        Want::Direct
+        let chunk = sends.add_chunk(Chunk::Reassembly(memory));
+        sends.send_chunk(id, &mut seat.output, chunk, range);
+        seat.memory = Some(sends.take_assembly());
+        ReadInterest::Direct
     }
 
-    fn want(&mut self, id: ConnectionId) -> Want {
+    fn want(&mut self, id: ConnectionId) -> ReadInterest {
         self.want_of(id)
     }
 
-    fn hung_up(&mut self, id: ConnectionId, _: Option<i32>, _: &mut Turn, _: Instant) {
+    fn hung_up(&mut self, id: ConnectionId, _: Option<i32>, _: &mut SendBatch, _: Instant) {
         self.close(id);
     }
 
@@ -327,7 +328,7 @@ impl Machine for Bare {
         self.seat(id).blocked = true;
     }
 
-    fn sent(&mut self, id: ConnectionId, _: &mut Turn, _: Instant) -> Option<Transmit> {
+    fn sent(&mut self, id: ConnectionId, _: &mut SendBatch, _: Instant) -> Option<Transmit> {
         let seat = self.seat(id);
         let next = std::mem::take(&mut seat.waiting);
         seat.blocked = next.bytes() > 0;
@@ -339,9 +340,9 @@ impl Machine for Bare {
     }
 
     #[inline]
-    fn run(&mut self, turn: &mut Turn, _: Instant) -> Next {
+    fn run(&mut self, sends: &mut SendBatch, _: Instant) -> Next {
         if self.work == Work::Fanout {
-            self.spread(turn);
+            self.spread(sends);
         }
         let more = self.spreading.is_some() || !self.pending.bytes.is_empty();
         Next { deadline: None, busy: more || !self.requested.is_empty() }

@@ -24,14 +24,14 @@ struct Report {
     /// What of the ring auto would use.
     auto_ring_features: Vec<&'static str>,
     /// What auto tries, in its order.
-    ladder: Vec<RungRow>,
+    fallback: Vec<FallbackRow>,
     drivers: Vec<DriverRow>,
     ring_features: Vec<FeatureRow>,
     limits: Vec<Limit>,
 }
 
 #[derive(Debug, Serialize)]
-struct RungRow {
+struct FallbackRow {
     driver: &'static str,
     /// Whether it is the ring without features that were wanted.
     reduced: bool,
@@ -86,7 +86,7 @@ impl Report {
             usable: row.refused.is_none(),
             why_not: row.refused.as_ref().map(ToString::to_string),
         });
-        let ladder = found.rungs.iter().map(|row| RungRow {
+        let fallback = found.fallbacks.iter().map(|row| FallbackRow {
             driver: row.driver.name(),
             reduced: row.reduced,
             holds: row.why_not.is_none(),
@@ -110,7 +110,7 @@ impl Report {
             auto_ring_features: found.auto.as_ref().map_or_else(Vec::new, |taken| {
                 taken.features.iter().map(RingFeature::name).collect()
             }),
-            ladder: ladder.collect(),
+            fallback: fallback.collect(),
             drivers: drivers.collect(),
             ring_features: features.collect(),
             limits: limits(found, cpus as u64),
@@ -127,7 +127,7 @@ impl Report {
         out += "\n\nWhat auto tries, in this order; it takes the first that works\n";
         // A required feature that does not work ends the walk.
         let mut taken = self.auto.is_none();
-        for row in &self.ladder {
+        for row in &self.fallback {
             let state = match (row.holds, taken) {
                 (true, false) => "taken",
                 (true, true) => "works",

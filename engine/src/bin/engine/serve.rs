@@ -171,7 +171,7 @@ pub(crate) fn connections_by_files(
     if direct {
         open_files.min(RingConfig::MAX_DIRECT.into()) * shards
     } else {
-        // Standard streams, and a ring, a doorbell and the listeners per shard.
+        // Standard streams, and a ring, a waker and the listeners per shard.
         open_files.saturating_sub(8 + (2 + listeners) * shards)
     }
 }

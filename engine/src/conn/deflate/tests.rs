@@ -6,7 +6,7 @@ mod window;
 use proptest::prelude::*;
 
 use super::{Deflater, Inflater};
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::wire::ProtocolError;
 use window::Window;
 
@@ -17,7 +17,7 @@ fn inflated(
     parts: &[&[u8]],
     limit: u64,
 ) -> Result<Vec<u8>, ProtocolError> {
-    let mut out = Assembly::default();
+    let mut out = Reassembly::default();
     for part in parts {
         inflater.inflate(part, &mut out, limit, &mut { usize::MAX })?;
     }
@@ -118,7 +118,7 @@ fn a_message_is_refused_at_the_limit_while_it_inflates() {
     let mut bomb = Vec::new();
     Deflater::new(15, 9).deflate(&vec![0; 64 << 20], &mut bomb);
     assert!(bomb.len() < 100_000, "{}", bomb.len());
-    let mut out = Assembly::default();
+    let mut out = Reassembly::default();
     let outcome = Inflater::default().inflate(&bomb, &mut out, 100_000, &mut { usize::MAX });
     assert_eq!(outcome, Err(ProtocolError::MessageTooLarge));
     assert!(out.capacity() <= 300_000, "memory follows what may be kept: {}", out.capacity());
@@ -233,7 +233,7 @@ proptest! {
 
     #[test]
     fn no_bytes_inflate_past_the_limit(bytes: Vec<u8>, limit in 0_u64..5000) {
-        let mut out = Assembly::default();
+        let mut out = Reassembly::default();
         let _ = Inflater::default().inflate(&bytes, &mut out, limit, &mut { usize::MAX });
         prop_assert!(out.len() as u64 <= limit);
     }

@@ -2,9 +2,9 @@
 
 use super::inflate::inflate;
 use super::{Events, Found, Partial};
-use crate::conn::assembly::Assembly;
 use crate::conn::limits::InvalidUtf8;
 use crate::conn::outbound::Output;
+use crate::conn::reassembly::Reassembly;
 use crate::conn::rules::Rules;
 use crate::wire::{Opcode, ProtocolError};
 
@@ -118,7 +118,7 @@ impl<'a> Events<'a> {
 
 /// Adds the next part of a payload to its assembly and unmasks it there; says how many bytes at the
 /// assembly's end are new.
-fn gather(partial: &mut Partial, part: &[u8], assembly: &mut Assembly) -> usize {
+fn gather(partial: &mut Partial, part: &[u8], assembly: &mut Reassembly) -> usize {
     // Only the last frame says where the message ends; before it, growth must stay geometric, or a
     // message of many small fragments is moved once per fragment.
     assembly.append(part, partial.last.then_some(partial.remaining));

@@ -2,7 +2,7 @@
 
 use super::super::deflate::Inflater;
 use super::super::outbound::Output;
-use super::super::{Assembly, Limits};
+use super::super::{Limits, Reassembly};
 use super::{Inbound, Partial};
 use crate::handshake::Deflate;
 use crate::wire::ProtocolError;
@@ -77,7 +77,7 @@ pub(super) fn inflate(
     inflater: &mut Inflater,
     partial: &mut Partial,
     part: &mut [u8],
-    assembly: &mut Assembly,
+    assembly: &mut Reassembly,
     limits: &Limits,
     allowed: &mut usize,
 ) -> Result<usize, ProtocolError> {

@@ -1,7 +1,7 @@
 //! Limits: the exact bound passes, one more does not, and memory follows the bytes that arrived.
 
 use super::{Seen, Side, announce, frame, pattern, text};
-use crate::conn::{Assembly, Limits, Role, State};
+use crate::conn::{Limits, Reassembly, Role, State};
 use crate::wire::ProtocolError;
 
 #[test]
@@ -132,7 +132,7 @@ fn small_fragments_do_not_move_the_message_each_time() {
 
 #[test]
 fn a_short_message_takes_what_it_needs() {
-    let mut assembly = Assembly::default();
+    let mut assembly = Reassembly::default();
     assembly.append(b"ab", Some(3));
     assert!(assembly.capacity() <= 32, "{}", assembly.capacity());
     assembly.append(b"cde", Some(0));

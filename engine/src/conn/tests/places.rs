@@ -34,7 +34,7 @@ fn a_whole_message_behind_a_cut_one_is_not_copied_either() {
     let mut events = side.inbound.receive(&side.limits, &mut input);
     match events.next_event(&mut side.outbound, &mut side.wire) {
         Some(Event::Message(Message::Text("Hello"), place)) => {
-            assert_eq!(place.origin, Origin::Assembly);
+            assert_eq!(place.origin, Origin::Reassembly);
             assert!(place.head.len() >= crate::wire::HEADER_MAX);
         }
         other => panic!("{other:?}"),

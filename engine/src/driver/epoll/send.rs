@@ -9,8 +9,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags};
 use super::Epoll;
 use super::socket::{Phase, Socket};
 use crate::shard::machine::Machine;
+use crate::shard::send_batch::{Entry, Segment, SendBatch, Source};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Entry, Segment, Source, Turn};
 
 /// Ranges of one system call; the kernel takes up to 1,024.
 const RANGES: usize = 256;
@@ -20,21 +20,21 @@ const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 impl<M: Machine> Epoll<M> {
     /// Sends the turn and settles it: afterwards it is empty, and so is the shared buffer.
     pub(super) fn flush(&mut self) {
-        self.machine.seal(&mut self.turn);
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        self.machine.seal(&mut self.sends);
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let Some(socket) = self.sockets.get(entry.id) else { continue };
             if socket.phase != Phase::Open {
                 continue;
             }
             self.counters.inline_sends += 1;
-            let (sent, calls, error) = send_entry(socket, &self.turn, &entry, &self.buffer);
+            let (sent, calls, error) = send_entry(socket, &self.sends, &entry, &self.buffer);
             self.counters.enters += calls;
             if sent < entry.bytes as usize {
                 self.unsettled(&entry, sent, error);
             }
         }
-        self.turn.clear();
+        self.sends.clear();
         self.used = 0;
         self.machine.settled();
     }
@@ -46,8 +46,8 @@ impl<M: Machine> Epoll<M> {
             return self.send_failed(entry.id, error, Instant::now());
         }
         let buffer = &self.buffer;
-        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
-            let base = loan.0 as usize;
+        let rest = self.sends.take_rest(entry, sent, |lease, start, end, out| {
+            let base = lease.0 as usize;
             out.extend_from_slice(buffer.get(base + start..base + end).unwrap_or_default());
         });
         self.counters.slow_sends += 1;
@@ -57,11 +57,11 @@ impl<M: Machine> Epoll<M> {
 
     fn send_failed(&mut self, id: ConnectionId, error: Errno, now: Instant) {
         if let Some(socket) = self.sockets.find(id) {
-            socket.deaf = true;
+            socket.read_closed = true;
         }
         self.sockets.set_sending(id, None);
         self.urgent = true;
-        self.machine.hung_up(id, Some(error.raw_os_error()), &mut self.turn, now);
+        self.machine.hung_up(id, Some(error.raw_os_error()), &mut self.sends, now);
     }
 
     /// The kernel takes more of what blocked.
@@ -90,7 +90,7 @@ impl<M: Machine> Epoll<M> {
                 continue;
             }
             self.sockets.set_sending(id, None);
-            if let Some(next) = self.machine.sent(id, &mut self.turn, now) {
+            if let Some(next) = self.machine.sent(id, &mut self.sends, now) {
                 self.sockets.set_sending(id, Some(Box::new(next)));
                 continue;
             }
@@ -101,11 +101,11 @@ impl<M: Machine> Epoll<M> {
 }
 
 /// The bytes of a segment.
-fn resolve<'b>(turn: &'b Turn, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
-    let Source::Lent(loan) = segment.source else {
-        return turn.resolve(segment).unwrap_or_default();
+fn resolve<'b>(sends: &'b SendBatch, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
+    let Source::Lent(lease) = segment.source else {
+        return sends.resolve(segment).unwrap_or_default();
     };
-    let start = loan.0 as usize + segment.start as usize;
+    let start = lease.0 as usize + segment.start as usize;
     buffer.get(start..start + segment.len as usize).unwrap_or_default()
 }
 
@@ -113,11 +113,11 @@ fn resolve<'b>(turn: &'b Turn, segment: Segment, buffer: &'b [u8]) -> &'b [u8] {
 /// failed other than that it would block.
 fn send_entry(
     socket: &Socket,
-    turn: &Turn,
+    sends: &SendBatch,
     entry: &Entry,
     buffer: &[u8],
 ) -> (usize, u64, Option<Errno>) {
-    let mut segments = turn.segments(entry);
+    let mut segments = sends.segments(entry);
     let (mut sent, mut calls) = (0, 0);
     let outcome = |result: Result<usize, Errno>| match result {
         Ok(n) => (n, None),
@@ -125,7 +125,7 @@ fn send_entry(
         Err(e) => (0, Some(e)),
     };
     if entry.segments == 1 {
-        let bytes = segments.next().map_or(&[][..], |one| resolve(turn, one, buffer));
+        let bytes = segments.next().map_or(&[][..], |one| resolve(sends, one, buffer));
         let (n, error) = outcome(rustix::net::send(&socket.fd, bytes, FLAGS));
         return (n, 1, error);
     }
@@ -134,7 +134,7 @@ fn send_entry(
         let (mut count, mut bytes) = (0, 0);
         for place in &mut ranges {
             let Some(segment) = segments.next() else { break };
-            let range = resolve(turn, segment, buffer);
+            let range = resolve(sends, segment, buffer);
             *place = IoSlice::new(range);
             count += 1;
             bytes += range.len();

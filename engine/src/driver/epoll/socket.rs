@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::shard::machine::Want;
+use crate::shard::machine::ReadInterest;
 use crate::shard::send::Transmit;
 use crate::shard::table::ConnectionId;
 
@@ -20,13 +20,13 @@ pub(super) struct Socket {
     pub(super) fd: OwnedFd,
     generation: u32,
     pub(super) phase: Phase,
-    pub(super) want: Want,
+    pub(super) want: ReadInterest,
     /// An edge was seen and the socket is not known to be empty since.
     pub(super) readable: bool,
     /// The peer's end of the stream has arrived: a short read is not the last one.
     pub(super) ending: bool,
     /// The end of the stream was read, or reading failed.
-    pub(super) deaf: bool,
+    pub(super) read_closed: bool,
     /// The socket is in the queue of those to be read.
     queued: bool,
     /// What the kernel did not take; everything new waits behind it.
@@ -50,10 +50,10 @@ impl Sockets {
             fd,
             generation: id.generation(),
             phase,
-            want: Want::Small,
+            want: ReadInterest::Small,
             readable: false,
             ending: false,
-            deaf: false,
+            read_closed: false,
             queued: false,
             sending: None,
         });

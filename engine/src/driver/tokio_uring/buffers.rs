@@ -54,14 +54,14 @@ fn because(error: &io::Error, config: &RingConfig) -> String {
 
 /// How large a buffer should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum BufferClass {
     /// For a connection of which little is expected: small if registered.
     Tiny,
     Small,
     Large,
 }
 
-impl Class {
+impl BufferClass {
     const ALL: [Self; 3] = [Self::Tiny, Self::Small, Self::Large];
 
     /// The class of buffers that `bytes` fit in; `None` if no buffer is so large.
@@ -109,7 +109,7 @@ impl Buffer {
     }
 
     /// Whether it is what one would get for this class.
-    pub(super) fn suits(&self, class: Class) -> bool {
+    pub(super) fn suits(&self, class: BufferClass) -> bool {
         match self {
             Self::Registered(buffer) => buffer.len() == class.registered_bytes(),
             Self::Heap(buffer) => buffer.len() == class.heap_bytes(),
@@ -151,7 +151,7 @@ pub(super) struct Buffers {
     registered: Option<FixedBufPool<Vec<u8>>>,
     /// Why not.
     pub(super) unregistered: Option<String>,
-    spare: [Vec<Vec<u8>>; Class::ALL.len()],
+    spare: [Vec<Vec<u8>>; BufferClass::ALL.len()],
     /// Times that no registered buffer was left.
     pub(super) exhausted: u64,
 }
@@ -171,7 +171,7 @@ impl Buffers {
     }
 
     /// Takes a buffer; its bytes are whatever they were.
-    pub(super) fn take(&mut self, class: Class) -> Buffer {
+    pub(super) fn take(&mut self, class: BufferClass) -> Buffer {
         if let Some(pool) = &self.registered {
             if let Some(buffer) = pool.try_next(class.registered_bytes()) {
                 return Buffer::Registered(buffer);
@@ -186,7 +186,7 @@ impl Buffers {
     pub(super) fn give(&mut self, buffer: Buffer) {
         // A registered buffer goes back to its pool when it is dropped.
         if let Buffer::Heap(buffer) = buffer
-            && let Some(class) = Class::holding(buffer.len())
+            && let Some(class) = BufferClass::holding(buffer.len())
         {
             let spare = &mut self.spare[class as usize];
             if spare.len() < SPARE_BYTES / class.heap_bytes() {

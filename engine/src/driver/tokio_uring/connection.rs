@@ -13,12 +13,12 @@ use std::task::{Poll, Waker};
 
 use tokio_uring::net::TcpStream;
 
-use super::buffers::{Buffer, Class};
+use super::buffers::{Buffer, BufferClass};
 use super::core::Core;
 use super::send::{Job, Part};
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::driver::DIRECT_READ_BYTES;
-use crate::shard::machine::{Machine, Want};
+use crate::shard::machine::{Machine, ReadInterest};
 use crate::shard::table::ConnectionId;
 use crate::sys::owned::Filling;
 
@@ -42,7 +42,7 @@ pub(super) enum Write {
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) stream: TcpStream,
-    pub(super) want: Cell<Want>,
+    pub(super) want: Cell<ReadInterest>,
     pub(super) write: Cell<Write>,
     job: Cell<Option<Job>>,
     /// A read or a connect is in flight.
@@ -68,7 +68,7 @@ impl Connection {
         Self {
             id,
             stream,
-            want: Cell::new(Want::Small),
+            want: Cell::new(ReadInterest::Small),
             write: Cell::new(Write::Idle),
             job: Cell::new(None),
             armed: Cell::new(false),
@@ -119,10 +119,10 @@ impl Connection {
     }
 
     /// How it is to be read, once it is; `None` when it never will be again.
-    async fn wanted(&self) -> Option<Want> {
+    async fn wanted(&self) -> Option<ReadInterest> {
         poll_fn(|_| match self.want.get() {
             _ if self.ending.get() => Poll::Ready(None),
-            Want::Nothing => Poll::Pending,
+            ReadInterest::Nothing => Poll::Pending,
             want => Poll::Ready(Some(want)),
         })
         .await
@@ -138,11 +138,19 @@ impl Connection {
         .await
     }
 
-    fn class(&self, want: Want) -> Class {
+    fn class(&self, want: ReadInterest) -> BufferClass {
         match want {
-            Want::Small | Want::SmallOnce | Want::Nothing if self.grown.get() == 0 => Class::Tiny,
-            Want::Small | Want::SmallOnce | Want::Nothing => Class::Small,
-            Want::Large | Want::LargeOnce | Want::Direct => Class::Large,
+            ReadInterest::Small | ReadInterest::SmallOnce | ReadInterest::Nothing
+                if self.grown.get() == 0 =>
+            {
+                BufferClass::Tiny
+            }
+            ReadInterest::Small | ReadInterest::SmallOnce | ReadInterest::Nothing => {
+                BufferClass::Small
+            }
+            ReadInterest::Large | ReadInterest::LargeOnce | ReadInterest::Direct => {
+                BufferClass::Large
+            }
         }
     }
 
@@ -175,9 +183,9 @@ pub(super) async fn serve<M: Machine>(core: &RefCell<Core<M>>, connection: &Rc<C
 async fn read<M: Machine>(core: &RefCell<Core<M>>, connection: &Connection) {
     let mut kept = None;
     while let Some(want) = connection.wanted().await {
-        let want = if connection.dry.get() { Want::Small } else { want };
+        let want = if connection.dry.get() { ReadInterest::Small } else { want };
         let direct = match want {
-            Want::Direct => core.borrow_mut().take_direct(connection),
+            ReadInterest::Direct => core.borrow_mut().take_direct(connection),
             _ => None,
         };
         let going_on = if let Some((memory, wanted)) = direct {
@@ -241,7 +249,7 @@ async fn held_back(connection: &Connection, outcome: io::Result<usize>) -> io::R
 async fn read_direct<M: Machine>(
     core: &RefCell<Core<M>>,
     connection: &Connection,
-    filling: Filling<Assembly>,
+    filling: Filling<Reassembly>,
 ) -> bool {
     connection.armed.set(true);
     core.borrow_mut().read_begun();

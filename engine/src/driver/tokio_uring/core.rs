@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 use socket2::{SockAddr, SockRef, Socket};
 use tokio_uring::net::{TcpListener, TcpStream};
 
-use super::buffers::{Buffer, Buffers, Class};
+use super::buffers::{Buffer, BufferClass, Buffers};
 use super::connection::{Connection, Write, is_passing};
 use super::send::{self, Job, Part};
-use crate::conn::Assembly;
+use crate::conn::Reassembly;
 use crate::driver::TURN_BYTES;
 use crate::driver::accept;
 use crate::metrics::RingCounters;
 use crate::shard::machine::{Action, Endpoint, Look, Machine, Next};
 use crate::shard::send::Transmit;
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 use crate::sys::socket::queues;
 
 /// The runtime does not tell whether a send had to wait for the peer: one that took longer did.
@@ -58,9 +58,9 @@ struct Closing {
 /// What all futures of the driver share: the machine, the turn, the buffers and the connections.
 pub(super) struct Core<M> {
     pub(super) machine: M,
-    turn: Turn,
+    sends: SendBatch,
     pub(super) buffers: Buffers,
-    /// Buffers that the turn points into, by the number of their loan.
+    /// Buffers that the turn points into, by the number of their lease.
     held: Vec<Option<Buffer>>,
     connections: Vec<Option<Rc<Connection>>>,
     live: usize,
@@ -85,7 +85,7 @@ impl<M: Machine> Core<M> {
     pub(super) fn new(machine: M, listeners: Vec<Socket>, buffers: Buffers) -> Self {
         Self {
             machine,
-            turn: Turn::default(),
+            sends: SendBatch::default(),
             buffers,
             held: Vec::with_capacity(256),
             connections: Vec::new(),
@@ -129,7 +129,7 @@ impl<M: Machine> Core<M> {
     /// The machine's own turn, and what it wants sent.
     pub(super) fn run(&mut self) -> Next {
         let now = self.begin();
-        let mut next = self.machine.run(&mut self.turn, now);
+        let mut next = self.machine.run(&mut self.sends, now);
         self.flush();
         next.busy |= self.cut_closing();
         self.begun = false;
@@ -138,21 +138,21 @@ impl<M: Machine> Core<M> {
 
     /// Gives every connection what the turn holds for it: afterwards the turn is empty.
     fn flush(&mut self) {
-        self.machine.seal(&mut self.turn);
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        self.machine.seal(&mut self.sends);
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let Some(connection) = self.find(entry.id).map(Rc::clone) else { continue };
             if !connection.is_open() || connection.write.get() != Write::Idle {
                 continue;
             }
             let held = &mut self.held[..];
-            if let Some(job) = send::take_job(&mut self.turn, &entry, held, &mut self.buffers) {
+            if let Some(job) = send::take_job(&mut self.sends, &entry, held, &mut self.buffers) {
                 // All that follows waits until the kernel has taken this.
                 self.machine.blocked(entry.id, entry.bytes as usize, job.footprint());
                 connection.give(job);
             }
         }
-        self.turn.clear();
+        self.sends.clear();
         for buffer in self.held.drain(..).flatten() {
             self.buffers.give(buffer);
         }
@@ -172,7 +172,7 @@ impl<M: Machine> Core<M> {
     // ---- receiving
 
     /// The buffer of the next read: the last one again, if it will do.
-    pub(super) fn receive_buffer(&mut self, kept: Option<Buffer>, class: Class) -> Buffer {
+    pub(super) fn receive_buffer(&mut self, kept: Option<Buffer>, class: BufferClass) -> Buffer {
         self.read_begun();
         match kept {
             Some(buffer) if buffer.suits(class) => buffer,
@@ -204,36 +204,39 @@ impl<M: Machine> Core<M> {
     ) -> Option<Buffer> {
         let now = self.begin();
         #[expect(clippy::cast_possible_truncation, reason = "a turn holds far fewer buffers")]
-        let loan = Loan::new(self.held.len() as u32);
+        let lease = Lease::new(self.held.len() as u32);
         let input = buffer.bytes_mut().get_mut(..n).unwrap_or_default();
-        let want = self.machine.received(connection.id, input, &loan, &mut self.turn, now);
-        let kept = if self.turn.took_loan() {
+        let want = self.machine.received(connection.id, input, &lease, &mut self.sends, now);
+        let kept = if self.sends.took_lease() {
             self.held.push(Some(buffer));
             None
         } else {
             Some(buffer)
         };
         connection.want.set(want);
-        if self.turn.bytes() > TURN_BYTES {
+        if self.sends.bytes() > TURN_BYTES {
             self.flush();
         }
         kept
     }
 
-    pub(super) fn take_direct(&mut self, connection: &Connection) -> Option<(Box<Assembly>, u64)> {
+    pub(super) fn take_direct(
+        &mut self,
+        connection: &Connection,
+    ) -> Option<(Box<Reassembly>, u64)> {
         self.machine.take_direct(connection.id)
     }
 
     pub(super) fn received_direct(
         &mut self,
         connection: &Connection,
-        memory: Box<Assembly>,
+        memory: Box<Reassembly>,
         n: usize,
     ) {
         let now = self.begin();
-        let want = self.machine.received_direct(connection.id, memory, n, &mut self.turn, now);
+        let want = self.machine.received_direct(connection.id, memory, n, &mut self.sends, now);
         connection.want.set(want);
-        if self.turn.bytes() > TURN_BYTES {
+        if self.sends.bytes() > TURN_BYTES {
             self.flush();
         }
     }
@@ -253,7 +256,7 @@ impl<M: Machine> Core<M> {
             Ok(()) => None,
         };
         let now = self.begin();
-        self.machine.hung_up(connection.id, error, &mut self.turn, now);
+        self.machine.hung_up(connection.id, error, &mut self.sends, now);
         false
     }
 
@@ -276,7 +279,7 @@ impl<M: Machine> Core<M> {
         self.counters.completions += 1;
         match part {
             Part::Buffer(buffer, _) => self.buffers.give(buffer),
-            Part::Message(message, _) => self.turn.recycle(message.into_memory()),
+            Part::Message(message, _) => self.sends.recycle(message.into_memory()),
             Part::Shared(_) | Part::Counted(..) => {}
         }
     }
@@ -305,13 +308,13 @@ impl<M: Machine> Core<M> {
         let now = self.begin();
         if let Err(e) = outcome {
             let error = e.raw_os_error().unwrap_or(libc::EIO);
-            self.machine.hung_up(connection.id, Some(error), &mut self.turn, now);
+            self.machine.hung_up(connection.id, Some(error), &mut self.sends, now);
             return;
         }
         let next = if now - begun < AT_ONCE {
-            self.machine.sent_at_once(connection.id, &mut self.turn, now)
+            self.machine.sent_at_once(connection.id, &mut self.sends, now)
         } else {
-            self.machine.sent(connection.id, &mut self.turn, now)
+            self.machine.sent(connection.id, &mut self.sends, now)
         };
         if let Some(next) = next {
             connection.give(Job::Rest(next));
@@ -330,7 +333,7 @@ impl<M: Machine> Core<M> {
             return;
         }
         let now = self.begin();
-        match self.machine.accepted(listener, &mut self.turn, now) {
+        match self.machine.accepted(listener, &mut self.sends, now) {
             Some(id) => {
                 let connection = self.occupy(id, stream, false);
                 self.newcomers.push(Start::Serve(connection));
@@ -379,7 +382,7 @@ impl<M: Machine> Core<M> {
             Err(e) => {
                 let error = e.raw_os_error().unwrap_or(libc::EIO);
                 let now = self.begin();
-                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                self.machine.hung_up(id, Some(error), &mut self.sends, now);
             }
         }
     }
@@ -396,10 +399,10 @@ impl<M: Machine> Core<M> {
         let now = self.begin();
         if let Err(e) = outcome {
             let error = e.raw_os_error().unwrap_or(libc::EIO);
-            self.machine.hung_up(connection.id, Some(error), &mut self.turn, now);
+            self.machine.hung_up(connection.id, Some(error), &mut self.sends, now);
             return false;
         }
-        self.machine.connected(connection.id, &mut self.turn, now);
+        self.machine.connected(connection.id, &mut self.sends, now);
         true
     }
 
@@ -435,8 +438,8 @@ impl<M: Machine> Core<M> {
 
     fn look(&mut self, id: ConnectionId) {
         let Some(connection) = self.find(id).map(Rc::clone) else {
-            let look = Look { given: self.machine.given(id, &self.turn), ..Look::default() };
-            return self.machine.looked(id, look, &mut self.turn, self.now);
+            let look = Look { given: self.machine.given(id, &self.sends), ..Look::default() };
+            return self.machine.looked(id, look, &mut self.sends, self.now);
         };
         if connection.armed.get() && connection.is_open() {
             // A read may be over that its future does not know of, and the socket is empty then.
@@ -449,12 +452,12 @@ impl<M: Machine> Core<M> {
     /// Looks at a connection's socket for the machine.
     pub(super) fn look_now(&mut self, connection: &Connection) {
         let now = self.begin();
-        let given = self.machine.given(connection.id, &self.turn);
+        let given = self.machine.given(connection.id, &self.sends);
         let (untaken, unread) = queues(connection.stream.as_raw_fd());
         self.counters.enters += 2;
         let unread = unread.saturating_add(connection.unwanted.get());
         let look = Look { given, untaken, unread };
-        self.machine.looked(connection.id, look, &mut self.turn, now);
+        self.machine.looked(connection.id, look, &mut self.sends, now);
     }
 
     fn shut_down(&mut self, connection: &Connection, how: Shutdown) {

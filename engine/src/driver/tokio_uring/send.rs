@@ -7,11 +7,11 @@ use tokio_uring::BufResult;
 use tokio_uring::buf::BoundedBuf as _;
 use tokio_uring::net::TcpStream;
 
-use super::buffers::{Buffer, Buffers, Class};
-use crate::conn::Assembly;
+use super::buffers::{Buffer, BufferClass, Buffers};
+use crate::conn::Reassembly;
 use crate::memory::Share;
 use crate::shard::send::{Piece, Transmit};
-use crate::shard::turn::{Chunk, Entry, Segment, Source, Turn};
+use crate::shard::send_batch::{Chunk, Entry, Segment, SendBatch, Source};
 use crate::sys::owned::Leaving;
 use crate::sys::ring::LARGE_BYTES;
 
@@ -27,7 +27,7 @@ pub(super) enum Part {
     /// A range of one.
     Counted(Share, Range<usize>),
     /// A range of a message that spanned reads.
-    Message(Leaving<Assembly>, Range<usize>),
+    Message(Leaving<Reassembly>, Range<usize>),
 }
 
 impl Part {
@@ -36,8 +36,8 @@ impl Part {
         match chunk {
             Chunk::Shared(bytes) => Some(Self::Shared(Bytes::slice(&bytes, range))),
             Chunk::Counted(share) => Some(Self::Counted(share, range)),
-            Chunk::Assembly(message) => {
-                Some(Self::Message(Leaving::new(message, Assembly::framed), range))
+            Chunk::Reassembly(message) => {
+                Some(Self::Message(Leaving::new(message, Reassembly::framed), range))
             }
             Chunk::Taken => None,
         }
@@ -108,24 +108,24 @@ impl Job {
     }
 }
 
-/// Takes what one connection has in the turn. `held` are the buffers that the turn's loans name.
+/// Takes what one connection has in the turn. `held` are the buffers that the turn's leases name.
 pub(super) fn take_job(
-    turn: &mut Turn,
+    sends: &mut SendBatch,
     entry: &Entry,
     held: &mut [Option<Buffer>],
     buffers: &mut Buffers,
 ) -> Option<Job> {
-    let first = turn.segments(entry).next();
+    let first = sends.segments(entry).next();
     if entry.segments == 1
         && let Some(segment) = first
-        && let Some(part) = take_whole(turn, segment, held)
+        && let Some(part) = take_whole(sends, segment, held)
     {
         return Some(Job::One(part));
     }
     let bytes = entry.bytes as usize;
-    let Some(class) = Class::holding(bytes) else {
-        let rest = turn.take_rest(entry, 0, |loan, start, end, out| {
-            let held = held.get(loan.0 as usize).and_then(Option::as_ref);
+    let Some(class) = BufferClass::holding(bytes) else {
+        let rest = sends.take_rest(entry, 0, |lease, start, end, out| {
+            let held = held.get(lease.0 as usize).and_then(Option::as_ref);
             let bytes = held.and_then(|buffer| buffer.bytes().get(start..end));
             out.extend_from_slice(bytes.unwrap_or_default());
         });
@@ -133,8 +133,8 @@ pub(super) fn take_job(
     };
     let mut buffer = buffers.take(class);
     let mut at = 0;
-    for segment in turn.segments(entry) {
-        let bytes = resolve(turn, segment, held);
+    for segment in sends.segments(entry) {
+        let bytes = resolve(sends, segment, held);
         if let Some(place) = buffer.bytes_mut().get_mut(at..at + bytes.len()) {
             place.copy_from_slice(bytes);
             at += bytes.len();
@@ -145,26 +145,30 @@ pub(super) fn take_job(
 
 /// Takes the memory of a segment that is all a connection sends, if that needs no copy: a
 /// receive buffer has one connection's bytes in it, and nobody else sends from it.
-fn take_whole(turn: &mut Turn, segment: Segment, held: &mut [Option<Buffer>]) -> Option<Part> {
+fn take_whole(
+    sends: &mut SendBatch,
+    segment: Segment,
+    held: &mut [Option<Buffer>],
+) -> Option<Part> {
     let start = segment.start as usize;
     let range = start..start + segment.len as usize;
     match segment.source {
-        Source::Lent(loan) => {
-            let buffer = held.get_mut(loan.0 as usize)?.take()?;
+        Source::Lent(lease) => {
+            let buffer = held.get_mut(lease.0 as usize)?.take()?;
             Some(Part::Buffer(buffer, range))
         }
-        Source::Chunk(chunk) => Part::of(turn.take_chunk(chunk), range),
+        Source::Chunk(chunk) => Part::of(sends.take_chunk(chunk), range),
         Source::Arena(_) => None,
     }
 }
 
 /// The bytes of a segment.
-fn resolve<'b>(turn: &'b Turn, segment: Segment, held: &'b [Option<Buffer>]) -> &'b [u8] {
-    let Source::Lent(loan) = segment.source else {
-        return turn.resolve(segment).unwrap_or_default();
+fn resolve<'b>(sends: &'b SendBatch, segment: Segment, held: &'b [Option<Buffer>]) -> &'b [u8] {
+    let Source::Lent(lease) = segment.source else {
+        return sends.resolve(segment).unwrap_or_default();
     };
     let start = segment.start as usize;
-    let buffer = held.get(loan.0 as usize).and_then(Option::as_ref);
+    let buffer = held.get(lease.0 as usize).and_then(Option::as_ref);
     buffer.and_then(|b| b.bytes().get(start..start + segment.len as usize)).unwrap_or_default()
 }
 
@@ -179,7 +183,7 @@ pub(super) fn next_part(rest: &mut Transmit, buffers: &mut Buffers) -> Option<Pa
         return Part::of(chunk, start..end);
     }
     let bytes = rest.bytes().min(LARGE_BYTES);
-    let mut buffer = buffers.take(Class::holding(bytes)?);
+    let mut buffer = buffers.take(BufferClass::holding(bytes)?);
     let room = buffer.bytes_mut();
     let mut at = 0;
     for piece in rest.pieces() {

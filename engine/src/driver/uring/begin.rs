@@ -9,7 +9,7 @@ use super::Uring;
 use crate::config::RingFeature;
 use crate::driver::accept::{self, ACCEPT_PAUSE};
 use crate::driver::connection::{Armed, Connection, Phase};
-use crate::shard::machine::{Endpoint, Machine, Want};
+use crate::shard::machine::{Endpoint, Machine, ReadInterest};
 use crate::shard::table::ConnectionId;
 use crate::sys::operation::{Completion, Socket};
 
@@ -58,10 +58,10 @@ impl<M: Machine> Uring<M> {
         if !armed {
             self.accept()?;
         }
-        match self.machine.accepted(index, &mut self.turn, now) {
+        match self.machine.accepted(index, &mut self.sends, now) {
             Some(id) => {
                 self.occupy(id, socket, Phase::Open);
-                self.reconcile(id, Want::Small)
+                self.reconcile(id, ReadInterest::Small)
             }
             None => self.ring.close(socket),
         }
@@ -90,7 +90,7 @@ impl<M: Machine> Uring<M> {
             }
             Err(e) => {
                 let error = e.raw_os_error().unwrap_or(libc::EIO);
-                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                self.machine.hung_up(id, Some(error), &mut self.sends, now);
                 Ok(())
             }
         }
@@ -105,11 +105,11 @@ impl<M: Machine> Uring<M> {
         }
         connection.phase = Phase::Open;
         if completion.result < 0 {
-            connection.deaf = true;
-            self.machine.hung_up(id, Some(-completion.result), &mut self.turn, now);
+            connection.read_closed = true;
+            self.machine.hung_up(id, Some(-completion.result), &mut self.sends, now);
             return Ok(());
         }
-        self.machine.connected(id, &mut self.turn, now);
-        self.reconcile(id, Want::Small)
+        self.machine.connected(id, &mut self.sends, now);
+        self.reconcile(id, ReadInterest::Small)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Uring;
 use crate::driver::connection::{Armed, Phase};
-use crate::shard::machine::{Look, Machine, Want};
+use crate::shard::machine::{Look, Machine, ReadInterest};
 use crate::shard::table::ConnectionId;
 use crate::sys::operation::{Completion, Socket};
 use crate::sys::socket::queues;
@@ -14,10 +14,10 @@ use crate::sys::socket::queues;
 impl<M: Machine> Uring<M> {
     /// Looks at a connection's socket for the machine.
     pub(super) fn look(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
-        let given = self.machine.given(id, &self.turn);
+        let given = self.machine.given(id, &self.sends);
         let socket = match self.find(id) {
             Some(connection) if connection.phase == Phase::Open => {
-                if connection.armed == Armed::As(Want::Direct) {
+                if connection.armed == Armed::As(ReadInterest::Direct) {
                     // What it has brought by now nobody knows before it ends.
                     let first = !std::mem::replace(&mut connection.looking, true);
                     return if first { self.ring.cancel_direct(id) } else { Ok(()) };
@@ -40,13 +40,13 @@ impl<M: Machine> Uring<M> {
             None => (0, 0),
         };
         let look = Look { given, untaken, unread };
-        self.machine.looked(id, look, &mut self.turn, now);
+        self.machine.looked(id, look, &mut self.sends, now);
         Ok(())
     }
 
     pub(super) fn looked(&mut self, completion: Completion, now: Instant) {
         if let Some((id, look)) = self.ring.looked(completion) {
-            self.machine.looked(id, look, &mut self.turn, now);
+            self.machine.looked(id, look, &mut self.sends, now);
         }
     }
 

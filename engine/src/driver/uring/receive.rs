@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::Uring;
 use crate::driver::DIRECT_READ_BYTES;
 use crate::driver::connection::{Armed, Phase};
-use crate::shard::machine::{Machine, Want};
+use crate::shard::machine::{Machine, ReadInterest};
+use crate::shard::send_batch::Lease;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::Loan;
 use crate::sys::operation::{Class, Completion, Socket};
 
 impl<M: Machine> Uring<M> {
@@ -24,25 +24,25 @@ impl<M: Machine> Uring<M> {
             connection.armed = Armed::No;
         }
         let closing = connection.phase == Phase::Closing;
-        let loan = self.ring.loan(completion, class);
+        let lease = self.ring.lease(completion, class);
         let Ok(len) = usize::try_from(completion.result) else {
-            self.return_memory(loan);
+            self.return_memory(lease);
             return self.receive_failed(id, -completion.result, now);
         };
-        let (loan, unused) = if len > 0 && !closing { (loan, None) } else { (None, loan) };
-        let Some(loan) = loan else {
+        let (lease, unused) = if len > 0 && !closing { (lease, None) } else { (None, lease) };
+        let Some(lease) = lease else {
             self.return_memory(unused);
             if closing {
                 return self.release(id);
             }
             return if len == 0 { self.end_of_stream(id, now) } else { Ok(()) };
         };
-        let Some(input) = self.ring.lend(loan.number(), len) else { return Ok(()) };
-        let want = self.machine.received(id, input, &loan, &mut self.turn, now);
-        if self.turn.took_loan() {
-            self.held.push(loan);
+        let Some(input) = self.ring.lend(lease.number(), len) else { return Ok(()) };
+        let want = self.machine.received(id, input, &lease, &mut self.sends, now);
+        if self.sends.took_lease() {
+            self.held.push(lease);
         } else {
-            self.ring.end_loan(loan);
+            self.ring.end_lease(lease);
         }
         if self.connections[id.slot() as usize].armed != Armed::As(want) {
             self.reconcile(id, want)?;
@@ -50,9 +50,9 @@ impl<M: Machine> Uring<M> {
         Ok(())
     }
 
-    fn return_memory(&mut self, loan: Option<Loan>) {
-        if let Some(loan) = loan {
-            self.ring.end_loan(loan);
+    fn return_memory(&mut self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            self.ring.end_lease(lease);
         }
     }
 
@@ -62,16 +62,16 @@ impl<M: Machine> Uring<M> {
         self.ring.counters.stale_completions += 1;
         // A slot is freed only when nothing is armed, so this brings no memory; if it did, that is
         // worth more than knowing its class.
-        let loan = self.ring.loan(completion, Class::Small);
-        debug_assert!(loan.is_none());
-        self.return_memory(loan);
+        let lease = self.ring.lease(completion, Class::Small);
+        debug_assert!(lease.is_none());
+        self.return_memory(lease);
     }
 
     fn end_of_stream(&mut self, id: ConnectionId, now: Instant) -> io::Result<()> {
         if let Some(connection) = self.find(id) {
-            connection.deaf = true;
+            connection.read_closed = true;
         }
-        self.machine.hung_up(id, None, &mut self.turn, now);
+        self.machine.hung_up(id, None, &mut self.sends, now);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl<M: Machine> Uring<M> {
                 self.reconcile(id, want)
             }
             _ => {
-                connection.deaf = true;
-                self.machine.hung_up(id, Some(error), &mut self.turn, now);
+                connection.read_closed = true;
+                self.machine.hung_up(id, Some(error), &mut self.sends, now);
                 Ok(())
             }
         }
@@ -124,7 +124,7 @@ impl<M: Machine> Uring<M> {
             let Some(id) = self.parked.pop_front() else { break };
             let want = self.machine.want(id);
             let Some(connection) = self.find(id) else { continue };
-            let class = usize::from(matches!(want, Want::Large | Want::LargeOnce));
+            let class = usize::from(matches!(want, ReadInterest::Large | ReadInterest::LargeOnce));
             if available[class] == 0 {
                 self.parked.push_back(id);
                 continue;
@@ -152,7 +152,7 @@ impl<M: Machine> Uring<M> {
             Err(_) => (0, Some(-completion.result)),
         };
         let looking = std::mem::take(&mut connection.looking);
-        let want = self.machine.received_direct(id, memory, n, &mut self.turn, now);
+        let want = self.machine.received_direct(id, memory, n, &mut self.sends, now);
         if looking {
             self.look(id, now)?;
         }
@@ -164,9 +164,9 @@ impl<M: Machine> Uring<M> {
     }
 
     /// Makes the receive what is wanted: arms it, or cancels one of another kind first.
-    pub(super) fn reconcile(&mut self, id: ConnectionId, want: Want) -> io::Result<()> {
+    pub(super) fn reconcile(&mut self, id: ConnectionId, want: ReadInterest) -> io::Result<()> {
         let Some(connection) = self.find(id) else { return Ok(()) };
-        if connection.deaf || connection.parked || connection.phase != Phase::Open {
+        if connection.read_closed || connection.parked || connection.phase != Phase::Open {
             return Ok(());
         }
         let socket = connection.socket;
@@ -174,27 +174,27 @@ impl<M: Machine> Uring<M> {
             Armed::As(armed) if armed == want => Ok(()),
             // Only the peer's end is still awaited, and that may take long: what this receives into is
             // wanted back now.
-            Armed::As(Want::Direct) if want == Want::SmallOnce => {
-                connection.armed = Armed::Cancelling(Want::Direct);
+            Armed::As(ReadInterest::Direct) if want == ReadInterest::SmallOnce => {
+                connection.armed = Armed::Cancelling(ReadInterest::Direct);
                 self.ring.cancel_direct(id)
             }
             // These end by themselves.
-            Armed::As(Want::Direct | Want::SmallOnce | Want::LargeOnce) | Armed::Cancelling(_) => {
-                Ok(())
-            }
+            Armed::As(ReadInterest::Direct | ReadInterest::SmallOnce | ReadInterest::LargeOnce)
+            | Armed::Cancelling(_) => Ok(()),
             Armed::As(armed) => {
                 connection.armed = Armed::Cancelling(armed);
                 self.ring.cancel_receive(id)
             }
             Armed::No => {
-                connection.armed = if want == Want::Nothing { Armed::No } else { Armed::As(want) };
+                connection.armed =
+                    if want == ReadInterest::Nothing { Armed::No } else { Armed::As(want) };
                 match want {
-                    Want::Nothing => Ok(()),
-                    Want::Small => self.ring.receive(socket, id, Class::Small, false),
-                    Want::SmallOnce => self.ring.receive(socket, id, Class::Small, true),
-                    Want::Large => self.ring.receive(socket, id, Class::Large, false),
-                    Want::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
-                    Want::Direct => self.receive_direct(id, socket),
+                    ReadInterest::Nothing => Ok(()),
+                    ReadInterest::Small => self.ring.receive(socket, id, Class::Small, false),
+                    ReadInterest::SmallOnce => self.ring.receive(socket, id, Class::Small, true),
+                    ReadInterest::Large => self.ring.receive(socket, id, Class::Large, false),
+                    ReadInterest::LargeOnce => self.ring.receive(socket, id, Class::Large, true),
+                    ReadInterest::Direct => self.receive_direct(id, socket),
                 }
             }
         }
@@ -206,7 +206,7 @@ impl<M: Machine> Uring<M> {
                 self.ring.receive_direct(socket, id, memory, wanted.min(DIRECT_READ_BYTES))
             }
             None => {
-                self.connections[id.slot() as usize].armed = Armed::As(Want::Large);
+                self.connections[id.slot() as usize].armed = Armed::As(ReadInterest::Large);
                 self.ring.receive(socket, id, Class::Large, false)
             }
         }

@@ -14,9 +14,9 @@ use crate::hub::{Hub, Publisher};
 use crate::outcome::{Accept, Reject};
 use crate::shard::Shard;
 use crate::shard::machine::{Action, Machine, Next};
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::socket::WebSocket;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 use crate::wire::{self, FrameHeader, HEADER_MAX, Opcode, hybi02};
 
 const REQUEST: &[u8] = b"GET /demo HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\n\
@@ -50,7 +50,7 @@ impl Handler for Room {
 /// A shard, and what it has sent.
 struct Node {
     shard: Shard<Serve<Room>>,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
     /// The first byte of each message sent, by connection.
     got: BTreeMap<u32, Vec<u8>>,
@@ -61,7 +61,7 @@ struct Node {
 }
 
 fn nodes<const N: usize>(entries: usize) -> ([Node; N], Publisher) {
-    let hub = Arc::new(Hub::new(N, entries).expect("doorbells"));
+    let hub = Arc::new(Hub::new(N, entries).expect("wakers"));
     let config = Config::new().with(|config| {
         config.policy = ServerPolicy::new();
         config.mailbox_entries = entries;
@@ -75,7 +75,7 @@ fn nodes<const N: usize>(entries: usize) -> ([Node; N], Publisher) {
             index,
             now,
         ),
-        turn: Turn::default(),
+        sends: SendBatch::default(),
         now,
         got: BTreeMap::new(),
         closed: 0,
@@ -87,16 +87,16 @@ fn nodes<const N: usize>(entries: usize) -> ([Node; N], Publisher) {
 
 impl Node {
     fn open(&mut self) -> ConnectionId {
-        let id = self.shard.accepted(0, &mut self.turn, self.now).expect("room");
+        let id = self.shard.accepted(0, &mut self.sends, self.now).expect("room");
         self.receive(id, REQUEST);
-        self.turn.clear();
+        self.sends.clear();
         self.shard.settled();
         id
     }
 
     fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let (mut bytes, loan) = (bytes.to_vec(), Loan::NOWHERE);
-        self.shard.received(id, &mut bytes, &loan, &mut self.turn, self.now);
+        let (mut bytes, lease) = (bytes.to_vec(), Lease::NOWHERE);
+        self.shard.received(id, &mut bytes, &lease, &mut self.sends, self.now);
     }
 
     fn publish(&mut self, by: ConnectionId, byte: u8) {
@@ -116,11 +116,11 @@ impl Node {
                 _ => {}
             }
         }
-        let next = self.shard.run(&mut self.turn, self.now);
-        for entry in self.turn.entries() {
+        let next = self.shard.run(&mut self.sends, self.now);
+        for entry in self.sends.entries() {
             let got = self.got.entry(entry.id.slot()).or_default();
-            for segment in self.turn.segments(entry) {
-                let bytes = self.turn.resolve(segment).expect("nothing goes back in place");
+            for segment in self.sends.segments(entry) {
+                let bytes = self.sends.resolve(segment).expect("nothing goes back in place");
                 for (header, payload) in wire::frames(bytes) {
                     match header.opcode {
                         Opcode::Binary => got.extend(payload.first()),
@@ -129,8 +129,8 @@ impl Node {
                 }
             }
         }
-        self.turn.took_loan();
-        self.turn.clear();
+        self.sends.took_lease();
+        self.sends.clear();
         self.shard.settled();
         next
     }
@@ -156,7 +156,7 @@ impl Node {
 
     /// Whether the shard reads from the connection.
     fn reads(&mut self, id: ConnectionId) -> bool {
-        self.shard.want(id) != crate::shard::machine::Want::Nothing
+        self.shard.want(id) != crate::shard::machine::ReadInterest::Nothing
     }
 }
 
@@ -211,7 +211,7 @@ fn a_letter_that_finds_too_much_waiting_waits_with_all_behind_it() {
     let ([mut a, mut b], publisher) = nodes::<2>(64);
     let readers: Vec<_> = (0..2_600).map(|_| b.open()).collect();
     let mut sent = Vec::new();
-    // A fan-out takes eleven turns, and each brings a letter: 64 MiB are there before it is over.
+    // A fan-out takes eleven turns, and each brings a command: 64 MiB are there before it is over.
     for byte in 0..11 {
         let payload = vec![byte; 9 << 20];
         if b.shard.post.stalled.is_none() {
@@ -226,7 +226,7 @@ fn a_letter_that_finds_too_much_waiting_waits_with_all_behind_it() {
     b.run();
     a.settle();
     b.settle();
-    assert!(b.shard.post.stalled.is_none() && b.shard.world.mailbox.has_no_letters());
+    assert!(b.shard.post.stalled.is_none() && b.shard.context.mailbox.has_no_letters());
     for reader in readers {
         assert_eq!(b.got(reader), sent);
     }
@@ -322,7 +322,7 @@ fn a_place_that_was_taken_before_the_drain_is_waited_for() {
     let (_, reader) = (a.open(), b.open());
     let mailbox = &publisher.hub.mailboxes[1];
     let weight = crate::hub::Weight::of(1);
-    assert_eq!(mailbox.reserve_politely(weight), crate::hub::Place::Taken);
+    assert_eq!(mailbox.reserve_politely(weight), crate::hub::Reservation::Made);
     publisher.hub.drain(a.now + Duration::from_secs(10));
     let mut both = [a, b];
     until_all_sleep(&mut both);

@@ -1,8 +1,8 @@
-use super::super::codec::Codec;
+use super::super::deflate_pool::DeflatePool;
 use super::super::topics::Batch;
 use super::{Packed, pack, stop};
 use crate::config::Compression;
-use crate::conn::{Assembly, Inflater};
+use crate::conn::{Inflater, Reassembly};
 use crate::memory::{Ledger, Share};
 use crate::wire::{self, FrameHeader, HEADER_MAX, Opcode, hybi02, rfc6455};
 
@@ -36,7 +36,7 @@ fn read(mut bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
             continue;
         }
         compressed += 1;
-        let (mut inflater, mut out) = (Inflater::default(), Assembly::default());
+        let (mut inflater, mut out) = (Inflater::default(), Reassembly::default());
         let mut all = usize::MAX;
         inflater.inflate(payload, &mut out, 1 << 30, &mut all).expect("what was compressed");
         inflater.finish(&mut out, 1 << 30, &mut all).expect("what was compressed");
@@ -58,11 +58,11 @@ fn in_slices_of_any_size_every_window_says_the_same() {
     let settings = Compression::default();
     for bits in 9..=15 {
         for slice in [1, 100, 4096, usize::MAX] {
-            let mut codec = Codec::new(Some(settings), Ledger::new(usize::MAX));
+            let mut deflate_pool = DeflatePool::new(Some(settings), Ledger::new(usize::MAX));
             let (payloads, mut turns) = (payloads(), 1);
             let mut batch = batch(&payloads);
             let mut left = slice;
-            while pack(&mut batch, bits, settings, &mut codec, &mut left) == Packed::Later {
+            while pack(&mut batch, bits, settings, &mut deflate_pool, &mut left) == Packed::Later {
                 assert!(batch.packed(bits).is_none() && left == 0);
                 (left, turns) = (slice, turns + 1);
             }
@@ -75,9 +75,9 @@ fn in_slices_of_any_size_every_window_says_the_same() {
             // The noise stays as it is, and so does what is short.
             let long = payloads.iter().filter(|one| one.len() >= settings.min_bytes).count();
             assert_eq!(compressed, long - 1, "{bits} bits, {slice}");
-            let once = codec.used();
-            assert_eq!(pack(&mut batch, bits, settings, &mut codec, &mut 0), Packed::Done);
-            assert_eq!(codec.used(), once);
+            let once = deflate_pool.used();
+            assert_eq!(pack(&mut batch, bits, settings, &mut deflate_pool, &mut 0), Packed::Done);
+            assert_eq!(deflate_pool.used(), once);
         }
     }
 }
@@ -86,34 +86,34 @@ fn in_slices_of_any_size_every_window_says_the_same() {
 fn what_is_given_up_leaves_nothing() {
     let settings = Compression::default();
     let ledger = Ledger::new(usize::MAX);
-    let mut codec = Codec::new(Some(settings), ledger.clone());
+    let mut deflate_pool = DeflatePool::new(Some(settings), ledger.clone());
     let payloads = payloads();
     let mut batch = batch(&payloads);
-    assert_eq!(pack(&mut batch, 15, settings, &mut codec, &mut 1000), Packed::Later);
-    let one = codec.used();
+    assert_eq!(pack(&mut batch, 15, settings, &mut deflate_pool, &mut 1000), Packed::Later);
+    let one = deflate_pool.used();
     // Its subscriber has gone, and the next one has another window.
-    assert_eq!(pack(&mut batch, 9, settings, &mut codec, &mut 1000), Packed::Later);
-    assert_eq!(pack(&mut batch, 9, settings, &mut codec, &mut { usize::MAX }), Packed::Done);
+    assert_eq!(pack(&mut batch, 9, settings, &mut deflate_pool, &mut 1000), Packed::Later);
+    assert_eq!(pack(&mut batch, 9, settings, &mut deflate_pool, &mut { usize::MAX }), Packed::Done);
     assert_eq!(read(batch.packed(9).expect("it is done")).0, payloads);
-    assert_eq!(pack(&mut batch, 15, settings, &mut codec, &mut 1000), Packed::Later);
-    stop(&mut batch, &mut codec);
+    assert_eq!(pack(&mut batch, 15, settings, &mut deflate_pool, &mut 1000), Packed::Later);
+    stop(&mut batch, &mut deflate_pool);
     // Another compressor was made meanwhile, and went.
-    assert_eq!(pack(&mut batch, 15, settings, &mut codec, &mut 1000), Packed::Later);
-    assert!(codec.deflater(15, 3).is_some());
-    stop(&mut batch, &mut codec);
+    assert_eq!(pack(&mut batch, 15, settings, &mut deflate_pool, &mut 1000), Packed::Later);
+    assert!(deflate_pool.deflater(15, 3).is_some());
+    stop(&mut batch, &mut deflate_pool);
     assert!(batch.packing.is_none() && batch.packed(15).is_none());
-    assert!(codec.used() > one);
-    codec.tidy();
-    codec.tidy();
+    assert!(deflate_pool.used() > one);
+    deflate_pool.tidy();
+    deflate_pool.tidy();
     drop(batch);
-    assert_eq!((codec.used(), ledger.held()), (0, 0));
+    assert_eq!((deflate_pool.used(), ledger.held()), (0, 0));
 }
 
 #[test]
 fn without_memory_it_is_not_compressed() {
     let settings = Compression { budget_bytes: 1000, ..Compression::default() };
-    let mut codec = Codec::new(Some(settings), Ledger::new(usize::MAX));
+    let mut deflate_pool = DeflatePool::new(Some(settings), Ledger::new(usize::MAX));
     let mut batch = batch(&payloads());
-    assert_eq!(pack(&mut batch, 15, settings, &mut codec, &mut 1000), Packed::Not);
+    assert_eq!(pack(&mut batch, 15, settings, &mut deflate_pool, &mut 1000), Packed::Not);
     assert_eq!(wire::frames(&batch.frames).count(), 7);
 }

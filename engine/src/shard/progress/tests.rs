@@ -11,9 +11,9 @@ use crate::handshake::{ServerPolicy, UpgradeRequest};
 use crate::hub::Hub;
 use crate::outcome::{Accept, CloseReason, Reject};
 use crate::shard::Shard;
-use crate::shard::machine::{Action, Look, Machine as _, Want};
+use crate::shard::machine::{Action, Look, Machine as _, ReadInterest};
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 use crate::shard::wheel::TICK;
 use crate::wire::Opcode;
 
@@ -44,7 +44,7 @@ impl Handler for Told {
 /// One connection, and what its socket holds.
 struct Rig {
     shard: Shard<Serve<Told>>,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
     id: ConnectionId,
     untaken: u32,
@@ -70,16 +70,28 @@ impl Rig {
             config.close_timeout = CLOSE;
         });
         let settings = settings.with(change);
-        let hub = Hub::new(1, 8).expect("a doorbell");
+        let hub = Hub::new(1, 8).expect("a waker");
         let now = Instant::now();
         let mut shard = Shard::new(Serve(Told), Arc::new(settings), Arc::new(hub), 0, now);
-        let mut turn = Turn::default();
+        let mut sends = SendBatch::default();
         shard.turn_began(now);
-        let id = shard.accepted(0, &mut turn, now).expect("room");
+        let id = shard.accepted(0, &mut sends, now).expect("room");
         let (untaken, unread, looks, stuck) = (0, 0, 0, false);
         let (record, added, done, sent) = (0, 0, Vec::new(), Vec::new());
-        let mut rig =
-            Self { shard, turn, now, id, untaken, unread, stuck, looks, record, added, done, sent };
+        let mut rig = Self {
+            shard,
+            sends,
+            now,
+            id,
+            untaken,
+            unread,
+            stuck,
+            looks,
+            record,
+            added,
+            done,
+            sent,
+        };
         let request = "GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
                        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                        Sec-WebSocket-Version: 13\r\n\r\n";
@@ -90,23 +102,23 @@ impl Rig {
         rig
     }
 
-    fn hears(&mut self, bytes: &[u8]) -> Want {
+    fn hears(&mut self, bytes: &[u8]) -> ReadInterest {
         let mut input = bytes.to_vec();
-        let loan = Loan::NOWHERE;
-        let want = self.shard.received(self.id, &mut input, &loan, &mut self.turn, self.now);
-        self.turn.took_loan();
+        let lease = Lease::NOWHERE;
+        let want = self.shard.received(self.id, &mut input, &lease, &mut self.sends, self.now);
+        self.sends.took_lease();
         want
     }
 
     /// A frame of its peer, with a masking key of zeros.
-    fn hears_frame(&mut self, first: u8, payload: &[u8]) -> Want {
+    fn hears_frame(&mut self, first: u8, payload: &[u8]) -> ReadInterest {
         let head = [first, 0x80 | u8::try_from(payload.len()).expect("a short one"), 0, 0, 0, 0];
         self.hears(&[&head, payload].concat())
     }
 
     /// The application sends so many bytes of payload, without having heard anything.
     fn says(&mut self, len: usize) {
-        self.shard.send_mail(self.id, Opcode::Binary, &vec![7; len], &mut self.turn);
+        self.shard.send_mail(self.id, Opcode::Binary, &vec![7; len], &mut self.sends);
         self.settle();
     }
 
@@ -115,14 +127,14 @@ impl Rig {
     }
 
     fn settle(&mut self) {
-        for entry in self.turn.entries() {
+        for entry in self.sends.entries() {
             self.added += self.record;
             self.untaken += if self.stuck { entry.bytes + self.record } else { 0 };
-            for segment in self.turn.segments(entry) {
-                self.sent.extend(self.turn.resolve(segment).unwrap_or_default());
+            for segment in self.sends.segments(entry) {
+                self.sent.extend(self.sends.resolve(segment).unwrap_or_default());
             }
         }
-        self.turn.clear();
+        self.sends.clear();
         self.shard.settled();
     }
 
@@ -139,15 +151,15 @@ impl Rig {
                 match action {
                     Action::Look(id) => {
                         self.looks += 1;
-                        let given = self.shard.given(id, &self.turn) + self.added;
+                        let given = self.shard.given(id, &self.sends) + self.added;
                         let look = Look { given, untaken: self.untaken, unread: self.unread };
-                        self.shard.looked(id, look, &mut self.turn, self.now);
+                        self.shard.looked(id, look, &mut self.sends, self.now);
                     }
                     Action::Receive(_) => {}
                     other => self.done.push(other),
                 }
             }
-            let next = self.shard.run(&mut self.turn, self.now);
+            let next = self.shard.run(&mut self.sends, self.now);
             self.settle();
             if !next.busy {
                 return;
@@ -437,7 +449,7 @@ fn one_that_takes_nothing_is_found_even_where_nothing_blocked() {
 #[test]
 fn nobody_is_silent_who_is_not_listened_to() {
     let mut rig = Rig::new(|_| ());
-    assert_eq!(rig.hears_frame(0x81, b"hold"), Want::Nothing);
+    assert_eq!(rig.hears_frame(0x81, b"hold"), ReadInterest::Nothing);
     rig.unread = 100;
     rig.pass(10 * IDLE);
     assert!(!rig.is_ended());
@@ -463,8 +475,8 @@ fn the_time_to_close_runs_from_the_last_byte_that_was_taken() {
             rig.shard.took(rig.id, 10_000);
         }
         // All is given to the kernel, and the peer takes it from there.
-        assert!(rig.shard.sent(rig.id, &mut rig.turn, rig.now).is_some(), "our Close");
-        assert!(rig.shard.sent(rig.id, &mut rig.turn, rig.now).is_none());
+        assert!(rig.shard.sent(rig.id, &mut rig.sends, rig.now).is_some(), "our Close");
+        assert!(rig.shard.sent(rig.id, &mut rig.sends, rig.now).is_none());
         rig.untaken = 1_000_000;
         for _ in 0..10 {
             rig.untaken -= 10_000;
@@ -556,7 +568,7 @@ fn a_look_that_nobody_answers_holds_nothing_up() {
         while let Some(action) = rig.shard.poll_action() {
             rig.looks += u32::from(matches!(action, Action::Look(_)));
         }
-        rig.shard.run(&mut rig.turn, rig.now);
+        rig.shard.run(&mut rig.sends, rig.now);
         rig.settle();
     }
     assert!(rig.looks > 0);

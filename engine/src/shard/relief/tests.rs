@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use crate::config::{Compression, Config};
-use crate::conn::{Assembly, Message};
+use crate::conn::{Message, Reassembly};
 use crate::handler::{Handler, Serve, WebSocket};
 use crate::handshake::UpgradeRequest;
 use crate::hub::Hub;
 use crate::outcome::{Accept, CloseReason, Reject};
 use crate::shard::Shard;
-use crate::shard::machine::{Action, Machine, Want};
+use crate::shard::machine::{Action, Machine, ReadInterest};
 use crate::shard::send::Transmit;
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 
 /// Echoes what is binary and publishes what is text.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ struct Socket {
 
 struct Rig {
     shard: Shard<Serve<Both>>,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
     sockets: BTreeMap<u32, (ConnectionId, Socket)>,
     closed: Rc<RefCell<Vec<(u32, CloseReason)>>>,
@@ -107,17 +107,18 @@ impl Rig {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let closed = Rc::default();
         let handler = Both { closed: Rc::clone(&closed), opened: 0 };
-        let hub = Arc::new(Hub::new(1, 16).expect("a doorbell"));
+        let hub = Arc::new(Hub::new(1, 16).expect("a waker"));
         let settings = Arc::new(Config::default().with(change));
         let now = Instant::now();
         let shard = Shard::new(Serve(handler), settings, hub, 0, now);
-        let mut rig = Self { shard, turn: Turn::default(), now, sockets: BTreeMap::new(), closed };
+        let mut rig =
+            Self { shard, sends: SendBatch::default(), now, sockets: BTreeMap::new(), closed };
         rig.turn();
         rig
     }
 
     fn connect(&mut self) -> u32 {
-        let id = self.shard.accepted(0, &mut self.turn, self.now).expect("room");
+        let id = self.shard.accepted(0, &mut self.sends, self.now).expect("room");
         let n = u32::try_from(self.sockets.len()).expect("a few");
         let n = self.sockets.keys().last().map_or(n, |last| last + 1);
         self.sockets.insert(n, (id, Socket::default()));
@@ -125,20 +126,20 @@ impl Rig {
         n
     }
 
-    fn receive(&mut self, n: u32, bytes: &[u8]) -> Want {
-        let Some((id, _)) = self.sockets.get(&n) else { return Want::Nothing };
+    fn receive(&mut self, n: u32, bytes: &[u8]) -> ReadInterest {
+        let Some((id, _)) = self.sockets.get(&n) else { return ReadInterest::Nothing };
         let mut bytes = bytes.to_vec();
-        self.shard.received(*id, &mut bytes, &Loan::NOWHERE, &mut self.turn, self.now)
+        self.shard.received(*id, &mut bytes, &Lease::NOWHERE, &mut self.sends, self.now)
     }
 
-    /// As a driver with `Want::Direct` does: the memory is out for a while.
+    /// As a driver with `ReadInterest::Direct` does: the memory is out for a while.
     fn receive_direct(&mut self, n: u32, bytes: usize) {
         let Some((id, memory, room)) = self.take_direct(n) else { return };
         self.turn();
         self.return_direct(n, id, memory, bytes.min(room));
     }
 
-    fn take_direct(&mut self, n: u32) -> Option<(ConnectionId, Box<Assembly>, usize)> {
+    fn take_direct(&mut self, n: u32) -> Option<(ConnectionId, Box<Reassembly>, usize)> {
         let (id, socket) = self.sockets.get_mut(&n)?;
         let (mut memory, remaining) = self.shard.take_direct(*id)?;
         let room = memory.spare(remaining).len();
@@ -146,8 +147,8 @@ impl Rig {
         Some((*id, memory, room))
     }
 
-    fn return_direct(&mut self, n: u32, id: ConnectionId, memory: Box<Assembly>, bytes: usize) {
-        self.shard.received_direct(id, memory, bytes, &mut self.turn, self.now);
+    fn return_direct(&mut self, n: u32, id: ConnectionId, memory: Box<Reassembly>, bytes: usize) {
+        self.shard.received_direct(id, memory, bytes, &mut self.sends, self.now);
         let Some((_, socket)) = self.sockets.get_mut(&n) else { return };
         socket.out = false;
         if socket.closing {
@@ -158,23 +159,23 @@ impl Rig {
 
     /// Sends the turn and has the shard do what is due.
     fn turn(&mut self) {
-        self.shard.run(&mut self.turn, self.now);
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        self.shard.run(&mut self.sends, self.now);
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let Some((id, socket)) =
                 self.sockets.values_mut().find(|(id, socket)| *id == entry.id && socket.stuck)
             else {
                 continue;
             };
             let sent = entry.bytes as usize / 3;
-            let rest = self.turn.take_rest(&entry, sent, |_, start, end, out| {
+            let rest = self.sends.take_rest(&entry, sent, |_, start, end, out| {
                 out.resize(out.len() + end - start, 0);
             });
             self.shard.blocked(*id, rest.bytes(), rest.footprint());
             assert!(socket.sending.replace(rest).is_none(), "one send at a time");
         }
-        self.turn.took_loan();
-        self.turn.clear();
+        self.sends.took_lease();
+        self.sends.clear();
         self.shard.settled();
         self.act();
     }
@@ -193,7 +194,7 @@ impl Rig {
                     self.sockets.remove(&n);
                     self.shard.released(id);
                 }
-                Action::Shutdown(id) => self.shard.hung_up(id, None, &mut self.turn, self.now),
+                Action::Shutdown(id) => self.shard.hung_up(id, None, &mut self.sends, self.now),
                 _ => {}
             }
         }
@@ -207,7 +208,7 @@ impl Rig {
         while let Some((_, socket)) = self.sockets.get_mut(&n)
             && socket.sending.take().is_some()
         {
-            let next = self.shard.sent(id, &mut self.turn, self.now);
+            let next = self.shard.sent(id, &mut self.sends, self.now);
             if let Some((_, socket)) = self.sockets.get_mut(&n) {
                 socket.sending = next;
             }
@@ -223,12 +224,12 @@ impl Rig {
     fn hang_up(&mut self, n: u32) {
         if let Some((id, socket)) = self.sockets.get_mut(&n) {
             socket.sending = None;
-            self.shard.hung_up(*id, Some(libc::ECONNRESET), &mut self.turn, self.now);
+            self.shard.hung_up(*id, Some(libc::ECONNRESET), &mut self.sends, self.now);
         }
     }
 
     fn held(&self) -> usize {
-        self.shard.world.memory.held()
+        self.shard.context.memory.held()
     }
 
     /// The connections that were ended for what they held.
@@ -250,13 +251,13 @@ impl Rig {
             self.now += Duration::from_secs(2);
             self.turn();
         }
-        let ledger = self.shard.world.memory.clone();
+        let ledger = self.shard.context.memory.clone();
         assert!(ledger.held() <= 600 << 10, "{} bytes are kept", ledger.held());
-        let Self { mut turn, mut shard, .. } = self;
-        turn.drop_spares();
-        drop(turn);
-        shard.world.codec.tidy();
-        shard.world.codec.tidy();
+        let Self { mut sends, mut shard, .. } = self;
+        sends.drop_spares();
+        drop(sends);
+        shard.context.deflate_pool.tidy();
+        shard.context.deflate_pool.tidy();
         shard.count_others();
         assert_eq!(ledger.held(), 0, "something was taken and never given back");
     }
@@ -290,7 +291,7 @@ fn the_largest_holders_go_first_and_small_ones_never() {
 fn memory_that_is_out_to_be_received_into_counts_for_its_connection() {
     let mut rig = Rig::new(|config| config.memory_budget = Some(1 << 20));
     let (large, other) = (rig.connect(), rig.connect());
-    assert_eq!(rig.receive(large, &frame(BINARY, 1 << 20, 300_000)), Want::Direct);
+    assert_eq!(rig.receive(large, &frame(BINARY, 1 << 20, 300_000)), ReadInterest::Direct);
     let (id, memory, _) = rig.take_direct(large).expect("it is in the middle of one");
     rig.receive(other, &frame(BINARY, 1 << 20, 250_000));
     let third = rig.connect();

@@ -14,9 +14,9 @@ use crate::handshake::UpgradeRequest;
 use crate::hub::Hub;
 use crate::outcome::{Accept, CloseReason, Reject};
 use crate::shard::Shard;
-use crate::shard::machine::{Action, Machine, Next, Want};
+use crate::shard::machine::{Action, Machine, Next, ReadInterest};
+use crate::shard::send_batch::{Lease, SendBatch};
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::{Loan, Turn};
 
 /// What happened to a connection, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,12 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nHost: example.
 
 struct Rig {
     shard: Shard<Serve<Recorder>>,
-    turn: Turn,
+    sends: SendBatch,
     now: Instant,
     ids: Vec<ConnectionId>,
     log: Log,
     /// How connections want to receive since they were asked to say so anew.
-    wants: BTreeMap<u32, Want>,
+    wants: BTreeMap<u32, ReadInterest>,
     gone: Vec<ConnectionId>,
 }
 
@@ -74,16 +74,16 @@ impl Rig {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let log = Log::default();
         let handler = Recorder { log: Rc::clone(&log), opened: 0 };
-        let hub = Arc::new(Hub::new(1, 16).expect("a doorbell"));
+        let hub = Arc::new(Hub::new(1, 16).expect("a waker"));
         let settings = Arc::new(Config::default().with(change));
         let now = Instant::now();
         let shard = Shard::new(Serve(handler), settings, hub, 0, now);
-        let (turn, ids, wants, gone) = Default::default();
-        Self { shard, turn, now, ids, log, wants, gone }
+        let (sends, ids, wants, gone) = Default::default();
+        Self { shard, sends, now, ids, log, wants, gone }
     }
 
     fn connect(&mut self) -> u32 {
-        let id = self.shard.accepted(0, &mut self.turn, self.now).expect("room");
+        let id = self.shard.accepted(0, &mut self.sends, self.now).expect("room");
         self.ids.push(id);
         let n = u32::try_from(self.ids.len() - 1).expect("a few");
         self.receive(n, REQUEST);
@@ -94,16 +94,16 @@ impl Rig {
         self.ids[n as usize]
     }
 
-    fn receive(&mut self, n: u32, bytes: &[u8]) -> Want {
+    fn receive(&mut self, n: u32, bytes: &[u8]) -> ReadInterest {
         let (id, mut bytes) = (self.id(n), bytes.to_vec());
-        self.shard.received(id, &mut bytes, &Loan::NOWHERE, &mut self.turn, self.now)
+        self.shard.received(id, &mut bytes, &Lease::NOWHERE, &mut self.sends, self.now)
     }
 
     /// A turn of the loop, whose sends all go through.
     fn turn(&mut self) -> Next {
-        let next = self.shard.run(&mut self.turn, self.now);
-        self.turn.took_loan();
-        self.turn.clear();
+        let next = self.shard.run(&mut self.sends, self.now);
+        self.sends.took_lease();
+        self.sends.clear();
         self.shard.settled();
         while let Some(action) = self.shard.poll_action() {
             match action {
@@ -112,7 +112,7 @@ impl Rig {
                     let want = self.shard.want(id);
                     self.wants.insert(u32::try_from(n).expect("a few"), want);
                 }
-                Action::Shutdown(id) => self.shard.hung_up(id, None, &mut self.turn, self.now),
+                Action::Shutdown(id) => self.shard.hung_up(id, None, &mut self.sends, self.now),
                 Action::Close(id) => {
                     self.gone.push(id);
                     self.shard.released(id);
@@ -133,7 +133,7 @@ impl Rig {
     }
 
     fn held(&self) -> usize {
-        self.shard.world.memory.held()
+        self.shard.context.memory.held()
     }
 }
 
@@ -171,30 +171,30 @@ fn a_read_that_says_much_is_read_in_slices_in_order() {
     let count = 5 * MOST + 7;
     let said: Vec<_> = (0..count).map(|n| Said::Message(n.to_string().into_bytes())).collect();
     let bytes: Vec<u8> = (0..count).flat_map(|n| frame(TEXT, n.to_string().as_bytes())).collect();
-    assert_eq!(rig.receive(one, &bytes), Want::Nothing, "it has enough");
+    assert_eq!(rig.receive(one, &bytes), ReadInterest::Nothing, "it has enough");
     assert_eq!(rig.count(one), MOST);
     let mut before = MOST;
-    for turn in 0.. {
+    for sends in 0.. {
         // A neighbour's turn comes whatever the other has left.
         rig.receive(other, &frame(TEXT, b"me"));
-        assert_eq!(rig.count(other), turn + 1);
+        assert_eq!(rig.count(other), sends + 1);
         if before == count {
             break;
         }
         // Not in the same turn as the first slice.
-        let most = if turn == 0 { 0 } else { MOST };
+        let most = if sends == 0 { 0 } else { MOST };
         let next = rig.turn();
         let now = rig.count(one);
-        assert!(now - before <= most, "{before} to {now} in turn {turn}");
+        assert!(now - before <= most, "{before} to {now} in turn {sends}");
         assert!(next.busy || now == count, "whoever has input left is served at once");
         before = now;
     }
     assert_eq!(rig.said(one), said);
-    assert_eq!(rig.wants[&one], Want::SmallOnce, "in little memory, for a while");
+    assert_eq!(rig.wants[&one], ReadInterest::SmallOnce, "in little memory, for a while");
     for n in 0..16 {
-        assert_ne!(rig.receive(one, &empty(1)), Want::Nothing, "{n}");
+        assert_ne!(rig.receive(one, &empty(1)), ReadInterest::Nothing, "{n}");
     }
-    assert_eq!(rig.receive(one, &empty(1)), Want::Small, "it behaves");
+    assert_eq!(rig.receive(one, &empty(1)), ReadInterest::Small, "it behaves");
 }
 
 #[test]
@@ -219,11 +219,11 @@ fn the_more_want_much_the_less_each_gets() {
     }
     rig.turn();
     let mut before: usize = all.iter().map(|n| rig.count(*n)).sum();
-    for turn in 0..20 {
+    for sends in 0..20 {
         rig.turn();
         let now: usize = all.iter().map(|n| rig.count(*n)).sum();
         let most = (TURN_STEPS + SLICE_MIN) as usize;
-        assert!(now - before <= most, "{} messages in turn {turn}", now - before);
+        assert!(now - before <= most, "{} messages in turn {sends}", now - before);
         before = now;
     }
     // Nobody is passed over.
@@ -263,7 +263,7 @@ fn the_end_of_a_peer_waits_for_what_it_said_before() {
         let one = rig.connect();
         rig.receive(one, &empty(3 * MOST));
         let id = rig.id(one);
-        rig.shard.hung_up(id, error, &mut rig.turn, rig.now);
+        rig.shard.hung_up(id, error, &mut rig.sends, rig.now);
         assert_eq!(rig.count(one), MOST);
         for _ in 0..10 {
             rig.turn();
@@ -346,7 +346,7 @@ fn why_it_ended_is_what_it_said_last_and_not_the_end_behind_it() {
         let one = rig.connect();
         rig.receive(one, &[empty(MOST + 10), frame(last, b"")].concat());
         let id = rig.id(one);
-        rig.shard.hung_up(id, error, &mut rig.turn, rig.now);
+        rig.shard.hung_up(id, error, &mut rig.sends, rig.now);
         for _ in 0..5 {
             rig.turn();
         }
@@ -385,7 +385,7 @@ fn those_that_are_not_read_from_are_not_in_line() {
     let before = rig.held();
     for n in &all {
         let id = rig.id(*n);
-        rig.shard.hung_up(id, Some(libc::ECONNRESET), &mut rig.turn, rig.now);
+        rig.shard.hung_up(id, Some(libc::ECONNRESET), &mut rig.sends, rig.now);
     }
     for _ in 0..300 {
         rig.turn();
@@ -412,14 +412,14 @@ fn steps_of_compression_add_up_to_no_overflow() {
     let n = rig.connect();
     rig.turn();
     let id = rig.id(n);
-    let world = &mut rig.shard.world;
-    world.spent = u32::MAX - 1;
+    let context = &mut rig.shard.context;
+    context.spent = u32::MAX - 1;
     let slot = rig.shard.table.find(id).expect("it is there");
     let data = slot.data.as_mut().expect("it is open");
-    let mut ws = WebSocket::new(id, data, &mut slot.side, &mut rig.turn, world);
+    let mut ws = WebSocket::new(id, data, &mut slot.side, &mut rig.sends, context);
     for _ in 0..2 {
         ws.send(Message::Binary(&[b'x'; 4096])).expect("room");
     }
-    assert_eq!(rig.shard.world.spent, u32::MAX);
-    assert!(rig.turn.bytes() < 4096, "it is compressed");
+    assert_eq!(rig.shard.context.spent, u32::MAX);
+    assert!(rig.sends.bytes() < 4096, "it is compressed");
 }

@@ -3,12 +3,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Arrived, Published, Subscriptions, Topic, Topics};
-use crate::hub::{Hub, Letter};
+use crate::hub::{Hub, PublishCommand};
 use crate::shard::table::ConnectionId;
 
 /// The topics of each of so many shards.
 fn shards<const N: usize>(max: usize) -> [Topics; N] {
-    let hub = Arc::new(Hub::new(N, 4).expect("doorbells"));
+    let hub = Arc::new(Hub::new(N, 4).expect("wakers"));
     std::array::from_fn(|shard| Topics::new(max, Arc::clone(&hub), shard))
 }
 
@@ -262,8 +262,8 @@ fn told(topics: &mut Topics, name: &str) -> Vec<usize> {
     let topic = topics.open(name, false).expect("room");
     assert_eq!(topics.publish(topic, None, b"", b"x"), Published::Queued);
     let mut told = Vec::new();
-    topics.forward(|to, letter| {
-        assert!(matches!(letter, Letter::Publication { topic, .. } if &*topic == name));
+    topics.forward(|to, command| {
+        assert!(matches!(command, PublishCommand::Publication { topic, .. } if &*topic == name));
         told.push(to);
     });
     while let Some(slice) = topics.next_slice(10, usize::MAX) {

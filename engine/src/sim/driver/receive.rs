@@ -1,9 +1,9 @@
 //! What the kernel does by itself between two rounds, and receiving.
 
 use super::{Armed, Completion, Conn, Driver};
-use crate::shard::machine::{Machine as _, Want};
+use crate::shard::machine::{Machine as _, ReadInterest};
+use crate::shard::send_batch::Lease;
 use crate::shard::table::ConnectionId;
-use crate::shard::turn::Loan;
 use crate::sim::Time;
 use crate::sim::net::{Net, Read};
 use crate::sim::plan::Nuisances;
@@ -84,7 +84,7 @@ impl Driver {
         let Some(link) = conn.link else { return };
         let want = match conn.armed {
             _ if conn.done => return,
-            Armed::Cancelling(Want::Direct) => {
+            Armed::Cancelling(ReadInterest::Direct) => {
                 conn.done = true;
                 return self.completions.push_back(Completion::ReceivedDirect(id, 0));
             }
@@ -96,11 +96,11 @@ impl Driver {
             Armed::As(want) if !conn.blind => want,
             _ => return,
         };
-        if want == Want::Direct {
+        if want == ReadInterest::Direct {
             return self.run_direct(at, net, now);
         }
-        let once = matches!(want, Want::SmallOnce | Want::LargeOnce);
-        let large = matches!(want, Want::Large | Want::LargeOnce);
+        let once = matches!(want, ReadInterest::SmallOnce | ReadInterest::LargeOnce);
+        let large = matches!(want, ReadInterest::Large | ReadInterest::LargeOnce);
         let mut first = true;
         while net.links[link].is_readable(side) && (first || !once && self.rng.bool()) {
             if net.links[link].unread(side) > 0 && self.chance(Nuisances::NO_BUFFERS, 6) {
@@ -163,8 +163,8 @@ impl Driver {
         for _ in 0..round {
             let Some(completion) = self.completions.pop_front() else { break };
             self.completed(completion, net, now);
-            let cut = self.turn.bytes() > 0 && self.chance(Nuisances::CUT_TURNS, 3);
-            if cut || self.turn.bytes() > 256 << 10 {
+            let cut = self.sends.bytes() > 0 && self.chance(Nuisances::CUT_TURNS, 3);
+            if cut || self.sends.bytes() > 256 << 10 {
                 self.flush(net, now);
             }
         }
@@ -196,8 +196,8 @@ impl Driver {
             Completion::ReceivedDirect(id, n) => {
                 let looking = std::mem::take(&mut self.conns[at].looking);
                 let Some((memory, _)) = self.conns[at].memory.take() else { return };
-                let turn = &mut self.turn;
-                let want = self.machine.received_direct(id, memory, n, turn, time);
+                let sends = &mut self.sends;
+                let want = self.machine.received_direct(id, memory, n, sends, time);
                 if looking {
                     self.look(id, net, now);
                 }
@@ -210,16 +210,16 @@ impl Driver {
                 self.reconcile(id, want, net, now);
             }
             Completion::ReceiveFailed(id, error) => self.ended(id, Some(error), now),
-            Completion::Looked(id, look) => self.machine.looked(id, look, &mut self.turn, time),
+            Completion::Looked(id, look) => self.machine.looked(id, look, &mut self.sends, time),
             Completion::Connected(id, link) => {
                 let Some(link) = link else {
-                    self.conns[at].deaf = true;
+                    self.conns[at].read_closed = true;
                     let refused = Some(libc::ECONNREFUSED);
-                    return self.machine.hung_up(id, refused, &mut self.turn, time);
+                    return self.machine.hung_up(id, refused, &mut self.sends, time);
                 };
                 self.conns[at].link = Some(link);
-                self.machine.connected(id, &mut self.turn, time);
-                self.reconcile(id, Want::Small, net, now);
+                self.machine.connected(id, &mut self.sends, time);
+                self.reconcile(id, ReadInterest::Small, net, now);
             }
             Completion::Took(..) | Completion::Sent(_) | Completion::SendFailed(_) => {
                 self.sent(&completion, at, net, now);
@@ -233,10 +233,10 @@ impl Driver {
         let number = self.buffers.len();
         self.buffers.push(bytes);
         #[expect(clippy::cast_possible_truncation, reason = "there are few")]
-        let loan = Loan::new(number as u32);
+        let lease = Lease::new(number as u32);
         let input = &mut self.buffers[number];
-        let want = self.machine.received(id, input, &loan, &mut self.turn, time);
-        if !self.turn.took_loan() {
+        let want = self.machine.received(id, input, &lease, &mut self.sends, time);
+        if !self.sends.took_lease() {
             self.buffers.pop();
         }
         self.reconcile(id, want, net, now);
@@ -245,13 +245,13 @@ impl Driver {
     fn ended(&mut self, id: ConnectionId, error: Option<i32>, now: Time) {
         let time = self.instant(now);
         if let Some(at) = self.place(id) {
-            self.conns[at].deaf = true;
+            self.conns[at].read_closed = true;
             if let Some((memory, _)) = self.conns[at].memory.take() {
                 // It goes back whatever happened.
-                self.machine.received_direct(id, memory, 0, &mut self.turn, time);
+                self.machine.received_direct(id, memory, 0, &mut self.sends, time);
             }
         }
-        self.machine.hung_up(id, error, &mut self.turn, time);
+        self.machine.hung_up(id, error, &mut self.sends, time);
     }
 
     /// Arms receives again that found no buffer.
@@ -267,14 +267,14 @@ impl Driver {
     }
 
     /// Makes the receive what is wanted: arms it, or cancels one of another kind first.
-    pub(super) fn reconcile(&mut self, id: ConnectionId, want: Want, net: &Net, now: Time) {
+    pub(super) fn reconcile(&mut self, id: ConnectionId, want: ReadInterest, net: &Net, now: Time) {
         let Some(at) = self.place(id) else { return };
         let idle = self.conns[at].link.is_none_or(|link| {
             let link = &net.links[link];
             link.untaken(self.conns[at].side) == 0 && self.conns[at].sending.is_none()
         });
         let conn = &mut self.conns[at];
-        let reads = want != Want::Nothing;
+        let reads = want != ReadInterest::Nothing;
         if reads && !conn.reads && idle {
             // Until now nobody listened to it.
             conn.since = now;
@@ -283,19 +283,20 @@ impl Driver {
             conn.excused = now;
         }
         conn.reads = reads;
-        if conn.deaf || conn.parked || conn.link.is_none() {
+        if conn.read_closed || conn.parked || conn.link.is_none() {
             return;
         }
         match conn.armed {
             Armed::As(armed) if armed == want => {}
-            Armed::As(Want::Direct | Want::SmallOnce | Want::LargeOnce) | Armed::Cancelling(_) => {}
+            Armed::As(ReadInterest::Direct | ReadInterest::SmallOnce | ReadInterest::LargeOnce)
+            | Armed::Cancelling(_) => {}
             Armed::No => {
                 conn.blind = false;
                 conn.armed = if reads { Armed::As(want) } else { Armed::No };
-                if want == Want::Direct {
+                if want == ReadInterest::Direct {
                     conn.memory = self.machine.take_direct(id);
                     if conn.memory.is_none() {
-                        conn.armed = Armed::As(Want::Large);
+                        conn.armed = Armed::As(ReadInterest::Large);
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::{Completion, Driver};
 use crate::shard::machine::Machine as _;
-use crate::shard::turn::{Entry, Source};
+use crate::shard::send_batch::{Entry, Source};
 use crate::sim::Time;
 use crate::sim::net::Net;
 use crate::sim::plan::Nuisances;
@@ -10,17 +10,17 @@ use crate::sim::plan::Nuisances;
 impl Driver {
     /// Sends the turn and settles it: afterwards it is empty.
     pub(super) fn flush(&mut self, net: &mut Net, now: Time) {
-        self.machine.seal(&mut self.turn);
-        self.brought = self.turn.bytes();
-        for index in 0..self.turn.entries().len() {
-            let entry = self.turn.entries()[index];
+        self.machine.seal(&mut self.sends);
+        self.brought = self.sends.bytes();
+        for index in 0..self.sends.entries().len() {
+            let entry = self.sends.entries()[index];
             let Some(at) = self.place(entry.id) else { continue };
             if self.conns[at].closing || entry.segments == 0 {
                 continue;
             }
             self.send_entry(at, &entry, net, now);
         }
-        self.turn.clear();
+        self.sends.clear();
         self.buffers.clear();
         self.machine.settled();
     }
@@ -38,14 +38,14 @@ impl Driver {
             room = self.rng.usize(..whole);
         }
         let mut sent = 0;
-        let segments: Vec<_> = self.turn.segments(entry).collect();
+        let segments: Vec<_> = self.sends.segments(entry).collect();
         for segment in segments {
             let bytes = match segment.source {
-                Source::Lent(loan) => {
+                Source::Lent(lease) => {
                     let (start, len) = (segment.start as usize, segment.len as usize);
-                    &self.buffers[loan.0 as usize][start..start + len]
+                    &self.buffers[lease.0 as usize][start..start + len]
                 }
-                _ => self.turn.resolve(segment).unwrap_or_default(),
+                _ => self.sends.resolve(segment).unwrap_or_default(),
             };
             let most = bytes.len().min(room - sent);
             match net.links[link].write(side, &bytes[..most], now) {
@@ -61,8 +61,8 @@ impl Driver {
             return;
         }
         let buffers = &self.buffers;
-        let rest = self.turn.take_rest(entry, sent, |loan, start, end, out| {
-            out.extend_from_slice(&buffers[loan.0 as usize][start..end]);
+        let rest = self.sends.take_rest(entry, sent, |lease, start, end, out| {
+            out.extend_from_slice(&buffers[lease.0 as usize][start..end]);
         });
         self.brought += rest.footprint();
         self.machine.blocked(id, rest.bytes(), rest.footprint());
@@ -74,7 +74,7 @@ impl Driver {
     fn broken(&mut self, at: usize, now: Time) {
         let time = self.instant(now);
         let id = self.conns[at].id;
-        self.machine.hung_up(id, Some(libc::EPIPE), &mut self.turn, time);
+        self.machine.hung_up(id, Some(libc::EPIPE), &mut self.sends, time);
     }
 
     /// The kernel takes more of what blocked.
@@ -122,9 +122,9 @@ impl Driver {
             _ => {
                 self.conns[at].sending = None;
                 let next = if self.conns[at].waited {
-                    self.machine.sent(id, &mut self.turn, time)
+                    self.machine.sent(id, &mut self.sends, time)
                 } else {
-                    self.machine.sent_at_once(id, &mut self.turn, time)
+                    self.machine.sent_at_once(id, &mut self.sends, time)
                 };
                 let conn = &mut self.conns[at];
                 (conn.sending, conn.waited, conn.sent) = (next, true, false);

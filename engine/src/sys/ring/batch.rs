@@ -5,7 +5,7 @@ use std::io;
 use io_uring::{opcode, squeue};
 
 use super::{Ring, empty_header, to_key};
-use crate::sys::batch::{Fill, Gather, Segment, SendBatch};
+use crate::sys::batch::{Fill, Gather, InlineSends, Segment};
 use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Operation, Socket, UserData, on};
 
@@ -15,8 +15,8 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     fn resolve(&self, segment: Segment<'_>) -> Option<(*const u8, usize)> {
         match segment {
             Segment::Bytes(bytes) => Some((bytes.as_ptr(), bytes.len())),
-            Segment::Lent { loan, start, len } => {
-                let base = self.memory.address(loan, start + len)?;
+            Segment::Lent { lease, start, len } => {
+                let base = self.memory.address(lease, start + len)?;
                 Some((base.as_ptr().wrapping_add(start), len))
             }
         }
@@ -25,7 +25,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     /// Queues one inline send per connection of the batch.
     pub(super) fn push_batch(
         &mut self,
-        batch: &impl SendBatch,
+        batch: &impl InlineSends,
         socket: impl Fn(ConnectionId) -> Option<Socket>,
     ) -> io::Result<()> {
         if batch.len() == 0 {
@@ -60,7 +60,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     #[inline]
     fn inline_send(
         &mut self,
-        batch: &impl SendBatch,
+        batch: &impl InlineSends,
         index: usize,
         count: usize,
         socket: Socket,

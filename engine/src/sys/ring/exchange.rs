@@ -7,7 +7,7 @@ use io_uring::squeue;
 use io_uring::types::{SubmitArgs, Timespec};
 
 use super::Ring;
-use crate::sys::batch::{Fill, Gather, SendBatch};
+use crate::sys::batch::{Fill, Gather, InlineSends};
 use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Completion, Socket, UserData};
 
@@ -31,14 +31,14 @@ impl<S: Gather, R: Fill> Ring<S, R> {
     /// whose completion was appended.
     pub(crate) fn exchange(
         &mut self,
-        batch: &impl SendBatch,
+        batch: &impl InlineSends,
         socket: impl Fn(ConnectionId) -> Option<Socket>,
         wait: Wait,
         out: &mut Vec<Completion>,
     ) -> io::Result<()> {
         self.memory.refill();
         self.push_batch(batch, socket)?;
-        self.ring_bells()?;
+        self.wake_peers()?;
         // What was taken away early is work to do.
         let wait = if self.early.is_empty() { wait } else { Wait::No };
         if !self.spin.is_on() || wait == Wait::No {
@@ -131,7 +131,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
             flags: cqe.flags(),
         }));
         self.counters.completions += (self.early.len() - before) as u64;
-        self.ring_again(&self.early[before..]);
+        self.wake_again(&self.early[before..]);
     }
 
     pub(super) fn push(&mut self, entry: squeue::Entry, user_data: UserData) -> io::Result<()> {

@@ -16,7 +16,7 @@ use super::look::{UNREAD, UNTAKEN, command};
 use super::send::REPORT_USAGE;
 use super::set_up::Flags;
 use crate::sys::buffer_ring::BufferRing;
-use crate::sys::features::{Absent, FeatureSet, RingFeature};
+use crate::sys::features::{FeatureSet, MissingFeature, RingFeature};
 
 /// Entries of the ring that is tried, and of its buffer ring.
 const ENTRIES: u16 = 8;
@@ -38,7 +38,7 @@ type Verdict = Result<(), String>;
 #[derive(Debug)]
 pub(super) struct Found {
     /// What was wanted and does not work.
-    pub(super) absent: Vec<Absent>,
+    pub(super) absent: Vec<MissingFeature>,
     /// Whether a request for all bytes (`MSG_WAITALL`) that ends early says how many there were.
     pub(super) counts_all: bool,
     /// Whether a receive of all bytes that is cancelled says how many it has.
@@ -58,7 +58,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Found> {
         return Err(io::Error::other("the kernel does not say how much of a send it took"));
     }
     let counts_received = counts_all && trial.counts_what_was_received()?;
-    let mut absent: Vec<Absent> = Vec::new();
+    let mut absent: Vec<MissingFeature> = Vec::new();
     for feature in wanted.iter() {
         let missing = |feature| absent.iter().any(|absent| absent.feature == feature);
         let needed = feature.needs().filter(|other| !wanted.contains(*other) || missing(*other));
@@ -84,7 +84,7 @@ pub(super) fn probe(flags: Flags, wanted: FeatureSet) -> io::Result<Found> {
             }
         };
         if let Err(because) = verdict {
-            absent.push(Absent { feature, because });
+            absent.push(MissingFeature { feature, because });
         }
     }
     Ok(Found { absent, counts_all, counts_received })

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use io_uring::opcode;
 
 use super::{SlowSent, Wait};
-use crate::sys::batch::{Fill, Gather, Segment, SendBatch};
+use crate::sys::batch::{Fill, Gather, InlineSends, Segment};
 use crate::sys::features::{FeatureSet, RingConfig, RingFeature, RingFeatures, SetUpError};
 use crate::sys::id::ConnectionId;
 use crate::sys::operation::{Class, Completion, Operation, Socket, UserData};
@@ -21,7 +21,7 @@ pub(super) type Ring = super::Ring<Owned, Vec<u8>>;
 #[derive(Default)]
 pub(super) struct Batch(Vec<(ConnectionId, Vec<u8>)>);
 
-impl SendBatch for Batch {
+impl InlineSends for Batch {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -95,9 +95,9 @@ fn expect_service(mut ring: Ring, case: &str) {
         theirs.write_all(text).expect("room");
         let all = next(&mut ring, &Batch::default(), socket);
         assert_eq!(all.len(), 1, "{case}: {all:?}");
-        let loan = ring.loan(all[0], Class::Small).expect("memory came with it");
-        assert_eq!(ring.lend(loan.number(), 3).expect("three bytes"), text, "{case}");
-        ring.end_loan(loan);
+        let lease = ring.lease(all[0], Class::Small).expect("memory came with it");
+        assert_eq!(ring.lend(lease.number(), 3).expect("three bytes"), text, "{case}");
+        ring.end_lease(lease);
         armed = all[0].more();
         let batch = Batch(vec![(id, text.to_vec())]);
         let mut out = Vec::new();
@@ -207,8 +207,8 @@ fn what_has_left_a_socket_is_seen_before_it_is_told_of() {
     let brought = next(&mut ring, &Batch::default(), socket);
     let brought: Vec<_> = brought.into_iter().filter(|one| one.brings(id) > 0).collect();
     assert_eq!((brought.len(), brought[0].brings(id), ring.received_early(id)), (1, 7, 0));
-    let loan = ring.loan(brought[0], Class::Small).expect("memory came with it");
-    ring.end_loan(loan);
+    let lease = ring.lease(brought[0], Class::Small).expect("memory came with it");
+    ring.end_lease(lease);
 }
 
 /// Whenever this thread enters a ring from now on, the kernel is busy: as it is before 6.1 while

@@ -1,12 +1,12 @@
 //! io_uring: what of it the kernel gives, and what the generator runs on.
 
 use io_uring::{IoUring, Parameters, Probe};
-use ringbolt::{Config, RingFeature, Taken, diagnose};
+use ringbolt::{Config, RingFeature, SelectedDriver, diagnose};
 use serde_json::{Map, Value, json};
 
 use crate::base::files::Files;
 
-pub(super) fn value(files: &Files, taken: Option<&Taken>) -> Value {
+pub(super) fn value(files: &Files, taken: Option<&SelectedDriver>) -> Value {
     let found = diagnose(&Config::new());
     let features: Map<String, Value> =
         found.features.iter().map(|row| (row.feature.name().to_owned(), json!(row.here))).collect();

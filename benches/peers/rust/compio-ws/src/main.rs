@@ -6,7 +6,7 @@ use compio_ws::tungstenite::handshake::server::{ErrorResponse, Request, Response
 use compio_ws::tungstenite::protocol::WebSocketConfig;
 use compio_ws::tungstenite::{Error, Message};
 use compio_ws::{Config, accept_hdr_with_config_async};
-use peers_common::{Order, Rooms, Taken, Work};
+use peers_common::{Order, Rooms, SelectedDriver, Work};
 
 async fn serve(stream: TcpStream, work: Work, rooms: Rooms<Message>) {
     let _ = stream.set_nodelay(true);
@@ -24,11 +24,11 @@ async fn serve(stream: TcpStream, work: Work, rooms: Rooms<Message>) {
     }
 }
 
-fn take(next: Result<Message, Error>) -> Taken<Message> {
+fn take(next: Result<Message, Error>) -> SelectedDriver<Message> {
     match next {
-        Ok(message @ (Message::Text(_) | Message::Binary(_))) => Taken::Data(message),
-        Ok(_) => Taken::Control,
-        Err(_) => Taken::Broken,
+        Ok(message @ (Message::Text(_) | Message::Binary(_))) => SelectedDriver::Data(message),
+        Ok(_) => SelectedDriver::Control,
+        Err(_) => SelectedDriver::Broken,
     }
 }
 

@@ -1,7 +1,7 @@
 //! sockudo-ws on tokio: everything that is ready is answered, then flushed once. Its idle timers are
 //! off, since no other peer has one.
 
-use peers_common::{Order, Rooms, Taken, Work};
+use peers_common::{Order, Rooms, SelectedDriver, Work};
 use sockudo_ws::error::Error;
 use sockudo_ws::handshake::server_handshake;
 use sockudo_ws::{Config, Message, Role, WebSocketStream};
@@ -16,11 +16,11 @@ async fn serve(mut stream: TcpStream, work: Work, rooms: Rooms<Message>) {
     peers_common::serve(ws, Order::OneByOne, seat, take).await;
 }
 
-fn take(next: Result<Message, Error>) -> Taken<Message> {
+fn take(next: Result<Message, Error>) -> SelectedDriver<Message> {
     match next {
-        Ok(message @ (Message::Text(_) | Message::Binary(_))) => Taken::Data(message),
-        Ok(_) => Taken::Control,
-        Err(_) => Taken::Broken,
+        Ok(message @ (Message::Text(_) | Message::Binary(_))) => SelectedDriver::Data(message),
+        Ok(_) => SelectedDriver::Control,
+        Err(_) => SelectedDriver::Broken,
     }
 }
 

@@ -1,7 +1,7 @@
 //! tokio-websockets: everything that is ready is taken, then answered, then flushed once. It flushes
 //! when it is asked for a message, so each answer would be sent alone otherwise.
 
-use peers_common::{Order, Rooms, Taken, Work};
+use peers_common::{Order, Rooms, SelectedDriver, Work};
 use tokio::net::TcpStream;
 use tokio_websockets::{Config, Error, Limits, Message, ServerBuilder};
 
@@ -14,11 +14,11 @@ async fn serve(stream: TcpStream, work: Work, rooms: Rooms<Message>) {
     peers_common::serve(ws, Order::AllFirst, seat, take).await;
 }
 
-fn take(next: Result<Message, Error>) -> Taken<Message> {
+fn take(next: Result<Message, Error>) -> SelectedDriver<Message> {
     match next {
-        Ok(message) if message.is_text() || message.is_binary() => Taken::Data(message),
-        Ok(_) => Taken::Control,
-        Err(_) => Taken::Broken,
+        Ok(message) if message.is_text() || message.is_binary() => SelectedDriver::Data(message),
+        Ok(_) => SelectedDriver::Control,
+        Err(_) => SelectedDriver::Broken,
     }
 }
 

@@ -1,6 +1,6 @@
 //! tokio-tungstenite: everything that is ready is answered, then flushed once.
 
-use peers_common::{Order, Rooms, Taken, Work};
+use peers_common::{Order, Rooms, SelectedDriver, Work};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -21,11 +21,11 @@ async fn serve(stream: TcpStream, work: Work, rooms: Rooms<Message>) {
     }
 }
 
-fn take(next: Result<Message, Error>) -> Taken<Message> {
+fn take(next: Result<Message, Error>) -> SelectedDriver<Message> {
     match next {
-        Ok(message @ (Message::Text(_) | Message::Binary(_))) => Taken::Data(message),
-        Ok(_) => Taken::Control,
-        Err(_) => Taken::Broken,
+        Ok(message @ (Message::Text(_) | Message::Binary(_))) => SelectedDriver::Data(message),
+        Ok(_) => SelectedDriver::Control,
+        Err(_) => SelectedDriver::Broken,
     }
 }
 

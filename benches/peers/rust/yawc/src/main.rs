@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use peers_common::{Order, Rooms, Taken, Work};
+use peers_common::{Order, Rooms, SelectedDriver, Work};
 use tokio::net::TcpStream;
 use yawc::{Frame, OpCode, Options, WebSocket};
 
@@ -44,11 +44,11 @@ fn answer(
     }
 }
 
-fn take(frame: Frame) -> Taken<Frame> {
+fn take(frame: Frame) -> SelectedDriver<Frame> {
     match frame.opcode() {
-        OpCode::Text => Taken::Data(Frame::text(frame.into_payload())),
-        OpCode::Binary => Taken::Data(Frame::binary(frame.into_payload())),
-        _ => Taken::Control,
+        OpCode::Text => SelectedDriver::Data(Frame::text(frame.into_payload())),
+        OpCode::Binary => SelectedDriver::Data(Frame::binary(frame.into_payload())),
+        _ => SelectedDriver::Control,
     }
 }
 

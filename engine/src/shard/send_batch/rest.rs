@@ -1,17 +1,17 @@
 //! What the kernel did not take of a turn at once: memory of its own, or a share.
 
-use super::{Chunk, Entry, LoanNumber, Source, Turn};
+use super::{Chunk, Entry, LeaseNumber, SendBatch, Source};
 use crate::memory::Share;
 use crate::shard::send::{JOINED_BYTES, Piece, Transmit};
 
-impl Turn {
+impl SendBatch {
     /// A copy of, or a share in, what an entry has left behind its first `sent` bytes. `lent` appends a
     /// range, from a start to an end, of a receive buffer, which only the driver can look into.
     pub(crate) fn take_rest(
         &mut self,
         entry: &Entry,
         sent: usize,
-        mut lent: impl FnMut(LoanNumber, usize, usize, &mut Vec<u8>),
+        mut lent: impl FnMut(LeaseNumber, usize, usize, &mut Vec<u8>),
     ) -> Transmit {
         let mut rest = Transmit::on(self.memory());
         let mut copied = Vec::new();
@@ -30,7 +30,7 @@ impl Turn {
                     self.push_copied(&mut rest, &mut copied);
                     rest.push(Piece::new(self.take_chunk(chunk), start, end));
                 }
-                Source::Lent(loan) => lent(loan, start, end, &mut copied),
+                Source::Lent(lease) => lent(lease, start, end, &mut copied),
                 Source::Arena(_) | Source::Chunk(_) => {
                     let bytes = self.resolve(segment).and_then(|bytes| bytes.get(skip..));
                     copied.extend_from_slice(bytes.unwrap_or_default());

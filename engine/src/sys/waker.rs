@@ -9,16 +9,16 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 thread_local! {
     /// What this thread's ring is to wake in its next system call; `None` where no ring does that.
-    static DUE: RefCell<Option<Vec<Arc<Bell>>>> = const { RefCell::new(None) };
+    static DUE: RefCell<Option<Vec<Arc<WakerShared>>>> = const { RefCell::new(None) };
 }
 
 /// What wakes a sleeper.
 #[derive(Debug)]
-pub(crate) struct Doorbell(Arc<Bell>);
+pub(crate) struct Waker(Arc<WakerShared>);
 
-/// The part of a doorbell that is kept by those who ring it.
+/// The part of a waker that is kept by those who wake.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct WakerShared {
     /// An event counter of the kernel that a ring can poll.
     counter: File,
     /// The sleeper's ring, while it takes messages. Who reads the number holds the lock until the
@@ -26,7 +26,7 @@ pub(super) struct Bell {
     ring: RwLock<Option<RawFd>>,
 }
 
-impl Doorbell {
+impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: takes two integers and touches no memory of ours.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -35,11 +35,11 @@ impl Doorbell {
         }
         // SAFETY: the kernel just gave us this descriptor and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self(Arc::new(Bell { counter: File::from(fd), ring: RwLock::new(None) })))
+        Ok(Self(Arc::new(WakerShared { counter: File::from(fd), ring: RwLock::new(None) })))
     }
 
     /// Wakes the sleeper: now, or with the next system call of this thread's ring.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         let due = self.0.takes_messages()
             && DUE.with_borrow_mut(|due| {
                 due.as_mut().map(|due| due.push(Arc::clone(&self.0))).is_some()
@@ -49,13 +49,13 @@ impl Doorbell {
         }
     }
 
-    /// Forgets what was rung: for a ring that looks at the counter, not at the events.
+    /// Forgets past calls: for a ring that looks at the counter, not at the events.
     pub(crate) fn silence(&self) {
         // It fails only when nothing was.
         let _ = (&self.0.counter).read(&mut [0; 8]);
     }
 
-    /// A further handle of the doorbell, for a tokio runtime: each ring is an event of its own.
+    /// A further handle of the waker, for a tokio runtime: each call is an event of its own.
     ///
     /// # Errors
     ///
@@ -72,22 +72,22 @@ impl Doorbell {
 
     /// A further handle, for tests of rings on several threads.
     #[cfg(test)]
-    pub(super) const fn of(bell: Arc<Bell>) -> Self {
-        Self(bell)
+    pub(super) const fn of(shared: Arc<WakerShared>) -> Self {
+        Self(shared)
     }
 
-    pub(super) fn bell(&self) -> Arc<Bell> {
+    pub(super) fn shared(&self) -> Arc<WakerShared> {
         Arc::clone(&self.0)
     }
 }
 
-impl AsFd for Doorbell {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.counter.as_fd()
     }
 }
 
-impl Bell {
+impl WakerShared {
     /// Counts an event. Each is one of its own for a ring that polls.
     pub(super) fn strike(&self) {
         // It fails only when the counter would pass 2^64-2: the sleeper has been woken anyway.
@@ -116,12 +116,12 @@ pub(super) fn collect() {
     });
 }
 
-/// The bells whose owners are to be woken.
-pub(super) fn due() -> Vec<Arc<Bell>> {
+/// The wakers of those who are to be woken.
+pub(super) fn due() -> Vec<Arc<WakerShared>> {
     DUE.with_borrow_mut(|due| due.as_mut().map(std::mem::take).unwrap_or_default())
 }
 
 /// This thread's ring wakes nobody any more; those that are still to be woken.
-pub(super) fn collect_no_more() -> Vec<Arc<Bell>> {
+pub(super) fn collect_no_more() -> Vec<Arc<WakerShared>> {
     DUE.with_borrow_mut(Option::take).unwrap_or_default()
 }

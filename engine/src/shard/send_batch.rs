@@ -1,6 +1,6 @@
 //! What one turn of the loop wants sent.
 //!
-//! A driver lends a `Turn` to everything that may send while it handles a batch of completions.
+//! A driver lends a `SendBatch` to everything that may send while it handles a batch of completions.
 //! Each connection's output becomes a chain of segments: ranges of the receive buffer it arrived
 //! in (an echo costs no copy), of the turn's arena (small frames), or of shared chunks
 //! (publications, assembled messages). Adjacent ranges merge, so that however many frames a
@@ -13,18 +13,18 @@ mod reuse;
 use bytes::Bytes;
 
 use super::table::ConnectionId;
-use crate::conn::{Assembly, MaskingKeys};
+use crate::conn::{MaskingKeys, Reassembly};
 use crate::fault::{SMALL_WORLD, limit};
 use crate::memory::{Held, Share};
-use crate::sys::batch::{self, SendBatch};
-pub use crate::sys::loan::Loan;
-pub(crate) use crate::sys::loan::LoanNumber;
+use crate::sys::batch::{self, InlineSends};
+pub use crate::sys::lease::Lease;
+pub(crate) use crate::sys::lease::LeaseNumber;
 use crate::wire::Mask;
 use reuse::{ENTRIES, Need};
 
 /// Bytes of one block of the arena; a frame that does not fit a block gets a chunk of its own.
 const BLOCK: usize = limit(64 << 10, 16 << 10);
-/// Most bytes that [`Turn::append`] adds at once.
+/// Most bytes that [`SendBatch::append`] adds at once.
 #[cfg(feature = "tls")]
 pub(crate) const ROOM_MAX: usize = BLOCK;
 /// Most ranges that leave in one send.
@@ -46,7 +46,7 @@ pub enum Chunk {
     /// A shared chunk that counts as memory held by the shard.
     Counted(Share),
     /// A message that spanned reads, on its way back.
-    Assembly(Box<Assembly>),
+    Reassembly(Box<Reassembly>),
     /// Taken by a connection that could not be sent to at once.
     Taken,
 }
@@ -58,7 +58,7 @@ impl Chunk {
         match self {
             Self::Shared(bytes) => bytes,
             Self::Counted(share) => share,
-            Self::Assembly(assembly) => assembly.framed(),
+            Self::Reassembly(assembly) => assembly.framed(),
             Self::Taken => &[],
         }
     }
@@ -68,7 +68,7 @@ impl Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A receive buffer.
-    Lent(LoanNumber),
+    Lent(LeaseNumber),
     /// A block of the arena.
     Arena(u32),
     /// A chunk.
@@ -127,7 +127,7 @@ impl Ticket {
 
 /// Everything that one turn of the loop is to send, as one chain of segments per connection.
 #[derive(Debug)]
-pub struct Turn {
+pub struct SendBatch {
     epoch: u32,
     /// Places of earlier turns must be forgotten now.
     forget: bool,
@@ -146,9 +146,9 @@ pub struct Turn {
     promised: Option<u32>,
     /// Assemblies to use again.
     #[expect(clippy::vec_box, reason = "they move to connections and the kernel and back")]
-    spare: Vec<Box<Assembly>>,
+    spare: Vec<Box<Reassembly>>,
     spare_bytes: usize,
-    /// What was needed since the last [`Turn::tidy`].
+    /// What was needed since the last [`SendBatch::tidy`].
     need: Need,
     /// The memory of the arena; where it counts, everything of the turn does.
     held: Held,
@@ -156,7 +156,7 @@ pub struct Turn {
     keys: MaskingKeys,
 }
 
-impl Default for Turn {
+impl Default for SendBatch {
     fn default() -> Self {
         Self {
             epoch: 1,
@@ -181,7 +181,7 @@ impl Default for Turn {
 
 /// What a layer needs that puts other bytes into entries before they are sent.
 #[cfg(feature = "tls")]
-impl Turn {
+impl SendBatch {
     /// Takes out of an entry what it holds: it is empty then, and what it held can be read until the
     /// turn is cleared.
     pub(crate) fn empty_entry(&mut self, index: usize) -> Option<Entry> {
@@ -234,7 +234,7 @@ impl Turn {
     }
 }
 
-impl Turn {
+impl SendBatch {
     /// Bytes to be sent so far.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -250,7 +250,7 @@ impl Turn {
     /// Whether something sent since the last call points into the receive buffer that was lent:
     /// then that buffer must be kept until the turn is cleared.
     #[inline]
-    pub(crate) fn took_loan(&mut self) -> bool {
+    pub(crate) fn took_lease(&mut self) -> bool {
         std::mem::take(&mut self.lent)
     }
 
@@ -273,12 +273,12 @@ impl Turn {
         &mut self,
         id: ConnectionId,
         ticket: &mut Ticket,
-        loan: &Loan,
+        lease: &Lease,
         start: usize,
         len: usize,
     ) {
         self.lent = true;
-        self.push(id, ticket, Source::Lent(loan.number()), start, len);
+        self.push(id, ticket, Source::Lent(lease.number()), start, len);
     }
 
     /// A masking key for a client's frame.
@@ -404,10 +404,10 @@ impl Turn {
         &mut self,
         id: ConnectionId,
         output: &mut Output,
-        loan: &Loan,
+        lease: &Lease,
         range: std::ops::Range<usize>,
     ) {
-        self.push_lent(id, &mut output.0, loan, range.start, range.len());
+        self.push_lent(id, &mut output.0, lease, range.start, range.len());
     }
 
     /// Queues bytes by copying them: for machines that keep their own place in the turn.
@@ -415,7 +415,7 @@ impl Turn {
         self.push_copy(id, &mut output.0, [bytes, &[]], None);
     }
 
-    /// Queues a range of a chunk from [`Turn::add_chunk`]: for machines that keep their own place
+    /// Queues a range of a chunk from [`SendBatch::add_chunk`]: for machines that keep their own place
     /// in the turn.
     pub fn send_chunk(
         &mut self,
@@ -462,7 +462,7 @@ impl Turn {
         self.used = 0;
         self.bytes = 0;
         while let Some(chunk) = self.chunks.pop() {
-            if let Chunk::Assembly(assembly) = chunk {
+            if let Chunk::Reassembly(assembly) = chunk {
                 self.recycle(assembly);
             }
         }
@@ -518,7 +518,7 @@ impl Turn {
     }
 }
 
-impl SendBatch for Turn {
+impl InlineSends for SendBatch {
     #[inline]
     fn len(&self) -> usize {
         self.entries.len()
@@ -533,9 +533,9 @@ impl SendBatch for Turn {
     #[inline]
     fn segments(&self, index: usize) -> impl Iterator<Item = batch::Segment<'_>> {
         Self::segments(self, &self.entries[index]).map(|segment| match segment.source {
-            Source::Lent(loan) => {
+            Source::Lent(lease) => {
                 let (start, len) = (segment.start as usize, segment.len as usize);
-                batch::Segment::Lent { loan, start, len }
+                batch::Segment::Lent { lease, start, len }
             }
             _ => batch::Segment::Bytes(self.resolve(segment).unwrap_or_default()),
         })
@@ -544,28 +544,28 @@ impl SendBatch for Turn {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectionId, FORGET, Ticket, Turn};
+    use super::{ConnectionId, FORGET, SendBatch, Ticket};
 
     #[test]
     fn places_are_forgotten_before_epochs_come_round() {
-        let mut turn = Turn::default();
+        let mut sends = SendBatch::default();
         let (one, two) = (ConnectionId::new(1, 0), ConnectionId::new(2, 0));
         let (mut old, mut new) = (Ticket::NONE, Ticket::NONE);
-        turn.push_copy(one, &mut old, [b"old", &[]], None);
-        turn.clear();
-        assert!(!turn.must_forget());
+        sends.push_copy(one, &mut old, [b"old", &[]], None);
+        sends.clear();
+        assert!(!sends.must_forget());
         // Halfway round: whoever keeps tickets forgets them.
-        turn.epoch = FORGET - 1;
-        turn.clear();
-        assert!(turn.must_forget() && !turn.must_forget());
+        sends.epoch = FORGET - 1;
+        sends.clear();
+        assert!(sends.must_forget() && !sends.must_forget());
         old = Ticket::NONE;
-        turn.epoch = u32::MAX;
-        turn.clear();
-        assert_eq!(turn.epoch, 1, "the epoch that the old ticket was of");
-        turn.push_copy(two, &mut new, [b"new", &[]], None);
-        assert_eq!((turn.queued(old), turn.queued(new)), (0, 3));
-        turn.push_copy(one, &mut old, [b"one", &[]], None);
-        let ids: Vec<_> = turn.entries().iter().map(|entry| entry.id).collect();
+        sends.epoch = u32::MAX;
+        sends.clear();
+        assert_eq!(sends.epoch, 1, "the epoch that the old ticket was of");
+        sends.push_copy(two, &mut new, [b"new", &[]], None);
+        assert_eq!((sends.queued(old), sends.queued(new)), (0, 3));
+        sends.push_copy(one, &mut old, [b"one", &[]], None);
+        let ids: Vec<_> = sends.entries().iter().map(|entry| entry.id).collect();
         assert_eq!(ids, [two, one], "each has its own entry");
     }
 }

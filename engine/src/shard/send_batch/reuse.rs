@@ -1,7 +1,7 @@
 //! What a turn keeps for the next ones: how much of it, and until when.
 
-use super::{BLOCK, Chunk, Turn};
-use crate::conn::Assembly;
+use super::{BLOCK, Chunk, SendBatch};
+use crate::conn::Reassembly;
 use crate::memory::{Held, Ledger};
 
 /// How much of what a turn keeps for the next ones was used.
@@ -23,7 +23,7 @@ const BLOCKS_IDLE: usize = 4;
 /// Entries and segments that there is always room for.
 pub(super) const ENTRIES: usize = 1024;
 
-impl Turn {
+impl SendBatch {
     /// Counts what it holds on this ledger from now on; a driver makes turns before there is one.
     #[inline]
     pub(crate) fn count_on(&mut self, ledger: &Ledger) {
@@ -77,22 +77,22 @@ impl Turn {
     }
 
     /// Takes an assembly from those kept for reuse.
-    pub fn take_assembly(&mut self) -> Box<Assembly> {
+    pub fn take_assembly(&mut self) -> Box<Reassembly> {
         match self.spare.pop() {
             Some(assembly) => {
                 self.spare_bytes -= assembly.capacity();
                 self.need.spare = self.need.spare.min(self.spare.len());
                 assembly
             }
-            None => Box::new(Assembly::on(self.memory())),
+            None => Box::new(Reassembly::on(self.memory())),
         }
     }
 
     /// Gets an assembly back: it stays until the turn is cleared when something sent points into
     /// it.
-    pub(crate) fn recycle(&mut self, mut assembly: Box<Assembly>) {
+    pub(crate) fn recycle(&mut self, mut assembly: Box<Reassembly>) {
         if let Some(chunk) = self.promised.take() {
-            self.chunks[chunk as usize] = Chunk::Assembly(assembly);
+            self.chunks[chunk as usize] = Chunk::Reassembly(assembly);
         } else if self.spare_bytes + assembly.capacity() <= SPARE_BYTES
             && !self.memory().is_some_and(Ledger::is_over)
         {

@@ -18,7 +18,7 @@ const SPARE_INFLATERS: usize = 16;
 
 /// The inflaters and compressors of one shard, within its budget.
 #[derive(Debug)]
-pub(crate) struct Codec {
+pub(crate) struct DeflatePool {
     budget: usize,
     /// What the shard holds all together: there must be room in that, too.
     memory: Ledger,
@@ -37,7 +37,7 @@ pub(crate) struct Codec {
     own: HashMap<ConnectionId, Box<Deflater>>,
 }
 
-impl Codec {
+impl DeflatePool {
     pub(super) fn new(settings: Option<Compression>, memory: Ledger) -> Self {
         Self {
             budget: settings.unwrap_or_default().budget_bytes,
@@ -199,7 +199,7 @@ impl Codec {
         Some(deflater)
     }
 
-    /// Lends what [`Codec::deflater`] would use, for something that takes several turns.
+    /// Lends what [`DeflatePool::deflater`] would use, for something that takes several turns.
     pub(super) fn lend_deflater(&mut self, window_bits: u8, level: u8) -> Option<Box<Deflater>> {
         self.deflater(window_bits, level)?;
         self.deflaters[usize::from(window_bits & 15)].take()

@@ -17,7 +17,7 @@ const LITTLE: usize = FIRST / 4;
 /// A growing message. Its memory is at most twice the bytes it holds (or one small buffer), and
 /// is always initialised, so it can be lent to whoever reads the rest of the message into it.
 #[derive(Debug, Default)]
-pub struct Assembly {
+pub struct Reassembly {
     bytes: Vec<u8>,
     filled: usize,
     /// What is known of the text so far, where it is judged as it arrives.
@@ -25,7 +25,7 @@ pub struct Assembly {
     held: Held,
 }
 
-impl Assembly {
+impl Reassembly {
     /// One whose memory counts on this ledger.
     pub(crate) fn on(ledger: Option<&Ledger>) -> Self {
         Self { held: Held::on(ledger), ..Self::default() }
@@ -71,7 +71,7 @@ impl Assembly {
     }
 
     /// Memory for the next bytes of the message, at most `expected` of them and never empty when
-    /// `expected` is not 0. What was written there counts once [`Assembly::advance`] is told.
+    /// `expected` is not 0. What was written there counts once [`Reassembly::advance`] is told.
     pub fn spare(&mut self, expected: u64) -> &mut [u8] {
         self.filled = self.filled.max(HEADROOM);
         let expected = saturated(expected);
@@ -85,7 +85,7 @@ impl Assembly {
         self.bytes.get_mut(self.filled..end).unwrap_or_default()
     }
 
-    /// Counts `n` bytes written into [`Assembly::spare`].
+    /// Counts `n` bytes written into [`Reassembly::spare`].
     pub fn advance(&mut self, n: usize) {
         self.filled = (self.filled + n).min(self.bytes.len());
     }
@@ -126,7 +126,7 @@ impl Assembly {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
-    /// Where the message starts in [`Assembly::framed`].
+    /// Where the message starts in [`Reassembly::framed`].
     #[must_use]
     pub const fn start(&self) -> usize {
         HEADROOM
@@ -145,7 +145,7 @@ fn saturated(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
-impl Fill for Assembly {
+impl Fill for Reassembly {
     fn spare(&mut self, wanted: u64) -> &mut [u8] {
         Self::spare(self, wanted)
     }
@@ -153,11 +153,11 @@ impl Fill for Assembly {
 
 #[cfg(test)]
 mod tests {
-    use super::Assembly;
+    use super::Reassembly;
 
     #[test]
     fn an_empty_assembly_has_room_for_the_first_bytes() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Reassembly::default();
         assert_eq!(assembly.spare(10).len(), 10);
         assembly.spare(10).copy_from_slice(b"0123456789");
         assembly.advance(10);

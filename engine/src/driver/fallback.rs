@@ -12,7 +12,7 @@ use std::io;
 #[cfg(feature = "tokio-uring")]
 use super::tokio_uring;
 use super::{Listener, epoll, uring};
-use crate::config::{Config, Driver, Taken};
+use crate::config::{Config, Driver, SelectedDriver};
 use crate::drivers::for_each_driver;
 use crate::error::{StartError, StartErrorKind};
 use crate::shard::machine::Machine;
@@ -21,7 +21,7 @@ use crate::shard::machine::Machine;
 pub(super) struct Row {
     pub(super) driver: Driver,
     /// Whether it works here, and what it would use.
-    pub(super) probe: fn(&Config) -> Result<Taken, StartError>,
+    pub(super) probe: fn(&Config) -> Result<SelectedDriver, StartError>,
     /// About how many bytes a shard of it locks, if that is much.
     pub(super) locked_bytes: fn(&Config) -> Option<u64>,
 }
@@ -40,14 +40,14 @@ macro_rules! loops {
                 machine: M,
                 listeners: Vec<Listener>,
                 config: &Config,
-            ) -> Result<(Self, Taken), StartError> {
+            ) -> Result<(Self, SelectedDriver), StartError> {
                 let mut refusals = Refusals::default();
                 $(if tries(config, Driver::$driver) {
                     #[cfg($($built)*)]
                     match $module::set_up(config) {
                         Ok(kernel) => {
                             let driver = $module::$driver::new(machine, listeners, kernel, config)?;
-                            let taken = driver.taken(refusals.because());
+                            let taken = driver.selected(refusals.because());
                             return Ok((Self::$driver(Box::new(driver)), taken));
                         }
                         Err(error) => refusals.add(Driver::$driver, error),
@@ -105,7 +105,7 @@ impl<M: Machine> Loop<M> {
         machine: M,
         listeners: Vec<Listener>,
         config: &Config,
-    ) -> Result<(Self, Taken), StartError> {
+    ) -> Result<(Self, SelectedDriver), StartError> {
         let required = config.ring.features.required();
         if !config.driver.has_ring_features() && !required.is_empty() {
             return Err(StartError::no_features(required, config.driver));

@@ -1,4 +1,4 @@
-//! Doorbells by messages from ring to ring.
+//! Wakers by messages from ring to ring.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -9,75 +9,75 @@ use io_uring::types::Fd;
 
 use super::{Ring, to_key};
 use crate::sys::batch::{Fill, Gather};
-use crate::sys::doorbell::{self, Bell, Doorbell};
 use crate::sys::features::RingFeature;
 use crate::sys::operation::{Completion, Operation, UserData};
+use crate::sys::waker::{self, Waker, WakerShared};
 
-/// The doorbells that a ring has to do with.
+/// The wakers that a ring has to do with.
 #[derive(Debug, Default)]
-pub(super) struct Bells {
-    /// The ring's own bell, while it answers messages.
-    own: Option<Arc<Bell>>,
-    /// The bells that this ring has rung, by the keys of its messages.
-    peers: Vec<Arc<Bell>>,
+pub(super) struct Wakers {
+    /// The ring's own waker, while it answers messages.
+    own: Option<Arc<WakerShared>>,
+    /// The wakers of other threads that this ring has woken, by the keys of its messages.
+    peers: Vec<Arc<WakerShared>>,
 }
 
 impl<S: Gather, R: Fill> Ring<S, R> {
-    /// From now on messages to this ring wake its thread as the doorbell does, and this thread wakes
+    /// From now on messages to this ring wake its thread as the waker does, and this thread wakes
     /// others in that way, where the ring has that feature.
-    pub(crate) fn answer(&mut self, doorbell: &Doorbell) {
-        if self.features.contains(RingFeature::MsgRing) && self.bells.own.is_none() {
-            let own = doorbell.bell();
+    pub(crate) fn answer(&mut self, waker: &Waker) {
+        if self.features.contains(RingFeature::MsgRing) && self.wakers.own.is_none() {
+            let own = waker.shared();
             own.answer_by(Some(self.ring.as_raw_fd()));
-            self.bells.own = Some(own);
-            doorbell::collect();
+            self.wakers.own = Some(own);
+            waker::collect();
         }
     }
 
     /// Sends the messages that are due. The rings they go to live at least until the kernel has
     /// looked them up, which it has when it has taken the messages.
-    pub(super) fn ring_bells(&mut self) -> io::Result<()> {
-        if self.bells.own.is_none() {
+    pub(super) fn wake_peers(&mut self) -> io::Result<()> {
+        if self.wakers.own.is_none() {
             return Ok(());
         }
-        let due = doorbell::due();
+        let due = waker::due();
         if due.is_empty() {
             return Ok(());
         }
         let mut targets = Vec::with_capacity(due.len());
-        for bell in &due {
-            let target = bell.target();
+        for waker in &due {
+            let target = waker.target();
             let Some(fd) = target.as_deref().copied().flatten() else {
-                bell.strike();
+                waker.strike();
                 continue;
             };
-            let key = self.peer(bell);
+            let key = self.peer(waker);
             let nudge = UserData::key(Operation::Nudge, 0);
             let message = opcode::MsgRingData::new(Fd(fd), 0, nudge.0, None).build();
             let message = self.unreported(message);
-            self.push(message, UserData::key(Operation::Bell, to_key(key)))?;
+            self.push(message, UserData::key(Operation::WakePeer, to_key(key)))?;
             targets.push(target);
         }
         self.submit_all()
     }
 
-    fn peer(&mut self, bell: &Arc<Bell>) -> usize {
-        let peers = &mut self.bells.peers;
-        peers.iter().position(|peer| Arc::ptr_eq(peer, bell)).unwrap_or_else(|| {
-            peers.push(Arc::clone(bell));
+    fn peer(&mut self, waker: &Arc<WakerShared>) -> usize {
+        let peers = &mut self.wakers.peers;
+        peers.iter().position(|peer| Arc::ptr_eq(peer, waker)).unwrap_or_else(|| {
+            peers.push(Arc::clone(waker));
             peers.len() - 1
         })
     }
 
     /// Looks for messages that did not arrive: their sleepers are woken the other way.
-    pub(super) fn ring_again(&self, completions: &[Completion]) {
-        if self.bells.peers.is_empty() {
+    pub(super) fn wake_again(&self, completions: &[Completion]) {
+        if self.wakers.peers.is_empty() {
             return;
         }
         for completion in completions {
             let failed =
-                completion.user_data.operation() == Operation::Bell && completion.result < 0;
-            if failed && let Some(peer) = self.bells.peers.get(completion.user_data.low() as usize)
+                completion.user_data.operation() == Operation::WakePeer && completion.result < 0;
+            if failed && let Some(peer) = self.wakers.peers.get(completion.user_data.low() as usize)
             {
                 peer.strike();
             }
@@ -86,9 +86,9 @@ impl<S: Gather, R: Fill> Ring<S, R> {
 
     /// The ring goes: nobody sends it messages any more, and what it was to send goes another way.
     pub(super) fn answer_no_more(&mut self) {
-        if let Some(own) = self.bells.own.take() {
+        if let Some(own) = self.wakers.own.take() {
             own.answer_by(None);
-            doorbell::collect_no_more().iter().for_each(|bell| bell.strike());
+            waker::collect_no_more().iter().for_each(|waker| waker.strike());
         }
     }
 }
@@ -98,11 +98,11 @@ mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
-    use crate::sys::doorbell::Doorbell;
     use crate::sys::features::{FeatureSet, RingConfig, RingFeature, RingFeatures};
     use crate::sys::operation::Operation;
     use crate::sys::ring::Wait;
     use crate::sys::ring::tests::{Batch, Ring};
+    use crate::sys::waker::Waker;
 
     fn ring() -> Ring {
         let features = RingFeatures::default().require(RingFeature::MsgRing);
@@ -124,41 +124,41 @@ mod tests {
         let (named, names) = mpsc::channel();
         let sleeper = std::thread::spawn(move || {
             let mut ring = ring();
-            let doorbell = Doorbell::new().expect("a doorbell");
-            ring.watch(doorbell.as_raw_fd()).expect("room");
-            ring.answer(&doorbell);
-            named.send(Doorbell::of(doorbell.bell())).expect("they wait for it");
+            let waker = Waker::new().expect("a waker");
+            ring.watch(waker.as_raw_fd()).expect("room");
+            ring.answer(&waker);
+            named.send(Waker::of(waker.shared())).expect("they wait for it");
             next(&mut ring, Duration::from_secs(20))
         });
-        let target = names.recv().expect("a doorbell");
+        let target = names.recv().expect("a waker");
         let mut ring = ring();
-        ring.answer(&Doorbell::new().expect("a doorbell"));
-        target.ring();
+        ring.answer(&Waker::new().expect("a waker"));
+        target.wake();
         next(&mut ring, Duration::from_millis(1));
         assert_eq!(sleeper.join().expect("it woke"), [Operation::Nudge]);
         // Its ring is gone: the counter serves.
-        target.ring();
+        target.wake();
         let mut watcher = Ring::new(&RingConfig::default()).expect("a ring");
         watcher.watch(target.as_raw_fd()).expect("room");
-        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Doorbell]);
+        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Waker]);
     }
 
     #[test]
     fn a_message_that_goes_nowhere_or_was_not_sent_is_made_up_for() {
-        let target = Doorbell::new().expect("a doorbell");
+        let target = Waker::new().expect("a waker");
         let mut watcher = Ring::new(&RingConfig::default()).expect("a ring");
         watcher.watch(target.as_raw_fd()).expect("room");
         let mut ring = ring();
-        ring.answer(&Doorbell::new().expect("a doorbell"));
+        ring.answer(&Waker::new().expect("a waker"));
         // No ring, but open: the kernel refuses.
-        target.bell().answer_by(Some(target.as_raw_fd()));
-        target.ring();
+        target.shared().answer_by(Some(target.as_raw_fd()));
+        target.wake();
         next(&mut ring, Duration::from_millis(1));
-        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Doorbell]);
-        target.ring();
+        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Waker]);
+        target.wake();
         drop(ring);
-        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Doorbell]);
-        target.bell().answer_by(None);
+        assert_eq!(next(&mut watcher, Duration::from_secs(20)), [Operation::Waker]);
+        target.shared().answer_by(None);
     }
 
     #[test]
@@ -166,10 +166,10 @@ mod tests {
         let features = RingFeatures::want(FeatureSet::ALL.without(RingFeature::MsgRing));
         let config = RingConfig { features, ..RingConfig::default() };
         let mut ring = Ring::new(&config).expect("a ring");
-        let doorbell = Doorbell::new().expect("a doorbell");
-        ring.answer(&doorbell);
-        ring.watch(doorbell.as_raw_fd()).expect("room");
-        doorbell.ring();
-        assert_eq!(next(&mut ring, Duration::from_secs(20)), [Operation::Doorbell]);
+        let waker = Waker::new().expect("a waker");
+        ring.answer(&waker);
+        ring.watch(waker.as_raw_fd()).expect("room");
+        waker.wake();
+        assert_eq!(next(&mut ring, Duration::from_secs(20)), [Operation::Waker]);
     }
 }
