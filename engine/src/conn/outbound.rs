@@ -224,7 +224,7 @@ impl Outbound {
         out.frame(self.encode(header.masked(mask)).as_bytes(), payload, mask);
     }
 
-    /// Sends a message as one frame. Says `false`, and sends nothing, where [`Outbound::can_send`]
+    /// Sends a message as one frame (FR-10), text as UTF-8 (UTF8-04). Says `false`, and sends nothing, where [`Outbound::can_send`]
     /// does.
     pub fn message(&mut self, message: Message<'_>, out: &mut impl Output) -> bool {
         if !self.can_send() {

@@ -8,7 +8,7 @@ use super::{Deflate, RequestError, ServerPolicy, UpgradeRequest, hybi02, rfc6455
 use crate::wire::Dialect;
 
 /// Appends the whole answer to a request that `policy` accepted: draft-02 §5.2.2 steps 2 to 13, the
-/// sixteen bytes included, or RFC 6455 §4.2.2 item 5. The connection is established then: frames may
+/// sixteen bytes included (HS-S-30, HS-S-32), or RFC 6455 §4.2.2 item 5. The connection is established then: frames may
 /// follow at once.
 ///
 /// `subprotocol` is one of those the client asked for, or none. `extra` holds the names and values

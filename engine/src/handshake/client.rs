@@ -168,7 +168,8 @@ impl ClientRequestBuilder {
         self
     }
 
-    /// Checks everything against draft-02 §3.3, or RFC 6455 §4.1, and makes the request.
+    /// Checks everything against draft-02 §3.3, or RFC 6455 §4.1, and makes the request (HS-C-01, with the
+    /// cookies of HS-C-17).
     ///
     /// # Errors
     ///

@@ -86,7 +86,7 @@ const HEAD: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\n\
     Connection: Upgrade\r\n\
     Sec-WebSocket-Origin: ";
 
-/// Writes a server's answer up to the location, without the end of its line (§5.2.2 steps 2 to 7). The answer
+/// Writes a server's answer up to the location, without the end of its line (§5.2.2 steps 2 to 7; HS-S-23). The answer
 /// to the keys comes behind the head.
 pub(super) fn write_head(
     request: &UpgradeRequest<'_>,
@@ -116,7 +116,7 @@ pub(super) fn is_subprotocol(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21..=0x7E))
 }
 
-/// The fields of draft-02 §5.1 steps 8 to 16.
+/// The fields of draft-02 §5.1 steps 7 to 16 (HS-C-07 to HS-C-09, HS-C-13 to HS-C-16).
 pub(super) fn lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String> {
     let mut lines = vec![
         "Upgrade: WebSocket\r\n".to_owned(),
@@ -134,7 +134,7 @@ pub(super) fn lines(url: &Url, origin: &str, protocols: &[String]) -> Vec<String
 /// The lines that differ from connection to connection.
 pub(super) const KEYS: usize = 2;
 
-/// Writes the fields in random order, the keys among them, and key_3; gives what the server must answer.
+/// Writes the fields in random order, the keys among them, and key_3 (HS-C-26 to HS-C-29); gives what the server must answer.
 pub(super) fn start(lines: &[String], rng: &mut Rng, out: &mut Vec<u8>) -> Answer {
     let count = lines.len() + KEYS;
     let mut order: [u8; FIELDS_MAX] = std::array::from_fn(|i| i.to_le_bytes()[0]);

@@ -6,7 +6,8 @@ use crate::wire::Dialect;
 
 /// What one server accepts of the requests that are well-formed (draft-02 §5.2.1, RFC 6455 §4.2.2).
 /// The default accepts both dialects and every host and origin, demands that there is an origin in
-/// draft-02, and supports no subprotocol.
+/// draft-02, and supports no subprotocol. What a program writes there proves nothing (SEC-01): any client can
+/// send any origin.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerPolicy {

@@ -1,4 +1,4 @@
-//! A tunnel through a proxy, sans-IO: draft-02 §5.1 step 3.
+//! A tunnel through a proxy, sans-IO: draft-02 §5.1 step 3 (HS-C-03).
 //!
 //! Write [`Tunnel::start`]'s bytes to the proxy, then give [`Tunnel::read`] all that comes back
 //! until it says the tunnel is open; the WebSocket handshake runs inside.

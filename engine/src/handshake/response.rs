@@ -81,7 +81,7 @@ impl Judge {
         Self::default()
     }
 
-    /// Judges the status line as far as it arrived (steps 31 to 33). `broken` says that no more of the
+    /// Judges the status line as far as it arrived (steps 31 to 33; HS-C-32). `broken` says that no more of the
     /// head can be read. A status that is the end is told once its line is whole, with the phrase.
     pub(super) fn status_line(
         &mut self,
@@ -140,7 +140,8 @@ impl Judge {
         self.status == Status::Interim
     }
 
-    /// Judges the fields that became complete since the last call (steps 35 to 44).
+    /// Judges the fields that became complete since the last call (steps 34 to 44; HS-C-34, HS-C-35, HS-C-37,
+    /// HS-C-41).
     pub(super) fn fields(
         &mut self,
         head: &Head,
@@ -329,12 +330,12 @@ impl<'a> UpgradeResponse<'a> {
     }
 
     /// The fields that set cookies, Set-Cookie and Set-Cookie2, for the application to apply: nothing
-    /// here keeps cookies (HS-C-44, HS-C-51).
+    /// here keeps cookies (HS-C-43, HS-C-44, HS-C-51).
     pub fn cookies(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields().filter(|field| field.is("set-cookie") || field.is("set-cookie2"))
     }
 
-    /// All fields in the order they were sent.
+    /// All fields in the order they were sent (HS-C-40).
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         (0..self.head.complete_fields()).filter_map(|i| field(&self.head, &self.received, i))
     }

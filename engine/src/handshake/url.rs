@@ -7,7 +7,7 @@ use super::basic::Credentials;
 pub use super::basic::without_secrets;
 use super::host::{self, bracketed, is_name_byte};
 
-/// A valid WebSocket URL, as its four components. One that exists may be connected to (§3.3).
+/// A valid WebSocket URL, as its four components. One that exists may be connected to (§3.3, URL-15).
 ///
 /// Beside them it keeps the name and the password of the text that it was parsed from, which a
 /// [`ClientRequest`](super::ClientRequest) sends as Basic authorisation. They are a part of neither its
@@ -150,7 +150,7 @@ impl Url {
         self.credentials.as_ref().map(Credentials::authorization)
     }
 
-    /// The host in ASCII lowercase, Punycode if needed, an IPv6 address in brackets. This is also
+    /// The host in ASCII lowercase (URL-06), Punycode if needed, an IPv6 address in brackets. This is also
     /// the name for TLS Server Name Indication (§5.1 step 5).
     #[must_use]
     pub fn host(&self) -> &str {
@@ -169,26 +169,26 @@ impl Url {
         self.port
     }
 
-    /// Path and query, as the request line takes them.
+    /// Path and query, as the request line takes them (URL-09).
     #[must_use]
     pub fn resource_name(&self) -> &str {
         &self.resource_name
     }
 
-    /// Whether the scheme is "wss".
+    /// Whether the scheme is "wss" (URL-05).
     #[must_use]
     pub const fn secure(&self) -> bool {
         self.secure
     }
 
-    /// The URL constructed from its components (§3.2): what a server must send as its location, and
+    /// The URL constructed from its components (§3.2, URL-10): what a server must send as its location, and
     /// what a proxy auto-configuration script is given (§5.1 step 3).
     #[must_use]
     pub fn location(&self) -> String {
         self.to_string()
     }
 
-    /// The host, and the port unless it is the scheme's own (§5.1 steps 10 to 12).
+    /// The host, and the port unless it is the scheme's own (§5.1 steps 10 to 12; HS-C-10 to HS-C-12).
     #[must_use]
     pub fn host_port(&self) -> String {
         if self.port == default_port(self.secure) {

@@ -1,4 +1,6 @@
-//! How connections end: after callbacks, on request, and when the shard drains.
+//! How connections end: after callbacks, on request, when a rule was broken (CLOSE-01), and when the shard
+//! drains. TCP is closed as suits the case (CLOSE-05); a client closes it as soon as the server has
+//! (CLOSE-06).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! TLS between a driver and a shard: the driver moves records, the shard sees what is in them.
+//! TLS between a driver and a shard: the driver moves records, the shard sees what is in them. It comes
+//! before the opening handshake, on both sides (HS-C-05, HS-S-21).
 //!
 //! ```text
 //!  driver ── records ──▶ Session::receive ── plain bytes ──▶ shard

@@ -1,11 +1,11 @@
-//! draft-02 §4: MORE and RSV1-3 beside the opcode, RSV4 beside a length of 7, 16 or 63 bits, no
-//! masking.
+//! draft-02 §4: MORE and RSV1-3 beside the opcode, RSV4 beside a length of 7, 16 or 63 bits that counts
+//! the payload and nothing else (FR-01, FR-08), no masking (FR-09).
 
 use super::{FrameHeader, HEADER_MAX, Opcode, ProtocolError};
 
 /// MORE: further frames of this message follow (FR-02).
 const MORE: u8 = 0x80;
-/// RSV1 to RSV3; draft-02 defines no extension, so they stay clear (FR-03).
+/// RSV1 to RSV3; draft-02 defines no extension, so they stay clear (FR-03, EXT-01).
 const RESERVED: u8 = 0x70;
 /// RSV4, in the second byte (FR-03).
 const RESERVED_4: u8 = 0x80;
@@ -14,7 +14,7 @@ const LENGTH: u8 = 0x7F;
 /// The seven bits announce a length of two bytes (FR-05).
 const LENGTH_16: u8 = 126;
 
-/// The opcode's number (§4.2).
+/// The opcode's number (§4.2, CTL-01).
 const fn number(opcode: Opcode) -> u8 {
     match opcode {
         Opcode::Continuation => 0x0,

@@ -163,6 +163,38 @@ fn every_must_is_held_by_a_test() {
     assert!(open.is_empty(), "{missing} of {all} musts are named by no test:\n  {lines}");
 }
 
+/// The identifiers that a text names, those between the ends of "HS-C-08 to HS-C-13" among them.
+fn cited(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = ids(text).into_iter().map(str::to_owned).collect();
+    for (at, _) in text.match_indices(" to ") {
+        let before = ids(text[..at].rsplit([' ', '(']).next().unwrap_or_default());
+        let behind = ids(text[at + 4..].split([' ', ')', ',', ';']).next().unwrap_or_default());
+        if let ([from], [to]) = (&*before, &*behind)
+            && let (Some((name, from)), Some((other, to))) =
+                (from.rsplit_once('-'), to.rsplit_once('-'))
+            && let (true, Ok(from), Ok(to)) = (name == other, from.parse(), to.parse::<u32>())
+        {
+            all.extend((from..=to).map(|number: u32| format!("{name}-{number:02}")));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_must_is_cited_where_the_code_does_it() {
+    let code = sources();
+    let code = code.iter().filter(|s| s.path.starts_with("engine/src/") && !s.is_test());
+    let named: Vec<_> = code.flat_map(|source| cited(&source.text)).collect();
+    assert_eq!(cited("(HS-C-08 to HS-C-10, FR-01)").len(), 3 + 3, "ranges count");
+    let missing: Vec<_> = rules()
+        .into_iter()
+        .filter(|rule| rule.binds() && !EXEMPT.iter().any(|(id, _)| *id == rule.id))
+        .filter(|rule| !named.contains(&rule.id))
+        .map(|rule| format!("{}: {}", rule.id, rule.text))
+        .collect();
+    crate::none(&missing, "rules that no code in engine/src cites, but for its tests");
+}
+
 #[test]
 fn the_table_is_up_to_date() {
     let path = workspace().join(TABLE);

@@ -13,7 +13,8 @@ pub(super) struct TextPolicy<'e> {
     pub(super) replaced: &'e mut Option<String>,
 }
 
-/// Turns a whole payload into its event and writes the answer it asks for. A call of its own costs
+/// Turns a whole payload into its event, text judged (DATA-01) and binary data as it is (DATA-02), and writes
+/// the answer it asks for. A call of its own costs
 /// as much as the work: the arguments and the event go through memory then.
 #[inline(always)]
 pub(super) fn event<'e>(

@@ -1,4 +1,5 @@
-//! Frames whose payload does not lie whole in one read: they grow in an assembly.
+//! Frames whose payload does not lie whole in one read: what they carry grows in its order in an assembly
+//! (FR-12, FR-14), where text is judged as a whole (UTF8-03).
 
 use super::inflate::inflate;
 use super::{Events, Found, Partial};

@@ -10,7 +10,7 @@ pub const KEY_3_LEN: usize = 8;
 /// Bytes of the server's answer, which follow its head.
 pub const ANSWER_LEN: usize = 16;
 /// The number in a key: its digits as one number, divided by the count of its spaces (§5.2.2
-/// steps 4 to 7).
+/// steps 4 to 7; HS-S-24).
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub fn key_part(key: &[u8]) -> Result<u32, RequestError> {
 /// Above 32 bits for good: times ten plus a digit it still is, and still fits in 64.
 const TOO_LARGE: u64 = 1 << 32;
 
-/// The sixteen bytes that a server must answer with (§5.2.2 steps 8 and 9): the MD5 of both numbers,
+/// The sixteen bytes that a server must answer with (§5.2.2 steps 8 and 9; HS-C-45, HS-C-46): the MD5 of both numbers,
 /// big-endian, and key_3.
 #[must_use]
 pub fn answer(part_1: u32, part_2: u32, key_3: [u8; KEY_3_LEN]) -> [u8; ANSWER_LEN] {
@@ -62,7 +62,7 @@ pub fn answer(part_1: u32, part_2: u32, key_3: [u8; KEY_3_LEN]) -> [u8; ANSWER_L
     Md5::digest(challenge).into()
 }
 
-/// Appends a new random key to `out` and returns its number (§5.1 steps 19 to 25).
+/// Appends a new random key to `out` and returns its number (§5.1 steps 19 to 25; HS-C-19 to HS-C-25).
 pub fn write_key(rng: &mut Rng, out: &mut Vec<u8>) -> u32 {
     let spaces = rng.u32(1..=12);
     let number = rng.u32(0..=u32::MAX / spaces);
