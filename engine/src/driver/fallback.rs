@@ -9,9 +9,7 @@
 
 use std::io;
 
-#[cfg(feature = "tokio-uring")]
-use super::tokio_uring;
-use super::{Listener, epoll, uring};
+use super::Listener;
 use crate::config::{Config, Driver, SelectedDriver};
 use crate::drivers::for_each_driver;
 use crate::error::{StartError, StartErrorKind};
@@ -31,7 +29,7 @@ macro_rules! loops {
        { $driver:ident, $name:literal, cfg($($built:tt)*), ring_features: $features:literal, $module:ident })*) => {
         /// A driver that is set up.
         pub(crate) enum Loop<M> {
-            $(#[cfg($($built)*)] $driver(Box<$module::$driver<M>>),)*
+            $(#[cfg($($built)*)] $driver(Box<super::$module::$driver<M>>),)*
         }
 
         impl<M: Machine> Loop<M> {
@@ -44,9 +42,9 @@ macro_rules! loops {
                 let mut refusals = Refusals::default();
                 $(if tries(config, Driver::$driver) {
                     #[cfg($($built)*)]
-                    match $module::set_up(config) {
+                    match super::$module::set_up(config) {
                         Ok(kernel) => {
-                            let driver = $module::$driver::new(machine, listeners, kernel, config)?;
+                            let driver = super::$module::$driver::new(machine, listeners, kernel, config)?;
                             let taken = driver.selected(refusals.because());
                             return Ok((Self::$driver(Box::new(driver)), taken));
                         }
@@ -78,8 +76,8 @@ macro_rules! loops {
             #[cfg($($built)*)]
             let row = Row {
                 driver: Driver::$driver,
-                probe: $module::probe,
-                locked_bytes: $module::locked_bytes,
+                probe: super::$module::probe,
+                locked_bytes: super::$module::locked_bytes,
             };
             #[cfg(not($($built)*))]
             let row = Row {
