@@ -15,10 +15,10 @@ use ringbolt::{Accept, Handler, Message, Reject, Server, WebSocket};
 use crate::base::failure::Failure;
 use crate::base::{format, output};
 use crate::cli::arguments::{CalibrateArgs, Cli, Command};
-use crate::plan::Plan;
 use crate::result::identity;
 use crate::result::verdict::STARVED;
 use crate::run::floor::{self, Floor};
+use crate::run::job::Job;
 use crate::run::outcome::Outcome;
 
 /// Connections of the runs that are not about one.
@@ -29,7 +29,7 @@ const RATE: &str = "5k";
 /// Measures the floor and keeps it. `run` runs a plan.
 pub(crate) fn run(
     args: &CalibrateArgs,
-    mut run: impl FnMut(Plan) -> Result<Outcome, Failure>,
+    mut run: impl FnMut(Job) -> Result<Outcome, Failure>,
 ) -> Result<ExitCode, Failure> {
     let server = Server::builder().shards(1).cpus(first_cpu()).start(|_| Null).map_err(|e| {
         let why = e.to_string().trim_end_matches('.').to_owned();
@@ -37,7 +37,7 @@ pub(crate) fn run(
     })?;
     let url = format!("ws://{}/", server.address());
     let mut measure = |more: &[&str]| {
-        let outcome = run(plan(&url, args, more)?)?;
+        let outcome = run(job(&url, args, more)?)?;
         match outcome.is_good() && !outcome.record.latency.is_empty() {
             _ if outcome.interrupted => Err(unfinished("it was interrupted")),
             true => Ok(outcome),
@@ -86,7 +86,7 @@ fn first_cpu() -> Option<usize> {
 }
 
 /// A plan for the null server that nothing in the environment changes.
-fn plan(url: &str, args: &CalibrateArgs, more: &[&str]) -> Result<Plan, Failure> {
+fn job(url: &str, args: &CalibrateArgs, more: &[&str]) -> Result<Job, Failure> {
     let (length, spin) = (nanos(args.duration), nanos(args.spin));
     let words = ["loadgen", "echo", url, "-t", "1", "-d", &length, "--spin", &spin];
     let rest = ["--warmup", "500ms", "--driver", args.driver.name()];
@@ -94,7 +94,7 @@ fn plan(url: &str, args: &CalibrateArgs, more: &[&str]) -> Result<Plan, Failure>
         .mut_subcommand("echo", |echo| echo.mut_args(|arg| arg.env(Resettable::Reset)));
     let matches = command.get_matches_from([&words[..], &rest, more].concat());
     match Cli::from_arg_matches(&matches) {
-        Ok(Cli { command: Command::Measure(scenario) }) => Plan::new(*scenario),
+        Ok(Cli { command: Command::Measure(scenario) }) => scenario.job(),
         _ => Err(unfinished("its own command line was refused")),
     }
 }

@@ -25,14 +25,14 @@ use base::files::Files;
 use base::output;
 use cli::arguments::{CalibrateArgs, Command};
 use cli::words;
-use plan::Plan;
 use present::{compare, merge, report, results, trace};
 use result::environment::Busy;
 use result::search::Search;
 use run::control::Control;
+use run::job::Job;
 use run::outcome::Outcome;
+use run::scenario::Measure;
 use run::{preflight, runner};
-use spec::options::scenarios::Measure;
 use spec::rate::Rate;
 
 fn main() -> ExitCode {
@@ -66,12 +66,12 @@ fn failed(failure: &Failure, text: &str) -> ExitCode {
 fn calibrated(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let signals = Signalled::default();
     signals.watch()?;
-    calibrate::run(args, |plan| run(plan, &signals).map(|done| done.outcome))
+    calibrate::run(args, |job| run(job, &signals).map(|done| done.outcome))
 }
 
 /// A run that is over.
 struct Done {
-    plan: Arc<Plan>,
+    job: Job,
     outcome: Outcome,
     /// The search that the run is the best of.
     search: Option<Search>,
@@ -88,15 +88,15 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
             let search = Search::new(goal.clone());
             highest(&mut scenario, search, &signals)?
         }
-        _ => run(Plan::new(scenario)?, &signals)?,
+        _ => run(scenario.job()?, &signals)?,
     };
-    let Done { plan, mut outcome, search, control, before, after } = done;
+    let Done { job, mut outcome, search, control, before, after } = done;
     let traced = std::mem::take(&mut outcome.record.traced);
-    results::tell(&plan, &outcome, search.as_ref(), &before, &after)?;
-    if let Some(path) = &plan.output.trace {
+    results::tell(&job, &outcome, search.as_ref(), &before, &after)?;
+    if let Some(path) = &job.plan.output.trace {
         output::write(path, &trace::table(traced, control.clock))?;
     }
-    let met = results::goals(&plan, &outcome);
+    let met = results::goals(&job.plan, &outcome);
     let found = search.as_ref().is_none_or(|search| search.kept().is_some());
     Ok(ExitCode::from(match outcome {
         _ if outcome.interrupted => 130,
@@ -106,19 +106,19 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
     }))
 }
 
-fn run(plan: Plan, signals: &Signalled) -> Result<Done, Failure> {
+fn run(job: Job, signals: &Signalled) -> Result<Done, Failure> {
+    let plan = &job.plan;
     preflight::check_outputs(&plan.output)?;
-    let plan = Arc::new(plan);
     let control = Arc::new(Control::new(plan.threads.len()));
     signals.obey(&control);
     let files = Files::of_this_machine();
-    for warning in preflight::warnings(&plan, &files) {
+    for warning in preflight::warnings(plan, &files) {
         output::complain(&format!("warning: {warning}"));
     }
     let before = Busy::read(&files);
-    let outcome = runner::run(&plan, &control)?;
+    let outcome = runner::run(&job, &control)?;
     let after = Busy::read(&files);
-    Ok(Done { plan, outcome, search: None, control, before, after })
+    Ok(Done { job, outcome, search: None, control, before, after })
 }
 
 /// Runs at one rate after the other, and gives the run at the highest that keeps the goal; the last
@@ -134,9 +134,9 @@ fn highest(
         if let Some(asked) = scenario.rate() {
             *asked = Rate::Fixed(rate);
         }
-        let plan = Plan::new(scenario.clone())?;
-        search.check(&plan)?;
-        let done = match run(plan, signals) {
+        let job = scenario.clone().job()?;
+        search.check(&job.plan)?;
+        let done = match run(job, signals) {
             Ok(done) => done,
             // A server that fell over: the highest rate is one that it took before.
             Err(failure) if search.kept().is_some() => {
@@ -151,7 +151,7 @@ fn highest(
             best.get_or_insert(done);
             break;
         }
-        if search.judge(rate, &done.plan, &done.outcome) || search.kept().is_none() {
+        if search.judge(rate, &done.job.plan, &done.outcome) || search.kept().is_none() {
             best = Some(done);
         }
     }

@@ -4,8 +4,9 @@
 use super::none;
 use super::source::{Source, closing, line, sources, words};
 
-/// A crate's modules from the lowest to the highest; what lies inside one of them counts as it. The
-/// root of the crate is above them all.
+/// A crate's modules from the lowest to the highest; what lies inside one of them counts as it. A `*`
+/// stands for all others of a folder, none of which names another. The root of the crate is above
+/// them all.
 struct Order {
     /// The folder of the crate's root.
     folder: &'static str,
@@ -45,11 +46,15 @@ const ORDERS: &[Order] = &[
             "run::dialler",
             "run::context",
             "run::worker",
-            "run::scenario",
             "run::memory",
             "run::cost",
             "run::floor",
             "run::outcome",
+            "run::job",
+            "run::scenario::echo",
+            "run::scenario::storm",
+            "run::scenario::*",
+            "run::scenario",
             "run::progress",
             "run::preflight",
             "run::runner",
@@ -89,15 +94,26 @@ const ORDERS: &[Order] = &[
 const OTHERS: &[&str] = &["engine/"];
 
 impl Order {
-    /// The rank of the module that this path lies in.
-    fn rank(&self, path: &[String]) -> Option<usize> {
-        let depth = |module: &str| {
-            let mut parts = path.iter();
-            let is_in = module.split("::").all(|part| parts.next().is_some_and(|own| own == part));
-            is_in.then(|| module.split("::").count())
+    /// The rank of the module that this path lies in, with the module's name.
+    fn rank(&self, path: &[String]) -> Option<(usize, String)> {
+        let place = |(rank, module): (usize, &&str)| {
+            let parts: Vec<_> = module.split("::").collect();
+            let own = path.get(..parts.len())?;
+            let is_in = parts.iter().zip(own).all(|(part, own)| *part == "*" || part == own);
+            is_in.then(|| (parts.len(), *module != own.join("::"), rank, own.join("::")))
         };
-        let ranks = self.modules.iter().enumerate();
-        ranks.filter_map(|(rank, module)| Some((depth(module)?, rank))).max().map(|(_, rank)| rank)
+        let places = self.modules.iter().enumerate().filter_map(place);
+        // The innermost one, and its own name before a `*`.
+        let best = places.max_by_key(|(depth, any, ..)| (*depth, !any));
+        best.map(|(_, _, rank, name)| (rank, name))
+    }
+
+    /// Whether a module may name another.
+    fn may_name(&self, module: &[String], path: &[String]) -> bool {
+        match (self.rank(module), self.rank(path)) {
+            (Some((from, own)), Some((to, other))) => to < from || own == other,
+            (from, to) => from.is_none() && to.is_some(),
+        }
     }
 
     /// The modules above this file's own and its name, where it belongs to the crate.
@@ -111,12 +127,10 @@ impl Order {
 
     /// What a file names that stands above it.
     fn upward(&self, module: &[String], source: &Source) -> Vec<String> {
-        let from = self.rank(module);
         let mut findings = Vec::new();
         for (at, path) in named(source, module) {
-            let to = self.rank(&path);
             // Tests of a layer may stand on those above it.
-            if source.is_test() || (to.is_some() && to <= from) {
+            if source.is_test() || self.may_name(module, &path) {
                 continue;
             }
             let (line, path) = (line(&source.code, at), path.join("::"));
@@ -234,7 +248,8 @@ fn every_crate_of_several_files_has_an_order() {
 
 #[test]
 fn names_are_told_up_from_down() {
-    let order = Order { folder: "x/src/", modules: &["low", "high::a", "high::b", "high"] };
+    let order =
+        Order { folder: "x/src/", modules: &["low", "high::a", "high::b", "high::*", "high"] };
     let source = |path: &str, code: &str| Source {
         path: path.to_owned(),
         text: code.to_owned(),
@@ -251,6 +266,9 @@ fn names_are_told_up_from_down() {
     assert_eq!(upward("x/src/high/a.rs", "use super::Parent;"), 1, "the folder is above its files");
     assert_eq!(upward("x/src/high/a.rs", "mod tests { use super::Own; }"), 0);
     assert_eq!(upward("x/src/high/a.rs", "mod tests { use super::super::b::C; }"), 1);
+    assert_eq!(upward("x/src/high/c.rs", "use crate::high::{b::B, c::C}; use super::b;"), 0);
+    assert_eq!(upward("x/src/high/c.rs", "use super::d::D;"), 1, "neither is above the other");
+    assert_eq!(upward("x/src/high/mod.rs", "use crate::high::c::C;"), 0);
     assert_eq!(upward("x/src/high/mod.rs", "use crate::high::b::{self, C}; use a::D;"), 0);
     assert_eq!(upward("x/src/low.rs", "use crate::{low::X, high::Y};"), 1);
     assert_eq!(upward("x/src/low.rs", "crate::OfTheRoot::new()"), 1);

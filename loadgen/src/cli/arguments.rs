@@ -10,8 +10,8 @@ use ringbolt::Driver;
 
 use crate::base::units;
 use crate::present::arguments::{self as results, CompareArgs, MergeArgs, ReportArgs};
+use crate::run::scenario::Measure;
 use crate::spec::options::help;
-use crate::spec::options::scenarios::Measure;
 
 /// Measures WebSocket servers: open or closed loop, HDR latency histograms, every reply checked.
 #[derive(Debug, Parser)]

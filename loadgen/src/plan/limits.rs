@@ -7,7 +7,7 @@ use ringbolt::Endpoint;
 use crate::base::clock::nanos;
 use crate::base::failure::Failure;
 use crate::plan::source::{self, Sources};
-use crate::plan::workload::Scenario;
+use crate::plan::workload::Workload;
 use crate::spec::options::{DialArgs, MachineArgs};
 
 /// Where to connect from, checked for having ports enough.
@@ -86,9 +86,9 @@ pub(crate) const fn files(connections: u64, threads: usize) -> u64 {
 const IN_FLIGHT_MAX: u64 = 8 << 30;
 
 /// Refuses what would not fit into memory.
-pub(crate) fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), Failure> {
-    let message = scenario.payload() as u64 + 16;
-    let bytes = message.saturating_mul(scenario.at_once()).saturating_mul(connections);
+pub(crate) fn check_memory(workload: &Workload, connections: u64) -> Result<(), Failure> {
+    let message = workload.payload() as u64 + 16;
+    let bytes = message.saturating_mul(workload.at_once()).saturating_mul(connections);
     if bytes <= IN_FLIGHT_MAX {
         return Ok(());
     }
@@ -100,8 +100,8 @@ pub(crate) fn check_memory(scenario: &Scenario, connections: u64) -> Result<(), 
 }
 
 /// Refuses to send as text what is none.
-pub(crate) fn check_text(scenario: &Scenario) -> Result<(), Failure> {
-    match scenario.traffic() {
+pub(crate) fn check_text(workload: &Workload) -> Result<(), Failure> {
+    match &workload.traffic {
         Some(traffic) if traffic.text && !traffic.payload.is_text() => Err(Failure::usage(
             format!("cannot send {} as text", traffic.payload),
             "it is not UTF-8",

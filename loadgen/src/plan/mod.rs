@@ -18,14 +18,10 @@ use crate::base::clock::Nanos;
 use crate::base::failure::Failure;
 use crate::plan::source::Sources;
 use crate::plan::tls::Tls;
-use crate::plan::workload::{Fan, Pace, Scenario, Stalls, Tells, Traffic, Window};
-use crate::spec::arrivals::{self, Arrivals, Process, Profile, Turns};
+use crate::plan::workload::{Connections, Tells, Window, Workload};
+use crate::spec::arrivals::{self, Arrivals, Turns};
 use crate::spec::goal::{Goal, Metric, Series};
-use crate::spec::options::scenarios::{
-    BroadcastArgs, ChurnArgs, EchoArgs, IdleArgs, Measure, SlowArgs, StormArgs,
-};
 use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, TargetArgs};
-use crate::spec::shape::Shape;
 
 /// A run.
 #[derive(Debug)]
@@ -39,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<Tls>,
     pub(crate) sources: Sources,
     pub(crate) connections: u64,
-    pub(crate) scenario: Scenario,
+    pub(crate) workload: Workload,
     pub(crate) window: Window,
     /// Connections per second; `None` as fast as they are accepted.
     pub(crate) connect_rate: Option<f64>,
@@ -75,131 +71,6 @@ pub(crate) struct Output {
 }
 
 impl Plan {
-    /// Makes every choice that the command line leaves open, and checks that this machine can run
-    /// it.
-    pub(crate) fn new(command: Measure) -> Result<Self, Failure> {
-        match command {
-            Measure::Echo(args) => Self::echo(args),
-            Measure::Broadcast(args) => Self::broadcast(args),
-            Measure::Storm(args) => Self::storm(args),
-            Measure::Idle(args) => Self::idle(args),
-            Measure::Churn(args) => Self::churn(args),
-            Measure::Slow(args) => Self::slow(args),
-        }
-    }
-
-    fn echo(args: EchoArgs) -> Result<Self, Failure> {
-        let EchoArgs { target, connections, window, depth, load, dial, machine, trace, output } =
-            args;
-        let load = load.of_senders(connections)?;
-        let window = Window::new(&window, &load.when.stage, load.when.fixed());
-        let traffic = Traffic::new(&load, depth, window.warmup);
-        let seed = load.when.seed;
-        let parts = Parts { target, connections, window, seed, dial, machine, output };
-        let mut plan = parts.plan(Scenario::Echo(traffic), 0)?;
-        plan.output.trace = trace;
-        Ok(plan)
-    }
-
-    fn broadcast(args: BroadcastArgs) -> Result<Self, Failure> {
-        let BroadcastArgs { target, subscribers, publishers, burst, window, load, .. } = args;
-        let load = load.of_senders(publishers)?;
-        if !matches!(load.payload, Shape::Sizes(_)) {
-            return Err(Failure::usage(
-                format!("publications cannot be `{}`", load.payload),
-                "each carries its number and time, by which its deliveries are known",
-                "give a size, or sizes, as --payload",
-            ));
-        }
-        if load.payload.smallest() < workload::SMALLEST {
-            return Err(Failure::usage(
-                format!("publications of {} bytes are too small", load.payload.smallest()),
-                format!("each carries its number and time in {} bytes", workload::SMALLEST),
-                "give a larger --payload",
-            ));
-        }
-        let window = Window::new(&window, &load.when.stage, load.when.fixed());
-        let traffic = Traffic::new(&load, None, window.warmup);
-        let fan = Fan { traffic, publishers, subscribers, burst };
-        let parts = Parts {
-            target,
-            connections: subscribers + publishers,
-            window,
-            seed: load.when.seed,
-            dial: args.dial,
-            machine: args.machine,
-            output: args.output,
-        };
-        parts.plan(Scenario::Broadcast(fan), 0)
-    }
-
-    fn storm(args: StormArgs) -> Result<Self, Failure> {
-        let StormArgs { target, connections, when, window, source, machine, output } = args;
-        let window = Window::new(&window, &when.stage, when.fixed());
-        let arrivals = when.arrivals(window.warmup);
-        let dial = DialArgs { connect_rate: None, ramp: None, source };
-        let seed = when.seed;
-        let parts = Parts { target, connections, window, seed, dial, machine, output };
-        parts.plan(Scenario::Storm { arrivals }, STORM_ROTATION)
-    }
-
-    fn idle(args: IdleArgs) -> Result<Self, Failure> {
-        let IdleArgs { target, connections, ping_interval, span, seed, dial, machine, output } =
-            args;
-        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-        let pings = ping_interval.map(|every| Arrivals {
-            profile: Profile::constant(connections as f64 / every.as_secs_f64()),
-            process: Process::Constant,
-            seed,
-        });
-        let window = Window::of(&span);
-        let parts = Parts { target, connections, window, seed, dial, machine, output };
-        parts.plan(Scenario::Idle { pings }, 0)
-    }
-
-    fn churn(args: ChurnArgs) -> Result<Self, Failure> {
-        let ChurnArgs { target, connections, lifetime, window, seed, source, machine, output } =
-            args;
-        let dial = DialArgs { connect_rate: None, ramp: None, source };
-        let window = Window::new(&window, &[], None);
-        let parts = Parts { target, connections, window, seed, dial, machine, output };
-        parts.plan(Scenario::Churn { lifetime }, STORM_ROTATION)
-    }
-
-    fn slow(args: SlowArgs) -> Result<Self, Failure> {
-        let SlowArgs { target, connections, slow, slow_rate, window, depth, load, .. } = args;
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a count"
-        )]
-        let stalled = ((connections as f64 * slow).round() as u64).max(1);
-        if stalled >= connections {
-            return Err(Failure::usage(
-                format!("{stalled} of {connections} connections cannot be slow"),
-                "the latency of the others is what is measured",
-                "give more --connections, or a smaller --slow",
-            ));
-        }
-        let load = load.of_senders(connections - stalled)?;
-        let window = Window::new(&window, &load.when.stage, load.when.fixed());
-        let traffic = Traffic::new(&load, depth, window.warmup);
-        let stalls = Stalls { connections: stalled, rate: slow_rate };
-        let parts = Parts {
-            target,
-            connections,
-            window,
-            seed: load.when.seed,
-            dial: args.dial,
-            machine: args.machine,
-            output: args.output,
-        };
-        let mut plan = parts.plan(Scenario::Slow(traffic, stalls), 0)?;
-        plan.output.trace = args.trace;
-        Ok(plan)
-    }
-
     /// How many connections worker `index` has: every `threads`-th.
     pub(crate) fn share(&self, total: u64, index: usize) -> u64 {
         let (threads, index) = (self.threads.len() as u64, index as u64);
@@ -215,16 +86,12 @@ impl Plan {
 
     /// How many connections send what is measured: the first ones.
     pub(crate) const fn senders(&self) -> u64 {
-        match &self.scenario {
-            Scenario::Broadcast(fan) => fan.publishers,
-            Scenario::Slow(_, stalls) => self.connections - stalls.connections,
-            _ => self.connections,
-        }
+        self.workload.senders
     }
 
     /// Whether connections come and go all the time.
     pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self.scenario, Scenario::Storm { .. } | Scenario::Churn { .. })
+        matches!(self.workload.connections, Connections::Replaced | Connections::Cycled)
     }
 
     /// Files that the run has open at once.
@@ -232,18 +99,9 @@ impl Plan {
         limits::files(self.connections, self.threads.len())
     }
 
-    /// The schedule of an open loop: of messages, publications or connections.
+    /// The schedule of an open loop: of messages, publications, connections or pings.
     pub(crate) const fn arrivals(&self) -> Option<&Arrivals> {
-        match &self.scenario {
-            Scenario::Storm { arrivals } | Scenario::Idle { pings: arrivals } => arrivals.as_ref(),
-            Scenario::Churn { .. } => None,
-            Scenario::Echo(traffic)
-            | Scenario::Slow(traffic, _)
-            | Scenario::Broadcast(Fan { traffic, .. }) => match &traffic.pace {
-                Pace::Open { arrivals, .. } => Some(arrivals),
-                Pace::Closed { .. } => None,
-            },
-        }
+        self.workload.arrivals()
     }
 
     /// The highest rate of an open loop: messages, publications or connections per second.
@@ -259,11 +117,11 @@ impl Plan {
 
     /// What the run can tell of each message.
     pub(crate) fn tells(&self) -> Tells {
-        match (&self.scenario, self.arrivals()) {
-            (_, None) => Tells::Latency,
+        match self.arrivals() {
+            None => Tells::Latency,
             // Subscribers do not know when a publication left.
-            (Scenario::Broadcast(_), Some(_)) => Tells::Lag,
-            (_, Some(_)) => Tells::Service,
+            Some(_) if self.workload.is_broadcast => Tells::Lag,
+            Some(_) => Tells::Service,
         }
     }
 
@@ -283,8 +141,7 @@ impl Plan {
 
     /// Says why the run cannot tell whether a goal is met, if so.
     pub(crate) fn check(&self, goal: &Goal) -> Result<(), &'static str> {
-        let storm = matches!(self.scenario, Scenario::Storm { .. });
-        let fan = matches!(self.scenario, Scenario::Broadcast(_));
+        let fan = self.workload.is_broadcast;
         match goal.metric {
             Metric::Reach if !fan => Err("only broadcast measures a reach"),
             Metric::Achieved if self.rate().is_none() => {
@@ -296,7 +153,7 @@ impl Plan {
             Metric::Time(Series::Service, _) if self.tells() != Tells::Service => {
                 Err("service times are measured with --rate, and not of broadcasts")
             }
-            Metric::Time(Series::Completion, _) if !fan || storm => {
+            Metric::Time(Series::Completion, _) if !fan => {
                 Err("only broadcast measures the completion of a publication")
             }
             _ => Ok(()),
@@ -316,35 +173,34 @@ impl Plan {
                 (0..self.threads.len()).map(|index| self.turns(lanes, index)).collect();
             arrivals::offered(arrivals, start, (window.start, window.end), &turns)
         };
-        Some(match &self.scenario {
-            Scenario::Broadcast(fan) => {
-                due(&fan.bursts(arrivals), fan.publishers) * fan.burst * audience
-            }
-            _ => due(arrivals, self.senders()),
-        })
+        let audience = if self.workload.is_broadcast { audience } else { 1 };
+        let bursts = due(&self.workload.bursts(arrivals), self.senders());
+        Some(bursts * self.workload.burst * audience)
     }
 }
 
-/// Connections that a storm's source addresses must last for: a closed connection keeps its port
+/// Connections that source addresses must last for where connections come and go: a closed connection keeps its port
 /// for a minute.
-const STORM_ROTATION: u64 = 2_000_000;
+const ROTATION: u64 = 2_000_000;
 
 /// What all scenarios have on their command lines.
-struct Parts {
-    target: TargetArgs,
-    connections: u64,
-    window: Window,
-    seed: u64,
-    dial: DialArgs,
-    machine: MachineArgs,
-    output: OutputArgs,
+pub(crate) struct Parts {
+    pub(crate) target: TargetArgs,
+    pub(crate) connections: u64,
+    pub(crate) window: Window,
+    pub(crate) seed: u64,
+    pub(crate) dial: DialArgs,
+    pub(crate) machine: MachineArgs,
+    pub(crate) output: OutputArgs,
 }
 
 impl Parts {
-    /// `rotation` is for how many connections source addresses must last beyond those open at
-    /// once.
-    fn plan(self, scenario: Scenario, rotation: u64) -> Result<Plan, Failure> {
+    /// Makes every choice that the command line leaves open, and checks that this machine can run
+    /// it.
+    pub(crate) fn plan(self, workload: Workload) -> Result<Plan, Failure> {
         let Self { target, connections, window, seed, dial, machine, output } = self;
+        let passing = matches!(workload.connections, Connections::Replaced | Connections::Cycled);
+        let rotation = if passing { ROTATION } else { 0 };
         let (socket, url) = target::parse(&target.url)?;
         let tls = Tls::new(target.tls.clone(), url.secure())?;
         let (route, address) = target::way(socket, target.proxy.as_deref(), &url)?;
@@ -362,8 +218,8 @@ impl Parts {
         };
         let threads = limits::threads(&machine, is_local, connections)?;
         let file_limit = limits::check_files(connections, threads.len())?;
-        limits::check_memory(&scenario, connections)?;
-        limits::check_text(&scenario)?;
+        limits::check_memory(&workload, connections)?;
+        limits::check_text(&workload)?;
         limits::check_start(window.start_at)?;
         let plan = Plan {
             address,
@@ -372,7 +228,7 @@ impl Parts {
             tls,
             sources,
             connections,
-            scenario,
+            workload,
             window,
             connect_rate,
             timeout: target.timeout,

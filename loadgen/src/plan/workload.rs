@@ -1,55 +1,93 @@
-//! What is run: the scenario, what is sent and when, and what of it is measured.
+//! What a plan knows of its scenario: what is sent and when, and what of it is measured.
+
+use std::time::Duration;
 
 use crate::base::failure::Failure;
 use crate::base::units;
 use crate::spec::arrivals::{Arrivals, Profile, Stage};
-use crate::spec::lifetime::Lifetime;
 use crate::spec::options::{ArrivalArgs, LoadArgs, SpanArgs, WindowArgs};
-use crate::spec::rate;
-use crate::spec::rate::Rate;
+use crate::spec::rate::{self, Rate};
 use crate::spec::shape::Shape;
-use std::time::Duration;
 
-/// What the connections do.
+/// What a plan knows of its scenario.
 #[derive(Debug, Clone)]
-pub(crate) enum Scenario {
-    Echo(Traffic),
-    Broadcast(Fan),
-    /// Connections on a schedule, or as many as possible.
-    Storm {
-        arrivals: Option<Arrivals>,
-    },
-    /// Connections that are held, and pinged on a schedule if there is one.
-    Idle {
-        pings: Option<Arrivals>,
-    },
-    /// Connections of which each is replaced when it has lived.
-    Churn {
-        lifetime: Lifetime,
-    },
-    /// An echo in which some connections stop reading.
-    Slow(Traffic, Stalls),
-}
-
-/// Which connections stop reading, and what they send all the same.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Stalls {
-    pub(crate) connections: u64,
-    /// Messages per second of each of them.
-    pub(crate) rate: f64,
-}
-
-/// The smallest publication: it carries four numbers of eight digits.
-pub(crate) const SMALLEST: usize = 32;
-
-/// Who publishes what to whom.
-#[derive(Debug, Clone)]
-pub(crate) struct Fan {
-    pub(crate) traffic: Traffic,
-    pub(crate) publishers: u64,
-    pub(crate) subscribers: u64,
-    /// Publications at once.
+pub(crate) struct Workload {
+    /// What is sent, where anything is.
+    pub(crate) traffic: Option<Traffic>,
+    /// The schedule of what is done where nothing is sent: of connections, or of pings.
+    pub(crate) schedule: Option<Arrivals>,
+    /// Connections that do what is measured: the first ones.
+    pub(crate) senders: u64,
+    /// Messages that one of them sends at once.
     pub(crate) burst: u64,
+    /// Whether a message goes to every other connection, and none comes back.
+    pub(crate) is_broadcast: bool,
+    pub(crate) connections: Connections,
+}
+
+/// What the connections are there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connections {
+    /// To send on them: all are open before the load begins.
+    Used,
+    /// To be there: all are open before the load begins, and that they stay is what is measured.
+    Held,
+    /// To live for a while: all are open before the load begins, and each is replaced when it ends.
+    Replaced,
+    /// To be opened and closed by the load itself.
+    Cycled,
+}
+
+impl Workload {
+    /// Messages that `senders` connections send, each of which comes back.
+    pub(crate) const fn of_messages(traffic: Traffic, senders: u64) -> Self {
+        Self {
+            traffic: Some(traffic),
+            schedule: None,
+            senders,
+            burst: 1,
+            is_broadcast: false,
+            connections: Connections::Used,
+        }
+    }
+
+    /// Connections that nothing is sent on.
+    pub(crate) const fn of_connections(
+        connections: Connections,
+        count: u64,
+        schedule: Option<Arrivals>,
+    ) -> Self {
+        Self { traffic: None, schedule, senders: count, burst: 1, is_broadcast: false, connections }
+    }
+
+    /// Bytes of the longest message.
+    pub(crate) fn payload(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.payload.largest())
+    }
+
+    /// Messages that may wait on one connection without anything being wrong.
+    pub(crate) fn at_once(&self) -> u64 {
+        match self.traffic.as_ref().map(|traffic| &traffic.pace) {
+            Some(Pace::Closed { depth }) => self.burst.max(*depth),
+            _ => self.burst,
+        }
+    }
+
+    /// The schedule of an open loop: of messages, publications, connections or pings.
+    pub(crate) const fn arrivals(&self) -> Option<&Arrivals> {
+        match &self.traffic {
+            Some(Traffic { pace: Pace::Open { arrivals, .. }, .. }) => Some(arrivals),
+            Some(_) => None,
+            None => self.schedule.as_ref(),
+        }
+    }
+
+    /// The arrivals of bursts, for those of messages.
+    #[expect(clippy::cast_precision_loss, reason = "a burst has fewer messages than 2^53")]
+    pub(crate) fn bursts(&self, arrivals: &Arrivals) -> Arrivals {
+        let profile = arrivals.profile.scaled(1.0 / self.burst as f64);
+        Arrivals { profile, ..*arrivals }
+    }
 }
 
 /// What is sent, and when.
@@ -91,33 +129,25 @@ pub(crate) enum Length {
     Messages(u64),
 }
 
-impl Scenario {
-    /// What is sent, where anything is.
-    pub(crate) const fn traffic(&self) -> Option<&Traffic> {
-        match self {
-            Self::Echo(traffic) | Self::Slow(traffic, _) => Some(traffic),
-            Self::Broadcast(fan) => Some(&fan.traffic),
-            Self::Storm { .. } | Self::Idle { .. } | Self::Churn { .. } => None,
-        }
-    }
-
-    /// Bytes of the longest message.
-    pub(crate) fn payload(&self) -> usize {
-        self.traffic().map_or(0, |traffic| traffic.payload.largest())
-    }
-
-    /// Messages that may wait on one connection without anything being wrong.
-    pub(crate) const fn at_once(&self) -> u64 {
-        match self {
-            Self::Echo(Traffic { pace: Pace::Closed { depth }, .. })
-            | Self::Slow(Traffic { pace: Pace::Closed { depth }, .. }, _) => *depth,
-            Self::Broadcast(fan) => fan.burst,
-            _ => 1,
-        }
-    }
-}
-
 impl Traffic {
+    /// What people read of it.
+    pub(crate) fn describe(&self) -> String {
+        let pace = match &self.pace {
+            Pace::Closed { depth: 1 } => "closed loop".to_owned(),
+            Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
+            Pace::Open { arrivals, depth: None } => arrivals.describe(),
+            Pace::Open { arrivals, depth: Some(depth) } => {
+                format!("{}, at most {depth} in flight each", arrivals.describe())
+            }
+        };
+        let kind = if self.text { "text" } else { "binary" };
+        let frames = match self.fragments {
+            Some(n) if n > 1 => format!(" in {n} frames"),
+            _ => String::new(),
+        };
+        format!("{} {kind}{frames}, {pace}", self.payload)
+    }
+
     pub(crate) fn new(args: &LoadArgs, depth: Option<u64>, warmup: Duration) -> Self {
         let pace = match args.when.arrivals(warmup) {
             Some(arrivals) => Pace::Open { arrivals, depth },
@@ -144,19 +174,6 @@ impl LoadArgs {
             self.when.rate = Some(Rate::Fixed(all));
         }
         Ok(self)
-    }
-}
-
-impl Fan {
-    pub(crate) const fn is_closed(&self) -> bool {
-        matches!(self.traffic.pace, Pace::Closed { .. })
-    }
-
-    /// The arrivals of bursts, for those of publications.
-    #[expect(clippy::cast_precision_loss, reason = "a burst has fewer messages than 2^53")]
-    pub(crate) fn bursts(&self, arrivals: &Arrivals) -> Arrivals {
-        let profile = arrivals.profile.scaled(1.0 / self.burst as f64);
-        Arrivals { profile, ..*arrivals }
     }
 }
 

@@ -11,27 +11,29 @@ use crate::present::{csv, hgrm, hlog, summary};
 use crate::result::environment::{self, Busy};
 use crate::result::search::Search;
 use crate::result::{document, goals};
+use crate::run::job::Job;
 use crate::run::outcome::Outcome;
 use crate::spec::goal;
 
 /// Prints the result, and writes the files that were asked for. What cannot be written does not keep the
 /// result from being printed.
 pub(crate) fn tell(
-    plan: &Plan,
+    job: &Job,
     outcome: &Outcome,
     search: Option<&Search>,
     before: &Busy,
     after: &Busy,
 ) -> Result<(), Failure> {
+    let plan = &job.plan;
     let asked = &plan.output;
     let has_document = asked.json || asked.file.is_some() || asked.folder.is_some();
     let document = has_document
-        .then(|| format!("{:#}\n", document::document(plan, outcome, search, before, after)));
+        .then(|| format!("{:#}\n", document::document(job, outcome, search, before, after)));
     let written = write_files(plan, outcome, document.as_deref());
     output::print(&match document.filter(|_| asked.json) {
         Some(document) => document,
         None if asked.csv => csv::table(outcome),
-        None => summary::summary(plan, outcome, search),
+        None => summary::summary(job, outcome, search),
     })?;
     if asked.csv {
         // There is no place for them in the table.

@@ -6,30 +6,30 @@ use std::time::Duration;
 use crate::base::clock::Nanos;
 use crate::base::format::{count, mebibytes, number, time};
 use crate::base::histogram::{PERCENTILES, Times};
-use crate::plan::Plan;
-use crate::plan::workload::{Length, Pace, Scenario, Traffic};
+use crate::plan::workload::Length;
 use crate::result::search::Search;
 use crate::result::verdict::Limiter;
 use crate::run::floor::Floor;
-use crate::run::outcome::{self, Outcome};
+use crate::run::job::Job;
+use crate::run::outcome::Outcome;
 use crate::run::stats::Record;
-use crate::spec::arrivals::{Arrivals, Process};
 
 /// The whole summary.
-pub(crate) fn summary(plan: &Plan, outcome: &Outcome, search: Option<&Search>) -> String {
+pub(crate) fn summary(job: &Job, outcome: &Outcome, search: Option<&Search>) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_summary(&mut out, plan, outcome, search);
+    let _ = write_summary(&mut out, job, outcome, search);
     out
 }
 
 fn write_summary(
     out: &mut String,
-    plan: &Plan,
+    job: &Job,
     outcome: &Outcome,
     search: Option<&Search>,
 ) -> std::fmt::Result {
-    writeln!(out, "{}", headline(plan))?;
+    let plan = &job.plan;
+    writeln!(out, "{}", headline(job))?;
     writeln!(out)?;
     if let Some(search) = search {
         write_search(out, search)?;
@@ -39,7 +39,7 @@ fn write_summary(
     } else if outcome.elapsed == 0 {
         writeln!(out, "No result: the run ended before the measurement began.")?;
     } else {
-        write_figures(out, plan, outcome)?;
+        write_figures(out, job, outcome)?;
     }
     write_errors(out, outcome)?;
     for verdict in outcome.verdicts(plan) {
@@ -76,30 +76,9 @@ fn write_search(out: &mut String, search: &Search) -> std::fmt::Result {
 }
 
 /// What is run, in one line.
-pub(crate) fn headline(plan: &Plan) -> String {
-    let what = match &plan.scenario {
-        Scenario::Echo(traffic) => format!("echo of {}", describe(traffic)),
-        Scenario::Broadcast(fan) => format!(
-            "broadcast of {}, {} to {}, bursts of {}",
-            describe(&fan.traffic),
-            number(fan.publishers, "publisher"),
-            number(fan.subscribers, "subscriber"),
-            fan.burst
-        ),
-        Scenario::Idle { pings: None } => "idle".to_owned(),
-        Scenario::Idle { pings: Some(pings) } => {
-            format!("idle, {} pings/s", count(pings.profile.peak()))
-        }
-        Scenario::Churn { lifetime } => format!("churn, lifetimes {lifetime}"),
-        Scenario::Slow(traffic, stalls) => format!(
-            "echo of {}; {} not reading, sending {}/s each",
-            describe(traffic),
-            number(stalls.connections, "connection"),
-            count(stalls.rate)
-        ),
-        Scenario::Storm { arrivals: None } => "storm, closed loop".to_owned(),
-        Scenario::Storm { arrivals: Some(arrivals) } => format!("storm, {}", schedule(arrivals)),
-    };
+pub(crate) fn headline(job: &Job) -> String {
+    let Job { plan, scenario } = job;
+    let what = scenario.headline();
     let length = match plan.window.length {
         Length::Time(time) => format!("{time:?}"),
         Length::Messages(n) if plan.is_passing() => number(n, "connection"),
@@ -116,44 +95,19 @@ pub(crate) fn headline(plan: &Plan) -> String {
     format!("{url} ({dialect}): {what}\n{connections}, {threads}{cpus}, {length} {warmup}")
 }
 
-fn describe(traffic: &Traffic) -> String {
-    let pace = match &traffic.pace {
-        Pace::Closed { depth: 1 } => "closed loop".to_owned(),
-        Pace::Closed { depth } => format!("closed loop, {depth} in flight each"),
-        Pace::Open { arrivals, depth: None } => schedule(arrivals),
-        Pace::Open { arrivals, depth: Some(depth) } => {
-            format!("{}, at most {depth} in flight each", schedule(arrivals))
-        }
-    };
-    let kind = if traffic.text { "text" } else { "binary" };
-    let frames = match traffic.fragments {
-        Some(n) if n > 1 => format!(" in {n} frames"),
-        _ => String::new(),
-    };
-    format!("{} {kind}{frames}, {pace}", traffic.payload)
-}
-
-fn schedule(arrivals: &Arrivals) -> String {
-    let process = match arrivals.process {
-        Process::Constant => String::new(),
-        Process::Poisson => format!(", Poisson of seed {}", arrivals.seed),
-    };
-    let up_to = if arrivals.profile.is_constant() { "at" } else { "in stages up to" };
-    format!("open loop {up_to} {}/s{process}", count(arrivals.profile.peak()))
-}
-
 fn pinned(threads: &[Option<usize>]) -> String {
     let cpus: Vec<String> = threads.iter().flatten().map(ToString::to_string).collect();
     if cpus.is_empty() { String::new() } else { format!(" on CPU {}", cpus.join(",")) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
-fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+fn write_figures(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Result {
+    let plan = &job.plan;
     let record = &outcome.record;
-    let (one, unit) = outcome::unit(&plan.scenario);
+    let (one, unit) = job.scenario.unit();
     let rate = count(outcome.rate());
     if outcome.held > 0 && plan.arrivals().is_none() {
-        return write_held(out, plan, outcome);
+        return write_held(out, job, outcome);
     }
     match outcome.limiter(plan) {
         Some(Limiter::Generator) if plan.arrivals().is_none() => writeln!(
@@ -183,18 +137,8 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
         writeln!(out, "  {:<12} {offered}, of which {:.2} % reached", "offered", achieved * 100.0)?;
     }
-    if let Some((reach, share)) = outcome.reach.and_then(|reach| Some((reach, reach.share()?))) {
-        writeln!(
-            out,
-            "  {:<12} {:.4} %: {} of {} deliveries, of {} publications",
-            "reach",
-            share * 100.0,
-            reach.received,
-            reach.expected,
-            record.sent
-        )?;
-    }
-    write_connections(out, plan, outcome)?;
+    job.scenario.write_counts(out, outcome)?;
+    write_connections(out, job, outcome)?;
     if let (Some(cost), Some(nanos)) = (&outcome.server, outcome.server_nanos()) {
         write!(out, "  {:<12} {nanos:.0} ns of CPU per {one}", "server")?;
         write!(out, ", {:.1} % of one CPU", cost.nanos as f64 * 100.0 / outcome.elapsed as f64)?;
@@ -210,30 +154,29 @@ fn write_figures(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
     write_floor(out, outcome.floor.as_ref())?;
-    write_latencies(out, plan, record)
+    write_latencies(out, job, record)
 }
 
 /// The figures of a run in which nothing was sent.
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
-fn write_held(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+fn write_held(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Result {
+    let _plan = &job.plan;
     let seconds = outcome.elapsed as f64 / 1e9;
     let dialling = time(outcome.dialling);
     let held = outcome.held;
     writeln!(out, "  {:<12} {held} connections for {seconds:.3} s, opened in {dialling}", "held")?;
-    write_connections(out, plan, outcome)?;
+    write_connections(out, job, outcome)?;
     if let Some(cost) = &outcome.server {
         let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
         writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
     }
-    write_latencies(out, plan, &outcome.record)
+    write_latencies(out, job, &outcome.record)
 }
 
 /// What became of the connections themselves.
-fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+fn write_connections(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Result {
+    let plan = &job.plan;
     let record = &outcome.record;
-    if let (Scenario::Churn { .. }, Some(open)) = (&plan.scenario, outcome.open_range) {
-        writeln!(out, "  {:<12} {} to {} connections at once", "open", open.least, open.most)?;
-    }
     if let Some(memory) = outcome.memory {
         let [before, opened, closed] =
             [memory.before, memory.opened, memory.closed].map(|moment| mebibytes(moment.bytes()));
@@ -256,20 +199,7 @@ fn write_connections(out: &mut String, plan: &Plan, outcome: &Outcome) -> std::f
             "keep-alive", record.pings_answered
         )?;
     }
-    let slow = &record.slow;
-    if slow.connections > 0 {
-        write!(out, "  {:<12} {} connections sent {} ", "slow", slow.connections, slow.sent)?;
-        writeln!(
-            out,
-            "messages, {} MiB; {} found no room",
-            mebibytes(slow.sent_bytes),
-            slow.refused
-        )?;
-        for (end, count) in &slow.ends {
-            writeln!(out, "  {:<12} {count} {end}", "")?;
-        }
-    }
-    Ok(())
+    job.scenario.write_fates(out)
 }
 
 /// What the generator measures of nothing.
@@ -287,15 +217,14 @@ fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
     )
 }
 
-fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::Result {
-    let churn = matches!(plan.scenario, Scenario::Churn { .. });
+fn write_latencies(out: &mut String, job: &Job, record: &Record) -> std::fmt::Result {
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
         write!(out, "{name:>10}")?;
     }
     writeln!(out, "{:>10}{:>10}", "max", "mean")?;
-    write_times(out, outcome::latency_name(&plan.scenario), &record.latency)?;
+    write_times(out, job.scenario.latency_name(), &record.latency)?;
     for (number, stage) in record.stages.iter().enumerate() {
         write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
     }
@@ -305,9 +234,10 @@ fn write_latencies(out: &mut String, plan: &Plan, record: &Record) -> std::fmt::
     write_times(out, "service", &record.service)?;
     write_times(out, "lag", &record.lag)?;
     write_times(out, "warm-up", &record.warmup)?;
-    write_times(out, "cut after", &record.slow.cut)?;
-    // Of a churn it is the latency.
-    if !churn {
+    for (name, times) in job.scenario.times() {
+        write_times(out, name, &times)?;
+    }
+    if job.scenario.tells_handshakes() {
         write_times(out, "handshake", &record.handshake)?;
     }
     write_times(out, "  tcp", &record.tcp)?;

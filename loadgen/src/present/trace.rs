@@ -24,8 +24,7 @@ pub(crate) fn table(mut traced: Vec<Traced>, clock: Clock) -> String {
 mod tests {
     use super::table;
     use crate::base::clock::Clock;
-    use crate::run::stats::Sent;
-    use crate::run::stats::Traced;
+    use crate::run::stats::{Sent, Traced};
 
     #[test]
     fn the_table_is_in_order_and_on_the_machines_clock() {

@@ -145,7 +145,7 @@ impl Outcome {
         // A floor that was raised by other work says nothing.
         let sound = |floor: &&Floor| floor.waited_share <= STARVED;
         let floor =
-            self.floor.as_ref().filter(sound).filter(|_| plan.scenario.traffic().is_some())?;
+            self.floor.as_ref().filter(sound).filter(|_| plan.workload.traffic.is_some())?;
         let (median, least) = (self.record.latency.percentile(50.0), floor.round_trip_p50_ns);
         (!self.record.latency.is_empty() && median < 2 * least).then(|| {
             format!(

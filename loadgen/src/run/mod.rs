@@ -6,6 +6,7 @@ pub(crate) mod cost;
 pub(crate) mod delivery;
 pub(crate) mod dialler;
 pub(crate) mod floor;
+pub(crate) mod job;
 pub(crate) mod memory;
 pub(crate) mod outcome;
 pub(crate) mod payload;

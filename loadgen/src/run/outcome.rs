@@ -1,7 +1,6 @@
 //! What came out of a run, and how far it can be trusted.
 
 use crate::base::clock::Nanos;
-use crate::plan::workload::Scenario;
 use crate::run::cost::Cost;
 use crate::run::floor::Floor;
 use crate::run::memory::Growth;
@@ -126,26 +125,5 @@ impl Outcome {
     pub(crate) fn starved(&self) -> f64 {
         let longest = self.record.waited.iter().max().copied().unwrap_or(0);
         longest as f64 / self.elapsed.max(1) as f64
-    }
-}
-
-/// What is counted, one and many.
-pub(crate) const fn unit(scenario: &Scenario) -> (&'static str, &'static str) {
-    match scenario {
-        Scenario::Echo(_) | Scenario::Slow(..) => ("message", "messages"),
-        Scenario::Idle { .. } => ("ping", "pings"),
-        Scenario::Broadcast(_) => ("delivery", "deliveries"),
-        Scenario::Storm { .. } | Scenario::Churn { .. } => ("connection", "connections"),
-    }
-}
-
-/// What the main latency is called.
-pub(crate) const fn latency_name(scenario: &Scenario) -> &'static str {
-    match scenario {
-        Scenario::Echo(_) | Scenario::Slow(..) => "latency",
-        Scenario::Idle { .. } => "ping",
-        Scenario::Churn { .. } => "opening",
-        Scenario::Broadcast(_) => "delivery",
-        Scenario::Storm { .. } => "cycle",
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::base::failure::Failure;
 use crate::base::files::Files;
 use crate::base::output;
-use crate::plan::workload::Scenario;
+use crate::plan::workload::Connections;
 use crate::plan::{Output, Plan};
 
 /// What may go wrong although the run can begin, and what to do about each.
@@ -16,7 +16,7 @@ pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
     let is_local = plan.address.ip().is_none_or(|ip| ip.is_loopback());
     let mut all = Vec::new();
     // Other scenarios open a bounded number at a time.
-    let knocks = matches!(plan.scenario, Scenario::Storm { .. });
+    let knocks = plan.workload.connections == Connections::Cycled;
     let backlog = files.number("proc/sys/net/core/somaxconn").filter(|_| knocks && is_local);
     if let Some(backlog) = backlog.filter(|backlog| connections > *backlog) {
         all.push(format!(

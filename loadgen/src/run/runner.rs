@@ -13,36 +13,34 @@ use ringbolt::wire::Dialect;
 use crate::base::clock::{NEVER, Nanos, nanos};
 use crate::base::failure::Failure;
 use crate::plan::Plan;
-use crate::plan::workload::{Length, Scenario};
+use crate::plan::workload::{Connections, Length};
 use crate::run::control::Control;
 use crate::run::cost::{Process, Reading, Readings};
 use crate::run::floor;
+use crate::run::job::{Job, Scenario};
 use crate::run::memory::{Growth, Memory};
 use crate::run::outcome::{Outcome, Reach, When};
 use crate::run::progress::Progress;
-use crate::run::scenario::broadcast::{Broadcast, Tally};
-use crate::run::scenario::echo::Echo;
-use crate::run::scenario::idle::Idle;
-use crate::run::scenario::storm::Storm;
 use crate::run::seconds::{Interval, Seconds};
 use crate::run::stats::{Class, Record};
-use crate::run::worker::{self, Worker};
-
-type Thread = JoinHandle<Result<Record, StartError>>;
+use crate::run::worker::{Launch, Thread};
 
 /// Runs the plan. `control` lets a signal end it.
-pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, Failure> {
+pub(crate) fn run(job: &Job, control: &Arc<Control>) -> Result<Outcome, Failure> {
+    let Job { plan, scenario } = job;
     let process = plan.pid.map(Process::new).transpose()?;
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
     let before = plan.pid.and_then(Memory::of);
     let started = control.clock.now();
-    let tally = Tally::new(match &plan.scenario {
-        Scenario::Broadcast(fan) => fan.publishers,
-        _ => 0,
-    });
     for index in 0..plan.threads.len() {
-        let thread = start(plan, control, index, sender.clone(), &tally).map_err(|e| {
+        let launch = Launch {
+            plan: Arc::clone(plan),
+            control: Arc::clone(control),
+            index,
+            intervals: sender.clone(),
+        };
+        let thread = scenario.start(launch).map_err(|e| {
             control.stop();
             no_thread(&e)
         })?;
@@ -53,7 +51,7 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
-        tally,
+        scenario: Arc::clone(scenario),
         progress: Progress::new(plan),
         intervals,
         seconds: Seconds::default(),
@@ -61,36 +59,6 @@ pub(crate) fn run(plan: &Arc<Plan>, control: &Arc<Control>) -> Result<Outcome, F
     let edges = conductor.conduct(&threads, started, before);
     conductor.progress.finish();
     conductor.collect(threads, &edges)
-}
-
-fn start(
-    plan: &Arc<Plan>,
-    control: &Arc<Control>,
-    index: usize,
-    intervals: mpsc::Sender<Interval>,
-    tally: &Arc<Tally>,
-) -> std::io::Result<Thread> {
-    match plan.scenario.clone() {
-        Scenario::Echo(traffic) | Scenario::Slow(traffic, _) => {
-            worker::spawn(plan, control, index, intervals, move |desk| {
-                let echo = Echo::new(&traffic, &desk);
-                Worker::new(desk, echo)
-            })
-        }
-        Scenario::Idle { .. } => worker::spawn(plan, control, index, intervals, |desk| {
-            Worker::new(desk, Idle::default())
-        }),
-        Scenario::Broadcast(fan) => {
-            let tally = Arc::clone(tally);
-            worker::spawn(plan, control, index, intervals, move |desk| {
-                let broadcast = Broadcast::new(&fan, tally, &desk);
-                Worker::new(desk, broadcast)
-            })
-        }
-        Scenario::Storm { .. } | Scenario::Churn { .. } => {
-            worker::spawn(plan, control, index, intervals, Storm::new)
-        }
-    }
 }
 
 /// What was noted at the edges of the window.
@@ -108,7 +76,7 @@ struct Conductor {
     plan: Arc<Plan>,
     control: Arc<Control>,
     process: Option<Process>,
-    tally: Arc<Tally>,
+    scenario: Arc<dyn Scenario>,
     progress: Progress,
     intervals: mpsc::Receiver<Interval>,
     seconds: Seconds,
@@ -125,7 +93,7 @@ impl Conductor {
     fn conduct(&mut self, threads: &[Thread], dialled: Nanos, before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
-        let dials = !matches!(self.plan.scenario, Scenario::Storm { .. });
+        let dials = self.plan.workload.connections != Connections::Cycled;
         let settled = |control: &Control| {
             !dials
                 || control.sum(|g| &g.opened) + control.sum(|g| &g.failed) >= self.plan.connections
@@ -240,7 +208,7 @@ impl Conductor {
         if merged.opened == 0 {
             return Err(unreachable(&self.plan, &merged, self.control.is_interrupted()));
         }
-        merged.set_spreads(self.tally.deliveries.spreads());
+        self.scenario.complete(&mut merged);
         let window = self.control.window();
         let missed = edges.readings.as_ref().and_then(|readings| readings.missed(&window));
         let elapsed = if edges.begin == 0 { 0 } else { window.end.saturating_sub(window.start) };
@@ -251,9 +219,12 @@ impl Conductor {
             merged.received = merged.latency.len();
             merged.received_bytes = merged.answered_bytes;
         }
-        let reach = matches!(self.plan.scenario, Scenario::Broadcast(_))
+        let reach = self
+            .plan
+            .workload
+            .is_broadcast
             .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
-        let held = matches!(self.plan.scenario, Scenario::Idle { .. });
+        let held = self.plan.workload.connections == Connections::Held;
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
             server: server

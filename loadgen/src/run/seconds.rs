@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::{Nanos, SECOND};
-use crate::base::histogram::Times;
-use crate::base::histogram::packed::{self};
+use crate::base::histogram::{Times, packed};
 use crate::run::control::Control;
 
 /// One second of the window; the last one may be shorter.

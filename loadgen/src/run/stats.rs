@@ -179,8 +179,6 @@ pub(crate) struct Record {
     pub(crate) close_codes: BTreeMap<u16, u64>,
     /// Pings of the server, each of which was answered.
     pub(crate) pings_answered: u64,
-    /// What became of connections that stopped reading.
-    pub(crate) slow: Fates,
     /// Connections that ended without a closing handshake after the run.
     pub(crate) unclean: u64,
     /// TLS sessions by version and cipher suite.
@@ -239,7 +237,6 @@ impl Record {
             opened: 0,
             close_codes: BTreeMap::new(),
             pings_answered: 0,
-            slow: Fates::default(),
             unclean: 0,
             sessions: BTreeMap::new(),
             resumed: 0,
@@ -295,7 +292,6 @@ impl Record {
         self.answered_bytes += other.answered_bytes;
         self.opened += other.opened;
         self.pings_answered += other.pings_answered;
-        self.slow.merge(other.slow);
         self.unclean += other.unclean;
         self.errors.merge(other.errors);
         self.traced.extend(other.traced);
@@ -407,39 +403,6 @@ pub(crate) struct Traced {
     pub(crate) message: u32,
     pub(crate) sent: Sent,
     pub(crate) answered: Nanos,
-}
-
-/// What all slow connections together met.
-#[derive(Debug, Default)]
-pub(crate) struct Fates {
-    /// Connections that stopped reading.
-    pub(crate) connections: u64,
-    /// Messages that the server's side has taken from them.
-    pub(crate) sent: u64,
-    /// Bytes of payload in them.
-    pub(crate) sent_bytes: u64,
-    /// Replies to them that came once they read again.
-    pub(crate) received: u64,
-    /// Messages that were due and found no room, because the server had stopped reading, too.
-    pub(crate) refused: u64,
-    /// What became of how many.
-    pub(crate) ends: BTreeMap<String, u64>,
-    /// How long those stalled that the server cut while they did, as far as that could be seen.
-    pub(crate) cut: Times,
-}
-
-impl Fates {
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.connections += other.connections;
-        self.sent += other.sent;
-        self.sent_bytes += other.sent_bytes;
-        self.received += other.received;
-        self.refused += other.refused;
-        for (end, count) in other.ends {
-            *self.ends.entry(end).or_default() += count;
-        }
-        self.cut.merge(&other.cut);
-    }
 }
 
 #[cfg(test)]

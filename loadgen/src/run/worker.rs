@@ -23,7 +23,7 @@ use crate::run::seconds::Interval;
 use crate::run::stats::{Class, Record};
 
 /// What the connections of a worker do once all are open.
-pub(crate) trait Scenario {
+pub(crate) trait Behaviour {
     /// What it keeps per connection.
     type Lane;
 
@@ -81,6 +81,13 @@ pub(crate) trait Scenario {
         let _ = (desk, fleet);
     }
 
+    /// The run is over: hands in what it has noted for its scenario.
+    fn finish(self)
+    where
+        Self: Sized,
+    {
+    }
+
     /// What is in flight now will not be answered.
     fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>);
 }
@@ -132,7 +139,7 @@ pub(crate) struct Worker<S> {
     stage: Stage,
 }
 
-impl<S: Scenario> Worker<S> {
+impl<S: Behaviour> Worker<S> {
     pub(crate) fn new(desk: Desk, scenario: S) -> Self {
         let start = desk.clock.clock().now();
         let dialler = Dialler::new(Arc::clone(&desk.plan), desk.worker, start);
@@ -145,36 +152,59 @@ pub(crate) trait Report: Handler {
     fn into_record(self) -> Record;
 }
 
-impl<S: Scenario> Report for Worker<S> {
+impl<S: Behaviour> Report for Worker<S> {
     fn into_record(self) -> Record {
+        self.scenario.finish();
         self.desk.record
     }
 }
 
-/// Starts a worker's thread.
-pub(crate) fn spawn<R: Report>(
-    plan: &Arc<Plan>,
-    control: &Arc<Control>,
-    index: usize,
-    intervals: mpsc::Sender<Interval>,
-    handler: impl FnOnce(Desk) -> R + Send + 'static,
-) -> std::io::Result<JoinHandle<Result<Record, StartError>>> {
-    let (plan, control) = (Arc::clone(plan), Arc::clone(control));
-    std::thread::Builder::new().name(format!("loadgen-{index}")).spawn(move || {
-        if let Some(id) = plan.threads[index] {
-            // The plan chose among the CPUs that the process may use.
-            core_affinity::set_for_current(core_affinity::CoreId { id });
-        }
-        sleep_precisely();
-        let clients = Clients::new(config(&plan, index));
-        let handler = handler(Desk::new(plan, control, index, intervals));
-        let (handler, snapshot) = clients.run(handler)?;
-        let mut record = handler.into_record();
-        record.driver = snapshot.driver;
-        record.ring = snapshot.ring;
-        record.pings_answered = snapshot.counters.pings_in;
-        Ok(record)
-    })
+/// What a worker's thread begins with.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) index: usize,
+    pub(crate) intervals: mpsc::Sender<Interval>,
+}
+
+/// A worker's thread, and what it measures.
+pub(crate) type Thread = JoinHandle<Result<Record, StartError>>;
+
+impl Launch {
+    /// Starts the thread, on connections that are opened before the load begins.
+    pub(crate) fn worker<S: Behaviour + 'static>(
+        self,
+        behaviour: impl FnOnce(&Desk) -> S + Send + 'static,
+    ) -> std::io::Result<Thread> {
+        self.spawn(|desk| {
+            let behaviour = behaviour(&desk);
+            Worker::new(desk, behaviour)
+        })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn spawn<R: Report>(
+        self,
+        handler: impl FnOnce(Desk) -> R + Send + 'static,
+    ) -> std::io::Result<Thread> {
+        let Self { plan, control, index, intervals } = self;
+        std::thread::Builder::new().name(format!("loadgen-{index}")).spawn(move || {
+            if let Some(id) = plan.threads[index] {
+                // The plan chose among the CPUs that the process may use.
+                core_affinity::set_for_current(core_affinity::CoreId { id });
+            }
+            sleep_precisely();
+            let clients = Clients::new(config(&plan, index));
+            let handler = handler(Desk::new(plan, control, index, intervals));
+            let (handler, snapshot) = clients.run(handler)?;
+            let mut record = handler.into_record();
+            record.driver = snapshot.driver;
+            record.ring = snapshot.ring;
+            record.pings_answered = snapshot.counters.pings_in;
+            Ok(record)
+        })
+    }
 }
 
 /// Asks the kernel not to put off this thread's timers, by 50 µs as it does else: messages are due
@@ -189,8 +219,8 @@ fn sleep_precisely() {
 /// The engine's settings for a generator: no keep-alive of its own, and room for the largest
 /// message as often as it is in flight.
 fn config(plan: &Plan, worker: usize) -> Config {
-    let payload = plan.scenario.payload();
-    let at_once = usize::try_from(plan.scenario.at_once()).unwrap_or(usize::MAX);
+    let payload = plan.workload.payload();
+    let at_once = usize::try_from(plan.workload.at_once()).unwrap_or(usize::MAX);
     Config::new().with(|config| {
         // Thousands of connections to one address are what it is for (draft-02 §5.1 step 2).
         config.connect_in_turn = false;
@@ -229,7 +259,7 @@ pub(crate) const SETTLING: Nanos = 1_000_000;
 /// Longest wait for the answer to a Close, and for the server's end of TCP after it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl<S: Scenario> Worker<S> {
+impl<S: Behaviour> Worker<S> {
     fn advance(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>) -> Option<Nanos> {
         let now = self.desk.clock.read();
         match self.stage {
@@ -332,7 +362,7 @@ impl<S: Scenario> Worker<S> {
     }
 }
 
-impl<S: Scenario> Handler for Worker<S> {
+impl<S: Behaviour> Handler for Worker<S> {
     type Data = Member<S::Lane>;
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, _: Instant) -> Option<Instant> {

@@ -2,6 +2,7 @@
 //! late, and its latency counts from when it was due.
 
 use crate::base::clock::Nanos;
+use crate::base::format::count;
 use crate::base::units;
 
 /// How many messages per second, over the time since the load began.
@@ -159,6 +160,18 @@ pub(crate) struct Arrivals {
     pub(crate) process: Process,
     /// What a Poisson process is drawn from.
     pub(crate) seed: u64,
+}
+
+impl Arrivals {
+    /// What people read of it.
+    pub(crate) fn describe(&self) -> String {
+        let process = match self.process {
+            Process::Constant => String::new(),
+            Process::Poisson => format!(", Poisson of seed {}", self.seed),
+        };
+        let up_to = if self.profile.is_constant() { "at" } else { "in stages up to" };
+        format!("open loop {up_to} {}/s{process}", count(self.profile.peak()))
+    }
 }
 
 /// Which of a run's arrivals are a worker's.

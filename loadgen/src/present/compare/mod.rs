@@ -12,11 +12,10 @@ use std::process::ExitCode;
 
 use crate::base::failure::Failure;
 use crate::base::output;
-use crate::present::arguments::CompareArgs;
+use crate::present::arguments::{CompareArgs, Format};
+use crate::present::metric::{self, DEFAULT, Metric};
 use crate::result::document::{Run, read_all};
 
-use crate::present::arguments::Format;
-use crate::present::metric::{self, DEFAULT, Metric};
 pub(crate) use fingerprint::unlike;
 use fingerprint::{Difference, Standing};
 use statistics::{ALPHA, CONFIDENCE, Interval};

@@ -14,14 +14,13 @@ use serde_json::{Value, json};
 
 use crate::base::failure::Failure;
 use crate::base::files::Files;
-use crate::base::{format, output};
+use crate::base::{build, format, output};
 use crate::present::arguments::MergeArgs;
 use crate::present::compare::unlike;
 use crate::result::document::{Run, SCHEMA, read_all};
 use crate::result::identity;
-
-use crate::base::build;
 use crate::result::verdict::is_void;
+
 use time::Windows;
 
 /// Reads the runs and writes the one that they make together.

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use crate::base::clock::SECOND;
 use crate::base::failure::Failure;
 use crate::base::format;
-use crate::base::histogram::Times;
-use crate::base::histogram::packed::{self};
+use crate::base::histogram::{Times, packed};
 use crate::result::document::{self, Run};
 use crate::run::seconds::{Second, summary};
 

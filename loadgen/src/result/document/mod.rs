@@ -1,6 +1,9 @@
 //! The result document: one JSON object, versioned, base units with the unit in the key. Its form is
 //! `schema/result-2.json`.
 
+use crate::run::job::Job;
+use crate::run::scenario;
+
 mod run;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -14,14 +17,13 @@ use crate::base::histogram::packed::{self as histogram, figures};
 use crate::base::thread_cpu::Switches;
 use crate::plan::Plan;
 use crate::plan::tls::Tls;
-use crate::plan::workload::{Length, Pace, Scenario, Traffic};
+use crate::plan::workload::{Length, Pace, Traffic};
 use crate::result::environment::{self, Busy};
 use crate::result::search::{Search, Step};
 use crate::result::verdict::Limiter;
 use crate::result::{goals, identity};
-use crate::run::outcome::{self, Outcome};
+use crate::run::outcome::Outcome;
 use crate::run::seconds::Second;
-use crate::run::stats::Fates;
 use crate::spec::goal;
 
 pub(crate) use run::{Run, read_all};
@@ -31,19 +33,20 @@ pub(crate) const SCHEMA: &str = "ringbolt.loadgen/2";
 
 /// The document.
 pub(crate) fn document(
-    plan: &Plan,
+    job: &Job,
     outcome: &Outcome,
     search: Option<&Search>,
     before: &Busy,
     after: &Busy,
 ) -> Value {
+    let plan = &job.plan;
     json!({
         "schema": SCHEMA,
         "identity": identity::value(plan, outcome.when.began, outcome.when.ended),
         "clock": clock(outcome),
         "environment": environment::value(plan, outcome.record.driver.as_ref(), before, after),
-        "workload": workload(plan),
-        "outcome": outcome_value(plan, outcome, search),
+        "workload": workload(job),
+        "outcome": outcome_value(job, outcome, search),
         "intervals": intervals(&outcome.intervals, outcome.when.opened, outcome.elapsed),
         "cost": cost(outcome),
         "trust": trust(plan, outcome),
@@ -68,25 +71,14 @@ fn clock(outcome: &Outcome) -> Value {
     })
 }
 
-/// What is run, in the words of the command line.
-const fn scenario(scenario: &Scenario) -> &'static str {
-    match scenario {
-        Scenario::Echo(_) => "echo",
-        Scenario::Broadcast(_) => "broadcast",
-        Scenario::Storm { .. } => "storm",
-        Scenario::Idle { .. } => "idle",
-        Scenario::Churn { .. } => "churn",
-        Scenario::Slow(..) => "slow",
-    }
-}
-
-fn workload(plan: &Plan) -> Value {
+fn workload(job: &Job) -> Value {
+    let plan = &job.plan;
     let (duration, messages) = match plan.window.length {
         Length::Time(time) => (Some(nanos(time)), None),
         Length::Messages(n) => (None, Some(n)),
     };
-    json!({
-        "scenario": scenario(&plan.scenario),
+    let mut value = json!({
+        "scenario": job.scenario.name(),
         "url": plan.url,
         "address": plan.address.to_string(),
         "proxy": plan.route.proxy().map(ToString::to_string),
@@ -113,30 +105,7 @@ fn workload(plan: &Plan) -> Value {
             "rate_from_per_s": stage.from,
             "rate_to_per_s": stage.to,
         })).collect::<Vec<_>>(),
-        "traffic": plan.scenario.traffic().map(traffic),
-        "fan": match &plan.scenario {
-            Scenario::Broadcast(fan) => json!({
-                "publishers": fan.publishers,
-                "subscribers": fan.subscribers,
-                "burst": fan.burst,
-            }),
-            _ => Value::Null,
-        },
-        "lifetime": match &plan.scenario {
-            Scenario::Churn { lifetime } => json!(lifetime.to_string()),
-            _ => Value::Null,
-        },
-        "lifetime_mean_ns": match &plan.scenario {
-            Scenario::Churn { lifetime } => Some(nanos(lifetime.mean())),
-            _ => None,
-        },
-        "stalls": match &plan.scenario {
-            Scenario::Slow(_, stalls) => json!({
-                "connections": stalls.connections,
-                "rate_per_s": stalls.rate,
-            }),
-            _ => Value::Null,
-        },
+        "traffic": plan.workload.traffic.as_ref().map(traffic),
         "start_at_unix_ns": plan.window.start_at,
         "warmup_ns": nanos(plan.window.warmup),
         "duration_ns": duration,
@@ -150,7 +119,23 @@ fn workload(plan: &Plan) -> Value {
         "source_addresses": plan.sources.count(),
         "first_source": plan.sources.first().map(|ip| ip.to_string()),
         "server_pid": plan.pid,
-    })
+    });
+    add(&mut value, scenario::KEYS.iter().flat_map(|keys| keys.workload), job.scenario.workload());
+    value
+}
+
+/// Adds what the scenario has to say; what others would is `null`.
+fn add<'k>(
+    value: &mut Value,
+    keys: impl Iterator<Item = &'k &'static str>,
+    said: Vec<(&'static str, Value)>,
+) {
+    for key in keys {
+        value[*key] = Value::Null;
+    }
+    for (key, own) in said {
+        value[key] = own;
+    }
 }
 
 fn traffic(traffic: &Traffic) -> Value {
@@ -169,7 +154,8 @@ fn traffic(traffic: &Traffic) -> Value {
     })
 }
 
-fn outcome_value(plan: &Plan, outcome: &Outcome, found: Option<&Search>) -> Value {
+fn outcome_value(job: &Job, outcome: &Outcome, found: Option<&Search>) -> Value {
+    let plan = &job.plan;
     let record = &outcome.record;
     let errors: Map<String, Value> = record
         .errors
@@ -187,7 +173,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome, found: Option<&Search>) -> Valu
         "good": outcome.is_good(),
         "headline": outcome.has_headline(plan),
         "void": outcome.is_void(),
-        "unit": outcome::unit(&plan.scenario).0,
+        "unit": job.scenario.unit().0,
         "interrupted": outcome.interrupted,
         "elapsed_ns": outcome.elapsed,
         "connected_in_ns": outcome.dialling,
@@ -208,7 +194,7 @@ fn outcome_value(plan: &Plan, outcome: &Outcome, found: Option<&Search>) -> Valu
         })),
         "errors_total": record.errors.total(),
         "errors": errors,
-        "latency_of": outcome::latency_name(&plan.scenario),
+        "latency_of": job.scenario.latency_name(),
         "latency": figures(&record.latency),
         "first_delivery": figures(&record.first),
         "median_delivery": figures(&record.median),
@@ -227,12 +213,12 @@ fn outcome_value(plan: &Plan, outcome: &Outcome, found: Option<&Search>) -> Valu
             "least": open.least,
             "most": open.most,
         })),
-        "slow": slow(&plan.scenario, &record.slow),
         "stages": record.stages.iter().map(|stage| json!({
             "sent": stage.sent,
             "latency": figures(&stage.latency),
         })).collect::<Vec<_>>(),
     });
+    add(&mut value, scenario::KEYS.iter().flat_map(|keys| keys.outcome), job.scenario.outcome());
     value["handshake_tls"] = json!(figures(&record.tls));
     value["tls"] = json!(plan.tls.as_ref().map(|_| json!({
         "sessions": record.sessions,
@@ -252,25 +238,9 @@ fn search(search: &Search) -> Value {
     })
 }
 
-/// What became of connections that stopped reading.
-fn slow(scenario: &Scenario, fates: &Fates) -> Value {
-    if !matches!(scenario, Scenario::Slow(..)) {
-        return Value::Null;
-    }
-    json!({
-        "connections": fates.connections,
-        "sent": fates.sent,
-        "sent_payload_bytes": fates.sent_bytes,
-        "refused": fates.refused,
-        "received": fates.received,
-        "ends": fates.ends,
-        "cut_after": figures(&fates.cut),
-    })
-}
-
 /// Bytes of payload in the right replies.
 fn payload_bytes(plan: &Plan, outcome: &Outcome) -> Option<u64> {
-    plan.scenario.traffic().map(|_| outcome.record.received_bytes)
+    plan.workload.traffic.as_ref().map(|_| outcome.record.received_bytes)
 }
 
 /// The rows of the time series; `opened` is when the window did, `elapsed` how long it was.

@@ -1,5 +1,7 @@
 //! What is said of runs that are made up.
 
+use std::sync::Arc;
+
 use clap::Parser as _;
 
 use super::Outcome;
@@ -7,17 +9,22 @@ use crate::base::thread_cpu::Switches;
 use crate::cli::arguments::{Cli, Command};
 use crate::plan::Plan;
 use crate::run::cost::{Cost, Source};
+use crate::run::job::Job;
 use crate::run::outcome::{Reach, When};
 use crate::run::stats::{Class, Record, Sent};
 
 const MS: u64 = 1_000_000;
 
-fn plan(options: &[&str]) -> Plan {
+fn job(options: &[&str]) -> Job {
     let words = [&["loadgen", "echo", "ws://127.0.0.1:9/", "-t", "1"], options].concat();
     let Command::Measure(scenario) = Cli::parse_from(&words).command else {
         panic!("no scenario: {words:?}");
     };
-    Plan::new(*scenario).expect("a plan")
+    scenario.job().expect("a job")
+}
+
+fn plan(options: &[&str]) -> Arc<Plan> {
+    job(options).plan
 }
 
 /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it
@@ -92,7 +99,7 @@ fn the_limiter_is_named() {
         said(&robbed, &closed).contains("for 96 % of the window") && !robbed.has_headline(&closed)
     );
     assert!(!busy.has_headline(&closed));
-    let text = crate::present::summary::summary(&closed, &busy, None);
+    let text = crate::present::summary::summary(&job(&[]), &busy, None);
     assert!(text.contains("the server takes at least 1,000 messages/s"), "{text}");
     let mut both = outcome(&closed, 0, 970 * MS, 0);
     both.server = Some(cost(990 * MS));
@@ -130,10 +137,10 @@ fn one_error_spoils_a_run_and_one_in_a_hundred_voids_it() {
     let mut outcome = outcome(&plan, 0, 0, 0);
     outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
     assert!(!outcome.is_good() && !outcome.is_void());
-    assert!(crate::present::summary::summary(&plan, &outcome, None).contains("messages/s"));
+    assert!(crate::present::summary::summary(&job(&[]), &outcome, None).contains("messages/s"));
     outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
     assert!(outcome.is_void());
-    let text = crate::present::summary::summary(&plan, &outcome, None);
+    let text = crate::present::summary::summary(&job(&[]), &outcome, None);
     assert!(text.contains("No result") && !text.contains("messages/s"), "{text}");
     assert!(text.contains("20 unanswered, the first: no reply"), "{text}");
 }

@@ -1,5 +1,7 @@
 //! What is warned of, on machines that are made up.
 
+use std::sync::Arc;
+
 use clap::Parser as _;
 
 use super::warnings;
@@ -7,11 +9,11 @@ use crate::base::files::Files;
 use crate::cli::arguments::{Cli, Command};
 use crate::plan::Plan;
 
-fn plan(words: &[&str]) -> Plan {
+fn plan(words: &[&str]) -> Arc<Plan> {
     let Command::Measure(scenario) = Cli::parse_from([&["loadgen"], words].concat()).command else {
         panic!("no scenario: {words:?}");
     };
-    Plan::new(*scenario).expect("a plan")
+    scenario.job().expect("a job").plan
 }
 
 #[test]

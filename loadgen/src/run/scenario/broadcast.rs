@@ -1,31 +1,214 @@
 //! The broadcast scenario: what a publisher sends goes to every other connection.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use clap::Args;
 use ringbolt::{Fleet, Message, WebSocket};
+use serde_json::{Value, json};
 
 use crate::base::clock::{Nanos, nanos};
-use crate::plan::workload::{Fan, Pace, SMALLEST};
+use crate::base::failure::Failure;
+use crate::base::format::number;
+use crate::base::units;
+use crate::plan::Parts;
+use crate::plan::workload::{Pace, Traffic, Window, Workload};
 use crate::run::context::Desk;
 use crate::run::delivery::{Arrived, Deliveries, Sheet};
+use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
+use crate::run::outcome::Outcome;
 use crate::run::payload::{Payload, WORD};
-use crate::run::stats::{Class, Sent};
-use crate::run::worker::{Member, Scenario, send};
+use crate::run::stats::{Class, Record, Sent};
+use crate::run::worker::{Behaviour, Launch, Member, Thread, send};
 use crate::spec::arrivals::Schedule;
+use crate::spec::options::{DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
+use crate::spec::rate::Rate;
+use crate::spec::shape::Shape;
 
 /// Numbers in a publication: publisher, number, and the time when it was due in two halves.
 const WORDS: usize = 4;
-const _: () = assert!(SMALLEST == WORDS * WORD, "what the plan refuses is what has no room");
+/// The smallest publication.
+const SMALLEST: usize = WORDS * WORD;
 /// How often a publisher looks whether the other threads' subscribers have everything.
 const LOOK: Nanos = 50_000;
 
+#[derive(Debug, Clone, Args)]
+#[command(
+    about = "Publish to connections that all hear each other, and measure delivery and reach",
+    after_help = EXAMPLES
+)]
+pub(crate) struct BroadcastArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Connections that only listen [suffixes: k, m]
+    #[arg(short = 'c', long, alias = "connections", env = "LOADGEN_SUBSCRIBERS", value_name = "N",
+          default_value = "1", value_parser = units::positive, help_heading = "Load")]
+    subscribers: u64,
+    /// Connections that publish, in addition to the subscribers; they hear each other, but not
+    /// themselves
+    #[arg(long, env = "LOADGEN_PUBLISHERS", value_name = "N", default_value = "1",
+          value_parser = units::positive, help_heading = "Load")]
+    publishers: u64,
+    /// Publications that a publisher sends at once
+    #[arg(long, env = "LOADGEN_BURST", value_name = "N", default_value = "1",
+          value_parser = units::at_once, help_heading = "Load")]
+    burst: u64,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    dial: DialArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+Every message of a publisher must reach every other connection: its subscribers and the other
+publishers. Reach is the share that did. `first`, `median` and `last` say when publications that reached
+everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its
+last message has reached everybody.
+
+Examples:
+  loadgen broadcast ws://127.0.0.1:9000/room -c 1000            one publisher, 1,000 listeners
+  loadgen broadcast ws://127.0.0.1:9000/room -c 1000 -r 100/s   100 publications per second
+  loadgen broadcast ws://127.0.0.1:9000/room --publishers 10 --burst 16";
+
+impl ScenarioArgs for BroadcastArgs {
+    fn rate(&mut self) -> Option<&mut Rate> {
+        self.load.when.rate.as_mut()
+    }
+
+    fn job(self) -> Result<Job, Failure> {
+        let Self { target, subscribers, publishers, burst, window, load, .. } = self;
+        let load = load.of_senders(publishers)?;
+        if !matches!(load.payload, Shape::Sizes(_)) {
+            return Err(Failure::usage(
+                format!("publications cannot be `{}`", load.payload),
+                "each carries its number and time, by which its deliveries are known",
+                "give a size, or sizes, as --payload",
+            ));
+        }
+        if load.payload.smallest() < SMALLEST {
+            return Err(Failure::usage(
+                format!("publications of {} bytes are too small", load.payload.smallest()),
+                format!("each carries its number and time in {} bytes", SMALLEST),
+                "give a larger --payload",
+            ));
+        }
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
+        let traffic = Traffic::new(&load, None, window.warmup);
+        let parts = Parts {
+            target,
+            connections: subscribers + publishers,
+            window,
+            seed: load.when.seed,
+            dial: self.dial,
+            machine: self.machine,
+            output: self.output,
+        };
+        let workload = Workload {
+            burst,
+            is_broadcast: true,
+            ..Workload::of_messages(traffic.clone(), publishers)
+        };
+        let tally = Tally::new(publishers);
+        let fan = Fan { traffic, publishers, subscribers, burst };
+        Ok(Job::new(parts.plan(workload)?, Broadcast { fan, tally }))
+    }
+}
+
+/// Who publishes what to whom.
+#[derive(Debug, Clone)]
+struct Fan {
+    traffic: Traffic,
+    publishers: u64,
+    subscribers: u64,
+    /// Publications at once.
+    burst: u64,
+}
+
+impl Fan {
+    const fn is_closed(&self) -> bool {
+        matches!(self.traffic.pace, Pace::Closed { .. })
+    }
+}
+
+/// Every message of a publisher goes to all other connections.
+#[derive(Debug)]
+struct Broadcast {
+    fan: Fan,
+    tally: Arc<Tally>,
+}
+
+pub(super) const KEYS: Keys = Keys { workload: &["fan"], outcome: &[] };
+
+impl Scenario for Broadcast {
+    fn name(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn unit(&self) -> (&'static str, &'static str) {
+        ("delivery", "deliveries")
+    }
+
+    fn latency_name(&self) -> &'static str {
+        "delivery"
+    }
+
+    fn headline(&self) -> String {
+        let fan = &self.fan;
+        format!(
+            "broadcast of {}, {} to {}, bursts of {}",
+            fan.traffic.describe(),
+            number(fan.publishers, "publisher"),
+            number(fan.subscribers, "subscriber"),
+            fan.burst
+        )
+    }
+
+    fn workload(&self) -> Vec<(&'static str, Value)> {
+        let fan = json!({
+            "publishers": self.fan.publishers,
+            "subscribers": self.fan.subscribers,
+            "burst": self.fan.burst,
+        });
+        vec![("fan", fan)]
+    }
+
+    fn write_counts(&self, out: &mut String, outcome: &Outcome) -> fmt::Result {
+        let reach = outcome.reach.and_then(|reach| Some((reach, reach.share()?)));
+        let Some((reach, share)) = reach else { return Ok(()) };
+        writeln!(
+            out,
+            "  {:<12} {:.4} %: {} of {} deliveries, of {} publications",
+            "reach",
+            share * 100.0,
+            reach.received,
+            reach.expected,
+            outcome.record.sent
+        )
+    }
+
+    fn start(&self, launch: Launch) -> std::io::Result<Thread> {
+        let (fan, tally) = (self.fan.clone(), Arc::clone(&self.tally));
+        launch.worker(move |desk| Publications::new(&fan, tally, desk))
+    }
+
+    fn complete(&self, record: &mut Record) {
+        record.set_spreads(self.tally.deliveries.spreads());
+    }
+}
+
 /// How far each publisher is, over all threads.
 #[derive(Debug)]
-pub(crate) struct Tally {
+struct Tally {
     counts: Box<[Count]>,
-    pub(crate) deliveries: Deliveries,
+    deliveries: Deliveries,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +222,7 @@ struct Count {
 }
 
 impl Tally {
-    pub(crate) fn new(publishers: u64) -> Arc<Self> {
+    fn new(publishers: u64) -> Arc<Self> {
         let counts = (0..publishers).map(|_| Count::default()).collect();
         Arc::new(Self { counts, deliveries: Deliveries::default() })
     }
@@ -47,7 +230,7 @@ impl Tally {
 
 /// Publishes, and measures when publications arrive.
 #[derive(Debug)]
-pub(crate) struct Broadcast {
+struct Publications {
     fan: Fan,
     payload: Payload<WORDS>,
     tally: Arc<Tally>,
@@ -88,8 +271,8 @@ pub(crate) struct Lane {
     expected: Box<[u32]>,
 }
 
-impl Broadcast {
-    pub(crate) fn new(fan: &Fan, tally: Arc<Tally>, desk: &Desk) -> Self {
+impl Publications {
+    fn new(fan: &Fan, tally: Arc<Tally>, desk: &Desk) -> Self {
         let (worker, workers) = (desk.worker, desk.plan.threads.len());
         let mine = (0..tally.counts.len()).filter(|number| number % workers == worker);
         let publisher = |number| Publisher {
@@ -238,7 +421,7 @@ impl Broadcast {
     }
 }
 
-impl Scenario for Broadcast {
+impl Behaviour for Publications {
     type Lane = Lane;
 
     fn lane(&mut self, place: usize) -> Lane {
@@ -249,7 +432,7 @@ impl Scenario for Broadcast {
     fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
         if let Pace::Open { arrivals, .. } = &self.fan.traffic.pace {
             let turns = desk.plan.turns(self.fan.publishers, self.worker);
-            self.schedule = Some(Schedule::new(begin, &self.fan.bursts(arrivals), turns));
+            self.schedule = Some(Schedule::new(begin, &desk.plan.workload.bursts(arrivals), turns));
         }
     }
 

@@ -1,22 +1,116 @@
 //! The echo scenario: every message comes back, in order on each connection.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::path::PathBuf;
 
-use ringbolt::wire::CloseCode;
-use ringbolt::{CloseReason, Fleet, Message, WebSocket};
+use clap::Args;
+use ringbolt::{Fleet, Message, WebSocket};
 
 use crate::base::clock::Nanos;
-use crate::plan::workload::{Pace, Scenario as Planned, Traffic};
+use crate::base::failure::Failure;
+use crate::base::units;
+use crate::plan::Parts;
+use crate::plan::workload::{Pace, Traffic, Window, Workload};
 use crate::run::context::Desk;
+use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::payload::Payload;
-use crate::run::scenario::slow::{Slow, Stalled};
 use crate::run::stats::{Class, Sent, Traced};
-use crate::run::worker::{Member, Scenario, send};
+use crate::run::worker::{Behaviour, Launch, Member, Thread, send};
 use crate::spec::arrivals::Schedule;
+use crate::spec::options::{
+    DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs, help,
+};
+use crate::spec::rate::Rate;
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    about = "Send messages that the server sends back, and measure the round trip",
+    after_help = EXAMPLES
+)]
+pub(crate) struct EchoArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Number of connections [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1",
+          value_parser = units::positive, help_heading = "Load")]
+    connections: u64,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
+          help_heading = "Load", help = help::DEPTH)]
+    depth: Option<u64>,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    dial: DialArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output",
+          help = help::TRACE)]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loadgen echo ws://127.0.0.1:9000/ -c 1000            as fast as replies come back
+  loadgen echo ws://127.0.0.1:9000/ -c 1000 -r 50k/s   50,000 messages per second, on schedule
+  loadgen echo ws://127.0.0.1:9000/ -p 1MiB --depth 4  large messages, four in flight";
+
+impl ScenarioArgs for EchoArgs {
+    fn rate(&mut self) -> Option<&mut Rate> {
+        self.load.when.rate.as_mut()
+    }
+
+    fn job(self) -> Result<Job, Failure> {
+        let Self { target, connections, window, depth, load, dial, machine, trace, output } = self;
+        let load = load.of_senders(connections)?;
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let seed = load.when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        let mut plan = parts.plan(Workload::of_messages(traffic.clone(), connections))?;
+        plan.output.trace = trace;
+        Ok(Job::new(plan, Echo { traffic }))
+    }
+}
+
+/// Every message comes back.
+#[derive(Debug)]
+struct Echo {
+    traffic: Traffic,
+}
+
+pub(super) const KEYS: Keys = Keys::NONE;
+
+impl Scenario for Echo {
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn unit(&self) -> (&'static str, &'static str) {
+        ("message", "messages")
+    }
+
+    fn latency_name(&self) -> &'static str {
+        "latency"
+    }
+
+    fn headline(&self) -> String {
+        format!("echo of {}", self.traffic.describe())
+    }
+
+    fn start(&self, launch: Launch) -> std::io::Result<Thread> {
+        let traffic = self.traffic.clone();
+        launch.worker(move |desk| Echoes::<Lane>::new(&traffic, desk))
+    }
+}
 
 /// Sends messages and judges their echoes.
 #[derive(Debug)]
-pub(crate) struct Echo {
+pub(crate) struct Echoes<L> {
     payload: Payload<2>,
     fragments: Option<u64>,
     pace: Pace,
@@ -29,8 +123,7 @@ pub(crate) struct Echo {
     in_flight: u64,
     worker: usize,
     workers: usize,
-    /// Connections that stop reading, if there are to be some.
-    pub(crate) slow: Option<Slow>,
+    lanes: PhantomData<fn() -> L>,
 }
 
 /// One connection's messages in flight.
@@ -43,22 +136,32 @@ pub(crate) struct Lane {
     sent: VecDeque<Sent>,
     /// When messages were due that found no room; they leave as soon as there is.
     waiting: VecDeque<Nanos>,
-    /// Set for one that stops reading.
-    pub(crate) stalled: Option<Box<Stalled>>,
 }
 
-impl Echo {
+/// What a scenario keeps per connection where messages are to come back.
+pub(crate) trait HasLane: From<Lane> {
+    fn lane(&self) -> &Lane;
+    fn lane_mut(&mut self) -> &mut Lane;
+}
+
+impl HasLane for Lane {
+    fn lane(&self) -> &Lane {
+        self
+    }
+
+    fn lane_mut(&mut self) -> &mut Lane {
+        self
+    }
+}
+
+impl<L: HasLane> Echoes<L> {
     pub(crate) fn new(traffic: &Traffic, desk: &Desk) -> Self {
         let depth = match traffic.pace {
             Pace::Closed { depth } | Pace::Open { depth: Some(depth), .. } => depth,
             Pace::Open { depth: None, .. } => u64::MAX,
         };
-        let slow = match &desk.plan.scenario {
-            Planned::Slow(_, stalls) => Some(Slow::new(*stalls, desk)),
-            _ => None,
-        };
         Self {
-            slow,
+            lanes: PhantomData,
             depth: usize::try_from(depth).unwrap_or(usize::MAX),
             payload: Payload::new(&traffic.payload, traffic.text, traffic.seed, desk.clock.clock()),
             fragments: traffic.fragments,
@@ -73,18 +176,18 @@ impl Echo {
 
     /// Sends a message that is due, and says whether there was room.
     #[inline]
-    fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, sent: Sent) -> bool {
+    fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>, sent: Sent) -> bool {
         if self.send_on(ws, sent.due).is_none() {
             return false;
         }
-        ws.data_mut().lane.sent.push_back(sent);
+        ws.data_mut().lane.lane_mut().sent.push_back(sent);
         self.in_flight += 1;
         desk.record.sent(sent, &desk.window);
         true
     }
 
     /// Sends what is due on the schedule of an open loop; says when the next is.
-    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>) -> Option<Nanos> {
         let mut schedule = self.schedule.take()?;
         // No more in one turn: replies, and whoever wants to stop the run, have their turn, too.
         for _ in 0..TURN_MAX {
@@ -103,10 +206,10 @@ impl Echo {
                 continue;
             }
             desk.record.tried(due, now, &desk.window);
-            let lane = &ws.data().lane;
+            let lane = ws.data().lane.lane();
             let behind = !lane.waiting.is_empty() || lane.sent.len() >= self.depth;
             if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {
-                ws.data_mut().lane.waiting.push_back(due);
+                ws.data_mut().lane.lane_mut().waiting.push_back(due);
                 self.in_flight += 1;
                 desk.record.queued += u64::from(desk.window.contains(&due));
             }
@@ -120,23 +223,23 @@ impl Echo {
     #[inline]
     pub(crate) fn send_on(
         &mut self,
-        ws: &mut WebSocket<'_, Member<Lane>>,
+        ws: &mut WebSocket<'_, Member<L>>,
         due: Nanos,
     ) -> Option<usize> {
-        let lane = &ws.data().lane;
+        let lane = ws.data().lane.lane();
         let message = self.payload.write([lane.next, lane.number], due);
         let bytes = message.payload().len();
         if !send(ws, message, self.fragments) {
             return None;
         }
-        let lane = &mut ws.data_mut().lane;
+        let lane = ws.data_mut().lane.lane_mut();
         lane.next = lane.next.wrapping_add(1);
         Some(bytes)
     }
 
     /// Sends the next message of a closed loop.
     #[inline]
-    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, now: Nanos) {
+    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>, now: Nanos) {
         if desk.may_send(now) && !self.send(desk, ws, Sent { due: now, at: now }) {
             // There is room for what is in flight: the server is closing the connection.
             desk.error(Class::NotSent, 1, || NO_ROOM.to_owned());
@@ -153,31 +256,26 @@ const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reac
 
 const NO_ROOM: &str = "the connection takes no more messages: it is closing";
 
-impl Scenario for Echo {
-    type Lane = Lane;
+impl<L: HasLane> Behaviour for Echoes<L> {
+    type Lane = L;
 
-    fn lane(&mut self, place: usize) -> Lane {
+    fn lane(&mut self, place: usize) -> L {
         let number = u32::try_from(place * self.workers + self.worker).unwrap_or(u32::MAX);
         let sent = VecDeque::new();
-        let stalled = self.slow.as_ref().and_then(|slow| slow.lane(place));
-        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new(), stalled }
+        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new() }.into()
     }
 
-    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        if let Some(slow) = &mut self.slow {
-            slow.begin(desk, fleet, begin);
-        }
+    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>, begin: Nanos) {
         match &self.pace {
             Pace::Open { arrivals, .. } => {
                 let turns = desk.plan.turns(desk.plan.senders(), self.worker);
                 self.schedule = Some(Schedule::new(begin, arrivals, turns));
             }
             Pace::Closed { .. } => {
-                for place in 0..desk.ids.len() {
+                let senders = desk.plan.share(desk.plan.senders(), self.worker);
+                let senders = usize::try_from(senders).unwrap_or(usize::MAX);
+                for place in 0..desk.ids.len().min(senders) {
                     let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
-                    if ws.data().lane.stalled.is_some() {
-                        continue;
-                    }
                     for _ in 0..self.depth {
                         let now = desk.clock.stamp();
                         self.send_next(desk, &mut ws, now);
@@ -187,24 +285,19 @@ impl Scenario for Echo {
         }
     }
 
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
-        let slow = self.turn_slow(desk, fleet);
-        let next = self.turn_open(desk, fleet);
-        [slow, next].into_iter().flatten().min()
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>) -> Option<Nanos> {
+        self.turn_open(desk, fleet)
     }
 
     #[inline]
     fn message(
         &mut self,
         desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
+        ws: &mut WebSocket<'_, Member<L>>,
         message: Message<'_>,
     ) {
         let now = desk.clock.stamp();
-        let lane = &mut ws.data_mut().lane;
-        if let (Some(slow), Some(stalled)) = (&mut self.slow, &mut lane.stalled) {
-            return slow.received(desk, stalled);
-        }
+        let lane = ws.data_mut().lane.lane_mut();
         let Some(sent) = lane.sent.pop_front() else {
             let number = lane.number;
             desk.error(Class::WrongPayload, 1, || {
@@ -229,38 +322,27 @@ impl Scenario for Echo {
         }
         if self.schedule.is_none() {
             self.send_next(desk, ws, now);
-        } else if !ws.data().lane.waiting.is_empty() {
+        } else if !ws.data().lane.lane().waiting.is_empty() {
             self.drained(desk, ws);
         }
     }
 
-    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
-        while ws.data().lane.sent.len() < self.depth
-            && let Some(due) = ws.data_mut().lane.waiting.pop_front()
+    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>) {
+        while ws.data().lane.lane().sent.len() < self.depth
+            && let Some(due) = ws.data_mut().lane.lane_mut().waiting.pop_front()
         {
             let at = desk.clock.stamp();
             self.in_flight -= 1;
             if !self.send(desk, ws, Sent { due, at }) {
-                ws.data_mut().lane.waiting.push_front(due);
+                ws.data_mut().lane.lane_mut().waiting.push_front(due);
                 self.in_flight += 1;
                 return;
             }
         }
     }
 
-    fn closing(&mut self, lane: &mut Lane, code: CloseCode) {
-        if let Some(stalled) = &mut lane.stalled {
-            stalled.closing(code);
-        }
-    }
-
-    fn expected(&mut self, desk: &mut Desk, lane: &mut Lane, reason: CloseReason) -> bool {
-        let (Some(slow), Some(stalled)) = (&mut self.slow, &mut lane.stalled) else { return false };
-        slow.ended(desk, stalled, reason);
-        true
-    }
-
-    fn lost(&mut self, desk: &mut Desk, lane: Lane) -> u64 {
+    fn lost(&mut self, desk: &mut Desk, lane: L) -> u64 {
+        let lane = lane.lane();
         let (lost, waiting) = (lane.sent.len() as u64, lane.waiting.len() as u64);
         desk.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
         self.in_flight -= lost + waiting;
@@ -268,19 +350,10 @@ impl Scenario for Echo {
     }
 
     fn in_flight(&self) -> u64 {
-        self.in_flight + self.slow.as_ref().map_or(0, Slow::awaited)
+        self.in_flight
     }
 
-    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
-        if let Some(slow) = &mut self.slow {
-            slow.release(desk, fleet);
-        }
-    }
-
-    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
-        if let Some(slow) = &self.slow {
-            slow.judge(desk, fleet);
-        }
+    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<L>>) {
         let waited = desk.plan.timeout;
         desk.error(Class::Unanswered, self.in_flight, || {
             format!("no reply within {waited:?} of the end of the run")

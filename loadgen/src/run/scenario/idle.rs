@@ -1,18 +1,115 @@
 //! The idle scenario: connections are held, and pinged if asked for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use clap::Args;
 use ringbolt::{Fleet, Message, WebSocket};
 
 use crate::base::clock::Nanos;
+use crate::base::failure::Failure;
+use crate::base::format::count;
+use crate::base::units;
+use crate::plan::Parts;
+use crate::plan::workload::{Connections, Window, Workload};
 use crate::run::context::Desk;
+use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::stats::{Class, Sent};
-use crate::run::worker::{Member, Scenario};
-use crate::spec::arrivals::Schedule;
+use crate::run::worker::{Behaviour, Launch, Member, Thread};
+use crate::spec::arrivals::{Arrivals, Process, Profile, Schedule};
+use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, SpanArgs, TargetArgs, help};
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    about = "Open connections and hold them: memory per connection, keep-alive, round trips of pings",
+    after_help = EXAMPLES
+)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Number of connections [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "1000",
+          value_parser = units::positive, help_heading = "Load")]
+    connections: u64,
+    /// Interval at which each connection, in turn, pings the server and measures its pong
+    #[arg(long, env = "LOADGEN_PING_INTERVAL", value_name = "TIME", value_parser = units::span,
+          help_heading = "Load")]
+    ping_interval: Option<Duration>,
+    #[command(flatten)]
+    span: SpanArgs,
+    #[arg(long, env = "LOADGEN_SEED", value_name = "N", default_value = "1", help_heading = "Load",
+          help = help::SEED)]
+    seed: u64,
+    #[command(flatten)]
+    dial: DialArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+The connections are opened and held. With --pid the result has the memory that the server takes for each
+(its own, not the kernel's for its sockets), and with --ping-interval the round trips of pings. Pings
+from the server are answered and counted. A connection that the server ends is an error.
+
+Examples:
+  loadgen idle ws://127.0.0.1:9000/ -c 10k -d 1m --pid $(pidof engine)
+  loadgen idle ws://127.0.0.1:9000/ -c 1000 --ping-interval 1s";
+
+impl ScenarioArgs for IdleArgs {
+    fn job(self) -> Result<Job, Failure> {
+        let Self { target, connections, ping_interval, span, seed, dial, machine, output } = self;
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+        let pings = ping_interval.map(|every| Arrivals {
+            profile: Profile::constant(connections as f64 / every.as_secs_f64()),
+            process: Process::Constant,
+            seed,
+        });
+        let window = Window::of(&span);
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        let pings_per_second = pings.as_ref().map(|pings| pings.profile.peak());
+        let workload = Workload::of_connections(Connections::Held, connections, pings);
+        Ok(Job::new(parts.plan(workload)?, Idle { pings_per_second }))
+    }
+}
+
+/// Connections are held, and pinged on a schedule if there is one.
+#[derive(Debug)]
+struct Idle {
+    pings_per_second: Option<f64>,
+}
+
+pub(super) const KEYS: Keys = Keys::NONE;
+
+impl Scenario for Idle {
+    fn name(&self) -> &'static str {
+        "idle"
+    }
+
+    fn unit(&self) -> (&'static str, &'static str) {
+        ("ping", "pings")
+    }
+
+    fn latency_name(&self) -> &'static str {
+        "ping"
+    }
+
+    fn headline(&self) -> String {
+        match self.pings_per_second {
+            None => "idle".to_owned(),
+            Some(rate) => format!("idle, {} pings/s", count(rate)),
+        }
+    }
+
+    fn start(&self, launch: Launch) -> std::io::Result<Thread> {
+        launch.worker(|_| Pings::default())
+    }
+}
 
 /// Holds connections.
 #[derive(Debug, Default)]
-pub(crate) struct Idle {
+struct Pings {
     schedule: Option<Schedule>,
     /// Pings without a pong.
     in_flight: u64,
@@ -21,7 +118,7 @@ pub(crate) struct Idle {
 /// A connection: its pings without a pong. Each ping carries when it was due.
 pub(crate) type Lane = VecDeque<Sent>;
 
-impl Scenario for Idle {
+impl Behaviour for Pings {
     type Lane = Lane;
 
     fn lane(&mut self, _: usize) -> Lane {

@@ -1,19 +1,253 @@
 //! Connections that stop reading: what they go on sending, and what happens to them.
 
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clap::Args;
 use ringbolt::wire::CloseCode;
-use ringbolt::{CloseReason, Fleet, WebSocket};
+use ringbolt::{CloseReason, Fleet, Message, WebSocket};
+use serde_json::{Value, json};
 
 use crate::base::clock::Nanos;
-use crate::plan::workload::Stalls;
+use crate::base::failure::Failure;
+use crate::base::format::{count, mebibytes, number};
+use crate::base::histogram::Times;
+use crate::base::histogram::packed::figures;
+use crate::base::units;
+use crate::plan::Parts;
+use crate::plan::workload::{Traffic, Window, Workload};
 use crate::run::context::Desk;
 use crate::run::dialler::classify;
-use crate::run::scenario::echo::{Echo, Lane};
-use crate::run::worker::Member;
+use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
+use crate::run::scenario::echo::{self, Echoes, HasLane};
+use crate::run::worker::{Behaviour, Launch, Member, Thread};
 use crate::spec::arrivals::{Schedule, Turns};
+use crate::spec::options::{
+    DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs, help,
+};
+use crate::spec::rate::Rate;
 
-/// The slow connections of a worker: the last ones among its places.
+#[derive(Debug, Clone, Args)]
+#[command(
+    about = "Let some connections stop reading: what the server does, and what the others notice",
+    after_help = EXAMPLES
+)]
+pub(crate) struct SlowArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Number of connections, including the slow ones [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
+          value_parser = units::positive, help_heading = "Load")]
+    connections: u64,
+    /// Share of the connections that stop reading when the load begins, but go on sending
+    #[arg(long, env = "LOADGEN_SLOW", value_name = "PERCENT", default_value = "10%",
+          value_parser = units::percent, help_heading = "Load")]
+    slow: f64,
+    /// Messages per second that each slow connection sends, for as long as the server takes them
+    #[arg(long, env = "LOADGEN_SLOW_RATE", value_name = "RATE", default_value = "1000",
+          value_parser = units::rate, help_heading = "Load")]
+    slow_rate: f64,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[arg(long, env = "LOADGEN_DEPTH", value_name = "N", value_parser = units::at_once,
+          help_heading = "Load", help = help::DEPTH)]
+    depth: Option<u64>,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    dial: DialArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[arg(long, env = "LOADGEN_TRACE", value_name = "FILE", help_heading = "Output",
+          help = help::TRACE)]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+An echo in which some connections stop reading, as a client whose network stalls does. The latency is
+that of the others. The result says what the server did with the slow ones: whether it closed them, with
+which code and after how long, whether it stopped reading from them, or kept everything in its memory
+(--pid). When the load is over they read again, and their replies are counted.
+
+Examples:
+  loadgen slow ws://127.0.0.1:9000/ -c 100 --slow 10% --pid $(pidof engine)
+  loadgen slow ws://127.0.0.1:9000/ -c 1000 -r 10k -p 1KiB --slow-rate 10k";
+
+impl ScenarioArgs for SlowArgs {
+    fn rate(&mut self) -> Option<&mut Rate> {
+        self.load.when.rate.as_mut()
+    }
+
+    fn job(self) -> Result<Job, Failure> {
+        let Self { target, connections, slow, slow_rate, window, depth, load, .. } = self;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count"
+        )]
+        let stalled = ((connections as f64 * slow).round() as u64).max(1);
+        if stalled >= connections {
+            return Err(Failure::usage(
+                format!("{stalled} of {connections} connections cannot be slow"),
+                "the latency of the others is what is measured",
+                "give more --connections, or a smaller --slow",
+            ));
+        }
+        let load = load.of_senders(connections - stalled)?;
+        let window = Window::new(&window, &load.when.stage, load.when.fixed());
+        let traffic = Traffic::new(&load, depth, window.warmup);
+        let stalls = Stalls { connections: stalled, rate: slow_rate };
+        let parts = Parts {
+            target,
+            connections,
+            window,
+            seed: load.when.seed,
+            dial: self.dial,
+            machine: self.machine,
+            output: self.output,
+        };
+        let mut plan = parts.plan(Workload::of_messages(traffic.clone(), connections - stalled))?;
+        plan.output.trace = self.trace;
+        Ok(Job::new(plan, Slow { traffic, stalls, fates: Arc::default() }))
+    }
+}
+
+/// Which connections stop reading, and what they send all the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stalls {
+    connections: u64,
+    /// Messages per second of each of them.
+    rate: f64,
+}
+
+/// An echo in which some connections stop reading.
 #[derive(Debug)]
-pub(crate) struct Slow {
+struct Slow {
+    traffic: Traffic,
+    stalls: Stalls,
+    /// What their workers have handed in.
+    fates: Arc<Mutex<Fates>>,
+}
+
+impl Slow {
+    fn fates(&self) -> MutexGuard<'_, Fates> {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) const KEYS: Keys = Keys { workload: &["stalls"], outcome: &["slow"] };
+
+impl Scenario for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn unit(&self) -> (&'static str, &'static str) {
+        ("message", "messages")
+    }
+
+    fn latency_name(&self) -> &'static str {
+        "latency"
+    }
+
+    fn headline(&self) -> String {
+        format!(
+            "echo of {}; {} not reading, sending {}/s each",
+            self.traffic.describe(),
+            number(self.stalls.connections, "connection"),
+            count(self.stalls.rate)
+        )
+    }
+
+    fn workload(&self) -> Vec<(&'static str, Value)> {
+        let Stalls { connections, rate } = self.stalls;
+        vec![("stalls", json!({ "connections": connections, "rate_per_s": rate }))]
+    }
+
+    fn outcome(&self) -> Vec<(&'static str, Value)> {
+        let fates = self.fates();
+        let slow = json!({
+            "connections": fates.connections,
+            "sent": fates.sent,
+            "sent_payload_bytes": fates.sent_bytes,
+            "refused": fates.refused,
+            "received": fates.received,
+            "ends": fates.ends,
+            "cut_after": figures(&fates.cut),
+        });
+        vec![("slow", slow)]
+    }
+
+    fn write_fates(&self, out: &mut String) -> fmt::Result {
+        let slow = self.fates();
+        if slow.connections == 0 {
+            return Ok(());
+        }
+        write!(out, "  {:<12} {} connections sent {} ", "slow", slow.connections, slow.sent)?;
+        writeln!(
+            out,
+            "messages, {} MiB; {} found no room",
+            mebibytes(slow.sent_bytes),
+            slow.refused
+        )?;
+        for (end, count) in &slow.ends {
+            writeln!(out, "  {:<12} {count} {end}", "")?;
+        }
+        Ok(())
+    }
+
+    fn times(&self) -> Vec<(&'static str, Times)> {
+        vec![("cut after", self.fates().cut.clone())]
+    }
+
+    fn start(&self, launch: Launch) -> std::io::Result<Thread> {
+        let (traffic, stalls, fates) = (self.traffic.clone(), self.stalls, Arc::clone(&self.fates));
+        launch.worker(move |desk| SlowEchoes::new(&traffic, stalls, fates, desk))
+    }
+}
+
+/// What all slow connections together met.
+#[derive(Debug, Default)]
+pub(crate) struct Fates {
+    /// Connections that stopped reading.
+    pub(crate) connections: u64,
+    /// Messages that the server's side has taken from them.
+    pub(crate) sent: u64,
+    /// Bytes of payload in them.
+    pub(crate) sent_bytes: u64,
+    /// Replies to them that came once they read again.
+    pub(crate) received: u64,
+    /// Messages that were due and found no room, because the server had stopped reading, too.
+    pub(crate) refused: u64,
+    /// What became of how many.
+    pub(crate) ends: BTreeMap<String, u64>,
+    /// How long those stalled that the server cut while they did, as far as that could be seen.
+    pub(crate) cut: Times,
+}
+
+impl Fates {
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.received += other.received;
+        self.refused += other.refused;
+        for (end, count) in other.ends {
+            *self.ends.entry(end).or_default() += count;
+        }
+        self.cut.merge(&other.cut);
+    }
+}
+
+/// The slow connections of a worker, the last ones among its places; the others echo.
+#[derive(Debug)]
+struct SlowEchoes {
+    echoes: Echoes<Lane>,
     stalls: Stalls,
     /// The place of the first.
     first: usize,
@@ -21,11 +255,38 @@ pub(crate) struct Slow {
     /// Replies that are to come when they read again.
     awaited: u64,
     released: bool,
+    fates: Fates,
+    /// Where the fates of all workers come together.
+    all: Arc<Mutex<Fates>>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    echo: echo::Lane,
+    /// Set for one that stops reading.
+    stalled: Option<Box<Stalled>>,
+}
+
+impl From<echo::Lane> for Lane {
+    fn from(echo: echo::Lane) -> Self {
+        Self { echo, stalled: None }
+    }
+}
+
+impl HasLane for Lane {
+    fn lane(&self) -> &echo::Lane {
+        &self.echo
+    }
+
+    fn lane_mut(&mut self) -> &mut echo::Lane {
+        &mut self.echo
+    }
 }
 
 /// What is known of one slow connection.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Stalled {
+struct Stalled {
     begun: Nanos,
     sent: u64,
     received: u64,
@@ -34,25 +295,24 @@ pub(crate) struct Stalled {
     noted: bool,
 }
 
-impl Slow {
-    pub(crate) fn new(stalls: Stalls, desk: &Desk) -> Self {
+impl SlowEchoes {
+    fn new(traffic: &Traffic, stalls: Stalls, all: Arc<Mutex<Fates>>, desk: &Desk) -> Self {
         let quick = desk.plan.share(desk.plan.senders(), desk.worker);
         let first = usize::try_from(quick).unwrap_or(usize::MAX);
-        Self { stalls, first, schedule: None, awaited: 0, released: false }
-    }
-
-    /// What the connection at this place keeps, if it is slow.
-    pub(crate) fn lane(&self, place: usize) -> Option<Box<Stalled>> {
-        (place >= self.first).then(Box::default)
+        Self {
+            echoes: Echoes::new(traffic, desk),
+            stalls,
+            first,
+            schedule: None,
+            awaited: 0,
+            released: false,
+            fates: Fates::default(),
+            all,
+        }
     }
 
     /// They stop reading.
-    pub(crate) fn begin(
-        &mut self,
-        desk: &mut Desk,
-        fleet: &mut Fleet<'_, Member<Lane>>,
-        begin: Nanos,
-    ) {
+    fn stall(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
         let lanes = desk.ids.len().saturating_sub(self.first);
         let connections = self.stalls.connections;
         let (offset, stride) = (desk.worker as u64, desk.plan.threads.len() as u64);
@@ -65,13 +325,13 @@ impl Slow {
             ws.hold_reading(true);
             if let Some(stalled) = &mut ws.data_mut().lane.stalled {
                 stalled.begun = begin;
-                desk.record.slow.connections += 1;
+                self.fates.connections += 1;
             }
         }
     }
 
     /// Says whether another message is due at `now`, and where; else when the next is.
-    pub(crate) fn next(&mut self, now: Nanos, end: Nanos) -> Result<usize, Option<Nanos>> {
+    fn next(&mut self, now: Nanos, end: Nanos) -> Result<usize, Option<Nanos>> {
         let Some(schedule) = &mut self.schedule else { return Err(None) };
         match schedule.due() {
             Some(due) if due <= now && due < end => {
@@ -83,32 +343,32 @@ impl Slow {
     }
 
     /// A message of a slow connection was sent, or found no room.
-    pub(crate) fn tried(&mut self, desk: &mut Desk, stalled: &mut Stalled, bytes: Option<usize>) {
+    fn tried(&mut self, stalled: &mut Stalled, bytes: Option<usize>) {
         match bytes {
             Some(bytes) => {
                 stalled.sent += 1;
                 self.awaited += 1;
-                desk.record.slow.sent += 1;
-                desk.record.slow.sent_bytes += bytes as u64;
+                self.fates.sent += 1;
+                self.fates.sent_bytes += bytes as u64;
             }
             None => {
                 stalled.refused += 1;
-                desk.record.slow.refused += 1;
+                self.fates.refused += 1;
             }
         }
     }
 
     /// A reply came: it had been on its way, or they read again.
-    pub(crate) fn received(&mut self, desk: &mut Desk, stalled: &mut Stalled) {
+    fn received(&mut self, stalled: &mut Stalled) {
         if stalled.received < stalled.sent {
             self.awaited -= 1;
         }
         stalled.received += 1;
-        desk.record.slow.received += 1;
+        self.fates.received += 1;
     }
 
     /// They read again, and what they have missed comes.
-    pub(crate) fn release(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+    fn release(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
         if std::mem::replace(&mut self.released, true) {
             return;
         }
@@ -120,12 +380,12 @@ impl Slow {
     }
 
     /// Replies that are awaited now.
-    pub(crate) const fn awaited(&self) -> u64 {
+    const fn awaited(&self) -> u64 {
         if self.released { self.awaited } else { 0 }
     }
 
     /// A slow connection has ended.
-    pub(crate) fn ended(&mut self, desk: &mut Desk, stalled: &mut Stalled, reason: CloseReason) {
+    fn ended(&mut self, desk: &mut Desk, stalled: &mut Stalled, reason: CloseReason) {
         self.awaited -= stalled.sent.saturating_sub(stalled.received);
         let how = match (reason, stalled.code) {
             (_, Some(code)) if code != CloseCode::NO_STATUS => {
@@ -136,13 +396,13 @@ impl Slow {
         };
         if !self.released {
             let now = desk.clock.stamp();
-            desk.record.slow.cut.record(now.saturating_sub(stalled.begun));
+            self.fates.cut.record(now.saturating_sub(stalled.begun));
         }
-        note(desk, stalled, how);
+        self.fates.note(stalled, how);
     }
 
     /// What became of those that are still there.
-    pub(crate) fn judge(&self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+    fn judge(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
         for place in self.first..desk.ids.len() {
             let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
             let Some(stalled) = &mut ws.data_mut().lane.stalled else { continue };
@@ -154,35 +414,15 @@ impl Slow {
                 }
                 (false, false) => "kept: the server took everything, and left nothing out",
             };
-            note(desk, stalled, how.to_owned());
+            self.fates.note(stalled, how.to_owned());
         }
     }
-}
 
-fn note(desk: &mut Desk, stalled: &mut Stalled, how: String) {
-    if !std::mem::replace(&mut stalled.noted, true) {
-        *desk.record.slow.ends.entry(how).or_default() += 1;
-    }
-}
-
-impl Stalled {
-    /// The server closes, and says why.
-    pub(crate) const fn closing(&mut self, code: CloseCode) {
-        self.code = Some(code);
-    }
-}
-
-impl Echo {
     /// Sends what is due on the slow connections; says when to come again.
-    pub(crate) fn turn_slow(
-        &mut self,
-        desk: &mut Desk,
-        fleet: &mut Fleet<'_, Member<Lane>>,
-    ) -> Option<Nanos> {
-        let mut slow = self.slow.take()?;
+    fn turn_slow(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
         let mut next = None;
         for _ in 0..TURN_MAX {
-            let place = match slow.next(desk.clock.stamp(), desk.window.end) {
+            let place = match self.next(desk.clock.stamp(), desk.window.end) {
                 Ok(place) => place,
                 Err(due) => {
                     next = due;
@@ -191,27 +431,100 @@ impl Echo {
             };
             let socket = desk.ids.get(place).and_then(|id| fleet.socket(*id));
             if let Some(mut ws) = socket.filter(WebSocket::is_open) {
-                self.send_slow(&mut slow, desk, &mut ws);
+                self.send_slow(desk, &mut ws);
             }
             next = Some(desk.clock.stamp());
         }
-        self.slow = Some(slow);
         next
     }
 
-    fn send_slow(
-        &mut self,
-        slow: &mut Slow,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
-    ) {
+    fn send_slow(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
         let due = desk.clock.stamp();
-        let bytes = self.send_on(ws, due);
+        let bytes = self.echoes.send_on(ws, due);
         if let Some(stalled) = &mut ws.data_mut().lane.stalled {
-            slow.tried(desk, stalled, bytes);
+            self.tried(stalled, bytes);
+        }
+    }
+}
+
+impl Fates {
+    fn note(&mut self, stalled: &mut Stalled, how: String) {
+        if !std::mem::replace(&mut stalled.noted, true) {
+            *self.ends.entry(how).or_default() += 1;
         }
     }
 }
 
 /// Most messages of slow connections in one turn of the loop.
 const TURN_MAX: usize = 4096;
+
+impl Behaviour for SlowEchoes {
+    type Lane = Lane;
+
+    fn lane(&mut self, place: usize) -> Lane {
+        let mut lane = self.echoes.lane(place);
+        lane.stalled = (place >= self.first).then(Box::default);
+        lane
+    }
+
+    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+        self.stall(desk, fleet, begin);
+        self.echoes.begin(desk, fleet, begin);
+    }
+
+    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+        let slow = self.turn_slow(desk, fleet);
+        let next = self.echoes.turn(desk, fleet);
+        [slow, next].into_iter().flatten().min()
+    }
+
+    #[inline]
+    fn message(
+        &mut self,
+        desk: &mut Desk,
+        ws: &mut WebSocket<'_, Member<Lane>>,
+        message: Message<'_>,
+    ) {
+        match &mut ws.data_mut().lane.stalled {
+            Some(stalled) => self.received(stalled),
+            None => self.echoes.message(desk, ws, message),
+        }
+    }
+
+    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
+        self.echoes.drained(desk, ws);
+    }
+
+    fn closing(&mut self, lane: &mut Lane, code: CloseCode) {
+        if let Some(stalled) = &mut lane.stalled {
+            stalled.code = Some(code);
+        }
+    }
+
+    fn expected(&mut self, desk: &mut Desk, lane: &mut Lane, reason: CloseReason) -> bool {
+        let Some(stalled) = &mut lane.stalled else { return false };
+        self.ended(desk, stalled, reason);
+        true
+    }
+
+    fn lost(&mut self, desk: &mut Desk, lane: Lane) -> u64 {
+        self.echoes.lost(desk, lane)
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.echoes.in_flight() + self.awaited()
+    }
+
+    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+        self.release(desk, fleet);
+    }
+
+    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+        self.judge(desk, fleet);
+        self.echoes.give_up(desk, fleet);
+    }
+
+    fn finish(self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).merge(self.fates);
+    }
+}

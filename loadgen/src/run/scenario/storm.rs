@@ -6,21 +6,111 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use clap::Args;
 use ringbolt::client::Handler;
 use ringbolt::handshake::{Refusal, UpgradeResponse};
 use ringbolt::{CloseReason, ConnectionId, Fleet, Message, Security, WebSocket};
 
 use crate::base::clock::{NEVER, Nanos, nanos};
-use crate::plan::workload::Scenario;
+use crate::base::failure::Failure;
+use crate::base::units;
+use crate::plan::Parts;
+use crate::plan::workload::{Connections, Window, Workload};
 use crate::run::context::Desk;
+use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::stats::{Class, Record, Sent};
-use crate::run::worker::{Report, SETTLING};
-use crate::spec::arrivals::Schedule;
+use crate::run::worker::{Launch, Report, SETTLING, Thread};
+use crate::spec::arrivals::{Arrivals, Schedule};
 use crate::spec::lifetime::Lifetime;
+use crate::spec::options::{
+    ArrivalArgs, DialArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs, help,
+};
+use crate::spec::rate::Rate;
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    about = "Connect, upgrade, close, again and again, and measure handshakes",
+    after_help = EXAMPLES
+)]
+pub(crate) struct StormArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Number of connections being opened or closed at any time [suffixes: k, m]
+    #[arg(short, long, env = "LOADGEN_CONNECTIONS", value_name = "N", default_value = "100",
+          value_parser = units::positive, help_heading = "Load")]
+    connections: u64,
+    #[command(flatten)]
+    when: ArrivalArgs,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[arg(long, env = "LOADGEN_SOURCE", value_name = "CIDR", help_heading = "Connecting",
+          help = help::SOURCE)]
+    source: Option<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXAMPLES: &str = "\
+Each connection is opened, upgraded and ended with a closing handshake, and makes room for the next.
+
+Examples:
+  loadgen storm ws://127.0.0.1:9000/ -c 100 -d 10s      as fast as the server takes them
+  loadgen storm ws://127.0.0.1:9000/ -c 1000 -r 5k/s    5,000 per second, on schedule
+  loadgen storm ws://127.0.0.1:9000/ -n 100k            100,000 connections in all";
+
+impl ScenarioArgs for StormArgs {
+    fn rate(&mut self) -> Option<&mut Rate> {
+        self.when.rate.as_mut()
+    }
+
+    fn job(self) -> Result<Job, Failure> {
+        let Self { target, connections, when, window, source, machine, output } = self;
+        let window = Window::new(&window, &when.stage, when.fixed());
+        let arrivals = when.arrivals(window.warmup);
+        let dial = DialArgs { connect_rate: None, ramp: None, source };
+        let seed = when.seed;
+        let parts = Parts { target, connections, window, seed, dial, machine, output };
+        let schedule = arrivals.as_ref().map(Arrivals::describe);
+        let workload = Workload::of_connections(Connections::Cycled, connections, arrivals);
+        Ok(Job::new(parts.plan(workload)?, Storm { schedule }))
+    }
+}
+
+/// Connections on a schedule, or as many as possible.
+#[derive(Debug)]
+struct Storm {
+    schedule: Option<String>,
+}
+
+pub(super) const KEYS: Keys = Keys::NONE;
+
+impl Scenario for Storm {
+    fn name(&self) -> &'static str {
+        "storm"
+    }
+
+    fn unit(&self) -> (&'static str, &'static str) {
+        ("connection", "connections")
+    }
+
+    fn latency_name(&self) -> &'static str {
+        "cycle"
+    }
+
+    fn headline(&self) -> String {
+        format!("storm, {}", self.schedule.as_deref().unwrap_or("closed loop"))
+    }
+
+    fn start(&self, launch: Launch) -> std::io::Result<Thread> {
+        launch.spawn(|desk| Cycles::new(desk, None))
+    }
+}
 
 /// Opens and closes connections.
 #[derive(Debug)]
-pub(crate) struct Storm {
+pub(crate) struct Cycles {
     desk: Desk,
     /// Connections that may be under way at once.
     slots: u64,
@@ -84,19 +174,17 @@ const OPENING: u64 = 256;
 /// Failures without a single success after which there is no point in going on.
 const HOPELESS: u64 = 8;
 
-impl Storm {
-    pub(crate) fn new(desk: Desk) -> Self {
+impl Cycles {
+    /// With a lifetime connections live for it; else they end when they have been opened.
+    pub(crate) fn new(desk: Desk, lifetime: Option<Lifetime>) -> Self {
         let slots = desk.plan.share(desk.plan.connections, desk.worker);
         let threads = desk.plan.threads.len() as u64;
         let spare = desk.plan.file_limit.saturating_sub(desk.plan.files());
-        let lives = match desk.plan.scenario {
-            Scenario::Churn { lifetime } => {
-                let seed = desk.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                let rng = fastrand::Rng::with_seed(seed ^ desk.worker as u64);
-                Some(Lives { lifetime, rng, ends: BTreeMap::new(), opening: 0 })
-            }
-            _ => None,
-        };
+        let lives = lifetime.map(|lifetime| {
+            let seed = desk.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let rng = fastrand::Rng::with_seed(seed ^ desk.worker as u64);
+            Lives { lifetime, rng, ends: BTreeMap::new(), opening: 0 }
+        });
         Self {
             lives,
             desk,
@@ -290,13 +378,13 @@ impl Attempt {
     }
 }
 
-impl Report for Storm {
+impl Report for Cycles {
     fn into_record(self) -> Record {
         self.desk.record
     }
 }
 
-impl Handler for Storm {
+impl Handler for Cycles {
     type Data = Attempt;
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Attempt>, _: Instant) -> Option<Instant> {

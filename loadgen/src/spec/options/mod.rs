@@ -2,7 +2,6 @@
 
 mod head;
 pub(crate) mod help;
-pub(crate) mod scenarios;
 
 use std::path::PathBuf;
 use std::time::Duration;
