@@ -11,7 +11,7 @@ mod network;
 mod placement;
 mod uring;
 
-use ringbolt::Taken;
+use ringbolt::SelectedDriver;
 use serde_json::{Value, json};
 
 use crate::base::files::Files;
@@ -21,7 +21,12 @@ pub(crate) use kernel::whole_config as kernel_config;
 pub(crate) use machine::Busy;
 
 /// The machine of the run, and how busy it was at its start and end.
-pub(crate) fn value(plan: &Plan, driver: Option<&Taken>, before: &Busy, after: &Busy) -> Value {
+pub(crate) fn value(
+    plan: &Plan,
+    driver: Option<&SelectedDriver>,
+    before: &Busy,
+    after: &Busy,
+) -> Value {
     let files = Files::of_this_machine();
     json!({
         "kernel": kernel::value(&files),
