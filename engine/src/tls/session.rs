@@ -21,6 +21,8 @@ const RECORD_MAX: usize = HEADER + RECORD + 2048;
 /// Most bytes that a session keeps of what it cannot use yet: a handshake message of 64 KiB, the most
 /// that rustls takes, in records of the usual size, or the beginning of one record.
 const HELD_MAX: usize = 96 << 10;
+/// The alert that ends a handshake with a message that cannot be read, in the clear (RFC 8446 §6.2).
+const DECODE_ERROR: [u8; HEADER + 2] = [21, 3, 3, 0, 2, 2, 50];
 /// Most bytes of handshake messages and alerts that wait to be sent; a flight is far shorter.
 const OUT_MAX: usize = 256 << 10;
 /// A record that is longer than this is received into large buffers.
@@ -199,6 +201,7 @@ impl Session {
             return Ok(());
         }
         if self.held.len() + bytes.len() > HELD_MAX {
+            self.say_too_long();
             return Err(TlsError::Oversized);
         }
         self.held.extend_from_slice(bytes);
@@ -215,7 +218,10 @@ impl Session {
             let (discard, step) = self.advance(rest, plain, &mut Write::Nothing);
             taken += discard;
             match step {
-                Step::Again if self.out.len() > OUT_MAX => return Err(TlsError::Misbehaved),
+                Step::Again if self.out.len() > OUT_MAX => {
+                    (self.read_closed, self.mute) = (true, true);
+                    return Err(TlsError::Misbehaved);
+                }
                 Step::Again => {}
                 Step::Rest | Step::Written(_) => break,
                 Step::Closed => {
@@ -231,7 +237,12 @@ impl Session {
                         (self.read_closed, self.mute) = (true, true);
                         handshake::refuse(400, error.sentence(), &mut self.out);
                     } else {
+                        let before = self.out.len();
                         self.say_why();
+                        // rustls itself says nothing of a handshake message that is too long.
+                        if error == TlsError::Oversized && self.out.len() == before {
+                            self.say_too_long();
+                        }
                     }
                     return Err(self.told(error));
                 }
@@ -303,6 +314,20 @@ impl Session {
         }
     }
 
+    /// Ends a session whose peer says more at once than is held for it, and queues the alert that tells it so.
+    /// Where the handshake is encrypted already, only rustls could say that.
+    fn say_too_long(&mut self) {
+        (self.read_closed, self.mute) = (true, true);
+        self.held = Vec::new();
+        let (version, handshaking) = match &self.side {
+            TlsRole::Server(side) => (side.protocol_version(), side.is_handshaking()),
+            TlsRole::Client(side) => (side.protocol_version(), side.is_handshaking()),
+        };
+        if handshaking && matches!(version, None | Some(ProtocolVersion::TLSv1_2)) {
+            self.out.extend(DECODE_ERROR);
+        }
+    }
+
     /// Encrypts `plain`, at most [`RECORD`] bytes, into `room`, which is [`OVERHEAD`] longer; says
     /// how many bytes that are.
     pub(super) fn encrypt(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, TlsError> {
@@ -336,7 +361,10 @@ impl Session {
                     break Err(self.told(error));
                 }
                 // Reading was done when the last bytes came.
-                _ => break Err(TlsError::Other),
+                _ => {
+                    (self.read_closed, self.mute) = (true, true);
+                    break Err(TlsError::Other);
+                }
             }
         };
         self.held = held;
