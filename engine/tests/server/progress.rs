@@ -7,8 +7,8 @@ use ringbolt::metrics::Snapshot;
 use ringbolt::{CloseReason, Config, Server};
 
 use crate::support::{
-    BINARY, CLOSE, Client, Fountain, PART, PATIENCE, Running, TEXT, config, echo, frame, pattern,
-    wait_until,
+    BINARY, CLOSE, Client, Fountain, HeldUp, PART, PATIENCE, PAUSES, Pace, Running, TEXT, config,
+    echo, frame, on_time, pattern, wait_until,
 };
 
 /// Parts that a slow reader needs several times [`IDLE`] for, and that no socket has room for: 5 MiB.
@@ -46,68 +46,80 @@ fn expect_orderly_end(client: &mut Client) {
 #[test]
 fn a_peer_that_reads_slowly_and_steadily_is_not_silent() {
     // covers: SEC-05
-    for ping_interval in [Duration::ZERO, IDLE / 3] {
-        let server = fountain(roomy(|config| {
-            config.idle_timeout = IDLE;
-            config.ping_interval = ping_interval;
-        }));
-        let mut client = Client::small(server.address());
-        client.text(&PARTS.to_string());
-        client.sip(PARTS);
-        client.send(&frame(CLOSE, b""));
-        while client.frame().first != CLOSE {}
-        client.expect_end();
-        drop(client);
-        let end = server.wait_for_nothing();
-        assert_eq!((closed(&end, "clean"), closed(&end, "idle")), (1, 0), "{end}");
-        assert!(end.ring.slow_sends > 0, "everything fitted into the sockets: {end}");
+    for pings in [0, 3] {
+        on_time(IDLE, |timeout| {
+            let server = fountain(roomy(|config| {
+                config.idle_timeout = timeout;
+                config.ping_interval = timeout.checked_div(pings).unwrap_or_default();
+            }));
+            let mut client = Client::small(server.address());
+            client.text(&PARTS.to_string());
+            client.sip(PARTS, timeout)?;
+            client.send(&frame(CLOSE, b""));
+            while client.frame().first != CLOSE {}
+            client.expect_end();
+            drop(client);
+            let end = server.wait_for_nothing();
+            assert_eq!((closed(&end, "clean"), closed(&end, "idle")), (1, 0), "{end}");
+            assert!(end.ring.slow_sends > 0, "everything fitted into the sockets: {end}");
+            Ok(())
+        });
     }
 }
 
 #[test]
 fn what_was_sent_back_is_read_slowly_while_more_is_sent() {
-    let server = echo(
-        1,
-        config().with(|config| {
-            config.idle_timeout = IDLE;
-            config.ping_interval = IDLE / 3;
-        }),
-    );
-    let mut client = Client::small(server.address());
-    let messages: Vec<_> = (0..PARTS).map(|n| frame(BINARY, &vec![n as u8; PART])).collect();
-    let mut writer = client.stream.try_clone().expect("a second handle");
-    let writing = std::thread::spawn(move || {
-        messages.iter().try_for_each(|message| writer.write_all(message))
+    on_time(IDLE, |timeout| {
+        let server = echo(
+            1,
+            config().with(|config| {
+                config.idle_timeout = timeout;
+                config.ping_interval = timeout / 3;
+            }),
+        );
+        let mut client = Client::small(server.address());
+        let messages: Vec<_> = (0..PARTS).map(|n| frame(BINARY, &vec![n as u8; PART])).collect();
+        let mut writer = client.stream.try_clone().expect("a second handle");
+        let writing = std::thread::spawn(move || {
+            messages.iter().try_for_each(|message| writer.write_all(message))
+        });
+        client.sip(PARTS, timeout)?;
+        writing.join().expect("it ends").expect("the server takes all of it");
+        drop(client);
+        let end = server.wait_for_nothing();
+        assert_eq!(closed(&end, "idle"), 0, "{end}");
+        Ok(())
     });
-    client.sip(PARTS);
-    writing.join().expect("it ends").expect("the server takes all of it");
-    drop(client);
-    let end = server.wait_for_nothing();
-    assert_eq!(closed(&end, "idle"), 0, "{end}");
 }
 
 #[test]
 fn a_peer_that_writes_one_message_slowly_is_not_silent() {
     // covers: SEC-05
-    let server = echo(
-        1,
-        config().with(|config| {
-            config.idle_timeout = IDLE;
-            config.ping_interval = Duration::ZERO;
-        }),
-    );
-    let mut client = Client::connect(server.address(), "/");
-    let bytes = pattern(1_000_000, 1);
-    let message = frame(BINARY, &bytes);
-    let (slow, fast) = message.split_at(300_000);
-    // Less in all this time than one receive has room for.
-    for piece in slow.chunks(4096) {
-        client.send(piece);
-        std::thread::sleep(Duration::from_millis(30));
-    }
-    client.send(fast);
-    client.expect(BINARY, &bytes);
-    assert_eq!(closed(&server.snapshot(), "idle"), 0);
+    on_time(IDLE, |timeout| {
+        let server = echo(
+            1,
+            config().with(|config| {
+                config.idle_timeout = timeout;
+                config.ping_interval = Duration::ZERO;
+            }),
+        );
+        let mut client = Client::connect(server.address(), "/");
+        let bytes = pattern(1_000_000, 1);
+        let message = frame(BINARY, &bytes);
+        let (slow, fast) = message.split_at(300_000);
+        let mut pace = Pace::new(timeout);
+        // Less in all this time than one receive has room for.
+        for piece in slow.chunks(4096) {
+            pace.step()?;
+            client.send(piece);
+            std::thread::sleep(timeout / PAUSES);
+        }
+        pace.step()?;
+        client.send(fast);
+        client.expect(BINARY, &bytes);
+        assert_eq!(closed(&server.snapshot(), "idle"), 0);
+        Ok(())
+    });
 }
 
 #[test]
@@ -129,77 +141,89 @@ fn one_that_takes_nothing_is_ended_even_while_it_is_not_read_from() {
 #[test]
 fn a_drain_waits_for_a_slow_reader_longer_than_a_closing_handshake_may_take() {
     // covers: CLOSE-08, CLOSE-09
-    let server = fountain(roomy(|config| config.close_timeout = IDLE));
-    let mut client = Client::small(server.address());
-    client.text(&PARTS.to_string());
-    wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
-    server.drain(LONG);
-    client.sip(PARTS);
-    client.expect(CLOSE, b"");
-    client.send(&frame(CLOSE, b""));
-    expect_orderly_end(&mut client);
-    drop(client);
-    let end = server.end(LONG);
-    assert_eq!((closed(&end, "clean"), closed(&end, "timed_out")), (1, 0), "{end}");
+    on_time(IDLE, |timeout| {
+        let server = fountain(roomy(|config| config.close_timeout = timeout));
+        let mut client = Client::small(server.address());
+        client.text(&PARTS.to_string());
+        wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
+        server.drain(LONG);
+        client.sip(PARTS, timeout)?;
+        client.expect(CLOSE, b"");
+        client.send(&frame(CLOSE, b""));
+        expect_orderly_end(&mut client);
+        drop(client);
+        let end = server.end(LONG);
+        assert_eq!((closed(&end, "clean"), closed(&end, "timed_out")), (1, 0), "{end}");
+        Ok(())
+    });
 }
 
 #[test]
 fn whoever_closes_still_gets_all_that_was_sent_before() {
     // covers: CTL-04, CLOSE-08
-    let server = fountain(roomy(|config| config.close_timeout = IDLE));
-    let address = server.address();
-    let readers = ["", " close", " end"].map(|asked| {
-        std::thread::spawn(move || {
-            let mut client = Client::small(address);
-            client.text(&format!("{PARTS}{asked}"));
-            client.send(&frame(CLOSE, b"bye"));
-            client.sip(PARTS);
-            match asked {
-                "" => client.expect(CLOSE, b"bye"),
-                " close" => client.expect(CLOSE, b""),
-                _ => {}
-            }
-            expect_orderly_end(&mut client);
-        })
+    on_time(IDLE, |timeout| {
+        let server = fountain(roomy(|config| config.close_timeout = timeout));
+        let address = server.address();
+        let readers = ["", " close", " end"].map(|asked| {
+            std::thread::spawn(move || {
+                let mut client = Client::small(address);
+                client.text(&format!("{PARTS}{asked}"));
+                client.send(&frame(CLOSE, b"bye"));
+                client.sip(PARTS, timeout)?;
+                match asked {
+                    "" => client.expect(CLOSE, b"bye"),
+                    " close" => client.expect(CLOSE, b""),
+                    _ => {}
+                }
+                expect_orderly_end(&mut client);
+                Ok(())
+            })
+        });
+        let read = readers.map(|reader| reader.join().expect("it gets everything"));
+        read.into_iter().collect::<Result<Vec<()>, HeldUp>>()?;
+        server.wait_for_nothing();
+        Ok(())
     });
-    for reader in readers {
-        reader.join().expect("it gets everything");
-    }
-    server.wait_for_nothing();
 }
 
 #[test]
 fn whoever_hangs_up_still_gets_all_that_was_sent_before() {
     // Its end is read at once, or when little waits.
     for pause_reading_bytes in [usize::MAX, 256 << 10] {
-        let server = fountain(roomy(|config| {
-            config.close_timeout = IDLE;
-            config.pause_reading_bytes = pause_reading_bytes;
-        }));
-        let mut client = Client::small(server.address());
-        client.text(&PARTS.to_string());
-        client.hang_up();
-        client.sip(PARTS);
-        expect_orderly_end(&mut client);
-        drop(client);
-        let end = server.wait_for_nothing();
-        assert_eq!(closed(&end, "hung_up"), 1, "{end}");
+        on_time(IDLE, |timeout| {
+            let server = fountain(roomy(|config| {
+                config.close_timeout = timeout;
+                config.pause_reading_bytes = pause_reading_bytes;
+            }));
+            let mut client = Client::small(server.address());
+            client.text(&PARTS.to_string());
+            client.hang_up();
+            client.sip(PARTS, timeout)?;
+            expect_orderly_end(&mut client);
+            drop(client);
+            let end = server.wait_for_nothing();
+            assert_eq!(closed(&end, "hung_up"), 1, "{end}");
+            Ok(())
+        });
     }
 }
 
 #[test]
 fn whoever_breaks_a_rule_still_gets_all_that_was_sent_before() {
-    let server = fountain(roomy(|config| config.close_timeout = IDLE));
-    let mut client = Client::small(server.address());
-    client.text(&PARTS.to_string());
-    client.send(&frame(TEXT, b"\x80"));
-    // More comes all the same.
-    client.send(&pattern(20_000, 2));
-    client.sip(PARTS);
-    expect_orderly_end(&mut client);
-    drop(client);
-    let end = server.wait_for_nothing();
-    assert_eq!(closed(&end, "protocol"), 1, "{end}");
+    on_time(IDLE, |timeout| {
+        let server = fountain(roomy(|config| config.close_timeout = timeout));
+        let mut client = Client::small(server.address());
+        client.text(&PARTS.to_string());
+        client.send(&frame(TEXT, b"\x80"));
+        // More comes all the same.
+        client.send(&pattern(20_000, 2));
+        client.sip(PARTS, timeout)?;
+        expect_orderly_end(&mut client);
+        drop(client);
+        let end = server.wait_for_nothing();
+        assert_eq!(closed(&end, "protocol"), 1, "{end}");
+        Ok(())
+    });
 }
 
 #[test]

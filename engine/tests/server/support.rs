@@ -220,27 +220,34 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// Reads `parts` messages of a [`Fountain`], a little at a time and with pauses: about 2 MB/s. Pings
-    /// between them are not answered.
+    /// Reads `parts` messages of a [`Fountain`], a little at a time and with pauses, so that it takes about
+    /// three times as long as `timeout`. Pings between them are not answered.
+    ///
+    /// # Errors
+    ///
+    /// The reader itself was kept from reading.
     #[track_caller]
-    pub(crate) fn sip(&mut self, parts: usize) {
+    pub(crate) fn sip(&mut self, parts: usize, timeout: Duration) -> Result<(), HeldUp> {
+        let mut pace = Pace::new(timeout);
         for n in 0..parts {
             let mut take = |len| {
-                self.take(len).unwrap_or_else(|| panic!("the end before part {n} of {parts}"))
+                let bytes = self.take(len);
+                pace.step()?;
+                Ok(bytes.unwrap_or_else(|| panic!("the end in part {n} of {parts}")))
             };
-            let mut head = take(2);
+            let mut head = take(2)?;
             while head == [PING, 0] {
-                head = take(2);
+                head = take(2)?;
             }
-            head.extend(take(8));
+            head.extend(take(8)?);
             assert_eq!(head[2..], (PART as u64).to_be_bytes(), "the length of part {n}");
             for _ in 0..PART / SIP {
-                let part = self.take(SIP);
-                let part = part.unwrap_or_else(|| panic!("the end in part {n} of {parts}"));
+                let part = take(SIP)?;
                 assert!(part.iter().all(|byte| *byte == n as u8), "part {n}");
-                thread::sleep(SIP_PAUSE);
+                thread::sleep(timeout / PAUSES);
             }
         }
+        Ok(())
     }
 
     #[track_caller]
@@ -283,6 +290,47 @@ pub(crate) fn small_stream(address: SocketAddr) -> TcpStream {
     socket.set_recv_buffer_size(8192).expect("a size");
     socket.connect(&address.into()).expect("the server listens");
     socket.into()
+}
+
+/// Somebody slow was even slower than he wanted to be: the machine was busy with others.
+#[derive(Debug)]
+#[must_use = "what was measured says nothing about the server"]
+pub(crate) struct HeldUp(Duration);
+
+/// Watches somebody slow who has to do something in less than a timeout again and again.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    timeout: Duration,
+    last: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, last: Instant::now() }
+    }
+
+    /// Something was done. Between two bytes that a reader's kernel takes there are two steps at most, so
+    /// none may take longer than half of the timeout.
+    pub(crate) fn step(&mut self) -> Result<(), HeldUp> {
+        let took = self.last.elapsed();
+        self.last = Instant::now();
+        if took < self.timeout / 2 { Ok(()) } else { Err(HeldUp(took)) }
+    }
+}
+
+/// Runs a test of somebody slow with this timeout, and again with a longer one if he was held up: then a
+/// server may rightly have taken him for one who is gone.
+#[track_caller]
+pub(crate) fn on_time(timeout: Duration, test: impl Fn(Duration) -> Result<(), HeldUp>) {
+    const TRIES: u32 = 5;
+    let mut last = HeldUp(Duration::ZERO);
+    for timeout in (0..TRIES).map(|n| timeout * (1 << n)) {
+        match test(timeout) {
+            Ok(()) => return,
+            Err(held_up) => last = held_up,
+        }
+    }
+    panic!("held up in each of {TRIES} tries, in the last one for {:?}", last.0);
 }
 
 /// Waits until `done` says so.
@@ -367,9 +415,10 @@ pub(crate) fn echo(shards: usize, config: Config) -> Running {
 
 /// Bytes of a part of what a [`Fountain`] sends.
 pub(crate) const PART: usize = 256 << 10;
-/// Bytes that are read at a time by those who are slow, and how long they are busy with them.
+/// Bytes that are read at a time by those who are slow. What they are busy with in between takes them this
+/// part of a timeout.
 const SIP: usize = 64 << 10;
-const SIP_PAUSE: Duration = Duration::from_millis(25);
+pub(crate) const PAUSES: u32 = 32;
 
 /// Sends as many parts as it is asked for, each of bytes of its number, and closes if that is asked for,
 /// too.

@@ -9,7 +9,8 @@ use rustls::ClientConfig;
 use crate::endings::{closed, expect_close_notify};
 use crate::peer::{Secure, World, config, connect, over};
 use crate::support::{
-    CLOSE, Client, Fountain, PATIENCE, Running, TEXT, frame, request, small_stream, wait_until,
+    CLOSE, Client, Fountain, HeldUp, PATIENCE, Running, TEXT, frame, on_time, request,
+    small_stream, wait_until,
 };
 
 /// Parts that a slow reader needs several times [`IDLE`] for, and that no socket has room for: 5 MiB.
@@ -43,20 +44,23 @@ fn a_peer_that_reads_slowly_is_not_silent() {
     // covers: SEC-05
     let world = World::new();
     for driver in Driver::built() {
-        for ping_interval in [Duration::ZERO, IDLE / 3] {
-            let server = fountain(&world, driver, |config| {
-                config.idle_timeout = IDLE;
-                config.ping_interval = ping_interval;
+        for pings in [0, 3] {
+            on_time(IDLE, |timeout| {
+                let server = fountain(&world, driver, |config| {
+                    config.idle_timeout = timeout;
+                    config.ping_interval = timeout.checked_div(pings).unwrap_or_default();
+                });
+                let mut client = small(server.address(), world.client());
+                client.text(&PARTS.to_string());
+                client.sip(PARTS, timeout)?;
+                client.send(&frame(CLOSE, b""));
+                while client.frame().first != CLOSE {}
+                expect_close_notify(&mut client);
+                drop(client);
+                let ended = crate::echo::end(server);
+                assert_eq!((closed(&ended, "clean"), closed(&ended, "idle")), (1, 0), "{ended}");
+                Ok(())
             });
-            let mut client = small(server.address(), world.client());
-            client.text(&PARTS.to_string());
-            client.sip(PARTS);
-            client.send(&frame(CLOSE, b""));
-            while client.frame().first != CLOSE {}
-            expect_close_notify(&mut client);
-            drop(client);
-            let ended = crate::echo::end(server);
-            assert_eq!((closed(&ended, "clean"), closed(&ended, "idle")), (1, 0), "{ended}");
         }
     }
 }
@@ -82,31 +86,37 @@ fn whoever_closes_or_breaks_a_rule_still_gets_all_that_was_sent_before() {
     // covers: CTL-04, CLOSE-08
     let world = World::new();
     for driver in Driver::built() {
-        let server = fountain(&world, driver, |config| config.close_timeout = IDLE);
-        let address = server.address();
-        let cases = [("", frame(CLOSE, b"bye")), (" close", frame(CLOSE, b"")), (" end", vec![])];
-        let broken = [("", [frame(TEXT, b"\x80"), vec![0; 20_000]].concat())];
-        let readers = cases.into_iter().chain(broken).enumerate().map(|(n, (asked, sent))| {
-            let trust = world.client();
-            std::thread::spawn(move || {
-                let mut client = small(address, trust);
-                client.text(&format!("{PARTS}{asked}"));
-                client.send(&sent);
-                client.sip(PARTS);
-                match n {
-                    0 => client.expect(CLOSE, b"bye"),
-                    1 => client.expect(CLOSE, b""),
-                    _ => {}
-                }
-                expect_close_notify(&mut client);
-            })
+        on_time(IDLE, |timeout| {
+            let server = fountain(&world, driver, |config| config.close_timeout = timeout);
+            let address = server.address();
+            let cases =
+                [("", frame(CLOSE, b"bye")), (" close", frame(CLOSE, b"")), (" end", vec![])];
+            let broken = [("", [frame(TEXT, b"\x80"), vec![0; 20_000]].concat())];
+            let readers = cases.into_iter().chain(broken).enumerate().map(|(n, (asked, sent))| {
+                let trust = world.client();
+                std::thread::spawn(move || {
+                    let mut client = small(address, trust);
+                    client.text(&format!("{PARTS}{asked}"));
+                    client.send(&sent);
+                    client.sip(PARTS, timeout)?;
+                    match n {
+                        0 => client.expect(CLOSE, b"bye"),
+                        1 => client.expect(CLOSE, b""),
+                        _ => {}
+                    }
+                    expect_close_notify(&mut client);
+                    Ok(())
+                })
+            });
+            let readers: Vec<_> = readers.collect();
+            let read = readers.into_iter().map(|reader| reader.join().expect("it gets everything"));
+            // Each of them is waited for.
+            let read: Vec<Result<(), HeldUp>> = read.collect();
+            read.into_iter().collect::<Result<(), _>>()?;
+            let ended = crate::echo::end(server);
+            assert_eq!((closed(&ended, "clean"), closed(&ended, "timed_out")), (2, 0), "{ended}");
+            Ok(())
         });
-        let readers: Vec<_> = readers.collect();
-        for reader in readers {
-            reader.join().expect("it gets everything");
-        }
-        let ended = crate::echo::end(server);
-        assert_eq!((closed(&ended, "clean"), closed(&ended, "timed_out")), (2, 0), "{ended}");
     }
 }
 
@@ -114,24 +124,27 @@ fn whoever_closes_or_breaks_a_rule_still_gets_all_that_was_sent_before() {
 fn whoever_hangs_up_still_gets_all_that_was_sent_before() {
     let world = World::new();
     for driver in Driver::built() {
-        let server = fountain(&world, driver, |config| {
-            config.close_timeout = IDLE;
-            config.pause_reading_bytes = usize::MAX;
-        });
-        let mut client = small(server.address(), world.client());
-        client.text(&PARTS.to_string());
-        client.stream.sock.shutdown(Shutdown::Write).expect("it is open");
-        client.sip(PARTS);
-        expect_close_notify(&mut client);
-        // At once, with no more than a word to come.
-        for _ in 0..30 {
-            let mut client = connect(server.address(), world.client());
-            client.send(&frame(TEXT, b"\x80"));
+        on_time(IDLE, |timeout| {
+            let server = fountain(&world, driver, |config| {
+                config.close_timeout = timeout;
+                config.pause_reading_bytes = usize::MAX;
+            });
+            let mut client = small(server.address(), world.client());
+            client.text(&PARTS.to_string());
             client.stream.sock.shutdown(Shutdown::Write).expect("it is open");
+            client.sip(PARTS, timeout)?;
             expect_close_notify(&mut client);
-        }
-        let ended = crate::echo::end(server);
-        assert_eq!((closed(&ended, "hung_up"), closed(&ended, "protocol")), (1, 30), "{ended}");
+            // At once, with no more than a word to come.
+            for _ in 0..30 {
+                let mut client = connect(server.address(), world.client());
+                client.send(&frame(TEXT, b"\x80"));
+                client.stream.sock.shutdown(Shutdown::Write).expect("it is open");
+                expect_close_notify(&mut client);
+            }
+            let ended = crate::echo::end(server);
+            assert_eq!((closed(&ended, "hung_up"), closed(&ended, "protocol")), (1, 30), "{ended}");
+            Ok(())
+        });
     }
 }
 
@@ -140,17 +153,20 @@ fn a_drain_waits_for_a_slow_reader() {
     // covers: CLOSE-08, CLOSE-09
     let world = World::new();
     for driver in Driver::built() {
-        let server = fountain(&world, driver, |config| config.close_timeout = IDLE);
-        let mut client = small(server.address(), world.client());
-        client.text(&PARTS.to_string());
-        wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
-        server.drain(Duration::from_secs(60));
-        client.sip(PARTS);
-        client.expect(CLOSE, b"");
-        client.send(&frame(CLOSE, b""));
-        expect_close_notify(&mut client);
-        drop(client);
-        let ended = server.end(Duration::from_secs(60));
-        assert_eq!((closed(&ended, "clean"), closed(&ended, "timed_out")), (1, 0), "{ended}");
+        on_time(IDLE, |timeout| {
+            let server = fountain(&world, driver, |config| config.close_timeout = timeout);
+            let mut client = small(server.address(), world.client());
+            client.text(&PARTS.to_string());
+            wait_until("all is sent", || server.snapshot().counters.messages_out == PARTS as u64);
+            server.drain(Duration::from_secs(60));
+            client.sip(PARTS, timeout)?;
+            client.expect(CLOSE, b"");
+            client.send(&frame(CLOSE, b""));
+            expect_close_notify(&mut client);
+            drop(client);
+            let ended = server.end(Duration::from_secs(60));
+            assert_eq!((closed(&ended, "clean"), closed(&ended, "timed_out")), (1, 0), "{ended}");
+            Ok(())
+        });
     }
 }
