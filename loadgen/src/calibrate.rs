@@ -52,13 +52,13 @@ pub(crate) fn run(
     let _ = server.join();
     let waited_share =
         [&alone, &many, &paced].map(Outcome::starved).into_iter().fold(0.0, f64::max);
-    let (alone, lag) = (&alone.record.latency, &paced.record.lag);
+    let (alone, lag) = (&alone.record.latency, &paced.record.scheduling_delay);
     let floor = Floor {
         measured_utc: identity::utc(paced.when.ended),
         round_trip_p50_ns: alone.percentile(50.0),
         round_trip_p99_ns: alone.percentile(99.0),
-        lag_p50_ns: lag.percentile(50.0),
-        lag_p99_ns: lag.percentile(99.0),
+        scheduling_delay_p50_ns: lag.percentile(50.0),
+        scheduling_delay_p99_ns: lag.percentile(99.0),
         generator_cpu_ns_per_message: many.generator_nanos().unwrap_or(0.0),
         closed_loop_rate_per_s: many.rate(),
         waited_share,
@@ -112,7 +112,7 @@ fn summary(floor: &Floor) -> String {
          CPU per message, {} messages/s in a closed loop\n\nIt stands beside the results of this \
          machine from now on.\n",
         row("round trip", floor.round_trip_p50_ns, floor.round_trip_p99_ns),
-        row("lag", floor.lag_p50_ns, floor.lag_p99_ns),
+        row("sent late", floor.scheduling_delay_p50_ns, floor.scheduling_delay_p99_ns),
         "generator",
         floor.generator_cpu_ns_per_message,
         format::count(floor.closed_loop_rate_per_s),

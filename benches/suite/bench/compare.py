@@ -45,16 +45,23 @@ def documents(runs):
     return found
 
 
+BEFORE = {"delivery_ratio": "reach", "ratio": "share", "scheduling_delay": "lag"}
+
+
 def place_of(metric):
     """Where a metric of `loadgen compare` stands in a document."""
     numbers = {"server-cpu": "cost.server_cpu_ns_per_message", "rate": "outcome.rate_per_s",
                "generator-cpu": "cost.generator_cpu_ns_per_message", "achieved": "outcome.achieved",
-               "reach": "outcome.reach.share", "errors": "outcome.errors_total"}
+               "delivery-ratio": "outcome.delivery_ratio.ratio", "reach": "outcome.delivery_ratio.ratio",
+               "errors": "outcome.errors_total"}
     if metric in numbers:
         return numbers[metric].split(".")
-    found = re.match(r"([a-z]+)\.(.*)", metric)
+    found = re.match(r"([a-z-]+)\.(.*)", metric)
     series, name = found.groups() if found else ("latency", metric)
-    return ["trust" if series == "lag" else "outcome", series, f"{name.replace('.', '_')}_ns"]
+    group = "outcome"
+    if series in ("scheduling-delay", "lag"):
+        group, series = "trust", "scheduling_delay"
+    return [group, series, f"{name.replace('.', '_')}_ns"]
 
 
 def value_of(path, metric):
@@ -62,7 +69,11 @@ def value_of(path, metric):
     with open(path, encoding="utf-8") as file:
         value = json.load(file)
     for key in place_of(metric):
-        value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            # In the form before this one some keys had other names.
+            value = value.get(key, value.get(BEFORE.get(key, key)))
+        else:
+            value = None
     return value
 
 

@@ -410,7 +410,8 @@ class Reports(unittest.TestCase):
     def test_every_metric_has_its_place(self):
         for metric, place in (("server-cpu", "cost.server_cpu_ns_per_message"), ("p99", "outcome.latency.p99_ns"),
                               ("p99.9", "outcome.latency.p99_9_ns"), ("max", "outcome.latency.max_ns"),
-                              ("service.p99.9", "outcome.service.p99_9_ns"), ("lag.p50", "trust.lag.p50_ns")):
+                              ("service.p99.9", "outcome.service.p99_9_ns"), ("lag.p50", "trust.scheduling_delay.p50_ns"),
+                              ("delivery-ratio", "outcome.delivery_ratio.ratio")):
             self.assertEqual(".".join(compare.place_of(metric)), place, metric)
 
     def test_a_comparison_says_what_differs_and_what_it_means(self):
@@ -495,7 +496,7 @@ class Schema(unittest.TestCase):
     """What both tools must agree on."""
 
     def test_documents_have_what_is_read(self):
-        with open(os.path.join(ROOT, "loadgen", "schema", "result-2.json"), encoding="utf-8") as file:
+        with open(os.path.join(ROOT, "loadgen", "schema", "result-3.json"), encoding="utf-8") as file:
             trust = json.load(file)["$defs"]["trust"]["properties"]
         self.assertIn("limited_by", trust)
 

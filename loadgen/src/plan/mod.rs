@@ -143,12 +143,12 @@ impl Plan {
     pub(crate) fn check(&self, goal: &Goal) -> Result<(), &'static str> {
         let fan = self.workload.is_broadcast;
         match goal.metric {
-            Metric::Reach if !fan => Err("only broadcast measures a reach"),
+            Metric::DeliveryRatio if !fan => Err("only broadcast measures a delivery ratio"),
             Metric::Achieved if self.rate().is_none() => {
                 Err("without --rate no rate is offered that could be achieved")
             }
-            Metric::Time(Series::Lag, _) if self.tells() == Tells::Latency => {
-                Err("without --rate there is no schedule to lag behind")
+            Metric::Time(Series::SchedulingDelay, _) if self.tells() == Tells::Latency => {
+                Err("without --rate there is no schedule, and so no scheduling delay")
             }
             Metric::Time(Series::Service, _) if self.tells() != Tells::Service => {
                 Err("service times are measured with --rate, and not of broadcasts")

@@ -60,8 +60,8 @@ pub(crate) struct CompareArgs {
     /// workload; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) allow_diff: Vec<String>,
-    /// Metric to compare: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, reach,
-    /// errors, and service.p99, handshake.p99, completion.p99, lag.p99; may be repeated [default:
+    /// Metric to compare: rate, p50 to p99.999, mean, max, server-cpu, generator-cpu, achieved, delivery-ratio,
+    /// errors, and service.p99, handshake.p99, completion.p99, scheduling-delay.p99; may be repeated [default:
     /// rate, p50, p90, p99, p99.9, server-cpu]
     #[arg(long, value_name = "METRIC", value_parser = metric::parse)]
     pub(crate) metric: Vec<Metric>,

@@ -37,7 +37,9 @@ pub(crate) fn parse(text: &str) -> Result<Metric, String> {
     match text {
         "rate" => return number("outcome.rate_per_s", Shown::Rate),
         "achieved" => return number("outcome.achieved", Shown::Share),
-        "reach" => return number("outcome.reach.share", Shown::Share),
+        "delivery-ratio" | "reach" => {
+            return number("outcome.delivery_ratio.ratio", Shown::Share);
+        }
         "errors" => return number("outcome.errors_total", Shown::Count),
         "server-cpu" => return number("cost.server_cpu_ns_per_message", Shown::Time),
         "generator-cpu" => return number("cost.generator_cpu_ns_per_message", Shown::Time),
@@ -49,7 +51,7 @@ pub(crate) fn parse(text: &str) -> Result<Metric, String> {
         Some(("service", name)) => ("outcome", "service", name),
         Some(("handshake", name)) => ("outcome", "handshake", name),
         Some(("completion", name)) => ("outcome", "completion", name),
-        Some(("lag", name)) => ("trust", "lag", name),
+        Some(("scheduling-delay" | "lag", name)) => ("trust", "scheduling_delay", name),
         _ => ("outcome", "latency", text),
     };
     let plain = |digits: &&str| digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -58,8 +60,8 @@ pub(crate) fn parse(text: &str) -> Result<Metric, String> {
     let percent = percent.ok_or_else(|| {
         format!(
             "there is no metric `{text}`; there are rate, p50 to p99.999, mean, max, server-cpu, \
-             generator-cpu, achieved, reach, errors, and service.p99, handshake.p99, \
-             completion.p99 or lag.p99"
+             generator-cpu, achieved, delivery-ratio, errors, and service.p99, handshake.p99, \
+             completion.p99 or scheduling-delay.p99"
         )
     })?;
     Ok(Metric { name: text.to_owned(), what: What::Percentile(group, series, percent) })
@@ -118,7 +120,15 @@ mod tests {
 
     #[test]
     fn names_are_known_or_answered_with_those_that_are() {
-        for name in DEFAULT.into_iter().chain(["p95", "service.p99", "lag.p99.9", "reach", "max"]) {
+        for name in DEFAULT.into_iter().chain([
+            "p95",
+            "service.p99",
+            "scheduling-delay.p99.9",
+            "lag.p50",
+            "delivery-ratio",
+            "reach",
+            "max",
+        ]) {
             assert_eq!(parse(name).expect(name).name, name);
         }
         for name in ["", "p", "p100", "p1e1", "speed", "service", "handshake.mean"] {

@@ -210,9 +210,9 @@ fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
     let [p50, p99] = [floor.round_trip_p50_ns, floor.round_trip_p99_ns].map(time);
     writeln!(
         out,
-        "  {:<12} round trip {p50} at p50, {p99} at p99, lag {} at p99 (calibrated {})",
+        "  {:<12} round trip {p50} at p50, {p99} at p99, sent {} late at p99 (calibrated {})",
         "floor",
-        time(floor.lag_p99_ns),
+        time(floor.scheduling_delay_p99_ns),
         floor.measured_utc.split('T').next().unwrap_or_default()
     )
 }
@@ -232,7 +232,7 @@ fn write_latencies(out: &mut String, job: &Job, record: &Record) -> std::fmt::Re
     write_times(out, "  median", &record.median)?;
     write_times(out, "  last", &record.completion)?;
     write_times(out, "service", &record.service)?;
-    write_times(out, "lag", &record.lag)?;
+    write_times(out, "sent late", &record.scheduling_delay)?;
     write_times(out, "warm-up", &record.warmup)?;
     for (name, times) in job.scenario.times() {
         write_times(out, name, &times)?;

@@ -2,7 +2,7 @@
 
 use crate::base::histogram::Times;
 use crate::plan::Plan;
-use crate::run::outcome::{Outcome, Reach};
+use crate::run::outcome::{DeliveryRatio, Outcome};
 use crate::spec::goal::{Figure, Goal, Metric, Series};
 
 /// The metric's value in this run; `None` if nothing of it was measured.
@@ -17,7 +17,7 @@ pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64
                 Series::Service => &record.service,
                 Series::Handshake => &record.handshake,
                 Series::Completion => &record.completion,
-                Series::Lag => &record.lag,
+                Series::SchedulingDelay => &record.scheduling_delay,
             };
             of(figure, times)
         }
@@ -27,7 +27,7 @@ pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64
             let attempts = outcome.messages() as f64 + errors;
             (attempts > 0.0).then(|| errors / attempts)
         }
-        Metric::Reach => outcome.reach.and_then(Reach::share),
+        Metric::DeliveryRatio => outcome.delivery_ratio.and_then(DeliveryRatio::share),
         Metric::Achieved => outcome.achieved().filter(|_| plan.rate().is_some()),
     }
 }

@@ -41,7 +41,7 @@ impl Outcome {
             });
         }
         let (lag, latency) =
-            (self.record.lag.percentile(99.0), self.record.latency.percentile(99.0));
+            (self.record.scheduling_delay.percentile(99.0), self.record.latency.percentile(99.0));
         let late = lag > LAG_FLOOR && lag > latency / LAG_LIMIT;
         late.then_some(Limiter::Generator)
     }
@@ -159,7 +159,8 @@ impl Outcome {
     /// Whether the generator itself was late enough to be seen in the latency.
     fn lag_verdict(&self, short_of_cpu: bool) -> Option<String> {
         let record = &self.record;
-        let (lag, latency) = (record.lag.percentile(99.0), record.latency.percentile(99.0));
+        let (lag, latency) =
+            (record.scheduling_delay.percentile(99.0), record.latency.percentile(99.0));
         if lag <= LAG_FLOOR || lag <= latency / LAG_NOTED {
             return None;
         }

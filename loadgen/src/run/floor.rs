@@ -23,8 +23,8 @@ pub(crate) struct Floor {
     pub(crate) round_trip_p50_ns: Nanos,
     pub(crate) round_trip_p99_ns: Nanos,
     /// How late the generator is on a schedule of thousands of messages per second.
-    pub(crate) lag_p50_ns: Nanos,
-    pub(crate) lag_p99_ns: Nanos,
+    pub(crate) scheduling_delay_p50_ns: Nanos,
+    pub(crate) scheduling_delay_p99_ns: Nanos,
     /// With many connections in a closed loop.
     pub(crate) generator_cpu_ns_per_message: f64,
     pub(crate) closed_loop_rate_per_s: f64,

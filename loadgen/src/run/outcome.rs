@@ -16,7 +16,7 @@ pub(crate) struct Outcome {
     /// Replies that the schedule of an open loop asked for in the window.
     pub(crate) offered: Option<u64>,
     /// For a broadcast, the share of deliveries that were made.
-    pub(crate) reach: Option<Reach>,
+    pub(crate) delivery_ratio: Option<DeliveryRatio>,
     /// How long it took to open all connections.
     pub(crate) dialling: Nanos,
     pub(crate) server: Option<Cost>,
@@ -52,12 +52,12 @@ pub(crate) struct When {
 
 /// How many of the deliveries that publications of the window should have had there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reach {
+pub(crate) struct DeliveryRatio {
     pub(crate) expected: u64,
     pub(crate) received: u64,
 }
 
-impl Reach {
+impl DeliveryRatio {
     /// Received per expected.
     #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
     pub(crate) fn share(self) -> Option<f64> {

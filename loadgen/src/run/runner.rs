@@ -19,7 +19,7 @@ use crate::run::cost::{Process, Reading, Readings};
 use crate::run::floor;
 use crate::run::job::{Job, Scenario};
 use crate::run::memory::{Growth, Memory};
-use crate::run::outcome::{Outcome, Reach, When};
+use crate::run::outcome::{DeliveryRatio, Outcome, When};
 use crate::run::progress::Progress;
 use crate::run::seconds::{Interval, Seconds};
 use crate::run::stats::{Class, Record};
@@ -219,11 +219,10 @@ impl Conductor {
             merged.received = merged.latency.len();
             merged.received_bytes = merged.answered_bytes;
         }
-        let reach = self
-            .plan
-            .workload
-            .is_broadcast
-            .then(|| Reach { expected: merged.sent * audience, received: merged.latency.len() });
+        let delivery_ratio = self.plan.workload.is_broadcast.then(|| DeliveryRatio {
+            expected: merged.sent * audience,
+            received: merged.latency.len(),
+        });
         let held = self.plan.workload.connections == Connections::Held;
         let server = self.process.as_ref().zip(edges.readings.as_ref());
         Ok(Outcome {
@@ -231,7 +230,7 @@ impl Conductor {
                 .filter(|_| missed.is_none())
                 .map(|(process, readings)| process.cost(&readings.first.1, &readings.last.1)),
             server_missed: missed,
-            reach,
+            delivery_ratio,
             memory: edges.memory,
             late: edges.late,
             floor: floor::find(self.plan.driver, self.plan.spin),

@@ -140,7 +140,7 @@ pub(crate) struct Record {
     pub(crate) service: Times,
     /// From when a message was due to when the generator came to it: its own lateness, not a wait for
     /// room on the connection.
-    pub(crate) lag: Times,
+    pub(crate) scheduling_delay: Times,
     /// The latency of messages due in the warm-up.
     pub(crate) warmup: Times,
     /// From connect to the end of the opening handshake.
@@ -217,7 +217,7 @@ impl Record {
             tells,
             latency: Times::new(),
             service: Times::new(),
-            lag: Times::new(),
+            scheduling_delay: Times::new(),
             warmup: Times::new(),
             handshake: Times::new(),
             tcp: Times::new(),
@@ -270,7 +270,7 @@ impl Record {
     pub(crate) fn merge(&mut self, other: Self) {
         self.latency.merge(&other.latency);
         self.service.merge(&other.service);
-        self.lag.merge(&other.lag);
+        self.scheduling_delay.merge(&other.scheduling_delay);
         self.warmup.merge(&other.warmup);
         self.handshake.merge(&other.handshake);
         self.tcp.merge(&other.tcp);
@@ -362,7 +362,7 @@ impl Record {
     #[inline]
     pub(crate) fn tried(&mut self, due: Nanos, now: Nanos, window: &Range<Nanos>) {
         if self.tells != Tells::Latency && window.contains(&due) {
-            self.lag.record(now.saturating_sub(due));
+            self.scheduling_delay.record(now.saturating_sub(due));
         }
     }
 
@@ -437,7 +437,10 @@ mod tests {
         // The n-th behind it is due 10 n ms later and waits n ms for those before: 200 - 9 n. Ten
         // of a hundred are above the 90th percentile, and that is n = 10.
         assert!(near(record.latency.percentile(90.0), 110), "{}", record.latency.percentile(90.0));
-        assert!(near(record.lag.max(), 1), "the server's stall is no lag of the generator");
+        assert!(
+            near(record.scheduling_delay.max(), 1),
+            "the server's stall is no delay of the generator's"
+        );
     }
 
     #[test]
@@ -465,7 +468,10 @@ mod tests {
         }
         assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
         assert_eq!(record.received, 2, "replies of the window are those that came in it");
-        assert!(record.service.is_empty() && record.lag.is_empty(), "a closed loop has none");
+        assert!(
+            record.service.is_empty() && record.scheduling_delay.is_empty(),
+            "a closed loop has none"
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) enum Metric {
     Errors,
     /// Errors per attempt.
     ErrorShare,
-    Reach,
+    DeliveryRatio,
     Achieved,
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Series {
     Service,
     Handshake,
     Completion,
-    Lag,
+    SchedulingDelay,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,9 +52,9 @@ enum Order {
 
 /// What the parser says after what is wrong.
 const ALLOWED: &str = "write METRIC>VALUE, with >, >=, < or <=, such as `p99>5ms`, `rate<50k`, \
-    `errors>0` or `reach<99.9%`. Metrics: p50 to p99.999, min, mean, max of the latency, and with \
-    `service.`, `handshake.`, `completion.` or `lag.` before them of those times; rate, errors, \
-    reach, achieved, lag (short for lag.p99)";
+    `errors>0` or `delivery-ratio<99.9%`. Metrics: p50 to p99.999, min, mean, max of the latency, and with \
+    `service.`, `handshake.`, `completion.` or `scheduling-delay.` before them of those times; rate, errors, \
+    delivery-ratio, achieved, scheduling-delay (short for scheduling-delay.p99)";
 
 /// Reads a condition.
 pub(crate) fn parse(text: &str) -> Result<Goal, String> {
@@ -77,15 +77,17 @@ fn metric(name: &str) -> Option<Metric> {
     Some(match name {
         "rate" => Metric::Rate,
         "errors" => Metric::Errors,
-        "reach" => Metric::Reach,
+        "delivery-ratio" | "reach" => Metric::DeliveryRatio,
         "achieved" => Metric::Achieved,
-        "lag" => Metric::Time(Series::Lag, Figure::Percentile(99.0)),
+        "scheduling-delay" | "lag" => {
+            Metric::Time(Series::SchedulingDelay, Figure::Percentile(99.0))
+        }
         _ => {
             let (series, figure) = match name.split_once('.') {
                 Some(("service", figure)) => (Series::Service, figure),
                 Some(("handshake", figure)) => (Series::Handshake, figure),
                 Some(("completion", figure)) => (Series::Completion, figure),
-                Some(("lag", figure)) => (Series::Lag, figure),
+                Some(("scheduling-delay" | "lag", figure)) => (Series::SchedulingDelay, figure),
                 Some(("latency", figure)) => (Series::Latency, figure),
                 _ => (Series::Latency, name),
             };
@@ -126,7 +128,7 @@ fn limit(metric: Metric, text: &str) -> Result<(Metric, f64), String> {
             .map(|share| (Metric::ErrorShare, share))
             .ok_or_else(|| format!("`{text}` is not a share of 0% to 100%")),
         Metric::Errors | Metric::ErrorShare => Ok((metric, units::count(text)? as f64)),
-        Metric::Reach | Metric::Achieved => share(text)
+        Metric::DeliveryRatio | Metric::Achieved => share(text)
             .map(|share| (metric, share))
             .ok_or_else(|| format!("`{text}` is not a share of 0 to 1, or of 0% to 100%")),
     }
@@ -139,7 +141,7 @@ impl Goal {
             Metric::Time(..) => "ns",
             Metric::Rate => "1/s",
             Metric::Errors => "count",
-            Metric::ErrorShare | Metric::Reach | Metric::Achieved => "share",
+            Metric::ErrorShare | Metric::DeliveryRatio | Metric::Achieved => "share",
         }
     }
 
@@ -195,11 +197,13 @@ mod tests {
             ("p99.9>=5ms", 5e6, true),
             ("service.mean>=1us", 1e3, true),
             ("lag>100us", 1e5, false),
+            ("scheduling-delay.p99>100us", 1e5, false),
             ("max<=10ms", 1e7, true),
             ("rate<50k/s", 5e4, false),
             ("errors>0", 0.0, false),
             ("errors>0.5%", 0.005, false),
             ("reach<99.9%", 0.999, false),
+            ("delivery-ratio<99.9%", 0.999, false),
             ("achieved<=0.99", 0.99, true),
         ];
         for (text, limit, at_limit) in cases {

@@ -89,7 +89,7 @@ fn every_scenario_in_every_dialect() {
             "0",
         ]);
         assert_eq!(code, 0, "{document:#}");
-        assert_eq!(document["outcome"]["reach"]["received"], 40 * 5);
+        assert_eq!(document["outcome"]["delivery_ratio"]["received"], 40 * 5);
         let (code, document) = crate::document(&[
             "storm",
             &echo.url,

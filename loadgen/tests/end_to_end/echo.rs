@@ -89,7 +89,7 @@ fn an_open_loop_keeps_its_schedule_and_tells_the_cost() {
     assert_eq!(outcome["sent"], 500);
     assert_eq!(outcome["latency"]["count"], 500);
     assert_eq!(outcome["service"]["count"], 500);
-    assert_eq!(document["trust"]["lag"]["count"], 500);
+    assert_eq!(document["trust"]["scheduling_delay"]["count"], 500);
     let (latency, service) = (&outcome["latency"]["mean_ns"], &outcome["service"]["mean_ns"]);
     assert!(number(latency) >= number(service), "{document:#}");
     // Unless this machine was too busy to read it in time, which is said.

@@ -28,8 +28,8 @@ fn a_broadcast_reaches_everybody() {
         assert_eq!(code, 0, "{document:#}");
         assert_eq!(outcome["sent"], 120);
         // Each of 13 connections but the publisher itself.
-        assert_eq!(outcome["reach"]["expected"], 120 * 12);
-        assert_eq!(outcome["reach"]["received"], 120 * 12);
+        assert_eq!(outcome["delivery_ratio"]["expected"], 120 * 12);
+        assert_eq!(outcome["delivery_ratio"]["received"], 120 * 12);
         assert_eq!(outcome["received"], 120 * 12);
         assert_eq!(outcome["latency"]["count"], 120 * 12);
         for spread in ["first_delivery", "median_delivery", "completion"] {
@@ -52,7 +52,7 @@ fn publications_that_nobody_sent_are_errors_and_are_not_counted() {
         document(&["broadcast", &server.url, "-c", "3", "-n", "10", "--warmup", "0"]);
     assert_eq!(code, 1, "{document:#}");
     let outcome = &document["outcome"];
-    assert_eq!(outcome["reach"]["received"], 10 * 3, "{document:#}");
+    assert_eq!(outcome["delivery_ratio"]["received"], 10 * 3, "{document:#}");
     assert_eq!(outcome["errors"]["wrong_payload"]["count"], 10 * 3, "{document:#}");
     assert_eq!(outcome["publications_incomplete"], 0, "{document:#}");
 }
@@ -78,7 +78,7 @@ fn a_broadcast_on_a_schedule_is_complete() {
     assert_eq!(code, 0, "{document:#}");
     assert_eq!(outcome["sent"], 100);
     assert_eq!(outcome["offered"], 500);
-    assert_eq!(outcome["reach"]["share"], 1.0);
+    assert_eq!(outcome["delivery_ratio"]["ratio"], 1.0);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn lost_publications_show_in_the_reach() {
     let outcome = &document["outcome"];
     assert_eq!(code, 1, "{document:#}");
     assert_eq!(outcome["sent"], 200);
-    assert_eq!(outcome["reach"]["expected"], 800);
-    assert_eq!(outcome["reach"]["received"], 720);
+    assert_eq!(outcome["delivery_ratio"]["expected"], 800);
+    assert_eq!(outcome["delivery_ratio"]["received"], 720);
     assert_eq!(outcome["errors"]["lost"]["count"], 80, "{document:#}");
     assert_eq!(outcome["publications_incomplete"], 20, "{document:#}");
     assert_eq!(outcome["completion"]["count"], 180, "{document:#}");

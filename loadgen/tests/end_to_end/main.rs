@@ -48,7 +48,7 @@ fn document(arguments: &[&str]) -> (i32, Value) {
     let output = loadgen(&[arguments, &["--json"]].concat());
     let parsed = serde_json::from_slice(&output.stdout);
     let document: Value = parsed.unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    assert_eq!(document["schema"], "ringbolt.loadgen/2");
+    assert_eq!(document["schema"], "ringbolt.loadgen/3");
     validate(&document).unwrap_or_else(|e| panic!("not as its schema says: {e}\n{document:#}"));
     (output.status.code().expect("no signal"), document)
 }
@@ -56,7 +56,7 @@ fn document(arguments: &[&str]) -> (i32, Value) {
 /// Whether a document keeps to the schema that is in the tree.
 fn validate(document: &Value) -> Result<(), String> {
     const NAME: &str = "urn:ringbolt:loadgen:result:2";
-    let schema = include_str!("../../schema/result-2.json");
+    let schema = include_str!("../../schema/result-3.json");
     let schema = serde_json::from_str(schema).expect("the schema is JSON");
     let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
     compiler.enable_format_assertions();

@@ -64,7 +64,7 @@ fn publications_have_random_sizes_too() {
     let more = ["-p", "uniform:32..5000", "--fragments", "2"];
     let (code, document) = document(&[&run[..], &more].concat());
     assert_eq!(code, 0, "{document:#}");
-    assert_eq!(document["outcome"]["reach"]["share"], 1.0, "{document:#}");
+    assert_eq!(document["outcome"]["delivery_ratio"]["ratio"], 1.0, "{document:#}");
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_constant_delay_comes_out_as_it_is() {
     let figures = |of: fn(&Told) -> u64| told.iter().map(of).collect::<Vec<_>>();
     check_figures(&outcome["latency"], figures(|told| told.answered - told.due));
     check_figures(&outcome["service"], figures(|told| told.answered - told.sent));
-    check_figures(&document["trust"]["lag"], figures(|told| told.sent - told.due));
+    check_figures(&document["trust"]["scheduling_delay"], figures(|told| told.sent - told.due));
     assert_eq!(outcome["warmup_latency"]["count"], 40);
     assert!(number(&outcome["warmup_latency"]["min_ns"]) >= (DELAY - 200_000) as f64);
 }

@@ -140,9 +140,10 @@ fn complete(outcome: &mut Value, windows: &Windows, held: u64) {
     outcome["rate_per_s"] = json!(received as f64 * 1e9 / length.max(1) as f64);
     outcome["void"] = json!(is_void);
     outcome["headline"] = json!(outcome["headline"] == true && !is_void);
-    if outcome["reach"].is_object() {
-        let share = ratio(&outcome["reach"]["received"], &outcome["reach"]["expected"]);
-        outcome["reach"]["share"] = json!(share);
+    if outcome["delivery_ratio"].is_object() {
+        let share =
+            ratio(&outcome["delivery_ratio"]["received"], &outcome["delivery_ratio"]["expected"]);
+        outcome["delivery_ratio"]["ratio"] = json!(share);
     }
 }
 

@@ -49,7 +49,7 @@ fn run(name: &str, start: u64, latency: u64) -> Run {
             "good": true, "headline": true, "void": false, "interrupted": false, "unit": "message",
             "elapsed_ns": 10 * SECOND, "connected_in_ns": latency, "connections_opened": 5,
             "received": 10, "offered": 20, "achieved": 0.5, "rate_per_s": 1.0, "errors_total": 0,
-            "reach": { "expected": 4, "received": 3, "share": 0.75 }, "errors": {},
+            "delivery_ratio": { "expected": 4, "received": 3, "ratio": 0.75 }, "errors": {},
             "latency": times(vec![latency; 10]), "service": null,
             "close_codes": { "1000": 5 },
             "stages": [{ "sent": 10, "latency": times([latency]) }],
@@ -61,7 +61,7 @@ fn run(name: &str, start: u64, latency: u64) -> Run {
             "generator_cpu_ns_per_message": 3.0, "generator_peak_memory_bytes": 1000,
         },
         "trust": {
-            "lag": times([latency]), "generator_load": [0.5], "limited_by": null,
+            "scheduling_delay": times([latency]), "generator_load": [0.5], "limited_by": null,
             "notes": [format!("note of {name}")],
         },
     });
@@ -87,7 +87,7 @@ fn counts_add_up_and_percentiles_are_of_all_times() {
     assert_eq!(outcome["rate_per_s"], 2.0);
     assert_eq!(outcome["achieved"], 0.5);
     assert_eq!(outcome["connected_in_ns"], 100 * MS);
-    assert_eq!(outcome["reach"], json!({ "expected": 8, "received": 6, "share": 0.75 }));
+    assert_eq!(outcome["delivery_ratio"], json!({ "expected": 8, "received": 6, "ratio": 0.75 }));
     assert_eq!(outcome["close_codes"], json!({ "1000": 10 }));
     assert_eq!(outcome["stages"][0]["sent"], 20);
     assert_eq!(outcome["stages"][0]["latency"]["count"], 2);

@@ -18,9 +18,9 @@ const ROWS: [(&str, &str); 14] = [
     ("mean", "mean"),
     ("service.p99", "service time p99"),
     ("handshake.p99", "handshake p99"),
-    ("lag.p99", "generator's lag p99"),
+    ("scheduling-delay.p99", "generator's scheduling delay p99"),
     ("achieved", "of the offered rate"),
-    ("reach", "reach"),
+    ("delivery-ratio", "delivery ratio"),
     ("server-cpu", "server's CPU each"),
     ("generator-cpu", "generator's CPU each"),
 ];

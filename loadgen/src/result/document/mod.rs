@@ -1,5 +1,5 @@
 //! The result document: one JSON object, versioned, base units with the unit in the key. Its form is
-//! `schema/result-2.json`.
+//! `schema/result-3.json`.
 
 use crate::run::job::Job;
 use crate::run::scenario;
@@ -29,7 +29,7 @@ use crate::spec::goal;
 pub(crate) use run::{Run, read_all};
 
 /// The version of the document's form.
-pub(crate) const SCHEMA: &str = "ringbolt.loadgen/2";
+pub(crate) const SCHEMA: &str = "ringbolt.loadgen/3";
 
 /// The document.
 pub(crate) fn document(
@@ -187,10 +187,10 @@ fn outcome_value(job: &Job, outcome: &Outcome, found: Option<&Search>) -> Value 
         "offered": outcome.offered,
         "achieved": outcome.achieved(),
         "rate_per_s": outcome.rate(),
-        "reach": outcome.reach.map(|reach| json!({
-            "expected": reach.expected,
-            "received": reach.received,
-            "share": reach.share(),
+        "delivery_ratio": outcome.delivery_ratio.map(|ratio| json!({
+            "expected": ratio.expected,
+            "received": ratio.received,
+            "ratio": ratio.share(),
         })),
         "errors_total": record.errors.total(),
         "errors": errors,
@@ -306,7 +306,7 @@ fn peak_memory() -> Option<u64> {
 
 fn trust(plan: &Plan, outcome: &Outcome) -> Value {
     json!({
-        "lag": figures(&outcome.record.lag),
+        "scheduling_delay": figures(&outcome.record.scheduling_delay),
         "generator_load": outcome.generator_load(),
         "generator_waited_ns": outcome.record.waited,
         "floor": outcome.floor,

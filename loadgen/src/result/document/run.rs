@@ -45,12 +45,13 @@ impl Run {
         Self::new(path.display().to_string(), document).map_err(refuse)
     }
 
-    pub(crate) fn new(name: String, document: Value) -> Result<Self, String> {
+    pub(crate) fn new(name: String, mut document: Value) -> Result<Self, String> {
         match document["schema"].as_str() {
             Some(SCHEMA) => {}
+            Some(BEFORE) => modernise(&mut document),
             Some(other) if other.starts_with("ringbolt.loadgen/") => {
                 return Err(format!(
-                    "its form is {other}, of another version of loadgen; this one reads {SCHEMA}"
+                    "its form is {other}, of another version of loadgen; this one reads {SCHEMA} and {BEFORE}"
                 ));
             }
             _ => return Err("it is not a result of loadgen".to_owned()),
@@ -97,6 +98,27 @@ impl Run {
     }
 }
 
+/// The form before this one, in which some keys had other names.
+const BEFORE: &str = "ringbolt.loadgen/2";
+
+/// Gives a document of the form before this one the names of this one.
+fn modernise(document: &mut Value) {
+    document["schema"] = SCHEMA.into();
+    for (place, old, new) in [
+        ("/outcome/reach", "share", "ratio"),
+        ("/outcome", "reach", "delivery_ratio"),
+        ("/trust/floor", "lag_p50_ns", "scheduling_delay_p50_ns"),
+        ("/trust/floor", "lag_p99_ns", "scheduling_delay_p99_ns"),
+        ("/trust", "lag", "scheduling_delay"),
+    ] {
+        if let Some(group) = document.pointer_mut(place).and_then(Value::as_object_mut)
+            && let Some(value) = group.remove(old)
+        {
+            group.insert(new.to_owned(), value);
+        }
+    }
+}
+
 /// Where documents have histograms.
 const HISTOGRAMS: [(&str, &str); 12] = [
     ("outcome", "latency"),
@@ -110,23 +132,25 @@ const HISTOGRAMS: [(&str, &str); 12] = [
     ("outcome", "service"),
     ("outcome", "warmup_latency"),
     ("outcome", "handshake"),
-    ("trust", "lag"),
+    ("trust", "scheduling_delay"),
 ];
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::Run;
+    use super::{BEFORE, Run, SCHEMA};
 
     #[test]
     fn other_documents_are_refused_in_words() {
         let refused = |document| Run::new("x".to_owned(), document).expect_err("refused");
         assert!(refused(json!({ "schema": "ringbolt.loadgen/1" })).contains("another version"));
-        assert!(refused(json!({ "schema": "ringbolt.loadgen/2" })).contains("`identity`"));
+        for schema in [SCHEMA, BEFORE] {
+            assert!(refused(json!({ "schema": schema })).contains("`identity`"));
+        }
         assert!(refused(json!({ "answer": 42 })).contains("not a result of loadgen"));
         assert!(refused(json!([])).contains("not a result of loadgen"));
-        let mut document = json!({ "schema": "ringbolt.loadgen/2" });
+        let mut document = json!({ "schema": SCHEMA });
         for group in ["identity", "clock", "environment", "workload", "outcome", "cost", "trust"] {
             document[group] = json!({});
         }
@@ -134,5 +158,23 @@ mod tests {
         assert_eq!(run.number("outcome.rate_per_s"), None);
         document["outcome"]["latency"] = json!({ "hdr_v2_deflate_base64": "HISTFAAA" });
         assert!(refused(document).contains("outcome.latency: its histogram"));
+    }
+
+    #[test]
+    fn documents_of_the_form_before_are_read() {
+        let mut document = json!({ "schema": BEFORE });
+        for group in ["identity", "clock", "environment", "workload", "cost"] {
+            document[group] = json!({});
+        }
+        document["outcome"] = json!({ "reach": { "expected": 4, "received": 3, "share": 0.75 } });
+        document["trust"] = json!({ "lag": null, "floor": { "lag_p50_ns": 1, "lag_p99_ns": 2 } });
+        let run = Run::new("x".to_owned(), document).expect("a run");
+        assert_eq!(run.text("schema"), Some(SCHEMA));
+        assert_eq!(run.number("outcome.delivery_ratio.ratio"), Some(0.75));
+        assert_eq!(run.number("trust.floor.scheduling_delay_p99_ns"), Some(2.0));
+        assert!(
+            run.document["trust"].as_object().expect("a group").contains_key("scheduling_delay")
+        );
+        assert!(run.value("outcome.reach").is_null() && run.value("trust.lag").is_null());
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::arguments::{Cli, Command};
 use crate::plan::Plan;
 use crate::run::cost::{Cost, Source};
 use crate::run::job::Job;
-use crate::run::outcome::{Reach, When};
+use crate::run::outcome::{DeliveryRatio, When};
 use crate::run::stats::{Class, Record, Sent};
 
 const MS: u64 = 1_000_000;
@@ -43,7 +43,7 @@ fn outcome(plan: &Plan, lag: u64, cpu: u64, waited: u64) -> Outcome {
         record,
         elapsed: 1000 * MS,
         offered: plan.rate().map(|_| 1000),
-        reach: None,
+        delivery_ratio: None,
         dialling: 0,
         server: None,
         server_missed: None,
@@ -147,6 +147,6 @@ fn one_error_spoils_a_run_and_one_in_a_hundred_voids_it() {
 
 #[test]
 fn reach_is_received_per_expected() {
-    assert_eq!(Reach { expected: 200, received: 150 }.share(), Some(0.75));
-    assert_eq!(Reach { expected: 0, received: 0 }.share(), None);
+    assert_eq!(DeliveryRatio { expected: 200, received: 150 }.share(), Some(0.75));
+    assert_eq!(DeliveryRatio { expected: 0, received: 0 }.share(), None);
 }

@@ -36,7 +36,7 @@ const LOOK: Nanos = 50_000;
 
 #[derive(Debug, Clone, Args)]
 #[command(
-    about = "Publish to connections that all hear each other, and measure delivery and reach",
+    about = "Publish to connections that all hear each other, and measure delivery",
     after_help = EXAMPLES
 )]
 pub(crate) struct BroadcastArgs {
@@ -69,7 +69,7 @@ pub(crate) struct BroadcastArgs {
 
 const EXAMPLES: &str = "\
 Every message of a publisher must reach every other connection: its subscribers and the other
-publishers. Reach is the share that did. `first`, `median` and `last` say when publications that reached
+publishers. The delivery ratio is the share that did. `first`, `median` and `last` say when publications that reached
 everybody came to the first, the middle and the last of them. Without --rate a publisher sends when its
 last message has reached everybody.
 
@@ -181,15 +181,15 @@ impl Scenario for Broadcast {
     }
 
     fn write_counts(&self, out: &mut String, outcome: &Outcome) -> fmt::Result {
-        let reach = outcome.reach.and_then(|reach| Some((reach, reach.share()?)));
-        let Some((reach, share)) = reach else { return Ok(()) };
+        let ratio = outcome.delivery_ratio.and_then(|ratio| Some((ratio, ratio.share()?)));
+        let Some((ratio, share)) = ratio else { return Ok(()) };
         writeln!(
             out,
             "  {:<12} {:.4} %: {} of {} deliveries, of {} publications",
-            "reach",
+            "delivered",
             share * 100.0,
-            reach.received,
-            reach.expected,
+            ratio.received,
+            ratio.expected,
             outcome.record.sent
         )
     }
@@ -505,7 +505,7 @@ impl Behaviour for Publications {
     }
 
     fn lost(&mut self, _: &mut Desk, _: Lane) -> u64 {
-        // What it will not receive shows in the reach.
+        // What it will not receive shows in the delivery ratio.
         0
     }
 

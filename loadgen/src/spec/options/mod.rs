@@ -298,9 +298,9 @@ pub(crate) struct OutputArgs {
     /// Also write a latency histogram per second to this file, for HdrHistogram's log tools
     #[arg(long, env = "LOADGEN_HLOG", value_name = "FILE", help_heading = "Output")]
     pub(crate) hlog: Option<PathBuf>,
-    /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'lag.p99>100us'; may
+    /// Exit with 99 if this holds, such as 'p99>5ms', 'rate<50k', 'errors>0' or 'scheduling-delay.p99>100us'; may
     /// be repeated. Metrics: pNN, min, mean and max of the latency, or with service., handshake.,
-    /// completion. or lag. in front, of those times; rate, errors, reach, achieved, lag
+    /// completion. or scheduling-delay. in front, of those times; rate, errors, delivery-ratio, achieved
     #[arg(long, env = "LOADGEN_FAIL_IF", value_name = "CONDITION", value_parser = goal::parse,
           value_delimiter = ',', help_heading = "Output")]
     pub(crate) fail_if: Vec<Goal>,
