@@ -109,10 +109,10 @@ impl Plan {
         self.arrivals().map(|arrivals| arrivals.profile.peak())
     }
 
-    /// Which arrivals worker `index` has, when `lanes` connections of the run have some.
-    pub(crate) fn turns(&self, lanes: u64, index: usize) -> Turns {
+    /// Which arrivals worker `index` has, when `connections` connections of the run have some.
+    pub(crate) fn turns(&self, connections: u64, index: usize) -> Turns {
         let (offset, stride) = (index as u64, self.threads.len() as u64);
-        Turns { offset, stride, connections: lanes, lanes: self.share(lanes, index) }
+        Turns { offset, stride, connections, here: self.share(connections, index) }
     }
 
     /// What the run can tell of each message.
@@ -168,9 +168,9 @@ impl Plan {
         audience: u64,
     ) -> Option<u64> {
         let arrivals = self.arrivals()?;
-        let due = |arrivals, lanes| {
+        let due = |arrivals, connections| {
             let turns: Vec<_> =
-                (0..self.threads.len()).map(|index| self.turns(lanes, index)).collect();
+                (0..self.threads.len()).map(|index| self.turns(connections, index)).collect();
             arrivals::offered(arrivals, start, (window.start, window.end), &turns)
         };
         let audience = if self.workload.is_broadcast { audience } else { 1 };

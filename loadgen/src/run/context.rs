@@ -20,7 +20,7 @@ use crate::run::stats::{Class, Record, Sent};
 
 /// What a worker's scenario writes its results on.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Context {
     pub(crate) plan: Arc<Plan>,
     pub(crate) control: Arc<Control>,
     pub(crate) worker: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Desk {
     account_at_open: Option<Account>,
 }
 
-impl Desk {
+impl Context {
     pub(crate) fn new(
         plan: Arc<Plan>,
         control: Arc<Control>,
@@ -198,7 +198,7 @@ impl Desk {
         }
     }
 
-    /// Tells the conductor how far this worker is.
+    /// Tells the runner how far this worker is.
     pub(crate) fn show(&self) {
         let gauge = self.control.gauge(self.worker);
         gauge.received.store(self.received, Ordering::Relaxed);

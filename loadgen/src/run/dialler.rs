@@ -32,12 +32,12 @@ impl Dialler {
         Self { plan, worker, total, started: 0, settled: 0, schedule }
     }
 
-    /// Starts what is due, `member` giving each connection its data; says when to come again.
+    /// Starts what is due, `connection` giving each connection its data; says when to come again.
     pub(crate) fn turn<D>(
         &mut self,
         fleet: &mut Fleet<'_, D>,
         clock: &mut BatchClock,
-        mut member: impl FnMut(usize, Nanos) -> D,
+        mut connection: impl FnMut(usize, Nanos) -> D,
         mut opened: impl FnMut(ConnectionId),
     ) -> Option<Nanos> {
         let now = clock.read();
@@ -51,7 +51,7 @@ impl Dialler {
             let place = usize::try_from(self.started).unwrap_or(usize::MAX);
             let number = self.number(place);
             let from = self.plan.sources.address(number);
-            let data = member(place, clock.stamp());
+            let data = connection(place, clock.stamp());
             let request = Arc::clone(&self.plan.request);
             match fleet.connect(request, from, self.plan.route.clone(), data) {
                 Ok(id) => opened(id),

@@ -84,7 +84,7 @@ struct Conductor {
 
 /// How long after the last handshake the load begins: enough for every worker to hear of it.
 const LEAD: Nanos = 5_000_000;
-/// How often the conductor looks.
+/// How often the runner looks.
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Conductor {

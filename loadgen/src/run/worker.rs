@@ -16,7 +16,7 @@ use ringbolt::{CloseReason, Compression, Config, Fleet, Message, Security, Start
 
 use crate::base::clock::{NEVER, Nanos, SECOND, nanos};
 use crate::plan::Plan;
-use crate::run::context::{Desk, LOOK};
+use crate::run::context::{Context, LOOK};
 use crate::run::control::Control;
 use crate::run::dialler::Dialler;
 use crate::run::seconds::Interval;
@@ -25,60 +25,73 @@ use crate::run::stats::{Class, Record};
 /// What the connections of a worker do once all are open.
 pub(crate) trait Behaviour {
     /// What it keeps per connection.
-    type Lane;
+    type State;
 
     /// The data of the connection at this place among the worker's.
-    fn lane(&mut self, place: usize) -> Self::Lane;
+    fn state(&mut self, place: usize) -> Self::State;
 
     /// The load begins.
-    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>, begin: Nanos);
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<Self::State>>,
+        begin: Nanos,
+    );
 
     /// Sends what is due; says when the next is.
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>)
-    -> Option<Nanos>;
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<Self::State>>,
+    ) -> Option<Nanos>;
 
     /// A message came.
     fn message(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Self::Lane>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<Self::State>>,
         message: Message<'_>,
     );
 
     /// A pong came.
     fn pong(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Self::Lane>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<Self::State>>,
         payload: &[u8],
     ) {
-        let _ = (desk, ws, payload);
+        let _ = (context, ws, payload);
     }
 
     /// A connection that refused a message takes some again.
-    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Self::Lane>>);
+    fn drained(&mut self, context: &mut Context, ws: &mut WebSocket<'_, Connection<Self::State>>);
 
     /// The server closes a connection, and says why.
-    fn closing(&mut self, lane: &mut Self::Lane, code: CloseCode) {
-        let _ = (lane, code);
+    fn closing(&mut self, state: &mut Self::State, code: CloseCode) {
+        let _ = (state, code);
     }
 
     /// A connection has ended in the middle of the run; says whether that was to be expected, and is
     /// no error.
-    fn expected(&mut self, desk: &mut Desk, lane: &mut Self::Lane, reason: CloseReason) -> bool {
-        let _ = (desk, lane, reason);
+    fn expected(
+        &mut self,
+        context: &mut Context,
+        state: &mut Self::State,
+        reason: CloseReason,
+    ) -> bool {
+        let _ = (context, state, reason);
         false
     }
 
     /// A connection is gone; says how many replies went with it.
-    fn lost(&mut self, desk: &mut Desk, lane: Self::Lane) -> u64;
+    fn lost(&mut self, context: &mut Context, state: Self::State) -> u64;
 
     /// Replies that are awaited.
     fn in_flight(&self) -> u64;
 
     /// Nothing is sent any more; called until nothing is in flight.
-    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>) {
-        let _ = (desk, fleet);
+    fn settle(&mut self, context: &mut Context, fleet: &mut Fleet<'_, Connection<Self::State>>) {
+        let _ = (context, fleet);
     }
 
     /// The run is over: hands in what it has noted for its scenario.
@@ -89,12 +102,12 @@ pub(crate) trait Behaviour {
     }
 
     /// What is in flight now will not be answered.
-    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Self::Lane>>);
+    fn give_up(&mut self, context: &mut Context, fleet: &mut Fleet<'_, Connection<Self::State>>);
 }
 
 /// A connection's data.
 #[derive(Debug)]
-pub(crate) struct Member<L> {
+pub(crate) struct Connection<L> {
     place: usize,
     dialled: Nanos,
     /// When TCP stood; 0 before.
@@ -102,7 +115,7 @@ pub(crate) struct Member<L> {
     /// When TLS stood in it; 0 before, and without.
     secured: Nanos,
     established: bool,
-    pub(crate) lane: L,
+    pub(crate) state: L,
 }
 
 /// Sends a message, in so many frames if that is asked for; says whether there was room.
@@ -133,17 +146,17 @@ enum Stage {
 /// One thread of the generator, with its connections and its scenario.
 #[derive(Debug)]
 pub(crate) struct Worker<S> {
-    desk: Desk,
+    context: Context,
     dialler: Dialler,
     scenario: S,
     stage: Stage,
 }
 
 impl<S: Behaviour> Worker<S> {
-    pub(crate) fn new(desk: Desk, scenario: S) -> Self {
-        let start = desk.clock.clock().now();
-        let dialler = Dialler::new(Arc::clone(&desk.plan), desk.worker, start);
-        Self { desk, dialler, scenario, stage: Stage::Dialling }
+    pub(crate) fn new(context: Context, scenario: S) -> Self {
+        let start = context.clock.clock().now();
+        let dialler = Dialler::new(Arc::clone(&context.plan), context.worker, start);
+        Self { context, dialler, scenario, stage: Stage::Dialling }
     }
 }
 
@@ -155,7 +168,7 @@ pub(crate) trait Report: Handler {
 impl<S: Behaviour> Report for Worker<S> {
     fn into_record(self) -> Record {
         self.scenario.finish();
-        self.desk.record
+        self.context.record
     }
 }
 
@@ -175,18 +188,18 @@ impl Launch {
     /// Starts the thread, on connections that are opened before the load begins.
     pub(crate) fn worker<S: Behaviour + 'static>(
         self,
-        behaviour: impl FnOnce(&Desk) -> S + Send + 'static,
+        behaviour: impl FnOnce(&Context) -> S + Send + 'static,
     ) -> std::io::Result<Thread> {
-        self.spawn(|desk| {
-            let behaviour = behaviour(&desk);
-            Worker::new(desk, behaviour)
+        self.spawn(|context| {
+            let behaviour = behaviour(&context);
+            Worker::new(context, behaviour)
         })
     }
 
     /// Starts the thread.
     pub(crate) fn spawn<R: Report>(
         self,
-        handler: impl FnOnce(Desk) -> R + Send + 'static,
+        handler: impl FnOnce(Context) -> R + Send + 'static,
     ) -> std::io::Result<Thread> {
         let Self { plan, control, index, intervals } = self;
         std::thread::Builder::new().name(format!("loadgen-{index}")).spawn(move || {
@@ -196,7 +209,7 @@ impl Launch {
             }
             sleep_precisely();
             let clients = Clients::new(config(&plan, index));
-            let handler = handler(Desk::new(plan, control, index, intervals));
+            let handler = handler(Context::new(plan, control, index, intervals));
             let (handler, snapshot) = clients.run(handler)?;
             let mut record = handler.into_record();
             record.driver = snapshot.driver;
@@ -260,13 +273,13 @@ pub(crate) const SETTLING: Nanos = 1_000_000;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<S: Behaviour> Worker<S> {
-    fn advance(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>) -> Option<Nanos> {
-        let now = self.desk.clock.read();
+    fn advance(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>) -> Option<Nanos> {
+        let now = self.context.clock.read();
         match self.stage {
             Stage::Dialling => self.dial(fleet),
             Stage::Waiting => {
-                let begin = self.desk.control.begin();
-                if self.desk.control.is_stopped() {
+                let begin = self.context.control.begin();
+                if self.context.control.is_stopped() {
                     self.close(fleet, now)
                 } else if begin == NEVER {
                     Some(now + 1_000_000)
@@ -275,8 +288,8 @@ impl<S: Behaviour> Worker<S> {
                     Some(begin.min(now + LOOK))
                 } else {
                     self.stage = Stage::Running;
-                    self.desk.begin(now);
-                    self.scenario.begin(&mut self.desk, fleet, begin);
+                    self.context.begin(now);
+                    self.scenario.begin(&mut self.context, fleet, begin);
                     self.run(fleet, now)
                 }
             }
@@ -292,61 +305,61 @@ impl<S: Behaviour> Worker<S> {
         }
     }
 
-    fn dial(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>) -> Option<Nanos> {
-        if self.desk.control.is_stopped() {
-            let now = self.desk.clock.stamp();
+    fn dial(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>) -> Option<Nanos> {
+        if self.context.control.is_stopped() {
+            let now = self.context.clock.stamp();
             return self.close(fleet, now);
         }
         if self.dialler.is_done() {
             self.stage = Stage::Waiting;
-            return Some(self.desk.clock.stamp());
+            return Some(self.context.clock.stamp());
         }
-        let Self { dialler, desk, scenario, .. } = self;
-        let ids = &mut desk.ids;
-        let member = |place, dialled| Member {
+        let Self { dialler, context, scenario, .. } = self;
+        let ids = &mut context.ids;
+        let connection = |place, dialled| Connection {
             place,
             dialled,
             connected: 0,
             secured: 0,
             established: false,
-            lane: scenario.lane(place),
+            state: scenario.state(place),
         };
-        let next = dialler.turn(fleet, &mut desk.clock, member, |id| ids.push(id));
+        let next = dialler.turn(fleet, &mut context.clock, connection, |id| ids.push(id));
         // A signal is looked for meanwhile: a server that does not answer wakes nobody.
-        Some(next.unwrap_or(NEVER).min(desk.clock.stamp() + LOOK))
+        Some(next.unwrap_or(NEVER).min(context.clock.stamp() + LOOK))
     }
 
-    fn run(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>, now: Nanos) -> Option<Nanos> {
-        let over = self.desk.turn(now);
+    fn run(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>, now: Nanos) -> Option<Nanos> {
+        let over = self.context.turn(now);
         // Also when the window is over: what was due in it and is late is sent all the same.
-        let due = self.scenario.turn(&mut self.desk, fleet);
+        let due = self.scenario.turn(&mut self.context, fleet);
         if over {
-            let wait = self.desk.control.patience(nanos(self.desk.plan.timeout));
+            let wait = self.context.control.patience(nanos(self.context.plan.timeout));
             let until = now.saturating_add(wait);
             self.stage = Stage::Settling(until);
             return self.settle(fleet, now, until);
         }
-        let Self { desk, scenario, .. } = self;
-        desk.note_done(now, || scenario.in_flight(), desk.live > 0);
-        Some(self.desk.next(now, due))
+        let Self { context, scenario, .. } = self;
+        context.note_done(now, || scenario.in_flight(), context.live > 0);
+        Some(self.context.next(now, due))
     }
 
     fn settle(
         &mut self,
-        fleet: &mut Fleet<'_, Member<S::Lane>>,
+        fleet: &mut Fleet<'_, Connection<S::State>>,
         now: Nanos,
         until: Nanos,
     ) -> Option<Nanos> {
-        self.scenario.settle(&mut self.desk, fleet);
-        if self.scenario.in_flight() > 0 && now < until && self.desk.live > 0 {
+        self.scenario.settle(&mut self.context, fleet);
+        if self.scenario.in_flight() > 0 && now < until && self.context.live > 0 {
             return Some(until.min(now + SETTLING));
         }
-        self.scenario.give_up(&mut self.desk, fleet);
+        self.scenario.give_up(&mut self.context, fleet);
         self.close(fleet, now)
     }
 
-    fn close(&mut self, fleet: &mut Fleet<'_, Member<S::Lane>>, now: Nanos) -> Option<Nanos> {
-        for id in &self.desk.ids {
+    fn close(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>, now: Nanos) -> Option<Nanos> {
+        for id in &self.context.ids {
             if let Some(mut ws) = fleet.socket(*id) {
                 if ws.data().established {
                     ws.close();
@@ -363,84 +376,89 @@ impl<S: Behaviour> Worker<S> {
 }
 
 impl<S: Behaviour> Handler for Worker<S> {
-    type Data = Member<S::Lane>;
+    type Data = Connection<S::State>;
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Self::Data>, _: Instant) -> Option<Instant> {
         let next = self.advance(fleet);
-        self.desk.show();
-        self.desk.clock.expire();
-        next.map(|at| self.desk.clock.clock().instant(at))
+        self.context.show();
+        self.context.clock.expire();
+        next.map(|at| self.context.clock.clock().instant(at))
     }
 
-    fn on_connected(&mut self, member: &mut Self::Data) {
-        member.connected = self.desk.clock.stamp();
-        self.desk.record.tcp.record(member.connected.saturating_sub(member.dialled));
+    fn on_connected(&mut self, connection: &mut Self::Data) {
+        connection.connected = self.context.clock.stamp();
+        self.context.record.tcp.record(connection.connected.saturating_sub(connection.dialled));
     }
 
-    fn on_secured(&mut self, member: &mut Self::Data, security: Security) {
-        member.secured = self.desk.clock.stamp();
-        self.desk.record.tls.record(member.secured.saturating_sub(member.connected));
-        self.desk.record.secured(security);
+    fn on_secured(&mut self, connection: &mut Self::Data, security: Security) {
+        connection.secured = self.context.clock.stamp();
+        self.context.record.tls.record(connection.secured.saturating_sub(connection.connected));
+        self.context.record.secured(security);
     }
 
     fn on_refused(&mut self, _: &mut Self::Data, refusal: &Refusal) {
-        self.desk.refusal = Some(refusal.clone());
+        self.context.refusal = Some(refusal.clone());
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, Self::Data>, _: &UpgradeResponse<'_>) {
-        let now = self.desk.clock.stamp();
-        let member = ws.data_mut();
-        member.established = true;
-        let (dialled, connected) = (member.dialled, member.connected.max(member.secured));
-        self.desk.record.handshake.record(now.saturating_sub(dialled));
-        self.desk.record.upgrade.record(now.saturating_sub(connected));
-        self.desk.record.opened += 1;
-        self.desk.live += 1;
+        let now = self.context.clock.stamp();
+        let connection = ws.data_mut();
+        connection.established = true;
+        let (dialled, connected) =
+            (connection.dialled, connection.connected.max(connection.secured));
+        self.context.record.handshake.record(now.saturating_sub(dialled));
+        self.context.record.upgrade.record(now.saturating_sub(connected));
+        self.context.record.opened += 1;
+        self.context.live += 1;
         self.dialler.settle();
-        self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
+        self.context.control.gauge(self.context.worker).opened.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
-        self.scenario.message(&mut self.desk, ws, message);
+        self.scenario.message(&mut self.context, ws, message);
     }
 
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
-        self.scenario.drained(&mut self.desk, ws);
+        self.scenario.drained(&mut self.context, ws);
     }
 
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
-        self.scenario.pong(&mut self.desk, ws, payload);
+        self.scenario.pong(&mut self.context, ws, payload);
     }
 
-    fn on_closing(&mut self, member: &mut Self::Data, code: CloseCode, _: &str) {
-        self.scenario.closing(&mut member.lane, code);
+    fn on_closing(&mut self, connection: &mut Self::Data, code: CloseCode, _: &str) {
+        self.scenario.closing(&mut connection.state, code);
     }
 
-    fn on_close(&mut self, member: Self::Data, reason: CloseReason) {
-        let Member { place, established, mut lane, .. } = member;
+    fn on_close(&mut self, connection: Self::Data, reason: CloseReason) {
+        let Connection { place, established, mut state, .. } = connection;
         let closing = matches!(self.stage, Stage::Closing(_));
         let number = self.dialler.number(place);
         if !established {
             self.dialler.settle();
             if !closing {
-                self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
-                self.desk.ended(number, reason, false);
+                self.context
+                    .control
+                    .gauge(self.context.worker)
+                    .failed
+                    .fetch_add(1, Ordering::Relaxed);
+                self.context.ended(number, reason, false);
             }
             return;
         }
-        self.desk.live -= 1;
+        self.context.live -= 1;
         if closing {
-            self.desk.record.unclean += u64::from(!reason.is_clean());
-            self.desk.record.closed(reason);
+            self.context.record.unclean += u64::from(!reason.is_clean());
+            self.context.record.closed(reason);
             return;
         }
-        if self.scenario.expected(&mut self.desk, &mut lane, reason) {
+        if self.scenario.expected(&mut self.context, &mut state, reason) {
             return;
         }
-        self.desk.ended(number, reason, true);
-        let lost = self.scenario.lost(&mut self.desk, lane);
-        self.desk.error(Class::Unanswered, lost, || {
+        self.context.ended(number, reason, true);
+        let lost = self.scenario.lost(&mut self.context, state);
+        self.context.error(Class::Unanswered, lost, || {
             format!("connection {number} ended before the reply came")
         });
     }

@@ -182,7 +182,7 @@ pub(crate) struct Turns {
     pub(crate) stride: u64,
     /// All connections of the run, and this worker's.
     pub(crate) connections: u64,
-    pub(crate) lanes: u64,
+    pub(crate) here: u64,
 }
 
 /// The arrivals of one worker, in order of time. Of a constant process message `k` of the run belongs
@@ -194,7 +194,7 @@ pub(crate) struct Schedule {
     profile: Profile,
     turns: Turns,
     round: u64,
-    lane: u64,
+    connection: u64,
     /// For a Poisson process: the source of random numbers, and the messages of the run so far, as
     /// far as this worker knows of them.
     draw: Option<(fastrand::Rng, f64)>,
@@ -209,7 +209,7 @@ impl Schedule {
             (fastrand::Rng::with_seed(seed ^ turns.offset.wrapping_mul(0xD1B5_4A32_D192_ED03)), 0.0)
         });
         let profile = arrivals.profile.clone();
-        let mut this = Self { start, profile, turns, round: 0, lane: 0, draw, due: None };
+        let mut this = Self { start, profile, turns, round: 0, connection: 0, draw, due: None };
         this.step();
         this
     }
@@ -229,11 +229,11 @@ impl Schedule {
     /// Takes the next message: the connection, by its place among the worker's, and when it is due.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<(usize, Nanos)> {
-        let taken = (usize::try_from(self.lane).unwrap_or(usize::MAX), self.due?);
+        let taken = (usize::try_from(self.connection).unwrap_or(usize::MAX), self.due?);
         if self.draw.is_none() {
-            self.lane += 1;
-            if self.lane >= self.turns.lanes {
-                self.lane = 0;
+            self.connection += 1;
+            if self.connection >= self.turns.here {
+                self.connection = 0;
                 self.round += 1;
             }
         }
@@ -244,15 +244,15 @@ impl Schedule {
     /// Finds when the next message is due.
     #[expect(clippy::cast_precision_loss, reason = "counts of a run are below 2^53")]
     fn step(&mut self) {
-        let Turns { connections, stride, offset, lanes } = self.turns;
-        if lanes == 0 {
+        let Turns { connections, stride, offset, here } = self.turns;
+        if here == 0 {
             return;
         }
         let count = match &mut self.draw {
-            None => (self.round * connections + self.lane * stride + offset) as f64,
+            None => (self.round * connections + self.connection * stride + offset) as f64,
             Some((rng, count)) => {
-                self.lane = rng.u64(0..lanes);
-                *count -= (1.0 - rng.f64()).ln() * connections as f64 / lanes as f64;
+                self.connection = rng.u64(0..here);
+                *count -= (1.0 - rng.f64()).ln() * connections as f64 / here as f64;
                 *count
             }
         };
@@ -316,9 +316,9 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn all_turns(connections: u64, workers: u64) -> Vec<Turns> {
-        let lanes = |worker| (connections + workers - 1 - worker) / workers;
+        let here = |worker| (connections + workers - 1 - worker) / workers;
         (0..workers)
-            .map(|offset| Turns { offset, stride: workers, connections, lanes: lanes(offset) })
+            .map(|offset| Turns { offset, stride: workers, connections, here: here(offset) })
             .collect()
     }
 
@@ -327,8 +327,8 @@ mod tests {
         let mut all = Vec::new();
         for one in turns {
             let mut schedule = Schedule::new(1000, arrivals, *one);
-            while let Some((lane, at)) = schedule.take().filter(|(_, at)| *at < 1000 + end) {
-                all.push((at, lane as u64 * one.stride + one.offset));
+            while let Some((connection, at)) = schedule.take().filter(|(_, at)| *at < 1000 + end) {
+                all.push((at, connection as u64 * one.stride + one.offset));
             }
         }
         all.sort_unstable();

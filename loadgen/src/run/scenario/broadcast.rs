@@ -15,13 +15,13 @@ use crate::base::format::number;
 use crate::base::units;
 use crate::plan::Parts;
 use crate::plan::workload::{Pace, Traffic, Window, Workload};
-use crate::run::context::Desk;
+use crate::run::context::Context;
 use crate::run::delivery::{Arrived, Deliveries, Sheet};
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::outcome::Outcome;
 use crate::run::payload::{Payload, WORD};
 use crate::run::stats::{Class, Record, Sent};
-use crate::run::worker::{Behaviour, Launch, Member, Thread, send};
+use crate::run::worker::{Behaviour, Connection, Launch, Thread, send};
 use crate::spec::arrivals::Schedule;
 use crate::spec::options::{DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
 use crate::spec::rate::Rate;
@@ -196,7 +196,7 @@ impl Scenario for Broadcast {
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
         let (fan, tally) = (self.fan.clone(), Arc::clone(&self.tally));
-        launch.worker(move |desk| Publications::new(&fan, tally, desk))
+        launch.worker(move |context| Publications::new(&fan, tally, context))
     }
 
     fn complete(&self, record: &mut Record) {
@@ -266,14 +266,14 @@ struct Publisher {
 
 /// A connection: the number that it expects next of each publisher.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct ListenerState {
     number: usize,
     expected: Box<[u32]>,
 }
 
 impl Publications {
-    fn new(fan: &Fan, tally: Arc<Tally>, desk: &Desk) -> Self {
-        let (worker, workers) = (desk.worker, desk.plan.threads.len());
+    fn new(fan: &Fan, tally: Arc<Tally>, context: &Context) -> Self {
+        let (worker, workers) = (context.worker, context.plan.threads.len());
         let mine = (0..tally.counts.len()).filter(|number| number % workers == worker);
         let publisher = |number| Publisher {
             number,
@@ -288,7 +288,7 @@ impl Publications {
                 &fan.traffic.payload,
                 fan.traffic.text,
                 fan.traffic.seed,
-                desk.clock.clock(),
+                context.clock.clock(),
             ),
             publishers: mine.map(publisher).collect(),
             delivered: vec![0; tally.counts.len()],
@@ -306,8 +306,8 @@ impl Publications {
     /// Sends one publication; says whether there was room.
     fn publish(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<ListenerState>>,
         index: usize,
         sent: Sent,
     ) -> bool {
@@ -320,43 +320,43 @@ impl Publications {
         if !send(ws, message, self.fan.traffic.fragments) {
             return false;
         }
-        if desk.window.contains(&sent.due) {
+        if context.window.contains(&sent.due) {
             let (name, next) = (publisher.number, publisher.next);
             self.tally.deliveries.published(name, next, sent.due, self.audience);
         }
         publisher.next = publisher.next.wrapping_add(1);
         self.tally.counts[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
-        desk.record.sent(sent, &desk.window);
+        context.record.sent(sent, &context.window);
         true
     }
 
     /// A burst of one publisher that is due.
     fn burst(
         &mut self,
-        desk: &mut Desk,
-        fleet: &mut Fleet<'_, Member<Lane>>,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<ListenerState>>,
         index: usize,
         due: Option<Nanos>,
     ) {
         let place = self.publishers[index].number / self.workers;
-        let Some(mut ws) = fleet.socket(desk.ids[place]) else {
+        let Some(mut ws) = fleet.socket(context.ids[place]) else {
             // Its end has been counted as an error.
             return;
         };
-        self.audience = desk.control.sum(|gauge| &gauge.live).saturating_sub(1);
-        let at = desk.clock.read();
+        self.audience = context.control.sum(|gauge| &gauge.live).saturating_sub(1);
+        let at = context.clock.read();
         let due = due.unwrap_or(at);
         self.publishers[index].last = due;
         for _ in 0..self.fan.burst {
-            if self.fan.is_closed() && !desk.may_send(at) {
+            if self.fan.is_closed() && !context.may_send(at) {
                 return;
             }
             self.publishers[index].waits = true;
-            desk.record.tried(due, at, &desk.window);
+            context.record.tried(due, at, &context.window);
             let behind = !self.publishers[index].owed.is_empty();
-            if behind || !self.publish(desk, &mut ws, index, Sent { due, at }) {
+            if behind || !self.publish(context, &mut ws, index, Sent { due, at }) {
                 self.publishers[index].owed.push_back(due);
-                desk.record.queued += u64::from(desk.window.contains(&due));
+                context.record.queued += u64::from(context.window.contains(&due));
             }
         }
     }
@@ -383,15 +383,15 @@ impl Publications {
     /// The next bursts of a closed loop: of the publishers whose last has arrived everywhere.
     fn turn_closed(
         &mut self,
-        desk: &mut Desk,
-        fleet: &mut Fleet<'_, Member<Lane>>,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<ListenerState>>,
     ) -> Option<Nanos> {
         let mut next = None;
         for index in 0..self.publishers.len() {
-            let now = desk.clock.stamp();
+            let now = context.clock.stamp();
             let publisher = &self.publishers[index];
             let missing = self.missing(publisher.number).saturating_sub(publisher.forgiven);
-            let patience = nanos(desk.plan.timeout);
+            let patience = nanos(context.plan.timeout);
             if publisher.waits && (missing > 0 || !publisher.owed.is_empty()) {
                 if now < publisher.last.saturating_add(patience) {
                     let look = if self.workers > 1 { LOOK } else { patience };
@@ -401,19 +401,23 @@ impl Publications {
                 self.publishers[index].forgiven += missing;
             }
             self.publishers[index].waits = false;
-            self.burst(desk, fleet, index, None);
+            self.burst(context, fleet, index, None);
         }
         next
     }
 
-    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    fn turn_open(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<ListenerState>>,
+    ) -> Option<Nanos> {
         let mut schedule = self.schedule.take()?;
         while let Some(due) = schedule.due()
-            && due < desk.window.end
-            && due <= desk.clock.stamp()
+            && due < context.window.end
+            && due <= context.clock.stamp()
         {
             let Some((index, due)) = schedule.take() else { break };
-            self.burst(desk, fleet, index, Some(due));
+            self.burst(context, fleet, index, Some(due));
         }
         let next = schedule.due();
         self.schedule = Some(schedule);
@@ -422,63 +426,73 @@ impl Publications {
 }
 
 impl Behaviour for Publications {
-    type Lane = Lane;
+    type State = ListenerState;
 
-    fn lane(&mut self, place: usize) -> Lane {
+    fn state(&mut self, place: usize) -> ListenerState {
         let number = place * self.workers + self.worker;
-        Lane { number, expected: vec![0; self.tally.counts.len()].into_boxed_slice() }
+        ListenerState { number, expected: vec![0; self.tally.counts.len()].into_boxed_slice() }
     }
 
-    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        _: &mut Fleet<'_, Connection<ListenerState>>,
+        begin: Nanos,
+    ) {
         if let Pace::Open { arrivals, .. } = &self.fan.traffic.pace {
-            let turns = desk.plan.turns(self.fan.publishers, self.worker);
-            self.schedule = Some(Schedule::new(begin, &desk.plan.workload.bursts(arrivals), turns));
+            let turns = context.plan.turns(self.fan.publishers, self.worker);
+            self.schedule =
+                Some(Schedule::new(begin, &context.plan.workload.bursts(arrivals), turns));
         }
     }
 
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<ListenerState>>,
+    ) -> Option<Nanos> {
         self.flush();
         if self.fan.is_closed() {
-            self.turn_closed(desk, fleet)
+            self.turn_closed(context, fleet)
         } else {
-            self.turn_open(desk, fleet)
+            self.turn_open(context, fleet)
         }
     }
 
     #[inline]
     fn message(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<ListenerState>>,
         message: Message<'_>,
     ) {
-        let now = desk.clock.stamp();
-        let lane = &mut ws.data_mut().lane;
-        let own = lane.number;
+        let now = context.clock.stamp();
+        let state = &mut ws.data_mut().state;
+        let own = state.number;
         let read = self.payload.read(message);
         let known = read.and_then(|[publisher, number, low, high]| {
             let publisher = publisher as usize;
-            let expected = lane.expected.get_mut(publisher)?;
+            let expected = state.expected.get_mut(publisher)?;
             Some((publisher, number, u64::from(low) | u64::from(high) << 32, expected))
         });
         let Some((publisher, number, due, expected)) = known else {
-            return desk.error(Class::WrongPayload, 1, || {
+            return context.error(Class::WrongPayload, 1, || {
                 format!("connection {own}: {} bytes that nobody published", message.payload().len())
             });
         };
         if publisher == own {
-            return desk.error(Class::Duplicate, 1, || {
+            return context.error(Class::Duplicate, 1, || {
                 format!("publisher {own} got its own publication {number}")
             });
         }
         if number < *expected {
-            return desk.error(Class::Duplicate, 1, || {
+            return context.error(Class::Duplicate, 1, || {
                 format!("connection {own}: publication {number} of {publisher} arrived twice, or out of order")
             });
         }
         let published = self.tally.counts[publisher].published.load(Ordering::Acquire);
         if u64::from(number) >= published {
-            return desk.error(Class::WrongPayload, 1, || {
+            return context.error(Class::WrongPayload, 1, || {
                 format!(
                     "connection {own}: publication {number} of {publisher}, which never sent it"
                 )
@@ -488,23 +502,27 @@ impl Behaviour for Publications {
         self.delivered[publisher] += 1;
         self.news = true;
         let arrived = Arrived { publisher, number, due, at: now, count: 1 };
-        self.sheet.note(arrived, &desk.window);
+        self.sheet.note(arrived, &context.window);
         // When it left its publisher is not known here (`Tells::Lag`).
-        desk.reply(Sent { due, at: due }, now, message.payload().len());
+        context.reply(Sent { due, at: due }, now, message.payload().len());
     }
 
-    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
-        let number = ws.data().lane.number;
+    fn drained(
+        &mut self,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<ListenerState>>,
+    ) {
+        let number = ws.data().state.number;
         let Some(index) = self.publishers.iter().position(|p| p.number == number) else { return };
         while let Some(due) = self.publishers[index].owed.pop_front() {
-            let at = desk.clock.stamp();
-            if !self.publish(desk, ws, index, Sent { due, at }) {
+            let at = context.clock.stamp();
+            if !self.publish(context, ws, index, Sent { due, at }) {
                 return self.publishers[index].owed.push_front(due);
             }
         }
     }
 
-    fn lost(&mut self, _: &mut Desk, _: Lane) -> u64 {
+    fn lost(&mut self, _: &mut Context, _: ListenerState) -> u64 {
         // What it will not receive shows in the delivery ratio.
         0
     }
@@ -515,19 +533,19 @@ impl Behaviour for Publications {
         missing + owed as u64
     }
 
-    fn settle(&mut self, _: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
+    fn settle(&mut self, _: &mut Context, _: &mut Fleet<'_, Connection<ListenerState>>) {
         self.flush();
     }
 
-    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
+    fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<ListenerState>>) {
         let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
-        desk.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
+        context.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
         // The tally is everybody's: one tells.
         if self.worker == 0 {
             let missing: u64 =
                 (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
-            let waited = desk.plan.timeout;
-            desk.error(Class::Lost, missing, || {
+            let waited = context.plan.timeout;
+            context.error(Class::Lost, missing, || {
                 format!("publications had not arrived {waited:?} after the end of the run")
             });
         }

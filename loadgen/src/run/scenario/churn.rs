@@ -109,6 +109,6 @@ impl Scenario for Churn {
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
         let lifetime = self.lifetime;
-        launch.spawn(move |desk| Cycles::new(desk, Some(lifetime)))
+        launch.spawn(move |context| Cycles::new(context, Some(lifetime)))
     }
 }

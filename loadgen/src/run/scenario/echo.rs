@@ -12,11 +12,11 @@ use crate::base::failure::Failure;
 use crate::base::units;
 use crate::plan::Parts;
 use crate::plan::workload::{Pace, Traffic, Window, Workload};
-use crate::run::context::Desk;
+use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::payload::Payload;
 use crate::run::stats::{Class, Sent, Traced};
-use crate::run::worker::{Behaviour, Launch, Member, Thread, send};
+use crate::run::worker::{Behaviour, Connection, Launch, Thread, send};
 use crate::spec::arrivals::Schedule;
 use crate::spec::options::{
     DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs, help,
@@ -104,7 +104,7 @@ impl Scenario for Echo {
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
         let traffic = self.traffic.clone();
-        launch.worker(move |desk| Echoes::<Lane>::new(&traffic, desk))
+        launch.worker(move |context| Echoes::<EchoState>::new(&traffic, context))
     }
 }
 
@@ -123,12 +123,12 @@ pub(crate) struct Echoes<L> {
     in_flight: u64,
     worker: usize,
     workers: usize,
-    lanes: PhantomData<fn() -> L>,
+    states: PhantomData<fn() -> L>,
 }
 
 /// One connection's messages in flight.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct EchoState {
     /// The connection's number in the run, which its messages carry.
     number: u32,
     next: u32,
@@ -139,79 +139,93 @@ pub(crate) struct Lane {
 }
 
 /// What a scenario keeps per connection where messages are to come back.
-pub(crate) trait HasLane: From<Lane> {
-    fn lane(&self) -> &Lane;
-    fn lane_mut(&mut self) -> &mut Lane;
+pub(crate) trait HasEchoState: From<EchoState> {
+    fn echo(&self) -> &EchoState;
+    fn echo_mut(&mut self) -> &mut EchoState;
 }
 
-impl HasLane for Lane {
-    fn lane(&self) -> &Lane {
+impl HasEchoState for EchoState {
+    fn echo(&self) -> &EchoState {
         self
     }
 
-    fn lane_mut(&mut self) -> &mut Lane {
+    fn echo_mut(&mut self) -> &mut EchoState {
         self
     }
 }
 
-impl<L: HasLane> Echoes<L> {
-    pub(crate) fn new(traffic: &Traffic, desk: &Desk) -> Self {
+impl<L: HasEchoState> Echoes<L> {
+    pub(crate) fn new(traffic: &Traffic, context: &Context) -> Self {
         let depth = match traffic.pace {
             Pace::Closed { depth } | Pace::Open { depth: Some(depth), .. } => depth,
             Pace::Open { depth: None, .. } => u64::MAX,
         };
         Self {
-            lanes: PhantomData,
+            states: PhantomData,
             depth: usize::try_from(depth).unwrap_or(usize::MAX),
-            payload: Payload::new(&traffic.payload, traffic.text, traffic.seed, desk.clock.clock()),
+            payload: Payload::new(
+                &traffic.payload,
+                traffic.text,
+                traffic.seed,
+                context.clock.clock(),
+            ),
             fragments: traffic.fragments,
             pace: traffic.pace.clone(),
             schedule: None,
-            traces: desk.plan.output.trace.is_some(),
+            traces: context.plan.output.trace.is_some(),
             in_flight: 0,
-            worker: desk.worker,
-            workers: desk.plan.threads.len(),
+            worker: context.worker,
+            workers: context.plan.threads.len(),
         }
     }
 
     /// Sends a message that is due, and says whether there was room.
     #[inline]
-    fn send(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>, sent: Sent) -> bool {
+    fn send(
+        &mut self,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<L>>,
+        sent: Sent,
+    ) -> bool {
         if self.send_on(ws, sent.due).is_none() {
             return false;
         }
-        ws.data_mut().lane.lane_mut().sent.push_back(sent);
+        ws.data_mut().state.echo_mut().sent.push_back(sent);
         self.in_flight += 1;
-        desk.record.sent(sent, &desk.window);
+        context.record.sent(sent, &context.window);
         true
     }
 
     /// Sends what is due on the schedule of an open loop; says when the next is.
-    fn turn_open(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>) -> Option<Nanos> {
+    fn turn_open(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<L>>,
+    ) -> Option<Nanos> {
         let mut schedule = self.schedule.take()?;
         // No more in one turn: replies, and whoever wants to stop the run, have their turn, too.
         for _ in 0..TURN_MAX {
-            let now = desk.clock.stamp();
-            let is_due = |due: &Nanos| *due < desk.window.end && *due <= now;
+            let now = context.clock.stamp();
+            let is_due = |due: &Nanos| *due < context.window.end && *due <= now;
             if schedule.due().filter(is_due).is_none() {
                 break;
             }
             let Some((place, due)) = schedule.take() else { break };
-            let Some(mut ws) = fleet.socket(desk.ids[place]) else {
-                desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
+            let Some(mut ws) = fleet.socket(context.ids[place]) else {
+                context.error(Class::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
             if self.in_flight >= OVERDUE_MAX {
-                desk.error(Class::NotSent, 1, || TOO_LATE.to_owned());
+                context.error(Class::NotSent, 1, || TOO_LATE.to_owned());
                 continue;
             }
-            desk.record.tried(due, now, &desk.window);
-            let lane = ws.data().lane.lane();
-            let behind = !lane.waiting.is_empty() || lane.sent.len() >= self.depth;
-            if behind || !self.send(desk, &mut ws, Sent { due, at: now }) {
-                ws.data_mut().lane.lane_mut().waiting.push_back(due);
+            context.record.tried(due, now, &context.window);
+            let state = ws.data().state.echo();
+            let behind = !state.waiting.is_empty() || state.sent.len() >= self.depth;
+            if behind || !self.send(context, &mut ws, Sent { due, at: now }) {
+                ws.data_mut().state.echo_mut().waiting.push_back(due);
                 self.in_flight += 1;
-                desk.record.queued += u64::from(desk.window.contains(&due));
+                context.record.queued += u64::from(context.window.contains(&due));
             }
         }
         let next = schedule.due();
@@ -223,26 +237,31 @@ impl<L: HasLane> Echoes<L> {
     #[inline]
     pub(crate) fn send_on(
         &mut self,
-        ws: &mut WebSocket<'_, Member<L>>,
+        ws: &mut WebSocket<'_, Connection<L>>,
         due: Nanos,
     ) -> Option<usize> {
-        let lane = ws.data().lane.lane();
-        let message = self.payload.write([lane.next, lane.number], due);
+        let state = ws.data().state.echo();
+        let message = self.payload.write([state.next, state.number], due);
         let bytes = message.payload().len();
         if !send(ws, message, self.fragments) {
             return None;
         }
-        let lane = ws.data_mut().lane.lane_mut();
-        lane.next = lane.next.wrapping_add(1);
+        let state = ws.data_mut().state.echo_mut();
+        state.next = state.next.wrapping_add(1);
         Some(bytes)
     }
 
     /// Sends the next message of a closed loop.
     #[inline]
-    fn send_next(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>, now: Nanos) {
-        if desk.may_send(now) && !self.send(desk, ws, Sent { due: now, at: now }) {
+    fn send_next(
+        &mut self,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<L>>,
+        now: Nanos,
+    ) {
+        if context.may_send(now) && !self.send(context, ws, Sent { due: now, at: now }) {
             // There is room for what is in flight: the server is closing the connection.
-            desk.error(Class::NotSent, 1, || NO_ROOM.to_owned());
+            context.error(Class::NotSent, 1, || NO_ROOM.to_owned());
         }
     }
 }
@@ -256,95 +275,99 @@ const TOO_LATE: &str = "4,000,000 messages were overdue: the rate is out of reac
 
 const NO_ROOM: &str = "the connection takes no more messages: it is closing";
 
-impl<L: HasLane> Behaviour for Echoes<L> {
-    type Lane = L;
+impl<L: HasEchoState> Behaviour for Echoes<L> {
+    type State = L;
 
-    fn lane(&mut self, place: usize) -> L {
+    fn state(&mut self, place: usize) -> L {
         let number = u32::try_from(place * self.workers + self.worker).unwrap_or(u32::MAX);
         let sent = VecDeque::new();
-        Lane { number, next: 0, expected: 0, sent, waiting: VecDeque::new() }.into()
+        EchoState { number, next: 0, expected: 0, sent, waiting: VecDeque::new() }.into()
     }
 
-    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>, begin: Nanos) {
+    fn begin(&mut self, context: &mut Context, fleet: &mut Fleet<'_, Connection<L>>, begin: Nanos) {
         match &self.pace {
             Pace::Open { arrivals, .. } => {
-                let turns = desk.plan.turns(desk.plan.senders(), self.worker);
+                let turns = context.plan.turns(context.plan.senders(), self.worker);
                 self.schedule = Some(Schedule::new(begin, arrivals, turns));
             }
             Pace::Closed { .. } => {
-                let senders = desk.plan.share(desk.plan.senders(), self.worker);
+                let senders = context.plan.share(context.plan.senders(), self.worker);
                 let senders = usize::try_from(senders).unwrap_or(usize::MAX);
-                for place in 0..desk.ids.len().min(senders) {
-                    let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
+                for place in 0..context.ids.len().min(senders) {
+                    let Some(mut ws) = fleet.socket(context.ids[place]) else { continue };
                     for _ in 0..self.depth {
-                        let now = desk.clock.stamp();
-                        self.send_next(desk, &mut ws, now);
+                        let now = context.clock.stamp();
+                        self.send_next(context, &mut ws, now);
                     }
                 }
             }
         }
     }
 
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<L>>) -> Option<Nanos> {
-        self.turn_open(desk, fleet)
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<L>>,
+    ) -> Option<Nanos> {
+        self.turn_open(context, fleet)
     }
 
     #[inline]
     fn message(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<L>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<L>>,
         message: Message<'_>,
     ) {
-        let now = desk.clock.stamp();
-        let lane = ws.data_mut().lane.lane_mut();
-        let Some(sent) = lane.sent.pop_front() else {
-            let number = lane.number;
-            desk.error(Class::WrongPayload, 1, || {
+        let now = context.clock.stamp();
+        let state = ws.data_mut().state.echo_mut();
+        let Some(sent) = state.sent.pop_front() else {
+            let number = state.number;
+            context.error(Class::WrongPayload, 1, || {
                 format!("connection {number}: a message arrived that answers none of those sent")
             });
             return;
         };
-        let (expected, number) = (lane.expected, lane.number);
-        lane.expected = expected.wrapping_add(1);
+        let (expected, number) = (state.expected, state.number);
+        state.expected = expected.wrapping_add(1);
         self.in_flight -= 1;
         if self.payload.matches(message, [expected, number], sent.due) {
-            desk.reply(sent, now, message.payload().len());
-            if self.traces && desk.window.contains(&sent.due) {
+            context.reply(sent, now, message.payload().len());
+            if self.traces && context.window.contains(&sent.due) {
                 let traced = Traced { connection: number, message: expected, sent, answered: now };
-                desk.record.traced.push(traced);
+                context.record.traced.push(traced);
             }
         } else {
             let mut why = || self.payload.difference(message, [expected, number], sent.due);
-            desk.error(Class::WrongPayload, 1, || {
+            context.error(Class::WrongPayload, 1, || {
                 format!("connection {number}, message {expected}: {}", why())
             });
         }
         if self.schedule.is_none() {
-            self.send_next(desk, ws, now);
-        } else if !ws.data().lane.lane().waiting.is_empty() {
-            self.drained(desk, ws);
+            self.send_next(context, ws, now);
+        } else if !ws.data().state.echo().waiting.is_empty() {
+            self.drained(context, ws);
         }
     }
 
-    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<L>>) {
-        while ws.data().lane.lane().sent.len() < self.depth
-            && let Some(due) = ws.data_mut().lane.lane_mut().waiting.pop_front()
+    fn drained(&mut self, context: &mut Context, ws: &mut WebSocket<'_, Connection<L>>) {
+        while ws.data().state.echo().sent.len() < self.depth
+            && let Some(due) = ws.data_mut().state.echo_mut().waiting.pop_front()
         {
-            let at = desk.clock.stamp();
+            let at = context.clock.stamp();
             self.in_flight -= 1;
-            if !self.send(desk, ws, Sent { due, at }) {
-                ws.data_mut().lane.lane_mut().waiting.push_front(due);
+            if !self.send(context, ws, Sent { due, at }) {
+                ws.data_mut().state.echo_mut().waiting.push_front(due);
                 self.in_flight += 1;
                 return;
             }
         }
     }
 
-    fn lost(&mut self, desk: &mut Desk, lane: L) -> u64 {
-        let lane = lane.lane();
-        let (lost, waiting) = (lane.sent.len() as u64, lane.waiting.len() as u64);
-        desk.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
+    fn lost(&mut self, context: &mut Context, state: L) -> u64 {
+        let state = state.echo();
+        let (lost, waiting) = (state.sent.len() as u64, state.waiting.len() as u64);
+        context.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
         self.in_flight -= lost + waiting;
         lost
     }
@@ -353,9 +376,9 @@ impl<L: HasLane> Behaviour for Echoes<L> {
         self.in_flight
     }
 
-    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<L>>) {
-        let waited = desk.plan.timeout;
-        desk.error(Class::Unanswered, self.in_flight, || {
+    fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<L>>) {
+        let waited = context.plan.timeout;
+        context.error(Class::Unanswered, self.in_flight, || {
             format!("no reply within {waited:?} of the end of the run")
         });
     }

@@ -12,10 +12,10 @@ use crate::base::format::count;
 use crate::base::units;
 use crate::plan::Parts;
 use crate::plan::workload::{Connections, Window, Workload};
-use crate::run::context::Desk;
+use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::stats::{Class, Sent};
-use crate::run::worker::{Behaviour, Launch, Member, Thread};
+use crate::run::worker::{Behaviour, Connection, Launch, Thread};
 use crate::spec::arrivals::{Arrivals, Process, Profile, Schedule};
 use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, SpanArgs, TargetArgs, help};
 
@@ -116,74 +116,93 @@ struct Pings {
 }
 
 /// A connection: its pings without a pong. Each ping carries when it was due.
-pub(crate) type Lane = VecDeque<Sent>;
+pub(crate) type PingState = VecDeque<Sent>;
 
 impl Behaviour for Pings {
-    type Lane = Lane;
+    type State = PingState;
 
-    fn lane(&mut self, _: usize) -> Lane {
-        Lane::new()
+    fn state(&mut self, _: usize) -> PingState {
+        PingState::new()
     }
 
-    fn begin(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        let turns = desk.plan.turns(desk.plan.connections, desk.worker);
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        _: &mut Fleet<'_, Connection<PingState>>,
+        begin: Nanos,
+    ) {
+        let turns = context.plan.turns(context.plan.connections, context.worker);
         let schedule = |arrivals| Schedule::new(begin, arrivals, turns);
-        self.schedule = desk.plan.arrivals().map(schedule);
+        self.schedule = context.plan.arrivals().map(schedule);
     }
 
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<PingState>>,
+    ) -> Option<Nanos> {
         let schedule = self.schedule.as_mut()?;
         loop {
-            let now = desk.clock.stamp();
+            let now = context.clock.stamp();
             let due = schedule.due()?;
-            if due > now || due >= desk.window.end {
+            if due > now || due >= context.window.end {
                 return Some(due);
             }
             let (place, due) = schedule.take()?;
-            let Some(mut ws) = fleet.socket(desk.ids[place]).filter(WebSocket::is_open) else {
-                desk.error(Class::NotSent, 1, || "its connection had ended".to_owned());
+            let Some(mut ws) = fleet.socket(context.ids[place]).filter(WebSocket::is_open) else {
+                context.error(Class::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
             let sent = Sent { due, at: now };
             ws.ping(&due.to_be_bytes());
-            ws.data_mut().lane.push_back(sent);
+            ws.data_mut().state.push_back(sent);
             self.in_flight += 1;
-            desk.record.tried(due, now, &desk.window);
-            desk.record.sent(sent, &desk.window);
+            context.record.tried(due, now, &context.window);
+            context.record.sent(sent, &context.window);
         }
     }
 
-    fn message(&mut self, _: &mut Desk, _: &mut WebSocket<'_, Member<Lane>>, _: Message<'_>) {
+    fn message(
+        &mut self,
+        _: &mut Context,
+        _: &mut WebSocket<'_, Connection<PingState>>,
+        _: Message<'_>,
+    ) {
         // What the server has to say of its own accord is its business.
     }
 
-    fn pong(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>, payload: &[u8]) {
-        let now = desk.clock.stamp();
-        let lane = &mut ws.data_mut().lane;
+    fn pong(
+        &mut self,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<PingState>>,
+        payload: &[u8],
+    ) {
+        let now = context.clock.stamp();
+        let state = &mut ws.data_mut().state;
         // A pong may come unasked, and one may answer the last of several pings only (RFC 6455 §5.5.3).
         let answers = |sent: &Sent| sent.due.to_be_bytes() == *payload;
-        let Some(at) = lane.iter().position(answers) else { return };
+        let Some(at) = state.iter().position(answers) else { return };
         self.in_flight -= at as u64 + 1;
         // Those that were passed over waited as long.
-        for sent in lane.drain(..=at) {
-            desk.reply(sent, now, payload.len());
+        for sent in state.drain(..=at) {
+            context.reply(sent, now, payload.len());
         }
     }
 
-    fn drained(&mut self, _: &mut Desk, _: &mut WebSocket<'_, Member<Lane>>) {}
+    fn drained(&mut self, _: &mut Context, _: &mut WebSocket<'_, Connection<PingState>>) {}
 
-    fn lost(&mut self, _: &mut Desk, lane: Lane) -> u64 {
-        self.in_flight -= lane.len() as u64;
-        lane.len() as u64
+    fn lost(&mut self, _: &mut Context, state: PingState) -> u64 {
+        self.in_flight -= state.len() as u64;
+        state.len() as u64
     }
 
     fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
-    fn give_up(&mut self, desk: &mut Desk, _: &mut Fleet<'_, Member<Lane>>) {
-        let waited = desk.plan.timeout;
-        desk.error(Class::Unanswered, self.in_flight, || {
+    fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<PingState>>) {
+        let waited = context.plan.timeout;
+        context.error(Class::Unanswered, self.in_flight, || {
             format!("no pong within {waited:?} of the end of the run")
         });
     }

@@ -18,11 +18,11 @@ use crate::base::histogram::packed::figures;
 use crate::base::units;
 use crate::plan::Parts;
 use crate::plan::workload::{Traffic, Window, Workload};
-use crate::run::context::Desk;
+use crate::run::context::Context;
 use crate::run::dialler::classify;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
-use crate::run::scenario::echo::{self, Echoes, HasLane};
-use crate::run::worker::{Behaviour, Launch, Member, Thread};
+use crate::run::scenario::echo::{self, Echoes, HasEchoState};
+use crate::run::worker::{Behaviour, Connection, Launch, Thread};
 use crate::spec::arrivals::{Schedule, Turns};
 use crate::spec::options::{
     DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs, help,
@@ -207,7 +207,7 @@ impl Scenario for Slow {
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
         let (traffic, stalls, fates) = (self.traffic.clone(), self.stalls, Arc::clone(&self.fates));
-        launch.worker(move |desk| SlowEchoes::new(&traffic, stalls, fates, desk))
+        launch.worker(move |context| SlowEchoes::new(&traffic, stalls, fates, context))
     }
 }
 
@@ -247,7 +247,7 @@ impl Fates {
 /// The slow connections of a worker, the last ones among its places; the others echo.
 #[derive(Debug)]
 struct SlowEchoes {
-    echoes: Echoes<Lane>,
+    echoes: Echoes<SlowState>,
     stalls: Stalls,
     /// The place of the first.
     first: usize,
@@ -262,24 +262,24 @@ struct SlowEchoes {
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    echo: echo::Lane,
+pub(crate) struct SlowState {
+    echo: echo::EchoState,
     /// Set for one that stops reading.
     stalled: Option<Box<Stalled>>,
 }
 
-impl From<echo::Lane> for Lane {
-    fn from(echo: echo::Lane) -> Self {
+impl From<echo::EchoState> for SlowState {
+    fn from(echo: echo::EchoState) -> Self {
         Self { echo, stalled: None }
     }
 }
 
-impl HasLane for Lane {
-    fn lane(&self) -> &echo::Lane {
+impl HasEchoState for SlowState {
+    fn echo(&self) -> &echo::EchoState {
         &self.echo
     }
 
-    fn lane_mut(&mut self) -> &mut echo::Lane {
+    fn echo_mut(&mut self) -> &mut echo::EchoState {
         &mut self.echo
     }
 }
@@ -296,11 +296,11 @@ struct Stalled {
 }
 
 impl SlowEchoes {
-    fn new(traffic: &Traffic, stalls: Stalls, all: Arc<Mutex<Fates>>, desk: &Desk) -> Self {
-        let quick = desk.plan.share(desk.plan.senders(), desk.worker);
+    fn new(traffic: &Traffic, stalls: Stalls, all: Arc<Mutex<Fates>>, context: &Context) -> Self {
+        let quick = context.plan.share(context.plan.senders(), context.worker);
         let first = usize::try_from(quick).unwrap_or(usize::MAX);
         Self {
-            echoes: Echoes::new(traffic, desk),
+            echoes: Echoes::new(traffic, context),
             stalls,
             first,
             schedule: None,
@@ -312,18 +312,23 @@ impl SlowEchoes {
     }
 
     /// They stop reading.
-    fn stall(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        let lanes = desk.ids.len().saturating_sub(self.first);
+    fn stall(
+        &mut self,
+        context: &Context,
+        fleet: &mut Fleet<'_, Connection<SlowState>>,
+        begin: Nanos,
+    ) {
+        let own = context.ids.len().saturating_sub(self.first);
         let connections = self.stalls.connections;
-        let (offset, stride) = (desk.worker as u64, desk.plan.threads.len() as u64);
-        let turns = Turns { offset, stride, connections, lanes: lanes as u64 };
+        let (offset, stride) = (context.worker as u64, context.plan.threads.len() as u64);
+        let turns = Turns { offset, stride, connections, here: own as u64 };
         #[expect(clippy::cast_precision_loss, reason = "counts of connections are below 2^53")]
         let rate = self.stalls.rate * connections as f64;
         self.schedule = Some(Schedule::steady(begin, rate, turns));
-        for id in desk.ids.iter().skip(self.first) {
+        for id in context.ids.iter().skip(self.first) {
             let Some(mut ws) = fleet.socket(*id) else { continue };
             ws.hold_reading(true);
-            if let Some(stalled) = &mut ws.data_mut().lane.stalled {
+            if let Some(stalled) = &mut ws.data_mut().state.stalled {
                 stalled.begun = begin;
                 self.fates.connections += 1;
             }
@@ -335,8 +340,8 @@ impl SlowEchoes {
         let Some(schedule) = &mut self.schedule else { return Err(None) };
         match schedule.due() {
             Some(due) if due <= now && due < end => {
-                let (lane, _) = schedule.take().ok_or(None)?;
-                Ok(self.first.saturating_add(lane))
+                let (place, _) = schedule.take().ok_or(None)?;
+                Ok(self.first.saturating_add(place))
             }
             due => Err(due),
         }
@@ -368,11 +373,11 @@ impl SlowEchoes {
     }
 
     /// They read again, and what they have missed comes.
-    fn release(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
+    fn release(&mut self, context: &Context, fleet: &mut Fleet<'_, Connection<SlowState>>) {
         if std::mem::replace(&mut self.released, true) {
             return;
         }
-        for id in desk.ids.iter().skip(self.first) {
+        for id in context.ids.iter().skip(self.first) {
             if let Some(mut ws) = fleet.socket(*id) {
                 ws.hold_reading(false);
             }
@@ -385,7 +390,7 @@ impl SlowEchoes {
     }
 
     /// A slow connection has ended.
-    fn ended(&mut self, desk: &mut Desk, stalled: &mut Stalled, reason: CloseReason) {
+    fn ended(&mut self, context: &mut Context, stalled: &mut Stalled, reason: CloseReason) {
         self.awaited -= stalled.sent.saturating_sub(stalled.received);
         let how = match (reason, stalled.code) {
             (_, Some(code)) if code != CloseCode::NO_STATUS => {
@@ -395,17 +400,17 @@ impl SlowEchoes {
             (reason, _) => format!("cut: {}", classify(reason, true).1),
         };
         if !self.released {
-            let now = desk.clock.stamp();
+            let now = context.clock.stamp();
             self.fates.cut.record(now.saturating_sub(stalled.begun));
         }
         self.fates.note(stalled, how);
     }
 
     /// What became of those that are still there.
-    fn judge(&mut self, desk: &Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
-        for place in self.first..desk.ids.len() {
-            let Some(mut ws) = fleet.socket(desk.ids[place]) else { continue };
-            let Some(stalled) = &mut ws.data_mut().lane.stalled else { continue };
+    fn judge(&mut self, context: &Context, fleet: &mut Fleet<'_, Connection<SlowState>>) {
+        for place in self.first..context.ids.len() {
+            let Some(mut ws) = fleet.socket(context.ids[place]) else { continue };
+            let Some(stalled) = &mut ws.data_mut().state.stalled else { continue };
             let missing = stalled.received < stalled.sent;
             let how = match (missing, stalled.refused > 0) {
                 (true, _) => "kept, with replies left out",
@@ -419,29 +424,33 @@ impl SlowEchoes {
     }
 
     /// Sends what is due on the slow connections; says when to come again.
-    fn turn_slow(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
+    fn turn_slow(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<SlowState>>,
+    ) -> Option<Nanos> {
         let mut next = None;
         for _ in 0..TURN_MAX {
-            let place = match self.next(desk.clock.stamp(), desk.window.end) {
+            let place = match self.next(context.clock.stamp(), context.window.end) {
                 Ok(place) => place,
                 Err(due) => {
                     next = due;
                     break;
                 }
             };
-            let socket = desk.ids.get(place).and_then(|id| fleet.socket(*id));
+            let socket = context.ids.get(place).and_then(|id| fleet.socket(*id));
             if let Some(mut ws) = socket.filter(WebSocket::is_open) {
-                self.send_slow(desk, &mut ws);
+                self.send_slow(context, &mut ws);
             }
-            next = Some(desk.clock.stamp());
+            next = Some(context.clock.stamp());
         }
         next
     }
 
-    fn send_slow(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
-        let due = desk.clock.stamp();
+    fn send_slow(&mut self, context: &mut Context, ws: &mut WebSocket<'_, Connection<SlowState>>) {
+        let due = context.clock.stamp();
         let bytes = self.echoes.send_on(ws, due);
-        if let Some(stalled) = &mut ws.data_mut().lane.stalled {
+        if let Some(stalled) = &mut ws.data_mut().state.stalled {
             self.tried(stalled, bytes);
         }
     }
@@ -459,69 +468,83 @@ impl Fates {
 const TURN_MAX: usize = 4096;
 
 impl Behaviour for SlowEchoes {
-    type Lane = Lane;
+    type State = SlowState;
 
-    fn lane(&mut self, place: usize) -> Lane {
-        let mut lane = self.echoes.lane(place);
-        lane.stalled = (place >= self.first).then(Box::default);
-        lane
+    fn state(&mut self, place: usize) -> SlowState {
+        let mut state = self.echoes.state(place);
+        state.stalled = (place >= self.first).then(Box::default);
+        state
     }
 
-    fn begin(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>, begin: Nanos) {
-        self.stall(desk, fleet, begin);
-        self.echoes.begin(desk, fleet, begin);
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<SlowState>>,
+        begin: Nanos,
+    ) {
+        self.stall(context, fleet, begin);
+        self.echoes.begin(context, fleet, begin);
     }
 
-    fn turn(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) -> Option<Nanos> {
-        let slow = self.turn_slow(desk, fleet);
-        let next = self.echoes.turn(desk, fleet);
+    fn turn(
+        &mut self,
+        context: &mut Context,
+        fleet: &mut Fleet<'_, Connection<SlowState>>,
+    ) -> Option<Nanos> {
+        let slow = self.turn_slow(context, fleet);
+        let next = self.echoes.turn(context, fleet);
         [slow, next].into_iter().flatten().min()
     }
 
     #[inline]
     fn message(
         &mut self,
-        desk: &mut Desk,
-        ws: &mut WebSocket<'_, Member<Lane>>,
+        context: &mut Context,
+        ws: &mut WebSocket<'_, Connection<SlowState>>,
         message: Message<'_>,
     ) {
-        match &mut ws.data_mut().lane.stalled {
+        match &mut ws.data_mut().state.stalled {
             Some(stalled) => self.received(stalled),
-            None => self.echoes.message(desk, ws, message),
+            None => self.echoes.message(context, ws, message),
         }
     }
 
-    fn drained(&mut self, desk: &mut Desk, ws: &mut WebSocket<'_, Member<Lane>>) {
-        self.echoes.drained(desk, ws);
+    fn drained(&mut self, context: &mut Context, ws: &mut WebSocket<'_, Connection<SlowState>>) {
+        self.echoes.drained(context, ws);
     }
 
-    fn closing(&mut self, lane: &mut Lane, code: CloseCode) {
-        if let Some(stalled) = &mut lane.stalled {
+    fn closing(&mut self, state: &mut SlowState, code: CloseCode) {
+        if let Some(stalled) = &mut state.stalled {
             stalled.code = Some(code);
         }
     }
 
-    fn expected(&mut self, desk: &mut Desk, lane: &mut Lane, reason: CloseReason) -> bool {
-        let Some(stalled) = &mut lane.stalled else { return false };
-        self.ended(desk, stalled, reason);
+    fn expected(
+        &mut self,
+        context: &mut Context,
+        state: &mut SlowState,
+        reason: CloseReason,
+    ) -> bool {
+        let Some(stalled) = &mut state.stalled else { return false };
+        self.ended(context, stalled, reason);
         true
     }
 
-    fn lost(&mut self, desk: &mut Desk, lane: Lane) -> u64 {
-        self.echoes.lost(desk, lane)
+    fn lost(&mut self, context: &mut Context, state: SlowState) -> u64 {
+        self.echoes.lost(context, state)
     }
 
     fn in_flight(&self) -> u64 {
         self.echoes.in_flight() + self.awaited()
     }
 
-    fn settle(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
-        self.release(desk, fleet);
+    fn settle(&mut self, context: &mut Context, fleet: &mut Fleet<'_, Connection<SlowState>>) {
+        self.release(context, fleet);
     }
 
-    fn give_up(&mut self, desk: &mut Desk, fleet: &mut Fleet<'_, Member<Lane>>) {
-        self.judge(desk, fleet);
-        self.echoes.give_up(desk, fleet);
+    fn give_up(&mut self, context: &mut Context, fleet: &mut Fleet<'_, Connection<SlowState>>) {
+        self.judge(context, fleet);
+        self.echoes.give_up(context, fleet);
     }
 
     fn finish(self) {

@@ -16,7 +16,7 @@ use crate::base::failure::Failure;
 use crate::base::units;
 use crate::plan::Parts;
 use crate::plan::workload::{Connections, Window, Workload};
-use crate::run::context::Desk;
+use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::stats::{Class, Record, Sent};
 use crate::run::worker::{Launch, Report, SETTLING, Thread};
@@ -104,14 +104,14 @@ impl Scenario for Storm {
     }
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
-        launch.spawn(|desk| Cycles::new(desk, None))
+        launch.spawn(|context| Cycles::new(context, None))
     }
 }
 
 /// Opens and closes connections.
 #[derive(Debug)]
 pub(crate) struct Cycles {
-    desk: Desk,
+    context: Context,
     /// Connections that may be under way at once.
     slots: u64,
     /// Sockets that may exist at once: those whose closing handshake is done wait for the server's
@@ -176,18 +176,18 @@ const HOPELESS: u64 = 8;
 
 impl Cycles {
     /// With a lifetime connections live for it; else they end when they have been opened.
-    pub(crate) fn new(desk: Desk, lifetime: Option<Lifetime>) -> Self {
-        let slots = desk.plan.share(desk.plan.connections, desk.worker);
-        let threads = desk.plan.threads.len() as u64;
-        let spare = desk.plan.file_limit.saturating_sub(desk.plan.files());
+    pub(crate) fn new(context: Context, lifetime: Option<Lifetime>) -> Self {
+        let slots = context.plan.share(context.plan.connections, context.worker);
+        let threads = context.plan.threads.len() as u64;
+        let spare = context.plan.file_limit.saturating_sub(context.plan.files());
         let lives = lifetime.map(|lifetime| {
-            let seed = desk.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let rng = fastrand::Rng::with_seed(seed ^ desk.worker as u64);
+            let seed = context.plan.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let rng = fastrand::Rng::with_seed(seed ^ context.worker as u64);
             Lives { lifetime, rng, ends: BTreeMap::new(), opening: 0 }
         });
         Self {
             lives,
-            desk,
+            context,
             slots,
             sockets: slots + (slots * LINGERING).min(spare / threads),
             stage: Stage::Waiting,
@@ -201,7 +201,7 @@ impl Cycles {
     }
 
     fn advance(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Nanos {
-        let now = self.desk.clock.read();
+        let now = self.context.clock.read();
         match self.stage {
             Stage::Waiting => self.wait(fleet, now),
             Stage::Running => self.run(fleet, now),
@@ -218,12 +218,12 @@ impl Cycles {
         }
         if (fleet.is_empty() && !self.is_behind()) || now >= until {
             let missing = self.active;
-            self.desk.error(Class::Unanswered, missing, || {
+            self.context.error(Class::Unanswered, missing, || {
                 "the handshakes had not ended in time".to_owned()
             });
             while self.is_behind() {
                 self.schedule.as_mut().map(Schedule::take);
-                self.desk.error(Class::NotSent, 1, || "there was no room in time".to_owned());
+                self.context.error(Class::NotSent, 1, || "there was no room in time".to_owned());
             }
             fleet.stop();
         }
@@ -234,12 +234,12 @@ impl Cycles {
     /// Whether a connection that was due in the window has not been started.
     fn is_behind(&self) -> bool {
         let due = self.schedule.as_ref().and_then(Schedule::due);
-        due.is_some_and(|due| due < self.desk.window.end)
+        due.is_some_and(|due| due < self.context.window.end)
     }
 
     fn wait(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
-        let begin = self.desk.control.begin();
-        if self.desk.control.is_stopped() {
+        let begin = self.context.control.begin();
+        if self.context.control.is_stopped() {
             fleet.stop();
             return now;
         }
@@ -250,24 +250,24 @@ impl Cycles {
             return due.map_or(next, |due| due.min(next));
         }
         self.stage = Stage::Running;
-        self.desk.begin(now);
-        let plan = &self.desk.plan;
-        let turns = plan.turns(plan.connections, self.desk.worker);
+        self.context.begin(now);
+        let plan = &self.context.plan;
+        let turns = plan.turns(plan.connections, self.context.worker);
         self.schedule = plan.arrivals().map(|arrivals| Schedule::new(begin, arrivals, turns));
         self.run(fleet, now)
     }
 
     fn run(&mut self, fleet: &mut Fleet<'_, Attempt>, now: Nanos) -> Nanos {
-        let over = self.desk.turn(now);
+        let over = self.context.turn(now);
         // Also when the window is over: what was due in it and is late is started all the same.
         let due = self.turn(fleet, now);
         if over {
-            let until = now + self.desk.control.patience(2 * nanos(self.desk.plan.timeout));
+            let until = now + self.context.control.patience(2 * nanos(self.context.plan.timeout));
             self.stage = Stage::Ending(until);
             return now;
         }
-        self.desk.note_done(now, || self.active, true);
-        self.desk.next(now, due)
+        self.context.note_done(now, || self.active, true);
+        self.context.next(now, due)
     }
 
     /// Closes what has lived, and starts what is due; says when to come again.
@@ -294,7 +294,7 @@ impl Cycles {
 
     /// Closes every connection of a churn: the run is over.
     fn close_all(&mut self, fleet: &mut Fleet<'_, Attempt>) {
-        let now = self.desk.clock.stamp();
+        let now = self.context.clock.stamp();
         let Some(lives) = &mut self.lives else { return };
         for (_, id) in std::mem::take(&mut lives.ends) {
             if let Some(mut ws) = fleet.socket(id) {
@@ -312,9 +312,9 @@ impl Cycles {
                 return None;
             }
             if fleet.len() as u64 >= self.sockets {
-                return Some(self.desk.clock.stamp() + SETTLING);
+                return Some(self.context.clock.stamp() + SETTLING);
             }
-            let at = self.desk.clock.stamp();
+            let at = self.context.clock.stamp();
             let due = match &self.schedule {
                 Some(schedule) => schedule.due()?,
                 None => at,
@@ -323,12 +323,12 @@ impl Cycles {
                 return Some(due);
             }
             match &mut self.schedule {
-                Some(schedule) if due < self.desk.window.end => drop(schedule.take()),
-                None if self.desk.may_send(at) => {}
+                Some(schedule) if due < self.context.window.end => drop(schedule.take()),
+                None if self.context.may_send(at) => {}
                 _ => return None,
             }
-            let plan = &self.desk.plan;
-            let number = self.started * plan.threads.len() as u64 + self.desk.worker as u64;
+            let plan = &self.context.plan;
+            let number = self.started * plan.threads.len() as u64 + self.context.worker as u64;
             let from = plan.sources.address(number);
             let sent = Sent { due, at };
             let attempt = Attempt::new(sent, number);
@@ -342,23 +342,27 @@ impl Cycles {
             if let Some(lives) = &mut self.lives {
                 lives.opening += 1;
             }
-            self.desk.record.tried(due.max(self.room_since), at, &self.desk.window);
-            self.desk.record.sent(sent, &self.desk.window);
+            self.context.record.tried(due.max(self.room_since), at, &self.context.window);
+            self.context.record.sent(sent, &self.context.window);
         }
         None
     }
 
     fn fail(&mut self, attempt: Attempt, reason: CloseReason) {
-        self.desk.ended(attempt.number, reason, attempt.established);
+        self.context.ended(attempt.number, reason, attempt.established);
         self.failures += 1;
-        self.desk.control.gauge(self.desk.worker).failed.fetch_add(1, Ordering::Relaxed);
-        let now = self.desk.clock.stamp();
+        self.context.control.gauge(self.context.worker).failed.fetch_add(1, Ordering::Relaxed);
+        let now = self.context.clock.stamp();
         self.pause_until = now + PAUSE;
-        if self.failures >= HOPELESS && self.desk.record.opened == 0 {
-            self.desk.control.close_at(now);
+        if self.failures >= HOPELESS && self.context.record.opened == 0 {
+            self.context.control.close_at(now);
             // Nor is there one in waiting for the others.
-            let rest = self.desk.plan.connections;
-            self.desk.control.gauge(self.desk.worker).failed.fetch_add(rest, Ordering::Relaxed);
+            let rest = self.context.plan.connections;
+            self.context
+                .control
+                .gauge(self.context.worker)
+                .failed
+                .fetch_add(rest, Ordering::Relaxed);
         }
     }
 }
@@ -380,7 +384,7 @@ impl Attempt {
 
 impl Report for Cycles {
     fn into_record(self) -> Record {
-        self.desk.record
+        self.context.record
     }
 }
 
@@ -389,48 +393,48 @@ impl Handler for Cycles {
 
     fn on_turn(&mut self, fleet: &mut Fleet<'_, Attempt>, _: Instant) -> Option<Instant> {
         let next = self.advance(fleet);
-        self.desk.show();
-        self.desk.clock.expire();
-        Some(self.desk.clock.clock().instant(next))
+        self.context.show();
+        self.context.clock.expire();
+        Some(self.context.clock.clock().instant(next))
     }
 
     fn on_connected(&mut self, attempt: &mut Attempt) {
-        attempt.connected = self.desk.clock.stamp();
+        attempt.connected = self.context.clock.stamp();
     }
 
     fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
-        attempt.secured = self.desk.clock.stamp();
-        self.desk.record.secured(security);
+        attempt.secured = self.context.clock.stamp();
+        self.context.record.secured(security);
     }
 
     fn on_refused(&mut self, _: &mut Attempt, refusal: &Refusal) {
-        self.desk.refusal = Some(refusal.clone());
+        self.context.refusal = Some(refusal.clone());
     }
 
     fn on_open(&mut self, ws: &mut WebSocket<'_, Attempt>, _: &UpgradeResponse<'_>) {
-        let now = self.desk.clock.stamp();
+        let now = self.context.clock.stamp();
         let attempt = ws.data_mut();
         attempt.established = true;
         attempt.opened = now;
         let Attempt { sent, connected, secured, number, .. } = *attempt;
-        self.desk.record.opened += 1;
-        self.desk.live += 1;
-        if self.desk.window.contains(&sent.due) {
-            self.desk.record.handshake.record(now.saturating_sub(sent.at));
-            self.desk.record.tcp.record(connected.saturating_sub(sent.at));
+        self.context.record.opened += 1;
+        self.context.live += 1;
+        if self.context.window.contains(&sent.due) {
+            self.context.record.handshake.record(now.saturating_sub(sent.at));
+            self.context.record.tcp.record(connected.saturating_sub(sent.at));
             if secured > 0 {
-                self.desk.record.tls.record(secured.saturating_sub(connected));
+                self.context.record.tls.record(secured.saturating_sub(connected));
             }
-            self.desk.record.upgrade.record(now.saturating_sub(connected.max(secured)));
+            self.context.record.upgrade.record(now.saturating_sub(connected.max(secured)));
         }
-        self.desk.control.gauge(self.desk.worker).opened.fetch_add(1, Ordering::Relaxed);
+        self.context.control.gauge(self.context.worker).opened.fetch_add(1, Ordering::Relaxed);
         let Some(lives) = &mut self.lives else {
             ws.data_mut().closed = now;
             return ws.close();
         };
         lives.opening -= 1;
         // The first ones are met in the middle of their lives.
-        let first = number < self.desk.plan.connections;
+        let first = number < self.context.plan.connections;
         let life = match first {
             true => lives.lifetime.draw_rest(&mut lives.rng),
             false => lives.lifetime.draw(&mut lives.rng),
@@ -438,7 +442,7 @@ impl Handler for Cycles {
         let ends = now.saturating_add(life);
         ws.data_mut().ends = ends;
         lives.ends.insert((ends, number), ws.id());
-        self.desk.reply(sent, now, 0);
+        self.context.reply(sent, now, 0);
     }
 
     fn on_message(&mut self, _: &mut WebSocket<'_, Attempt>, _: Message<'_>) {
@@ -447,11 +451,11 @@ impl Handler for Cycles {
 
     fn on_close(&mut self, attempt: Attempt, reason: CloseReason) {
         if self.active == self.slots {
-            self.room_since = self.desk.clock.stamp();
+            self.room_since = self.context.clock.stamp();
         }
         self.active -= 1;
         if attempt.established {
-            self.desk.live -= 1;
+            self.context.live -= 1;
         }
         if let Some(lives) = &mut self.lives {
             lives.opening -= u64::from(!attempt.established);
@@ -460,13 +464,13 @@ impl Handler for Cycles {
         if !(attempt.closed > 0 && reason.is_clean()) {
             return self.fail(attempt, reason);
         }
-        let now = self.desk.clock.stamp();
-        self.desk.record.closed(reason);
-        if self.desk.window.contains(&attempt.closed) {
-            self.desk.record.closing.record(now.saturating_sub(attempt.closed));
+        let now = self.context.clock.stamp();
+        self.context.record.closed(reason);
+        if self.context.window.contains(&attempt.closed) {
+            self.context.record.closing.record(now.saturating_sub(attempt.closed));
         }
         if self.lives.is_none() {
-            self.desk.reply(attempt.sent, now, 0);
+            self.context.reply(attempt.sent, now, 0);
         }
     }
 }
