@@ -38,7 +38,7 @@ pub(crate) fn run(
     let url = format!("ws://{}/", server.address());
     let mut measure = |more: &[&str]| {
         let outcome = run(job(&url, args, more)?)?;
-        match outcome.is_good() && !outcome.record.latency.is_empty() {
+        match outcome.is_good() && !outcome.stats.latency.is_empty() {
             _ if outcome.interrupted => Err(unfinished("it was interrupted")),
             true => Ok(outcome),
             false => Err(unfinished("a run of it had errors, or no messages")),
@@ -52,7 +52,7 @@ pub(crate) fn run(
     let _ = server.join();
     let waited_share =
         [&alone, &many, &paced].map(Outcome::starved).into_iter().fold(0.0, f64::max);
-    let (alone, lag) = (&alone.record.latency, &paced.record.scheduling_delay);
+    let (alone, lag) = (&alone.stats.latency, &paced.stats.scheduling_delay);
     let floor = Floor {
         measured_utc: identity::utc(paced.when.ended),
         round_trip_p50_ns: alone.percentile(50.0),

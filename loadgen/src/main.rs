@@ -91,7 +91,7 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
         _ => run(scenario.job()?, &signals)?,
     };
     let Done { job, mut outcome, search, control, before, after } = done;
-    let traced = std::mem::take(&mut outcome.record.traced);
+    let traced = std::mem::take(&mut outcome.stats.traced);
     results::tell(&job, &outcome, search.as_ref(), &before, &after)?;
     if let Some(path) = &job.plan.output.trace {
         output::write(path, &trace::table(traced, control.clock))?;

@@ -18,7 +18,7 @@ use crate::base::clock::Nanos;
 use crate::base::failure::Failure;
 use crate::plan::source::Sources;
 use crate::plan::tls::Tls;
-use crate::plan::workload::{Connections, Tells, Window, Workload};
+use crate::plan::workload::{Connections, Timing, Window, Workload};
 use crate::spec::arrivals::{self, Arrivals, Turns};
 use crate::spec::goal::{Goal, Metric, Series};
 use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, TargetArgs};
@@ -116,12 +116,12 @@ impl Plan {
     }
 
     /// What the run can tell of each message.
-    pub(crate) fn tells(&self) -> Tells {
+    pub(crate) fn timing(&self) -> Timing {
         match self.arrivals() {
-            None => Tells::Latency,
+            None => Timing::Latency,
             // Subscribers do not know when a publication left.
-            Some(_) if self.workload.is_broadcast => Tells::Lag,
-            Some(_) => Tells::Service,
+            Some(_) if self.workload.is_broadcast => Timing::Lag,
+            Some(_) => Timing::Service,
         }
     }
 
@@ -147,10 +147,10 @@ impl Plan {
             Metric::Achieved if self.rate().is_none() => {
                 Err("without --rate no rate is offered that could be achieved")
             }
-            Metric::Time(Series::SchedulingDelay, _) if self.tells() == Tells::Latency => {
+            Metric::Time(Series::SchedulingDelay, _) if self.timing() == Timing::Latency => {
                 Err("without --rate there is no schedule, and so no scheduling delay")
             }
-            Metric::Time(Series::Service, _) if self.tells() != Tells::Service => {
+            Metric::Time(Series::Service, _) if self.timing() != Timing::Service => {
                 Err("service times are measured with --rate, and not of broadcasts")
             }
             Metric::Time(Series::Completion, _) if !fan => {

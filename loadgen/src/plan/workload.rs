@@ -221,7 +221,7 @@ impl Window {
 
 /// What is known of a message beside its latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tells {
+pub(crate) enum Timing {
     /// Nothing: in a closed loop it is due when it is sent.
     Latency,
     /// How late it was sent, in an open loop.

@@ -33,7 +33,7 @@ pub(crate) fn log(plan: &Plan, outcome: &Outcome) -> Result<String, String> {
         .with_max_value_divisor(MAX_UNIT);
     let failed = |e: &dyn std::fmt::Debug| format!("{e:?}");
     let mut writer = builder.begin_log_with(&mut bytes, &mut serializer).map_err(|e| failed(&e))?;
-    let before = &outcome.record.warmup;
+    let before = &outcome.stats.warmup;
     if !before.is_empty() {
         let tag = Tag::new("warmup");
         writer

@@ -47,7 +47,7 @@ pub(crate) fn tell(
 fn write_files(plan: &Plan, outcome: &Outcome, document: Option<&str>) -> Result<(), Failure> {
     let asked = &plan.output;
     let log = || hlog::log(plan, outcome).map_err(|why| no_log(&why));
-    let percentiles = || hgrm::distribution(outcome.record.latency.histogram());
+    let percentiles = || hgrm::distribution(outcome.stats.latency.histogram());
     if let (Some(path), Some(document)) = (&asked.file, document) {
         output::write(path, document)?;
     }

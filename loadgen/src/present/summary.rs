@@ -12,7 +12,7 @@ use crate::result::verdict::Limiter;
 use crate::run::floor::Floor;
 use crate::run::job::Job;
 use crate::run::outcome::Outcome;
-use crate::run::stats::Record;
+use crate::run::stats::Stats;
 
 /// The whole summary.
 pub(crate) fn summary(job: &Job, outcome: &Outcome, search: Option<&Search>) -> String {
@@ -103,7 +103,7 @@ fn pinned(threads: &[Option<usize>]) -> String {
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
 fn write_figures(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Result {
     let plan = &job.plan;
-    let record = &outcome.record;
+    let stats = &outcome.stats;
     let (one, unit) = job.scenario.unit();
     let rate = count(outcome.rate());
     if outcome.held > 0 && plan.arrivals().is_none() {
@@ -130,8 +130,8 @@ fn write_figures(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Re
     write!(out, "  {unit:<12} {} in {:.3} s", outcome.messages(), outcome.elapsed as f64 / 1e9)?;
     if !plan.is_passing() {
         let dialling = time(outcome.dialling);
-        let many = if record.opened == 1 { "connection" } else { "connections" };
-        write!(out, ", {} {many} opened in {dialling}", record.opened)?;
+        let many = if stats.opened == 1 { "connection" } else { "connections" };
+        write!(out, ", {} {many} opened in {dialling}", stats.opened)?;
     }
     writeln!(out)?;
     if let (Some(offered), Some(achieved)) = (outcome.offered, outcome.achieved()) {
@@ -154,7 +154,7 @@ fn write_figures(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Re
         writeln!(out, "  {:<12} {nanos:.0} ns of CPU per {one}, threads at {load} %", "generator")?;
     }
     write_floor(out, outcome.floor.as_ref())?;
-    write_latencies(out, job, record)
+    write_latencies(out, job, stats)
 }
 
 /// The figures of a run in which nothing was sent.
@@ -170,13 +170,13 @@ fn write_held(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Resul
         let load = cost.nanos as f64 * 100.0 / outcome.elapsed as f64;
         writeln!(out, "  {:<12} {load:.1} % of one CPU ({})", "server", cost.source.name())?;
     }
-    write_latencies(out, job, &outcome.record)
+    write_latencies(out, job, &outcome.stats)
 }
 
 /// What became of the connections themselves.
 fn write_connections(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt::Result {
     let plan = &job.plan;
-    let record = &outcome.record;
+    let stats = &outcome.stats;
     if let Some(memory) = outcome.memory {
         let [before, opened, closed] =
             [memory.before, memory.opened, memory.closed].map(|moment| mebibytes(moment.bytes()));
@@ -186,20 +186,20 @@ fn write_connections(out: &mut String, job: &Job, outcome: &Outcome) -> std::fmt
             "memory"
         )?;
         write!(out, "{closed} at its end")?;
-        let each = memory.per_connection(record.opened).filter(|_| !plan.is_passing());
+        let each = memory.per_connection(stats.opened).filter(|_| !plan.is_passing());
         if let Some(each) = each {
             write!(out, ": {} B per connection", count(each.max(0.0)))?;
         }
         writeln!(out, " ({})", if memory.before.pss.is_some() { "PSS" } else { "RSS" })?;
     }
-    if record.pings_answered > 0 {
+    if stats.pings_answered > 0 {
         writeln!(
             out,
             "  {:<12} {} pings of the server answered",
-            "keep-alive", record.pings_answered
+            "keep-alive", stats.pings_answered
         )?;
     }
-    job.scenario.write_fates(out)
+    job.scenario.write_connections(out)
 }
 
 /// What the generator measures of nothing.
@@ -217,33 +217,33 @@ fn write_floor(out: &mut String, floor: Option<&Floor>) -> std::fmt::Result {
     )
 }
 
-fn write_latencies(out: &mut String, job: &Job, record: &Record) -> std::fmt::Result {
+fn write_latencies(out: &mut String, job: &Job, stats: &Stats) -> std::fmt::Result {
     writeln!(out)?;
     write!(out, "  {:<12}", "")?;
     for (_, name) in PERCENTILES {
         write!(out, "{name:>10}")?;
     }
     writeln!(out, "{:>10}{:>10}", "max", "mean")?;
-    write_times(out, job.scenario.latency_name(), &record.latency)?;
-    for (number, stage) in record.stages.iter().enumerate() {
+    write_times(out, job.scenario.latency_name(), &stats.latency)?;
+    for (number, stage) in stats.stages.iter().enumerate() {
         write_times(out, &format!("  stage {}", number + 1), &stage.latency)?;
     }
-    write_times(out, "  first", &record.first)?;
-    write_times(out, "  median", &record.median)?;
-    write_times(out, "  last", &record.completion)?;
-    write_times(out, "service", &record.service)?;
-    write_times(out, "sent late", &record.scheduling_delay)?;
-    write_times(out, "warm-up", &record.warmup)?;
+    write_times(out, "  first", &stats.first)?;
+    write_times(out, "  median", &stats.median)?;
+    write_times(out, "  last", &stats.completion)?;
+    write_times(out, "service", &stats.service)?;
+    write_times(out, "sent late", &stats.scheduling_delay)?;
+    write_times(out, "warm-up", &stats.warmup)?;
     for (name, times) in job.scenario.times() {
         write_times(out, name, &times)?;
     }
     if job.scenario.tells_handshakes() {
-        write_times(out, "handshake", &record.handshake)?;
+        write_times(out, "handshake", &stats.handshake)?;
     }
-    write_times(out, "  tcp", &record.tcp)?;
-    write_times(out, "  tls", &record.tls)?;
-    write_times(out, "  upgrade", &record.upgrade)?;
-    write_times(out, "close", &record.closing)
+    write_times(out, "  tcp", &stats.tcp)?;
+    write_times(out, "  tls", &stats.tls)?;
+    write_times(out, "  upgrade", &stats.upgrade)?;
+    write_times(out, "close", &stats.closing)
 }
 
 fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result {
@@ -264,10 +264,10 @@ fn write_times(out: &mut String, name: &str, times: &Times) -> std::fmt::Result 
 }
 
 fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
-    let record = &outcome.record;
-    if record.errors.total() > 0 {
+    let stats = &outcome.stats;
+    if stats.errors.total() > 0 {
         writeln!(out, "\nErrors:")?;
-        for (class, failed) in record.errors.iter() {
+        for (class, failed) in stats.errors.iter() {
             let class = class.name().replace('_', " ");
             writeln!(out, "  {} {class}, the first: {}", failed.count, failed.first())?;
             for example in failed.examples.iter().skip(1) {
@@ -280,8 +280,8 @@ fn write_errors(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
             }
         }
     }
-    if record.unclean > 0 {
-        writeln!(out, "\nNote: {} connections ended without a closing handshake.", record.unclean)?;
+    if stats.unclean > 0 {
+        writeln!(out, "\nNote: {} connections ended without a closing handshake.", stats.unclean)?;
     }
     Ok(())
 }

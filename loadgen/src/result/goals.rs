@@ -8,16 +8,16 @@ use crate::spec::goal::{Figure, Goal, Metric, Series};
 /// The metric's value in this run; `None` if nothing of it was measured.
 #[expect(clippy::cast_precision_loss, reason = "times and counts of a run are below 2^53")]
 pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64> {
-    let record = &outcome.record;
-    let errors = record.errors.total() as f64;
+    let stats = &outcome.stats;
+    let errors = stats.errors.total() as f64;
     match goal.metric {
         Metric::Time(series, figure) => {
             let times = match series {
-                Series::Latency => &record.latency,
-                Series::Service => &record.service,
-                Series::Handshake => &record.handshake,
-                Series::Completion => &record.completion,
-                Series::SchedulingDelay => &record.scheduling_delay,
+                Series::Latency => &stats.latency,
+                Series::Service => &stats.service,
+                Series::Handshake => &stats.handshake,
+                Series::Completion => &stats.completion,
+                Series::SchedulingDelay => &stats.scheduling_delay,
             };
             of(figure, times)
         }

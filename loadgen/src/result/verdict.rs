@@ -9,12 +9,12 @@ use crate::run::outcome::Outcome;
 impl Outcome {
     /// Whether the run has a result worth quoting: nothing went wrong.
     pub(crate) fn is_good(&self) -> bool {
-        self.record.errors.total() == 0
+        self.stats.errors.total() == 0
     }
 
     /// Whether so much went wrong that rates and percentiles mean nothing.
     pub(crate) fn is_void(&self) -> bool {
-        is_void(self.record.errors.total(), self.messages() + self.held)
+        is_void(self.stats.errors.total(), self.messages() + self.held)
     }
 
     /// Whether there is a rate to quote: something was measured, little went wrong, and it was not
@@ -41,7 +41,7 @@ impl Outcome {
             });
         }
         let (lag, latency) =
-            (self.record.scheduling_delay.percentile(99.0), self.record.latency.percentile(99.0));
+            (self.stats.scheduling_delay.percentile(99.0), self.stats.latency.percentile(99.0));
         let late = lag > LAG_FLOOR && lag > latency / LAG_LIMIT;
         late.then_some(Limiter::Generator)
     }
@@ -90,7 +90,7 @@ impl Outcome {
                 format::time(self.late)
             ));
         }
-        let queued = self.record.queued;
+        let queued = self.stats.queued;
         if queued > 0 {
             verdicts.push(format!(
                 "{queued} messages were due while their connection had no room for them, by --depth \
@@ -103,7 +103,7 @@ impl Outcome {
                     .to_owned(),
             );
         }
-        let portless = self.record.portless();
+        let portless = self.stats.portless();
         if portless > 0 {
             verdicts.push(format!(
                 "for {portless} connections there was no port left: one source address has {} of them \
@@ -112,7 +112,7 @@ impl Outcome {
                 source::ports()
             ));
         }
-        let saturated = self.record.latency.saturated();
+        let saturated = self.stats.latency.saturated();
         if saturated > 0 {
             verdicts.push(format!("{saturated} times were longer than a minute, counted as one"));
         }
@@ -146,8 +146,8 @@ impl Outcome {
         let sound = |floor: &&Floor| floor.waited_share <= STARVED;
         let floor =
             self.floor.as_ref().filter(sound).filter(|_| plan.workload.traffic.is_some())?;
-        let (median, least) = (self.record.latency.percentile(50.0), floor.round_trip_p50_ns);
-        (!self.record.latency.is_empty() && median < 2 * least).then(|| {
+        let (median, least) = (self.stats.latency.percentile(50.0), floor.round_trip_p50_ns);
+        (!self.stats.latency.is_empty() && median < 2 * least).then(|| {
             format!(
                 "half of the latency is below twice the tool's own floor, {}: most of it is the \
                  generator's and the kernel's",
@@ -158,9 +158,9 @@ impl Outcome {
 
     /// Whether the generator itself was late enough to be seen in the latency.
     fn lag_verdict(&self, short_of_cpu: bool) -> Option<String> {
-        let record = &self.record;
+        let stats = &self.stats;
         let (lag, latency) =
-            (record.scheduling_delay.percentile(99.0), record.latency.percentile(99.0));
+            (stats.scheduling_delay.percentile(99.0), stats.latency.percentile(99.0));
         if lag <= LAG_FLOOR || lag <= latency / LAG_NOTED {
             return None;
         }

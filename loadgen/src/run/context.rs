@@ -16,7 +16,7 @@ use crate::plan::workload::Length;
 use crate::run::control::Control;
 use crate::run::dialler::classify;
 use crate::run::seconds::Interval;
-use crate::run::stats::{Class, Record, Sent};
+use crate::run::stats::{Class, Sent, Stats};
 
 /// What a worker's scenario writes its results on.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Context {
     pub(crate) control: Arc<Control>,
     pub(crate) worker: usize,
     pub(crate) clock: BatchClock,
-    pub(crate) record: Record,
+    pub(crate) stats: Stats,
     /// What is measured, as of this turn.
     pub(crate) window: Range<Nanos>,
     /// The worker's connections, by place.
@@ -56,13 +56,13 @@ impl Context {
             Length::Messages(n) => Some(plan.quota(n, worker)),
             Length::Time(_) => None,
         };
-        let tells = plan.tells();
+        let timing = plan.timing();
         Self {
             clock: BatchClock::new(control.clock),
             plan,
             control,
             worker,
-            record: Record::new(tells),
+            stats: Stats::new(timing),
             window: NEVER..NEVER,
             ids: Vec::new(),
             quota,
@@ -100,7 +100,7 @@ impl Context {
     pub(crate) fn reply(&mut self, sent: Sent, now: Nanos, bytes: usize) {
         self.received += 1;
         self.last_reply = now;
-        self.record.answered(sent, now, bytes as u64, &self.window);
+        self.stats.answered(sent, now, bytes as u64, &self.window);
         if self.window.contains(&now) {
             self.interval.record(now.saturating_sub(sent.due));
         }
@@ -108,7 +108,7 @@ impl Context {
 
     #[cold]
     pub(crate) fn error(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
-        self.record.errors.add(class, count, example);
+        self.stats.errors.add(class, count, example);
         self.control.gauge(self.worker).errors.fetch_add(count, Ordering::Relaxed);
     }
 
@@ -125,7 +125,7 @@ impl Context {
             said = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         }
         let example = || format!("connection {number}: {why}{said}");
-        self.record.errors.because(class, &why, example);
+        self.stats.errors.because(class, &why, example);
         self.control.gauge(self.worker).errors.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -133,7 +133,7 @@ impl Context {
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.window = self.control.window();
         let lengths = self.plan.window.stages.iter().map(|stage| nanos(stage.length));
-        self.record.set_stages(self.window.start, lengths);
+        self.stats.set_stages(self.window.start, lengths);
         self.last_reply = now;
     }
 
@@ -148,10 +148,10 @@ impl Context {
         if over {
             let now = Account::of_this_thread();
             let used = now.since(&self.account_at_open.unwrap_or(now));
-            self.record.cpu.push(used.cpu);
-            self.record.waited.push(used.waited);
-            self.record.system_shares.push(used.system_share());
-            self.record.switches.add(used.switches());
+            self.stats.cpu.push(used.cpu);
+            self.stats.waited.push(used.waited);
+            self.stats.system_shares.push(used.system_share());
+            self.stats.switches.add(used.switches());
         }
         over
     }

@@ -9,7 +9,7 @@ use crate::base::failure::Failure;
 use crate::base::histogram::Times;
 use crate::plan::Plan;
 use crate::run::outcome::Outcome;
-use crate::run::stats::Record;
+use crate::run::stats::Stats;
 use crate::run::worker::{Launch, Thread};
 use crate::spec::rate::Rate;
 
@@ -57,7 +57,7 @@ pub(crate) trait Scenario: fmt::Debug + Send + Sync {
     }
 
     /// Writes what the summary says of how connections fared.
-    fn write_fates(&self, out: &mut String) -> fmt::Result {
+    fn write_connections(&self, out: &mut String) -> fmt::Result {
         let _ = out;
         Ok(())
     }
@@ -76,8 +76,8 @@ pub(crate) trait Scenario: fmt::Debug + Send + Sync {
     fn start(&self, launch: Launch) -> std::io::Result<Thread>;
 
     /// All threads have ended: adds to what they measured what only all of them together know.
-    fn complete(&self, record: &mut Record) {
-        let _ = record;
+    fn complete(&self, stats: &mut Stats) {
+        let _ = stats;
     }
 }
 

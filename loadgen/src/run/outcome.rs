@@ -5,12 +5,12 @@ use crate::run::cost::Cost;
 use crate::run::floor::Floor;
 use crate::run::memory::Growth;
 use crate::run::seconds::{OpenRange, Second};
-use crate::run::stats::Record;
+use crate::run::stats::Stats;
 
 /// A run's results.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) record: Record,
+    pub(crate) stats: Stats,
     /// Length of what was measured.
     pub(crate) elapsed: Nanos,
     /// Replies that the schedule of an open loop asked for in the window.
@@ -68,7 +68,7 @@ impl DeliveryRatio {
 impl Outcome {
     /// What counts: replies, or deliveries, in the window.
     pub(crate) const fn messages(&self) -> u64 {
-        self.record.received
+        self.stats.received
     }
 
     /// Per second.
@@ -94,7 +94,7 @@ impl Outcome {
     /// CPU nanoseconds of the generator's threads per message.
     #[expect(clippy::cast_precision_loss, reason = "counts and times of a run are below 2^53")]
     pub(crate) fn generator_nanos(&self) -> Option<f64> {
-        let nanos: u64 = self.record.cpu.iter().sum();
+        let nanos: u64 = self.stats.cpu.iter().sum();
         (self.messages() > 0).then(|| nanos as f64 / self.messages() as f64)
     }
 
@@ -102,7 +102,7 @@ impl Outcome {
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     pub(crate) fn generator_load(&self) -> Vec<f64> {
         let window = self.elapsed.max(1) as f64;
-        self.record.cpu.iter().map(|nanos| *nanos as f64 / window).collect()
+        self.stats.cpu.iter().map(|nanos| *nanos as f64 / window).collect()
     }
 
     /// The share of the window that the busiest of the server's threads was on a CPU; 0 if threads
@@ -123,7 +123,7 @@ impl Outcome {
     /// The longest that a thread of the generator waited for a CPU, as a share of the window.
     #[expect(clippy::cast_precision_loss, reason = "times of a run are below 2^53")]
     pub(crate) fn starved(&self) -> f64 {
-        let longest = self.record.waited.iter().max().copied().unwrap_or(0);
+        let longest = self.stats.waited.iter().max().copied().unwrap_or(0);
         longest as f64 / self.elapsed.max(1) as f64
     }
 }

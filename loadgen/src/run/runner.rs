@@ -22,7 +22,7 @@ use crate::run::memory::{Growth, Memory};
 use crate::run::outcome::{DeliveryRatio, Outcome, When};
 use crate::run::progress::Progress;
 use crate::run::seconds::{Interval, Seconds};
-use crate::run::stats::{Class, Record};
+use crate::run::stats::{Class, Stats};
 use crate::run::worker::{Launch, Thread};
 
 /// Runs the plan. `control` lets a signal end it.
@@ -192,10 +192,10 @@ impl Conductor {
 
     /// Waits for the workers and merges what they measured.
     fn collect(mut self, threads: Vec<Thread>, edges: &Edges) -> Result<Outcome, Failure> {
-        let mut merged = Record::new(self.plan.tells());
+        let mut merged = Stats::new(self.plan.timing());
         for thread in threads {
             match thread.join() {
-                Ok(Ok(record)) => merged.merge(record),
+                Ok(Ok(stats)) => merged.merge(stats),
                 Ok(Err(error)) => return Err(no_ring(&error)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
@@ -236,7 +236,7 @@ impl Conductor {
             floor: floor::find(self.plan.driver, self.plan.spin),
             open_range: self.seconds.open_range(),
             held: if held { merged.opened } else { 0 },
-            record: merged,
+            stats: merged,
             elapsed,
             offered,
             dialling: edges.dialling,
@@ -267,8 +267,8 @@ fn no_ring(error: &StartError) -> Failure {
     )
 }
 
-fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
-    let first = record.errors.iter().next();
+fn unreachable(plan: &Plan, stats: &Stats, interrupted: bool) -> Failure {
+    let first = stats.errors.iter().next();
     let why = first
         .map_or_else(|| "there was no answer".to_owned(), |(_, failed)| failed.first().to_owned());
     if interrupted {
@@ -280,12 +280,12 @@ fn unreachable(plan: &Plan, record: &Record, interrupted: bool) -> Failure {
     }
     let failed = format!("cannot connect to {} ({})", plan.url, plan.address);
     let class = first.map(|(class, _)| class);
-    let remedy = remedy(plan, record, class, &why);
+    let remedy = remedy(plan, stats, class, &why);
     Failure::unreachable(failed, why, remedy)
 }
 
 /// What to do where no connection was open.
-fn remedy(plan: &Plan, record: &Record, class: Option<Class>, why: &str) -> &'static str {
+fn remedy(plan: &Plan, stats: &Stats, class: Option<Class>, why: &str) -> &'static str {
     match class {
         // Servers say so themselves, in their own words.
         Some(Class::Handshake) if why.contains("wss://") || why.contains("HTTPS") => {
@@ -316,7 +316,7 @@ fn remedy(plan: &Plan, record: &Record, class: Option<Class>, why: &str) -> &'st
             }
             _ => "give the URL of an RFC 6455 server, and check --origin and --protocol",
         },
-        _ if record.portless() > 0 => {
+        _ if stats.portless() > 0 => {
             "add addresses of this machine with --source, widen the sysctl \
              net.ipv4.ip_local_port_range, or wait a minute until closed connections give theirs back"
         }

@@ -8,7 +8,7 @@ use ringbolt::{CloseReason, Security};
 use crate::base::clock::Nanos;
 use crate::base::histogram::Times;
 use crate::base::thread_cpu::Switches;
-use crate::plan::workload::Tells;
+use crate::plan::workload::Timing;
 use crate::run::delivery::Spreads;
 
 /// What went wrong, by kind.
@@ -132,8 +132,8 @@ impl Errors {
 
 /// Everything that one worker, or all together, measured.
 #[derive(Debug)]
-pub(crate) struct Record {
-    tells: Tells,
+pub(crate) struct Stats {
+    timing: Timing,
     /// From when a message was due to its reply; messages due in the window.
     pub(crate) latency: Times,
     /// From the actual send to the reply.
@@ -162,7 +162,7 @@ pub(crate) struct Record {
     /// Publications that did not arrive everywhere, and are in none of the three.
     pub(crate) incomplete: u64,
     /// What was due in each stage of the plan, where it has stages.
-    pub(crate) stages: Vec<StageRecord>,
+    pub(crate) stages: Vec<StageStats>,
     /// Messages due in the window that were sent.
     pub(crate) sent: u64,
     /// Messages due in the window that found no room on their connection, and left later.
@@ -204,17 +204,17 @@ pub(crate) struct Record {
 
 /// What was due in one stage.
 #[derive(Debug, Clone)]
-pub(crate) struct StageRecord {
+pub(crate) struct StageStats {
     /// When it ends.
     pub(crate) end: Nanos,
     pub(crate) sent: u64,
     pub(crate) latency: Times,
 }
 
-impl Record {
-    pub(crate) fn new(tells: Tells) -> Self {
+impl Stats {
+    pub(crate) fn new(timing: Timing) -> Self {
         Self {
-            tells,
+            timing,
             latency: Times::new(),
             service: Times::new(),
             scheduling_delay: Times::new(),
@@ -309,13 +309,13 @@ impl Record {
         self.stages = lengths
             .map(|length| {
                 end += length;
-                StageRecord { end, sent: 0, latency: Times::new() }
+                StageStats { end, sent: 0, latency: Times::new() }
             })
             .collect();
     }
 
     /// All workers have the same stages; one that never began has none.
-    fn merge_stages(&mut self, others: Vec<StageRecord>) {
+    fn merge_stages(&mut self, others: Vec<StageStats>) {
         if self.stages.is_empty() {
             self.stages = others;
             return;
@@ -327,7 +327,7 @@ impl Record {
     }
 
     /// The stage that a time of the window lies in.
-    fn stage(&mut self, due: Nanos) -> Option<&mut StageRecord> {
+    fn stage(&mut self, due: Nanos) -> Option<&mut StageStats> {
         let index = self.stages.partition_point(|stage| stage.end <= due);
         self.stages.get_mut(index)
     }
@@ -361,7 +361,7 @@ impl Record {
     /// The generator came to a message that was due, and tried to send it.
     #[inline]
     pub(crate) fn tried(&mut self, due: Nanos, now: Nanos, window: &Range<Nanos>) {
-        if self.tells != Tells::Latency && window.contains(&due) {
+        if self.timing != Timing::Latency && window.contains(&due) {
             self.scheduling_delay.record(now.saturating_sub(due));
         }
     }
@@ -376,7 +376,7 @@ impl Record {
             if let Some(stage) = self.stage(sent.due) {
                 stage.latency.record(latency);
             }
-            if self.tells == Tells::Service {
+            if self.timing == Timing::Service {
                 self.service.record(now.saturating_sub(sent.at));
             }
         } else if sent.due < window.start {
@@ -407,8 +407,8 @@ pub(crate) struct Traced {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, Errors, Record, Sent};
-    use crate::plan::workload::Tells;
+    use super::{Class, Errors, Sent, Stats};
+    use crate::plan::workload::Timing;
 
     const MS: u64 = 1_000_000;
 
@@ -416,38 +416,38 @@ mod tests {
     fn a_stall_counts_from_when_messages_were_due() {
         // Due every 10 ms from 0; from 100 ms to 300 ms the server answers nothing and one message
         // is in flight; each takes 1 ms else, one after the other.
-        let mut record = Record::new(Tells::Service);
+        let mut stats = Stats::new(Timing::Service);
         let window = 0..1000 * MS;
         let mut free = 0;
         for due in (0..1000).step_by(10).map(|ms| ms * MS) {
             let at = due.max(free);
             let sent = Sent { due, at };
             free = if (100 * MS..300 * MS).contains(&at) { 300 * MS } else { at + MS };
-            record.tried(due, due + MS, &window);
-            record.sent(sent, &window);
-            record.answered(sent, free, 0, &window);
+            stats.tried(due, due + MS, &window);
+            stats.sent(sent, &window);
+            stats.answered(sent, free, 0, &window);
         }
-        assert_eq!((record.sent, record.received, record.latency.len()), (100, 100, 100));
+        assert_eq!((stats.sent, stats.received, stats.latency.len()), (100, 100, 100));
         // The message at 100 ms took 200 ms; the 19 behind it and the catching up are late.
         let near = |is: u64, ms: u64| is.abs_diff(ms * MS) <= ms * MS / 1000 + 1;
-        assert!(near(record.latency.max(), 200), "{}", record.latency.max());
-        assert!(near(record.service.max(), 200));
-        assert!(near(record.latency.percentile(50.0), 1));
-        assert!(near(record.service.percentile(98.0), 1));
+        assert!(near(stats.latency.max(), 200), "{}", stats.latency.max());
+        assert!(near(stats.service.max(), 200));
+        assert!(near(stats.latency.percentile(50.0), 1));
+        assert!(near(stats.service.percentile(98.0), 1));
         // The n-th behind it is due 10 n ms later and waits n ms for those before: 200 - 9 n. Ten
         // of a hundred are above the 90th percentile, and that is n = 10.
-        assert!(near(record.latency.percentile(90.0), 110), "{}", record.latency.percentile(90.0));
+        assert!(near(stats.latency.percentile(90.0), 110), "{}", stats.latency.percentile(90.0));
         assert!(
-            near(record.scheduling_delay.max(), 1),
+            near(stats.scheduling_delay.max(), 1),
             "the server's stall is no delay of the generator's"
         );
     }
 
     #[test]
     fn all_that_the_rings_of_the_workers_counted_adds_up() {
-        let mut whole = Record::new(Tells::Latency);
+        let mut whole = Stats::new(Timing::Latency);
         for _ in 0..2 {
-            let mut one = Record::new(Tells::Latency);
+            let mut one = Stats::new(Timing::Latency);
             (one.ring.enters, one.ring.completions) = (1, 2);
             (one.ring.buffers_exhausted, one.ring.overflows) = (3, 4);
             whole.merge(one);
@@ -459,17 +459,17 @@ mod tests {
 
     #[test]
     fn what_was_due_in_the_warm_up_stays_there() {
-        let mut record = Record::new(Tells::Latency);
+        let mut stats = Stats::new(Timing::Latency);
         let window = 100..200;
         for (due, now) in [(50, 60), (90, 110), (150, 160), (190, 260), (210, 220)] {
             let sent = Sent { due, at: due };
-            record.sent(sent, &window);
-            record.answered(sent, now, 0, &window);
+            stats.sent(sent, &window);
+            stats.answered(sent, now, 0, &window);
         }
-        assert_eq!((record.sent, record.latency.len(), record.warmup.len()), (2, 2, 2));
-        assert_eq!(record.received, 2, "replies of the window are those that came in it");
+        assert_eq!((stats.sent, stats.latency.len(), stats.warmup.len()), (2, 2, 2));
+        assert_eq!(stats.received, 2, "replies of the window are those that came in it");
         assert!(
-            record.service.is_empty() && record.scheduling_delay.is_empty(),
+            stats.service.is_empty() && stats.scheduling_delay.is_empty(),
             "a closed loop has none"
         );
     }
@@ -477,19 +477,19 @@ mod tests {
     #[test]
     fn a_stage_has_what_was_due_in_it() {
         let window = 100..300;
-        let record = |dues: &[u64]| {
-            let mut record = Record::new(Tells::Service);
-            record.set_stages(window.start, [50, 150].into_iter());
+        let stats = |dues: &[u64]| {
+            let mut stats = Stats::new(Timing::Service);
+            stats.set_stages(window.start, [50, 150].into_iter());
             for due in dues {
                 let sent = Sent { due: *due, at: *due };
-                record.sent(sent, &window);
-                record.answered(sent, due + 10, 0, &window);
+                stats.sent(sent, &window);
+                stats.answered(sent, due + 10, 0, &window);
             }
-            record
+            stats
         };
-        let mut merged = Record::new(Tells::Service);
-        merged.merge(record(&[99, 100, 149, 150]));
-        merged.merge(record(&[150, 299, 300]));
+        let mut merged = Stats::new(Timing::Service);
+        merged.merge(stats(&[99, 100, 149, 150]));
+        merged.merge(stats(&[150, 299, 300]));
         let stages: Vec<_> =
             merged.stages.iter().map(|one| (one.sent, one.latency.len())).collect();
         assert_eq!(stages, [(2, 2), (3, 3)]);

@@ -20,7 +20,7 @@ use crate::run::context::{Context, LOOK};
 use crate::run::control::Control;
 use crate::run::dialler::Dialler;
 use crate::run::seconds::Interval;
-use crate::run::stats::{Class, Record};
+use crate::run::stats::{Class, Stats};
 
 /// What the connections of a worker do once all are open.
 pub(crate) trait Behaviour {
@@ -162,13 +162,13 @@ impl<S: Behaviour> Worker<S> {
 
 /// What runs on a worker's thread and leaves a record.
 pub(crate) trait Report: Handler {
-    fn into_record(self) -> Record;
+    fn into_stats(self) -> Stats;
 }
 
 impl<S: Behaviour> Report for Worker<S> {
-    fn into_record(self) -> Record {
+    fn into_stats(self) -> Stats {
         self.scenario.finish();
-        self.context.record
+        self.context.stats
     }
 }
 
@@ -182,7 +182,7 @@ pub(crate) struct Launch {
 }
 
 /// A worker's thread, and what it measures.
-pub(crate) type Thread = JoinHandle<Result<Record, StartError>>;
+pub(crate) type Thread = JoinHandle<Result<Stats, StartError>>;
 
 impl Launch {
     /// Starts the thread, on connections that are opened before the load begins.
@@ -211,11 +211,11 @@ impl Launch {
             let clients = Clients::new(config(&plan, index));
             let handler = handler(Context::new(plan, control, index, intervals));
             let (handler, snapshot) = clients.run(handler)?;
-            let mut record = handler.into_record();
-            record.driver = snapshot.driver;
-            record.ring = snapshot.ring;
-            record.pings_answered = snapshot.counters.pings_in;
-            Ok(record)
+            let mut stats = handler.into_stats();
+            stats.driver = snapshot.driver;
+            stats.ring = snapshot.ring;
+            stats.pings_answered = snapshot.counters.pings_in;
+            Ok(stats)
         })
     }
 }
@@ -387,13 +387,13 @@ impl<S: Behaviour> Handler for Worker<S> {
 
     fn on_connected(&mut self, connection: &mut Self::Data) {
         connection.connected = self.context.clock.stamp();
-        self.context.record.tcp.record(connection.connected.saturating_sub(connection.dialled));
+        self.context.stats.tcp.record(connection.connected.saturating_sub(connection.dialled));
     }
 
     fn on_secured(&mut self, connection: &mut Self::Data, security: Security) {
         connection.secured = self.context.clock.stamp();
-        self.context.record.tls.record(connection.secured.saturating_sub(connection.connected));
-        self.context.record.secured(security);
+        self.context.stats.tls.record(connection.secured.saturating_sub(connection.connected));
+        self.context.stats.secured(security);
     }
 
     fn on_refused(&mut self, _: &mut Self::Data, refusal: &Refusal) {
@@ -406,9 +406,9 @@ impl<S: Behaviour> Handler for Worker<S> {
         connection.established = true;
         let (dialled, connected) =
             (connection.dialled, connection.connected.max(connection.secured));
-        self.context.record.handshake.record(now.saturating_sub(dialled));
-        self.context.record.upgrade.record(now.saturating_sub(connected));
-        self.context.record.opened += 1;
+        self.context.stats.handshake.record(now.saturating_sub(dialled));
+        self.context.stats.upgrade.record(now.saturating_sub(connected));
+        self.context.stats.opened += 1;
         self.context.live += 1;
         self.dialler.settle();
         self.context.control.gauge(self.context.worker).opened.fetch_add(1, Ordering::Relaxed);
@@ -449,8 +449,8 @@ impl<S: Behaviour> Handler for Worker<S> {
         }
         self.context.live -= 1;
         if closing {
-            self.context.record.unclean += u64::from(!reason.is_clean());
-            self.context.record.closed(reason);
+            self.context.stats.unclean += u64::from(!reason.is_clean());
+            self.context.stats.closed(reason);
             return;
         }
         if self.scenario.expected(&mut self.context, &mut state, reason) {

@@ -44,7 +44,7 @@ pub(crate) fn document(
         "schema": SCHEMA,
         "identity": identity::value(plan, outcome.when.began, outcome.when.ended),
         "clock": clock(outcome),
-        "environment": environment::value(plan, outcome.record.driver.as_ref(), before, after),
+        "environment": environment::value(plan, outcome.stats.driver.as_ref(), before, after),
         "workload": workload(job),
         "outcome": outcome_value(job, outcome, search),
         "intervals": intervals(&outcome.intervals, outcome.when.opened, outcome.elapsed),
@@ -156,8 +156,8 @@ fn traffic(traffic: &Traffic) -> Value {
 
 fn outcome_value(job: &Job, outcome: &Outcome, found: Option<&Search>) -> Value {
     let plan = &job.plan;
-    let record = &outcome.record;
-    let errors: Map<String, Value> = record
+    let stats = &outcome.stats;
+    let errors: Map<String, Value> = stats
         .errors
         .iter()
         .map(|(class, failed)| {
@@ -177,13 +177,13 @@ fn outcome_value(job: &Job, outcome: &Outcome, found: Option<&Search>) -> Value 
         "interrupted": outcome.interrupted,
         "elapsed_ns": outcome.elapsed,
         "connected_in_ns": outcome.dialling,
-        "connections_opened": record.opened,
-        "connections_ended_unclean": record.unclean,
-        "sent": record.sent,
-        "waited_for_room": record.queued,
-        "received": record.received,
+        "connections_opened": stats.opened,
+        "connections_ended_unclean": stats.unclean,
+        "sent": stats.sent,
+        "waited_for_room": stats.queued,
+        "received": stats.received,
         "received_payload_bytes": payload_bytes(plan, outcome),
-        "answered": record.latency.len(),
+        "answered": stats.latency.len(),
         "offered": outcome.offered,
         "achieved": outcome.achieved(),
         "rate_per_s": outcome.rate(),
@@ -192,37 +192,37 @@ fn outcome_value(job: &Job, outcome: &Outcome, found: Option<&Search>) -> Value 
             "received": ratio.received,
             "ratio": ratio.share(),
         })),
-        "errors_total": record.errors.total(),
+        "errors_total": stats.errors.total(),
         "errors": errors,
         "latency_of": job.scenario.latency_name(),
-        "latency": figures(&record.latency),
-        "first_delivery": figures(&record.first),
-        "median_delivery": figures(&record.median),
-        "completion": figures(&record.completion),
-        "publications_incomplete": record.incomplete,
-        "service": figures(&record.service),
-        "warmup_latency": figures(&record.warmup),
-        "handshake": figures(&record.handshake),
-        "handshake_tcp": figures(&record.tcp),
-        "handshake_upgrade": figures(&record.upgrade),
-        "closing": figures(&record.closing),
-        "close_codes": record.close_codes,
+        "latency": figures(&stats.latency),
+        "first_delivery": figures(&stats.first),
+        "median_delivery": figures(&stats.median),
+        "completion": figures(&stats.completion),
+        "publications_incomplete": stats.incomplete,
+        "service": figures(&stats.service),
+        "warmup_latency": figures(&stats.warmup),
+        "handshake": figures(&stats.handshake),
+        "handshake_tcp": figures(&stats.tcp),
+        "handshake_upgrade": figures(&stats.upgrade),
+        "closing": figures(&stats.closing),
+        "close_codes": stats.close_codes,
         "search": found.map(search),
-        "server_pings_answered": record.pings_answered,
+        "server_pings_answered": stats.pings_answered,
         "connections_at_once": outcome.open_range.map(|open| json!({
             "least": open.least,
             "most": open.most,
         })),
-        "stages": record.stages.iter().map(|stage| json!({
+        "stages": stats.stages.iter().map(|stage| json!({
             "sent": stage.sent,
             "latency": figures(&stage.latency),
         })).collect::<Vec<_>>(),
     });
     add(&mut value, scenario::KEYS.iter().flat_map(|keys| keys.outcome), job.scenario.outcome());
-    value["handshake_tls"] = json!(figures(&record.tls));
+    value["handshake_tls"] = json!(figures(&stats.tls));
     value["tls"] = json!(plan.tls.as_ref().map(|_| json!({
-        "sessions": record.sessions,
-        "resumed": record.resumed,
+        "sessions": stats.sessions,
+        "resumed": stats.resumed,
     })));
     value
 }
@@ -240,7 +240,7 @@ fn search(search: &Search) -> Value {
 
 /// Bytes of payload in the right replies.
 fn payload_bytes(plan: &Plan, outcome: &Outcome) -> Option<u64> {
-    plan.workload.traffic.as_ref().map(|_| outcome.record.received_bytes)
+    plan.workload.traffic.as_ref().map(|_| outcome.stats.received_bytes)
 }
 
 /// The rows of the time series; `opened` is when the window did, `elapsed` how long it was.
@@ -266,7 +266,7 @@ pub(crate) fn intervals(seconds: &[Second], opened: u64, elapsed: u64) -> Vec<Va
 }
 
 fn cost(outcome: &Outcome) -> Value {
-    let (server, ring) = (outcome.server.as_ref(), &outcome.record.ring);
+    let (server, ring) = (outcome.server.as_ref(), &outcome.stats.ring);
     json!({
         "server_cpu_ns_per_message": outcome.server_nanos(),
         "server_cpu_ns": server.map(|cost| cost.nanos),
@@ -276,20 +276,20 @@ fn cost(outcome: &Outcome) -> Value {
         "server_context_switches": server.map(|cost| switches(cost.switches)),
         "server_cpu_source": server.map(|cost| cost.source.name()),
         "generator_cpu_ns_per_message": outcome.generator_nanos(),
-        "generator_cpu_ns": outcome.record.cpu,
+        "generator_cpu_ns": outcome.stats.cpu,
         "generator_system_calls": ring.enters,
         "generator_completions": ring.completions,
         "generator_buffers_exhausted": ring.buffers_exhausted,
         "generator_queue_overflows": ring.overflows,
-        "generator_system_shares": outcome.record.system_shares,
-        "generator_context_switches": switches(outcome.record.switches),
+        "generator_system_shares": outcome.stats.system_shares,
+        "generator_context_switches": switches(outcome.stats.switches),
         "generator_peak_memory_bytes": peak_memory(),
         "server_memory": outcome.memory.map(|memory| json!({
             "of": if memory.before.pss.is_some() { "pss" } else { "rss" },
             "before_bytes": memory.before.bytes(),
             "opened_bytes": memory.opened.bytes(),
             "closed_bytes": memory.closed.bytes(),
-            "per_connection_bytes": memory.per_connection(outcome.record.opened),
+            "per_connection_bytes": memory.per_connection(outcome.stats.opened),
         })),
     })
 }
@@ -306,9 +306,9 @@ fn peak_memory() -> Option<u64> {
 
 fn trust(plan: &Plan, outcome: &Outcome) -> Value {
     json!({
-        "scheduling_delay": figures(&outcome.record.scheduling_delay),
+        "scheduling_delay": figures(&outcome.stats.scheduling_delay),
         "generator_load": outcome.generator_load(),
-        "generator_waited_ns": outcome.record.waited,
+        "generator_waited_ns": outcome.stats.waited,
         "floor": outcome.floor,
         "limited_by": outcome.limiter(plan).map(Limiter::name),
         "notes": outcome.verdicts(plan),

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::run::cost::{Cost, Source};
 use crate::run::job::Job;
 use crate::run::outcome::{DeliveryRatio, When};
-use crate::run::stats::{Class, Record, Sent};
+use crate::run::stats::{Class, Sent, Stats};
 
 const MS: u64 = 1_000_000;
 
@@ -30,17 +30,17 @@ fn plan(options: &[&str]) -> Arc<Plan> {
 /// A second with one reply per millisecond, each 100 µs after it was due and `lag` ns of it
 /// before it was sent; the thread ran `cpu` and waited `waited` of it.
 fn outcome(plan: &Plan, lag: u64, cpu: u64, waited: u64) -> Outcome {
-    let mut record = Record::new(plan.tells());
+    let mut stats = Stats::new(plan.timing());
     for due in (0..1000).map(|ms| ms * MS) {
         let sent = Sent { due, at: due + lag };
-        record.tried(due, due + lag, &(0..1000 * MS));
-        record.sent(sent, &(0..1000 * MS));
-        record.answered(sent, due + 100_000, 0, &(0..1000 * MS));
+        stats.tried(due, due + lag, &(0..1000 * MS));
+        stats.sent(sent, &(0..1000 * MS));
+        stats.answered(sent, due + 100_000, 0, &(0..1000 * MS));
     }
-    record.cpu = vec![cpu];
-    record.waited = vec![waited];
+    stats.cpu = vec![cpu];
+    stats.waited = vec![waited];
     Outcome {
-        record,
+        stats,
         elapsed: 1000 * MS,
         offered: plan.rate().map(|_| 1000),
         delivery_ratio: None,
@@ -69,7 +69,7 @@ fn connections_without_a_port_are_explained() {
     let mut short = outcome(&closed, 0, 0, 0);
     for (class, errno) in [(Class::Connect, 99), (Class::Connect, 111), (Class::Closed, 99)] {
         let why = std::io::Error::from_raw_os_error(errno).to_string();
-        short.record.errors.because(class, &why, || why.clone());
+        short.stats.errors.because(class, &why, || why.clone());
     }
     let said = short.verdicts(&closed).join("\n");
     let ports = crate::plan::source::ports();
@@ -110,7 +110,7 @@ fn the_limiter_is_named() {
     behind.offered = Some(2000);
     assert!(said(&behind, &open).contains("the server limited the run: only 50.0 %"));
     assert!(behind.has_headline(&open));
-    behind.record.cpu = vec![980 * MS];
+    behind.stats.cpu = vec![980 * MS];
     assert!(said(&behind, &open).contains("the generator limited the run"));
     assert!(!behind.has_headline(&open));
     let slightly = outcome(&open, 30_000, 500 * MS, 0);
@@ -119,7 +119,7 @@ fn the_limiter_is_named() {
     assert!(said(&late, &open).contains("late, by 60.0 µs at p99"), "{}", said(&late, &open));
     assert!(!late.has_headline(&open), "more than half of the latency is the generator's");
     let mut queued = outcome(&open, 5_000, 500 * MS, 0);
-    queued.record.queued = 7;
+    queued.stats.queued = 7;
     assert!(queued.has_headline(&open) && said(&queued, &open).contains("7 messages were due"));
     let mut held_up = outcome(&open, 5_000, 500 * MS, 0);
     held_up.server = Some(Cost { waited: Some(400 * MS), ..cost(300 * MS) });
@@ -135,10 +135,10 @@ fn the_limiter_is_named() {
 fn one_error_spoils_a_run_and_one_in_a_hundred_voids_it() {
     let plan = plan(&[]);
     let mut outcome = outcome(&plan, 0, 0, 0);
-    outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+    outcome.stats.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
     assert!(!outcome.is_good() && !outcome.is_void());
     assert!(crate::present::summary::summary(&job(&[]), &outcome, None).contains("messages/s"));
-    outcome.record.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+    outcome.stats.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
     assert!(outcome.is_void());
     let text = crate::present::summary::summary(&job(&[]), &outcome, None);
     assert!(text.contains("No result") && !text.contains("messages/s"), "{text}");

@@ -20,7 +20,7 @@ use crate::run::delivery::{Arrived, Deliveries, Sheet};
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::outcome::Outcome;
 use crate::run::payload::{Payload, WORD};
-use crate::run::stats::{Class, Record, Sent};
+use crate::run::stats::{Class, Sent, Stats};
 use crate::run::worker::{Behaviour, Connection, Launch, Thread, send};
 use crate::spec::arrivals::Schedule;
 use crate::spec::options::{DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
@@ -190,7 +190,7 @@ impl Scenario for Broadcast {
             share * 100.0,
             ratio.received,
             ratio.expected,
-            outcome.record.sent
+            outcome.stats.sent
         )
     }
 
@@ -199,8 +199,8 @@ impl Scenario for Broadcast {
         launch.worker(move |context| Publications::new(&fan, tally, context))
     }
 
-    fn complete(&self, record: &mut Record) {
-        record.set_spreads(self.tally.deliveries.spreads());
+    fn complete(&self, stats: &mut Stats) {
+        stats.set_spreads(self.tally.deliveries.spreads());
     }
 }
 
@@ -326,7 +326,7 @@ impl Publications {
         }
         publisher.next = publisher.next.wrapping_add(1);
         self.tally.counts[publisher.number].expected.fetch_add(self.audience, Ordering::Relaxed);
-        context.record.sent(sent, &context.window);
+        context.stats.sent(sent, &context.window);
         true
     }
 
@@ -352,11 +352,11 @@ impl Publications {
                 return;
             }
             self.publishers[index].waits = true;
-            context.record.tried(due, at, &context.window);
+            context.stats.tried(due, at, &context.window);
             let behind = !self.publishers[index].owed.is_empty();
             if behind || !self.publish(context, &mut ws, index, Sent { due, at }) {
                 self.publishers[index].owed.push_back(due);
-                context.record.queued += u64::from(context.window.contains(&due));
+                context.stats.queued += u64::from(context.window.contains(&due));
             }
         }
     }
@@ -503,7 +503,7 @@ impl Behaviour for Publications {
         self.news = true;
         let arrived = Arrived { publisher, number, due, at: now, count: 1 };
         self.sheet.note(arrived, &context.window);
-        // When it left its publisher is not known here (`Tells::Lag`).
+        // When it left its publisher is not known here (`Timing::Lag`).
         context.reply(Sent { due, at: due }, now, message.payload().len());
     }
 

@@ -192,7 +192,7 @@ impl<L: HasEchoState> Echoes<L> {
         }
         ws.data_mut().state.echo_mut().sent.push_back(sent);
         self.in_flight += 1;
-        context.record.sent(sent, &context.window);
+        context.stats.sent(sent, &context.window);
         true
     }
 
@@ -219,13 +219,13 @@ impl<L: HasEchoState> Echoes<L> {
                 context.error(Class::NotSent, 1, || TOO_LATE.to_owned());
                 continue;
             }
-            context.record.tried(due, now, &context.window);
+            context.stats.tried(due, now, &context.window);
             let state = ws.data().state.echo();
             let behind = !state.waiting.is_empty() || state.sent.len() >= self.depth;
             if behind || !self.send(context, &mut ws, Sent { due, at: now }) {
                 ws.data_mut().state.echo_mut().waiting.push_back(due);
                 self.in_flight += 1;
-                context.record.queued += u64::from(context.window.contains(&due));
+                context.stats.queued += u64::from(context.window.contains(&due));
             }
         }
         let next = schedule.due();
@@ -335,7 +335,7 @@ impl<L: HasEchoState> Behaviour for Echoes<L> {
             context.reply(sent, now, message.payload().len());
             if self.traces && context.window.contains(&sent.due) {
                 let traced = Traced { connection: number, message: expected, sent, answered: now };
-                context.record.traced.push(traced);
+                context.stats.traced.push(traced);
             }
         } else {
             let mut why = || self.payload.difference(message, [expected, number], sent.due);

@@ -157,8 +157,8 @@ impl Behaviour for Pings {
             ws.ping(&due.to_be_bytes());
             ws.data_mut().state.push_back(sent);
             self.in_flight += 1;
-            context.record.tried(due, now, &context.window);
-            context.record.sent(sent, &context.window);
+            context.stats.tried(due, now, &context.window);
+            context.stats.sent(sent, &context.window);
         }
     }
 

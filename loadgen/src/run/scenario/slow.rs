@@ -113,7 +113,7 @@ impl ScenarioArgs for SlowArgs {
         };
         let mut plan = parts.plan(Workload::of_messages(traffic.clone(), connections - stalled))?;
         plan.output.trace = self.trace;
-        Ok(Job::new(plan, Slow { traffic, stalls, fates: Arc::default() }))
+        Ok(Job::new(plan, Slow { traffic, stalls, stats: Arc::default() }))
     }
 }
 
@@ -131,12 +131,12 @@ struct Slow {
     traffic: Traffic,
     stalls: Stalls,
     /// What their workers have handed in.
-    fates: Arc<Mutex<Fates>>,
+    stats: Arc<Mutex<SlowStats>>,
 }
 
 impl Slow {
-    fn fates(&self) -> MutexGuard<'_, Fates> {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stats(&self) -> MutexGuard<'_, SlowStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,21 +170,21 @@ impl Scenario for Slow {
     }
 
     fn outcome(&self) -> Vec<(&'static str, Value)> {
-        let fates = self.fates();
+        let stats = self.stats();
         let slow = json!({
-            "connections": fates.connections,
-            "sent": fates.sent,
-            "sent_payload_bytes": fates.sent_bytes,
-            "refused": fates.refused,
-            "received": fates.received,
-            "ends": fates.ends,
-            "cut_after": figures(&fates.cut),
+            "connections": stats.connections,
+            "sent": stats.sent,
+            "sent_payload_bytes": stats.sent_bytes,
+            "refused": stats.refused,
+            "received": stats.received,
+            "ends": stats.ends,
+            "cut_after": figures(&stats.cut),
         });
         vec![("slow", slow)]
     }
 
-    fn write_fates(&self, out: &mut String) -> fmt::Result {
-        let slow = self.fates();
+    fn write_connections(&self, out: &mut String) -> fmt::Result {
+        let slow = self.stats();
         if slow.connections == 0 {
             return Ok(());
         }
@@ -202,18 +202,18 @@ impl Scenario for Slow {
     }
 
     fn times(&self) -> Vec<(&'static str, Times)> {
-        vec![("cut after", self.fates().cut.clone())]
+        vec![("cut after", self.stats().cut.clone())]
     }
 
     fn start(&self, launch: Launch) -> std::io::Result<Thread> {
-        let (traffic, stalls, fates) = (self.traffic.clone(), self.stalls, Arc::clone(&self.fates));
-        launch.worker(move |context| SlowEchoes::new(&traffic, stalls, fates, context))
+        let (traffic, stalls, stats) = (self.traffic.clone(), self.stalls, Arc::clone(&self.stats));
+        launch.worker(move |context| SlowEchoes::new(&traffic, stalls, stats, context))
     }
 }
 
 /// What all slow connections together met.
 #[derive(Debug, Default)]
-pub(crate) struct Fates {
+pub(crate) struct SlowStats {
     /// Connections that stopped reading.
     pub(crate) connections: u64,
     /// Messages that the server's side has taken from them.
@@ -230,7 +230,7 @@ pub(crate) struct Fates {
     pub(crate) cut: Times,
 }
 
-impl Fates {
+impl SlowStats {
     pub(crate) fn merge(&mut self, other: Self) {
         self.connections += other.connections;
         self.sent += other.sent;
@@ -255,9 +255,9 @@ struct SlowEchoes {
     /// Replies that are to come when they read again.
     awaited: u64,
     released: bool,
-    fates: Fates,
-    /// Where the fates of all workers come together.
-    all: Arc<Mutex<Fates>>,
+    stats: SlowStats,
+    /// Where the stats of all workers come together.
+    all: Arc<Mutex<SlowStats>>,
 }
 
 /// A connection.
@@ -296,7 +296,12 @@ struct Stalled {
 }
 
 impl SlowEchoes {
-    fn new(traffic: &Traffic, stalls: Stalls, all: Arc<Mutex<Fates>>, context: &Context) -> Self {
+    fn new(
+        traffic: &Traffic,
+        stalls: Stalls,
+        all: Arc<Mutex<SlowStats>>,
+        context: &Context,
+    ) -> Self {
         let quick = context.plan.share(context.plan.senders(), context.worker);
         let first = usize::try_from(quick).unwrap_or(usize::MAX);
         Self {
@@ -306,7 +311,7 @@ impl SlowEchoes {
             schedule: None,
             awaited: 0,
             released: false,
-            fates: Fates::default(),
+            stats: SlowStats::default(),
             all,
         }
     }
@@ -330,7 +335,7 @@ impl SlowEchoes {
             ws.hold_reading(true);
             if let Some(stalled) = &mut ws.data_mut().state.stalled {
                 stalled.begun = begin;
-                self.fates.connections += 1;
+                self.stats.connections += 1;
             }
         }
     }
@@ -353,12 +358,12 @@ impl SlowEchoes {
             Some(bytes) => {
                 stalled.sent += 1;
                 self.awaited += 1;
-                self.fates.sent += 1;
-                self.fates.sent_bytes += bytes as u64;
+                self.stats.sent += 1;
+                self.stats.sent_bytes += bytes as u64;
             }
             None => {
                 stalled.refused += 1;
-                self.fates.refused += 1;
+                self.stats.refused += 1;
             }
         }
     }
@@ -369,7 +374,7 @@ impl SlowEchoes {
             self.awaited -= 1;
         }
         stalled.received += 1;
-        self.fates.received += 1;
+        self.stats.received += 1;
     }
 
     /// They read again, and what they have missed comes.
@@ -401,9 +406,9 @@ impl SlowEchoes {
         };
         if !self.released {
             let now = context.clock.stamp();
-            self.fates.cut.record(now.saturating_sub(stalled.begun));
+            self.stats.cut.record(now.saturating_sub(stalled.begun));
         }
-        self.fates.note(stalled, how);
+        self.stats.note(stalled, how);
     }
 
     /// What became of those that are still there.
@@ -419,7 +424,7 @@ impl SlowEchoes {
                 }
                 (false, false) => "kept: the server took everything, and left nothing out",
             };
-            self.fates.note(stalled, how.to_owned());
+            self.stats.note(stalled, how.to_owned());
         }
     }
 
@@ -456,7 +461,7 @@ impl SlowEchoes {
     }
 }
 
-impl Fates {
+impl SlowStats {
     fn note(&mut self, stalled: &mut Stalled, how: String) {
         if !std::mem::replace(&mut stalled.noted, true) {
             *self.ends.entry(how).or_default() += 1;
@@ -548,6 +553,6 @@ impl Behaviour for SlowEchoes {
     }
 
     fn finish(self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).merge(self.fates);
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).merge(self.stats);
     }
 }

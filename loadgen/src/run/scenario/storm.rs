@@ -18,7 +18,7 @@ use crate::plan::Parts;
 use crate::plan::workload::{Connections, Window, Workload};
 use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
-use crate::run::stats::{Class, Record, Sent};
+use crate::run::stats::{Class, Sent, Stats};
 use crate::run::worker::{Launch, Report, SETTLING, Thread};
 use crate::spec::arrivals::{Arrivals, Schedule};
 use crate::spec::lifetime::Lifetime;
@@ -342,8 +342,8 @@ impl Cycles {
             if let Some(lives) = &mut self.lives {
                 lives.opening += 1;
             }
-            self.context.record.tried(due.max(self.room_since), at, &self.context.window);
-            self.context.record.sent(sent, &self.context.window);
+            self.context.stats.tried(due.max(self.room_since), at, &self.context.window);
+            self.context.stats.sent(sent, &self.context.window);
         }
         None
     }
@@ -354,7 +354,7 @@ impl Cycles {
         self.context.control.gauge(self.context.worker).failed.fetch_add(1, Ordering::Relaxed);
         let now = self.context.clock.stamp();
         self.pause_until = now + PAUSE;
-        if self.failures >= HOPELESS && self.context.record.opened == 0 {
+        if self.failures >= HOPELESS && self.context.stats.opened == 0 {
             self.context.control.close_at(now);
             // Nor is there one in waiting for the others.
             let rest = self.context.plan.connections;
@@ -383,8 +383,8 @@ impl Attempt {
 }
 
 impl Report for Cycles {
-    fn into_record(self) -> Record {
-        self.context.record
+    fn into_stats(self) -> Stats {
+        self.context.stats
     }
 }
 
@@ -404,7 +404,7 @@ impl Handler for Cycles {
 
     fn on_secured(&mut self, attempt: &mut Attempt, security: Security) {
         attempt.secured = self.context.clock.stamp();
-        self.context.record.secured(security);
+        self.context.stats.secured(security);
     }
 
     fn on_refused(&mut self, _: &mut Attempt, refusal: &Refusal) {
@@ -417,15 +417,15 @@ impl Handler for Cycles {
         attempt.established = true;
         attempt.opened = now;
         let Attempt { sent, connected, secured, number, .. } = *attempt;
-        self.context.record.opened += 1;
+        self.context.stats.opened += 1;
         self.context.live += 1;
         if self.context.window.contains(&sent.due) {
-            self.context.record.handshake.record(now.saturating_sub(sent.at));
-            self.context.record.tcp.record(connected.saturating_sub(sent.at));
+            self.context.stats.handshake.record(now.saturating_sub(sent.at));
+            self.context.stats.tcp.record(connected.saturating_sub(sent.at));
             if secured > 0 {
-                self.context.record.tls.record(secured.saturating_sub(connected));
+                self.context.stats.tls.record(secured.saturating_sub(connected));
             }
-            self.context.record.upgrade.record(now.saturating_sub(connected.max(secured)));
+            self.context.stats.upgrade.record(now.saturating_sub(connected.max(secured)));
         }
         self.context.control.gauge(self.context.worker).opened.fetch_add(1, Ordering::Relaxed);
         let Some(lives) = &mut self.lives else {
@@ -465,9 +465,9 @@ impl Handler for Cycles {
             return self.fail(attempt, reason);
         }
         let now = self.context.clock.stamp();
-        self.context.record.closed(reason);
+        self.context.stats.closed(reason);
         if self.context.window.contains(&attempt.closed) {
-            self.context.record.closing.record(now.saturating_sub(attempt.closed));
+            self.context.stats.closing.record(now.saturating_sub(attempt.closed));
         }
         if self.lives.is_none() {
             self.context.reply(attempt.sent, now, 0);
