@@ -92,7 +92,7 @@ fn measure(mut scenario: Measure) -> Result<ExitCode, Failure> {
     };
     let Done { job, mut outcome, search, control, before, after } = done;
     let traced = std::mem::take(&mut outcome.stats.traced);
-    results::tell(&job, &outcome, search.as_ref(), &before, &after)?;
+    results::write_all(&job, &outcome, search.as_ref(), &before, &after)?;
     if let Some(path) = &job.plan.output.trace {
         output::write(path, &trace::table(traced, control.clock))?;
     }

@@ -9,7 +9,7 @@ use crate::base::clock::Nanos;
 
 /// What this thread has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Account {
+pub(crate) struct ThreadUsage {
     pub(crate) cpu: Nanos,
     /// How long it was ready to run but had no CPU; 0 if the kernel does not account for that.
     pub(crate) waited: Nanos,
@@ -34,7 +34,7 @@ pub(crate) struct Switches {
     pub(crate) involuntary: u64,
 }
 
-impl Account {
+impl ThreadUsage {
     /// This thread's.
     pub(crate) fn of_this_thread() -> Self {
         let folder = Path::new("/proc/thread-self");
@@ -123,13 +123,13 @@ impl Switches {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Switches, Ticks};
+    use super::{Switches, ThreadUsage, Ticks};
 
     #[test]
     fn a_thread_that_sleeps_gives_up_its_cpu() {
-        let before = Account::of_this_thread();
+        let before = ThreadUsage::of_this_thread();
         std::thread::sleep(std::time::Duration::from_millis(2));
-        let used = Account::of_this_thread().since(&before);
+        let used = ThreadUsage::of_this_thread().since(&before);
         assert!(used.switches().voluntary > 0, "{used:?}");
     }
 

@@ -20,7 +20,7 @@ use crate::plan::source::Sources;
 use crate::plan::tls::Tls;
 use crate::plan::workload::{Connections, Timing, Window, Workload};
 use crate::spec::arrivals::{self, Arrivals, Turns};
-use crate::spec::goal::{Goal, Metric, Series};
+use crate::spec::goal::{Goal, GoalMetric, Series};
 use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, TargetArgs};
 
 /// A run.
@@ -52,12 +52,12 @@ pub(crate) struct Plan {
     pub(crate) spin: Duration,
     pub(crate) pid: Option<u32>,
     pub(crate) file_limit: u64,
-    pub(crate) output: Output,
+    pub(crate) output: Destinations,
 }
 
 /// Where results go.
 #[derive(Debug, Clone)]
-pub(crate) struct Output {
+pub(crate) struct Destinations {
     pub(crate) json: bool,
     pub(crate) csv: bool,
     pub(crate) file: Option<PathBuf>,
@@ -143,17 +143,17 @@ impl Plan {
     pub(crate) fn check(&self, goal: &Goal) -> Result<(), &'static str> {
         let fan = self.workload.is_broadcast;
         match goal.metric {
-            Metric::DeliveryRatio if !fan => Err("only broadcast measures a delivery ratio"),
-            Metric::Achieved if self.rate().is_none() => {
+            GoalMetric::DeliveryRatio if !fan => Err("only broadcast measures a delivery ratio"),
+            GoalMetric::Achieved if self.rate().is_none() => {
                 Err("without --rate no rate is offered that could be achieved")
             }
-            Metric::Time(Series::SchedulingDelay, _) if self.timing() == Timing::Latency => {
+            GoalMetric::Time(Series::SchedulingDelay, _) if self.timing() == Timing::Latency => {
                 Err("without --rate there is no schedule, and so no scheduling delay")
             }
-            Metric::Time(Series::Service, _) if self.timing() != Timing::Service => {
+            GoalMetric::Time(Series::Service, _) if self.timing() != Timing::Service => {
                 Err("service times are measured with --rate, and not of broadcasts")
             }
-            Metric::Time(Series::Completion, _) if !fan => {
+            GoalMetric::Time(Series::Completion, _) if !fan => {
                 Err("only broadcast measures the completion of a publication")
             }
             _ => Ok(()),
@@ -242,7 +242,7 @@ impl Parts {
             pid: machine.pid,
             file_limit,
             url: shown,
-            output: Output {
+            output: Destinations {
                 json: output.json,
                 csv: output.csv,
                 file: output.output,

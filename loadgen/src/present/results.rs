@@ -17,7 +17,7 @@ use crate::spec::goal;
 
 /// Prints the result, and writes the files that were asked for. What cannot be written does not keep the
 /// result from being printed.
-pub(crate) fn tell(
+pub(crate) fn write_all(
     job: &Job,
     outcome: &Outcome,
     search: Option<&Search>,

@@ -3,7 +3,7 @@
 use crate::base::histogram::Times;
 use crate::plan::Plan;
 use crate::run::outcome::{DeliveryRatio, Outcome};
-use crate::spec::goal::{Figure, Goal, Metric, Series};
+use crate::spec::goal::{Figure, Goal, GoalMetric, Series};
 
 /// The metric's value in this run; `None` if nothing of it was measured.
 #[expect(clippy::cast_precision_loss, reason = "times and counts of a run are below 2^53")]
@@ -11,7 +11,7 @@ pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64
     let stats = &outcome.stats;
     let errors = stats.errors.total() as f64;
     match goal.metric {
-        Metric::Time(series, figure) => {
+        GoalMetric::Time(series, figure) => {
             let times = match series {
                 Series::Latency => &stats.latency,
                 Series::Service => &stats.service,
@@ -21,14 +21,14 @@ pub(crate) fn measure(goal: &Goal, plan: &Plan, outcome: &Outcome) -> Option<f64
             };
             of(figure, times)
         }
-        Metric::Rate => Some(outcome.rate()),
-        Metric::Errors => Some(errors),
-        Metric::ErrorShare => {
+        GoalMetric::Rate => Some(outcome.rate()),
+        GoalMetric::Errors => Some(errors),
+        GoalMetric::ErrorShare => {
             let attempts = outcome.messages() as f64 + errors;
             (attempts > 0.0).then(|| errors / attempts)
         }
-        Metric::DeliveryRatio => outcome.delivery_ratio.and_then(DeliveryRatio::share),
-        Metric::Achieved => outcome.achieved().filter(|_| plan.rate().is_some()),
+        GoalMetric::DeliveryRatio => outcome.delivery_ratio.and_then(DeliveryRatio::share),
+        GoalMetric::Achieved => outcome.achieved().filter(|_| plan.rate().is_some()),
     }
 }
 

@@ -10,13 +10,13 @@ use ringbolt::{CloseReason, ConnectionId};
 
 use crate::base::clock::{BatchClock, NEVER, Nanos, SECOND, nanos};
 use crate::base::histogram::Times;
-use crate::base::thread_cpu::Account;
+use crate::base::thread_cpu::ThreadUsage;
 use crate::plan::Plan;
 use crate::plan::workload::Length;
 use crate::run::control::Control;
 use crate::run::dialler::classify;
-use crate::run::seconds::Interval;
-use crate::run::stats::{Class, Sent, Stats};
+use crate::run::seconds::WorkerSecond;
+use crate::run::stats::{ErrorClass, Sent, Stats};
 
 /// What a worker's scenario writes its results on.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ pub(crate) struct Context {
     pub(crate) refusal: Option<Refusal>,
     interval: Box<Times>,
     interval_end: Nanos,
-    intervals: mpsc::Sender<Interval>,
+    intervals: mpsc::Sender<WorkerSecond>,
     /// What this thread had used when the window opened.
-    account_at_open: Option<Account>,
+    usage_at_open: Option<ThreadUsage>,
 }
 
 impl Context {
@@ -50,7 +50,7 @@ impl Context {
         plan: Arc<Plan>,
         control: Arc<Control>,
         worker: usize,
-        intervals: mpsc::Sender<Interval>,
+        intervals: mpsc::Sender<WorkerSecond>,
     ) -> Self {
         let quota = match plan.window.length {
             Length::Messages(n) => Some(plan.quota(n, worker)),
@@ -73,7 +73,7 @@ impl Context {
             interval: Box::new(Times::new()),
             interval_end: NEVER,
             intervals,
-            account_at_open: None,
+            usage_at_open: None,
         }
     }
 
@@ -107,7 +107,12 @@ impl Context {
     }
 
     #[cold]
-    pub(crate) fn error(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
+    pub(crate) fn error(
+        &mut self,
+        class: ErrorClass,
+        count: u64,
+        example: impl FnOnce() -> String,
+    ) {
         self.stats.errors.add(class, count, example);
         self.control.gauge(self.worker).errors.fetch_add(count, Ordering::Relaxed);
     }
@@ -140,14 +145,14 @@ impl Context {
     /// Looks at the edges of the window; says whether it is over.
     pub(crate) fn turn(&mut self, now: Nanos) -> bool {
         self.window = self.control.window();
-        if now >= self.window.start && self.account_at_open.is_none() {
-            self.account_at_open = Some(Account::of_this_thread());
+        if now >= self.window.start && self.usage_at_open.is_none() {
+            self.usage_at_open = Some(ThreadUsage::of_this_thread());
         }
         self.turn_interval(now);
         let over = now >= self.window.end;
         if over {
-            let now = Account::of_this_thread();
-            let used = now.since(&self.account_at_open.unwrap_or(now));
+            let now = ThreadUsage::of_this_thread();
+            let used = now.since(&self.usage_at_open.unwrap_or(now));
             self.stats.cpu.push(used.cpu);
             self.stats.waited.push(used.waited);
             self.stats.system_shares.push(used.system_share());
@@ -189,7 +194,7 @@ impl Context {
             if !self.interval.is_empty() {
                 let latency = std::mem::replace(&mut self.interval, Box::new(Times::new()));
                 // Nobody listens any more when the run was given up.
-                drop(self.intervals.send(Interval { second, latency }));
+                drop(self.intervals.send(WorkerSecond { second, latency }));
             }
             if now >= self.window.end {
                 return;

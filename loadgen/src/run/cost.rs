@@ -11,14 +11,14 @@ use crate::base::thread_cpu::{Switches, Ticks};
 
 /// Where the numbers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum CpuSource {
     /// `/proc/PID/task/*/schedstat`: nanoseconds per thread.
     Schedstat,
     /// `/proc/PID/stat`: clock ticks of 10 ms.
     Ticks,
 }
 
-impl Source {
+impl CpuSource {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Schedstat => "schedstat",
@@ -29,9 +29,9 @@ impl Source {
 
 /// A process whose CPU time is read.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct ServerProcess {
     root: PathBuf,
-    source: Source,
+    source: CpuSource,
 }
 
 /// What it had used at one moment.
@@ -87,7 +87,7 @@ pub(crate) struct Cost {
     pub(crate) switches: Switches,
     /// How much of it was spent in the kernel, by the coarser ticks; `None` for too few of them.
     pub(crate) system_share: Option<f64>,
-    pub(crate) source: Source,
+    pub(crate) source: CpuSource,
 }
 
 /// Accounts of the process and of its threads differ by so many ticks, since each is rounded.
@@ -95,7 +95,7 @@ const FEW: Nanos = 3;
 /// Length of the kernel's clock tick as `/proc` shows it: USER_HZ is 100 on every Linux.
 const TICK: Nanos = 10_000_000;
 
-impl Process {
+impl ServerProcess {
     /// The process of this number.
     pub(crate) fn new(pid: u32) -> Result<Self, Failure> {
         Self::at(PathBuf::from(format!("/proc/{pid}"))).ok_or_else(|| {
@@ -108,10 +108,10 @@ impl Process {
     }
 
     fn at(root: PathBuf) -> Option<Self> {
-        let mut this = Self { root, source: Source::Schedstat };
+        let mut this = Self { root, source: CpuSource::Schedstat };
         let exact = this.schedstat(0).is_some_and(|threads| threads.values().any(|n| *n > 0));
         if !exact {
-            this.source = Source::Ticks;
+            this.source = CpuSource::Ticks;
         }
         this.read().map(|_| this)
     }
@@ -120,8 +120,8 @@ impl Process {
     pub(crate) fn read(&self) -> Option<Reading> {
         let ticks = Ticks::of(&self.root)?;
         let (nanos, waited) = match self.source {
-            Source::Schedstat => (self.schedstat(0)?, self.schedstat(1)?),
-            Source::Ticks => {
+            CpuSource::Schedstat => (self.schedstat(0)?, self.schedstat(1)?),
+            CpuSource::Ticks => {
                 (BTreeMap::from([(0, (ticks.user + ticks.system) * TICK)]), BTreeMap::new())
             }
         };
@@ -149,7 +149,7 @@ impl Process {
                 waited,
                 switches,
                 system_share,
-                source: Source::Ticks,
+                source: CpuSource::Ticks,
             };
         }
         Cost { nanos, threads, waited, switches, system_share, source: self.source }
@@ -186,7 +186,7 @@ fn grown<'a>(
 mod tests {
     use std::fs;
 
-    use super::{Process, Source, TICK, missed};
+    use super::{CpuSource, ServerProcess, TICK, missed};
 
     fn write_stat(root: &std::path::Path, user: u64, system: u64) {
         let text = format!("7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_process_that_works_costs_time() {
-        let process = Process::new(std::process::id()).expect("this process");
+        let process = ServerProcess::new(std::process::id()).expect("this process");
         let before = process.read().expect("alive");
         let begin = std::time::Instant::now();
         while begin.elapsed() < std::time::Duration::from_millis(60) {
@@ -239,8 +239,8 @@ mod tests {
             fs::write(root.join("task").join(thread).join("status"), text).expect("written");
         };
         switched("7", 100, 10);
-        let process = Process::at(root.clone()).expect("readable");
-        assert_eq!(process.source, Source::Schedstat);
+        let process = ServerProcess::at(root.clone()).expect("readable");
+        assert_eq!(process.source, CpuSource::Schedstat);
         let before = process.read().expect("alive");
         fs::create_dir_all(root.join("task/9")).expect("made");
         account("7", "1500 12 6\n");
@@ -252,19 +252,19 @@ mod tests {
         assert_eq!((cost.nanos, &cost.threads[..]), (540, &[500, 40][..]));
         assert_eq!(cost.waited, Some(7));
         assert_eq!((cost.switches.voluntary, cost.switches.involuntary), (5, 1));
-        assert_eq!((cost.source, cost.system_share), (Source::Schedstat, None));
+        assert_eq!((cost.source, cost.system_share), (CpuSource::Schedstat, None));
         // Thread 8 works on, and ends: only the process's own account has it.
         write_stat(&root, 21, 42);
         fs::remove_dir_all(root.join("task/8")).expect("removed");
         let cost = process.cost(&before, &process.read().expect("alive"));
-        assert_eq!((cost.nanos, cost.source), (33 * TICK, Source::Ticks));
+        assert_eq!((cost.nanos, cost.source), (33 * TICK, CpuSource::Ticks));
         assert_eq!((cost.threads.len(), cost.system_share), (0, Some(22.0 / 33.0)));
         fs::create_dir_all(root.join("task/8")).expect("made");
         account("7", "0 0 0");
         account("8", "0 0 0");
         account("9", "0 0 0");
-        let coarse = Process::at(root.clone()).expect("readable");
-        assert_eq!(coarse.source, Source::Ticks);
+        let coarse = ServerProcess::at(root.clone()).expect("readable");
+        assert_eq!(coarse.source, CpuSource::Ticks);
         let before = coarse.read().expect("alive");
         write_stat(&root, 22, 43);
         let cost = coarse.cost(&before, &coarse.read().expect("alive"));

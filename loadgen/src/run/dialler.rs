@@ -7,7 +7,7 @@ use ringbolt::{CloseReason, ConnectionId, Fleet};
 
 use crate::base::clock::{BatchClock, Nanos};
 use crate::plan::Plan;
-use crate::run::stats::Class;
+use crate::run::stats::ErrorClass;
 use crate::spec::arrivals::Schedule;
 
 /// Handshakes that one worker has under way at once: below the backlog of any sane server.
@@ -80,36 +80,37 @@ impl Dialler {
 }
 
 /// What it means that a connection ended, before or after it was established.
-pub(crate) fn classify(reason: CloseReason, established: bool) -> (Class, String) {
+pub(crate) fn classify(reason: CloseReason, established: bool) -> (ErrorClass, String) {
     match (reason, established) {
         (CloseReason::Transport(error), false) => {
-            (Class::Connect, std::io::Error::from_raw_os_error(error).to_string())
+            (ErrorClass::Connect, std::io::Error::from_raw_os_error(error).to_string())
         }
         (CloseReason::Transport(error), true) => {
-            (Class::Closed, std::io::Error::from_raw_os_error(error).to_string())
+            (ErrorClass::Closed, std::io::Error::from_raw_os_error(error).to_string())
         }
-        (CloseReason::Tls(error), false) => (Class::Tls, error.to_string()),
-        (CloseReason::Tls(error), true) => (Class::Closed, error.to_string()),
-        (CloseReason::Proxy(error), _) => (Class::Connect, error.to_string()),
-        (CloseReason::Response(error), _) => (Class::Handshake, error.to_string()),
+        (CloseReason::Tls(error), false) => (ErrorClass::Tls, error.to_string()),
+        (CloseReason::Tls(error), true) => (ErrorClass::Closed, error.to_string()),
+        (CloseReason::Proxy(error), _) => (ErrorClass::Connect, error.to_string()),
+        (CloseReason::Response(error), _) => (ErrorClass::Handshake, error.to_string()),
         (CloseReason::HungUp, false) => {
-            (Class::Handshake, "the server ended TCP during the opening handshake".to_owned())
+            (ErrorClass::Handshake, "the server ended TCP during the opening handshake".to_owned())
         }
         (CloseReason::TimedOut, false) => {
-            (Class::TimedOut, "the opening handshake did not end in time".to_owned())
+            (ErrorClass::TimedOut, "the opening handshake did not end in time".to_owned())
         }
-        (CloseReason::Protocol(error), _) => (Class::Protocol, error.to_string()),
+        (CloseReason::Protocol(error), _) => (ErrorClass::Protocol, error.to_string()),
         (CloseReason::HungUp, true) => {
-            (Class::Closed, "the server ended TCP without a closing handshake".to_owned())
+            (ErrorClass::Closed, "the server ended TCP without a closing handshake".to_owned())
         }
         (CloseReason::Clean(CloseCode::NO_STATUS), true) => {
-            (Class::Closed, "the server started the closing handshake".to_owned())
+            (ErrorClass::Closed, "the server started the closing handshake".to_owned())
         }
-        (CloseReason::Clean(code), true) => {
-            (Class::Closed, format!("the server started the closing handshake with code {code}"))
-        }
-        (other, false) => (Class::Handshake, name(other)),
-        (other, true) => (Class::Closed, name(other)),
+        (CloseReason::Clean(code), true) => (
+            ErrorClass::Closed,
+            format!("the server started the closing handshake with code {code}"),
+        ),
+        (other, false) => (ErrorClass::Handshake, name(other)),
+        (other, true) => (ErrorClass::Closed, name(other)),
     }
 }
 

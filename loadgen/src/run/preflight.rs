@@ -8,7 +8,7 @@ use crate::base::failure::Failure;
 use crate::base::files::Files;
 use crate::base::output;
 use crate::plan::workload::Connections;
-use crate::plan::{Output, Plan};
+use crate::plan::{Destinations, Plan};
 
 /// What may go wrong although the run can begin, and what to do about each.
 pub(crate) fn warnings(plan: &Plan, files: &Files) -> Vec<String> {
@@ -52,7 +52,7 @@ fn open_files(limits: &str) -> Option<u64> {
 }
 
 /// Refuses files that could not be written when the run is over.
-pub(crate) fn check_outputs(output: &Output) -> Result<(), Failure> {
+pub(crate) fn check_outputs(output: &Destinations) -> Result<(), Failure> {
     let files = [&output.file, &output.hgrm, &output.hlog, &output.trace];
     for path in files.into_iter().flatten() {
         check_writable(path).map_err(|e| output::unwritable(path, &e))?;

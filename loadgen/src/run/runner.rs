@@ -1,5 +1,5 @@
-//! Conducts a run: starts the workers, lets them begin together, reads the clocks of the window,
-//! and puts the results together.
+//! The runner: it starts the workers, lets them begin together, reads the clocks of the window, and puts
+//! the results together.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::base::failure::Failure;
 use crate::plan::Plan;
 use crate::plan::workload::{Connections, Length};
 use crate::run::control::Control;
-use crate::run::cost::{Process, Reading, Readings};
+use crate::run::cost::{Reading, Readings, ServerProcess};
 use crate::run::floor;
 use crate::run::job::{Job, Scenario};
 use crate::run::memory::{Growth, Memory};
 use crate::run::outcome::{DeliveryRatio, Outcome, When};
 use crate::run::progress::Progress;
-use crate::run::seconds::{Interval, Seconds};
-use crate::run::stats::{Class, Stats};
+use crate::run::seconds::{Seconds, WorkerSecond};
+use crate::run::stats::{ErrorClass, Stats};
 use crate::run::worker::{Launch, Thread};
 
 /// Runs the plan. `control` lets a signal end it.
 pub(crate) fn run(job: &Job, control: &Arc<Control>) -> Result<Outcome, Failure> {
     let Job { plan, scenario } = job;
-    let process = plan.pid.map(Process::new).transpose()?;
+    let process = plan.pid.map(ServerProcess::new).transpose()?;
     let (sender, intervals) = mpsc::channel();
     let mut threads = Vec::new();
     let before = plan.pid.and_then(Memory::of);
@@ -47,7 +47,7 @@ pub(crate) fn run(job: &Job, control: &Arc<Control>) -> Result<Outcome, Failure>
         threads.push(thread);
     }
     drop(sender);
-    let mut conductor = Conductor {
+    let mut runner = Runner {
         plan: Arc::clone(plan),
         control: Arc::clone(control),
         process,
@@ -56,9 +56,9 @@ pub(crate) fn run(job: &Job, control: &Arc<Control>) -> Result<Outcome, Failure>
         intervals,
         seconds: Seconds::default(),
     };
-    let edges = conductor.conduct(&threads, started, before);
-    conductor.progress.finish();
-    conductor.collect(threads, &edges)
+    let edges = runner.measure(&threads, started, before);
+    runner.progress.finish();
+    runner.collect(threads, &edges)
 }
 
 /// What was noted at the edges of the window.
@@ -72,13 +72,13 @@ struct Edges {
     late: Nanos,
 }
 
-struct Conductor {
+struct Runner {
     plan: Arc<Plan>,
     control: Arc<Control>,
-    process: Option<Process>,
+    process: Option<ServerProcess>,
     scenario: Arc<dyn Scenario>,
     progress: Progress,
-    intervals: mpsc::Receiver<Interval>,
+    intervals: mpsc::Receiver<WorkerSecond>,
     seconds: Seconds,
 }
 
@@ -87,10 +87,10 @@ const LEAD: Nanos = 5_000_000;
 /// How often the runner looks.
 const LOOK: Duration = Duration::from_millis(5);
 
-impl Conductor {
+impl Runner {
     /// Everything until the window has closed; connections are opened since `dialled`, and `before`
     /// that the server had so much memory.
-    fn conduct(&mut self, threads: &[Thread], dialled: Nanos, before: Option<Memory>) -> Edges {
+    fn measure(&mut self, threads: &[Thread], dialled: Nanos, before: Option<Memory>) -> Edges {
         let control = Arc::clone(&self.control);
         let ended = || threads.iter().any(JoinHandle::is_finished) || control.is_stopped();
         let dials = self.plan.workload.connections != Connections::Cycled;
@@ -285,19 +285,19 @@ fn unreachable(plan: &Plan, stats: &Stats, interrupted: bool) -> Failure {
 }
 
 /// What to do where no connection was open.
-fn remedy(plan: &Plan, stats: &Stats, class: Option<Class>, why: &str) -> &'static str {
+fn remedy(plan: &Plan, stats: &Stats, class: Option<ErrorClass>, why: &str) -> &'static str {
     match class {
         // Servers say so themselves, in their own words.
-        Some(Class::Handshake) if why.contains("wss://") || why.contains("HTTPS") => {
+        Some(ErrorClass::Handshake) if why.contains("wss://") || why.contains("HTTPS") => {
             "write wss:// in the URL; --cacert names an authority of your own"
         }
-        Some(Class::Tls) if why.contains("ws:// URL") => {
+        Some(ErrorClass::Tls) if why.contains("ws:// URL") => {
             "write ws:// in the URL, or the port at which the server speaks TLS"
         }
-        Some(Class::Tls) => {
+        Some(ErrorClass::Tls) => {
             "check the host in the URL, --cacert, and --cert; --insecure accepts anybody as the server"
         }
-        Some(Class::Handshake) if why.contains("ended TCP during") => {
+        Some(ErrorClass::Handshake) if why.contains("ended TCP during") => {
             if plan.url.starts_with("wss:") {
                 "the URL must name a server of the --ws-version asked for; if its port speaks no TLS, \
                  write ws://"
@@ -306,10 +306,10 @@ fn remedy(plan: &Plan, stats: &Stats, class: Option<Class>, why: &str) -> &'stat
                  write wss://"
             }
         }
-        Some(Class::Handshake) if why.contains("status 401") || why.contains("status 403") => {
+        Some(ErrorClass::Handshake) if why.contains("status 401") || why.contains("status 403") => {
             "send what the server asks of clients: --origin, --header, --cookie, or NAME:PASSWORD@ in the URL"
         }
-        Some(Class::Handshake) => match plan.request.dialect() {
+        Some(ErrorClass::Handshake) => match plan.request.dialect() {
             Dialect::Hybi02 => {
                 "give the URL of a draft-02 WebSocket server; today's are measured with \
                  --ws-version rfc6455 (--origin and --protocol count, too)"

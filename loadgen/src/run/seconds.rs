@@ -30,7 +30,7 @@ pub(crate) struct Second {
 
 /// A second of the window, as one worker saw it.
 #[derive(Debug)]
-pub(crate) struct Interval {
+pub(crate) struct WorkerSecond {
     pub(crate) second: u64,
     pub(crate) latency: Box<Times>,
 }
@@ -63,7 +63,7 @@ const OPEN: usize = 3;
 
 impl Seconds {
     /// A worker tells of one of its seconds.
-    pub(crate) fn note(&mut self, interval: &Interval) {
+    pub(crate) fn note(&mut self, interval: &WorkerSecond) {
         let second = interval.second;
         if let Some(packed) = self.packed.remove(&second) {
             // Late beyond expectation, but not lost.
@@ -153,12 +153,12 @@ mod tests {
 
     use crate::base::histogram::{Times, packed};
     use crate::run::control::Control;
-    use crate::run::seconds::Interval;
+    use crate::run::seconds::WorkerSecond;
 
-    fn interval(second: u64, time: u64) -> Interval {
+    fn interval(second: u64, time: u64) -> WorkerSecond {
         let mut latency = Box::new(Times::new());
         latency.record(time);
-        Interval { second, latency }
+        WorkerSecond { second, latency }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::run::delivery::Spreads;
 
 /// What went wrong, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Class {
+pub(crate) enum ErrorClass {
     /// No TCP connection came about.
     Connect,
     /// TLS was not established.
@@ -38,7 +38,7 @@ pub(crate) enum Class {
     NotSent,
 }
 
-impl Class {
+impl ErrorClass {
     /// The name in result documents.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Class {
 
 /// Errors by class.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(BTreeMap<Class, Failed>);
+pub(crate) struct Errors(BTreeMap<ErrorClass, Failed>);
 
 /// What went wrong in one way.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Failed {
 
 impl Errors {
     #[cold]
-    pub(crate) fn add(&mut self, class: Class, count: u64, example: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, class: ErrorClass, count: u64, example: impl FnOnce() -> String) {
         if count > 0 {
             let failed = self.0.entry(class).or_default();
             failed.count += count;
@@ -104,7 +104,12 @@ impl Errors {
 
     /// One more, for this reason.
     #[cold]
-    pub(crate) fn because(&mut self, class: Class, why: &str, example: impl FnOnce() -> String) {
+    pub(crate) fn because(
+        &mut self,
+        class: ErrorClass,
+        why: &str,
+        example: impl FnOnce() -> String,
+    ) {
         self.add(class, 1, example);
         self.0.entry(class).or_default().reason(why, 1);
     }
@@ -121,7 +126,7 @@ impl Errors {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, &Failed)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ErrorClass, &Failed)> {
         self.0.iter().map(|(class, failed)| (*class, failed))
     }
 
@@ -255,7 +260,7 @@ impl Stats {
     pub(crate) fn portless(&self) -> u64 {
         // EADDRNOTAVAIL; that the source addresses are this machine's has been checked.
         let is_it = |why: &str| why.ends_with("(os error 99)");
-        let connect = self.errors.iter().filter(|(class, _)| *class == Class::Connect);
+        let connect = self.errors.iter().filter(|(class, _)| *class == ErrorClass::Connect);
         let reasons = connect.flat_map(|(_, failed)| &failed.reasons);
         reasons.filter(|(why, _)| is_it(why)).map(|(_, count)| count).sum()
     }
@@ -407,7 +412,7 @@ pub(crate) struct Traced {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, Errors, Sent, Stats};
+    use super::{ErrorClass, Errors, Sent, Stats};
     use crate::plan::workload::Timing;
 
     const MS: u64 = 1_000_000;
@@ -498,25 +503,27 @@ mod tests {
     #[test]
     fn errors_keep_their_first_examples_and_their_reasons() {
         let mut errors = Errors::default();
-        errors.add(Class::Lost, 0, || unreachable!("nothing happened"));
+        errors.add(ErrorClass::Lost, 0, || unreachable!("nothing happened"));
         let mut others = Errors::default();
         for number in 0..5 {
-            errors.add(Class::Unanswered, 2, || format!("message {number}"));
-            errors.because(Class::Closed, "code 1001", || format!("connection {number}"));
-            others.because(Class::Closed, &format!("code {number}"), || format!("other {number}"));
+            errors.add(ErrorClass::Unanswered, 2, || format!("message {number}"));
+            errors.because(ErrorClass::Closed, "code 1001", || format!("connection {number}"));
+            others.because(ErrorClass::Closed, &format!("code {number}"), || {
+                format!("other {number}")
+            });
         }
         errors.merge(others);
         assert_eq!(errors.total(), 20);
         let all: Vec<_> = errors.iter().collect();
         assert_eq!(all.len(), 2);
         let (class, closed) = all[0];
-        assert_eq!((class, closed.count, closed.first()), (Class::Closed, 10, "connection 0"));
+        assert_eq!((class, closed.count, closed.first()), (ErrorClass::Closed, 10, "connection 0"));
         assert_eq!(closed.examples, ["connection 0", "connection 1", "connection 2"]);
         assert_eq!(closed.reasons.len(), 6);
         assert_eq!(closed.reasons["code 1001"], 5);
         assert_eq!((all[1].1.count, all[1].1.reasons.len()), (10, 0));
         for number in 0..100 {
-            errors.because(Class::Connect, &number.to_string(), String::new);
+            errors.because(ErrorClass::Connect, &number.to_string(), String::new);
         }
         let connect = &errors.iter().next().expect("some").1.reasons;
         assert_eq!((connect.len(), connect["another reason"]), (17, 84), "bounded");

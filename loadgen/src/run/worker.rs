@@ -19,8 +19,8 @@ use crate::plan::Plan;
 use crate::run::context::{Context, LOOK};
 use crate::run::control::Control;
 use crate::run::dialler::Dialler;
-use crate::run::seconds::Interval;
-use crate::run::stats::{Class, Stats};
+use crate::run::seconds::WorkerSecond;
+use crate::run::stats::{ErrorClass, Stats};
 
 /// What the connections of a worker do once all are open.
 pub(crate) trait Behaviour {
@@ -133,7 +133,7 @@ pub(crate) fn send<D>(
 
 /// How far the run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     Dialling,
     Waiting,
     Running,
@@ -148,15 +148,15 @@ enum Stage {
 pub(crate) struct Worker<S> {
     context: Context,
     dialler: Dialler,
-    scenario: S,
-    stage: Stage,
+    behaviour: S,
+    phase: Phase,
 }
 
 impl<S: Behaviour> Worker<S> {
-    pub(crate) fn new(context: Context, scenario: S) -> Self {
+    pub(crate) fn new(context: Context, behaviour: S) -> Self {
         let start = context.clock.clock().now();
         let dialler = Dialler::new(Arc::clone(&context.plan), context.worker, start);
-        Self { context, dialler, scenario, stage: Stage::Dialling }
+        Self { context, dialler, behaviour, phase: Phase::Dialling }
     }
 }
 
@@ -167,7 +167,7 @@ pub(crate) trait Report: Handler {
 
 impl<S: Behaviour> Report for Worker<S> {
     fn into_stats(self) -> Stats {
-        self.scenario.finish();
+        self.behaviour.finish();
         self.context.stats
     }
 }
@@ -178,7 +178,7 @@ pub(crate) struct Launch {
     pub(crate) plan: Arc<Plan>,
     pub(crate) control: Arc<Control>,
     pub(crate) index: usize,
-    pub(crate) intervals: mpsc::Sender<Interval>,
+    pub(crate) intervals: mpsc::Sender<WorkerSecond>,
 }
 
 /// A worker's thread, and what it measures.
@@ -275,9 +275,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 impl<S: Behaviour> Worker<S> {
     fn advance(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>) -> Option<Nanos> {
         let now = self.context.clock.read();
-        match self.stage {
-            Stage::Dialling => self.dial(fleet),
-            Stage::Waiting => {
+        match self.phase {
+            Phase::Dialling => self.dial(fleet),
+            Phase::Waiting => {
                 let begin = self.context.control.begin();
                 if self.context.control.is_stopped() {
                     self.close(fleet, now)
@@ -287,15 +287,15 @@ impl<S: Behaviour> Worker<S> {
                     // A signal is looked for meanwhile.
                     Some(begin.min(now + LOOK))
                 } else {
-                    self.stage = Stage::Running;
+                    self.phase = Phase::Running;
                     self.context.begin(now);
-                    self.scenario.begin(&mut self.context, fleet, begin);
+                    self.behaviour.begin(&mut self.context, fleet, begin);
                     self.run(fleet, now)
                 }
             }
-            Stage::Running => self.run(fleet, now),
-            Stage::Settling(until) => self.settle(fleet, now, until),
-            Stage::Closing(until) => {
+            Phase::Running => self.run(fleet, now),
+            Phase::Settling(until) => self.settle(fleet, now, until),
+            Phase::Closing(until) => {
                 if fleet.is_empty() || now >= until {
                     fleet.stop();
                 }
@@ -311,10 +311,10 @@ impl<S: Behaviour> Worker<S> {
             return self.close(fleet, now);
         }
         if self.dialler.is_done() {
-            self.stage = Stage::Waiting;
+            self.phase = Phase::Waiting;
             return Some(self.context.clock.stamp());
         }
-        let Self { dialler, context, scenario, .. } = self;
+        let Self { dialler, context, behaviour, .. } = self;
         let ids = &mut context.ids;
         let connection = |place, dialled| Connection {
             place,
@@ -322,7 +322,7 @@ impl<S: Behaviour> Worker<S> {
             connected: 0,
             secured: 0,
             established: false,
-            state: scenario.state(place),
+            state: behaviour.state(place),
         };
         let next = dialler.turn(fleet, &mut context.clock, connection, |id| ids.push(id));
         // A signal is looked for meanwhile: a server that does not answer wakes nobody.
@@ -332,15 +332,15 @@ impl<S: Behaviour> Worker<S> {
     fn run(&mut self, fleet: &mut Fleet<'_, Connection<S::State>>, now: Nanos) -> Option<Nanos> {
         let over = self.context.turn(now);
         // Also when the window is over: what was due in it and is late is sent all the same.
-        let due = self.scenario.turn(&mut self.context, fleet);
+        let due = self.behaviour.turn(&mut self.context, fleet);
         if over {
             let wait = self.context.control.patience(nanos(self.context.plan.timeout));
             let until = now.saturating_add(wait);
-            self.stage = Stage::Settling(until);
+            self.phase = Phase::Settling(until);
             return self.settle(fleet, now, until);
         }
-        let Self { context, scenario, .. } = self;
-        context.note_done(now, || scenario.in_flight(), context.live > 0);
+        let Self { context, behaviour, .. } = self;
+        context.note_done(now, || behaviour.in_flight(), context.live > 0);
         Some(self.context.next(now, due))
     }
 
@@ -350,11 +350,11 @@ impl<S: Behaviour> Worker<S> {
         now: Nanos,
         until: Nanos,
     ) -> Option<Nanos> {
-        self.scenario.settle(&mut self.context, fleet);
-        if self.scenario.in_flight() > 0 && now < until && self.context.live > 0 {
+        self.behaviour.settle(&mut self.context, fleet);
+        if self.behaviour.in_flight() > 0 && now < until && self.context.live > 0 {
             return Some(until.min(now + SETTLING));
         }
-        self.scenario.give_up(&mut self.context, fleet);
+        self.behaviour.give_up(&mut self.context, fleet);
         self.close(fleet, now)
     }
 
@@ -370,7 +370,7 @@ impl<S: Behaviour> Worker<S> {
         }
         // The engine bounds each closing handshake, and the wait for the end of TCP after it.
         let until = now + 2 * nanos(CLOSE_TIMEOUT) + SECOND;
-        self.stage = Stage::Closing(until);
+        self.phase = Phase::Closing(until);
         Some(now)
     }
 }
@@ -416,24 +416,24 @@ impl<S: Behaviour> Handler for Worker<S> {
 
     #[inline]
     fn on_message(&mut self, ws: &mut WebSocket<'_, Self::Data>, message: Message<'_>) {
-        self.scenario.message(&mut self.context, ws, message);
+        self.behaviour.message(&mut self.context, ws, message);
     }
 
     fn on_drain(&mut self, ws: &mut WebSocket<'_, Self::Data>) {
-        self.scenario.drained(&mut self.context, ws);
+        self.behaviour.drained(&mut self.context, ws);
     }
 
     fn on_pong(&mut self, ws: &mut WebSocket<'_, Self::Data>, payload: &[u8]) {
-        self.scenario.pong(&mut self.context, ws, payload);
+        self.behaviour.pong(&mut self.context, ws, payload);
     }
 
     fn on_closing(&mut self, connection: &mut Self::Data, code: CloseCode, _: &str) {
-        self.scenario.closing(&mut connection.state, code);
+        self.behaviour.closing(&mut connection.state, code);
     }
 
     fn on_close(&mut self, connection: Self::Data, reason: CloseReason) {
         let Connection { place, established, mut state, .. } = connection;
-        let closing = matches!(self.stage, Stage::Closing(_));
+        let closing = matches!(self.phase, Phase::Closing(_));
         let number = self.dialler.number(place);
         if !established {
             self.dialler.settle();
@@ -453,12 +453,12 @@ impl<S: Behaviour> Handler for Worker<S> {
             self.context.stats.closed(reason);
             return;
         }
-        if self.scenario.expected(&mut self.context, &mut state, reason) {
+        if self.behaviour.expected(&mut self.context, &mut state, reason) {
             return;
         }
         self.context.ended(number, reason, true);
-        let lost = self.scenario.lost(&mut self.context, state);
-        self.context.error(Class::Unanswered, lost, || {
+        let lost = self.behaviour.lost(&mut self.context, state);
+        self.context.error(ErrorClass::Unanswered, lost, || {
             format!("connection {number} ended before the reply came")
         });
     }

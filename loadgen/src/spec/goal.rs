@@ -9,13 +9,13 @@ use crate::base::units;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Goal {
     text: String,
-    pub(crate) metric: Metric,
+    pub(crate) metric: GoalMetric,
     order: Order,
     limit: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Metric {
+pub(crate) enum GoalMetric {
     Time(Series, Figure),
     Rate,
     Errors,
@@ -73,14 +73,14 @@ pub(crate) fn parse(text: &str) -> Result<Goal, String> {
     Ok(Goal { text: text.to_owned(), metric, order, limit })
 }
 
-fn metric(name: &str) -> Option<Metric> {
+fn metric(name: &str) -> Option<GoalMetric> {
     Some(match name {
-        "rate" => Metric::Rate,
-        "errors" => Metric::Errors,
-        "delivery-ratio" | "reach" => Metric::DeliveryRatio,
-        "achieved" => Metric::Achieved,
+        "rate" => GoalMetric::Rate,
+        "errors" => GoalMetric::Errors,
+        "delivery-ratio" | "reach" => GoalMetric::DeliveryRatio,
+        "achieved" => GoalMetric::Achieved,
         "scheduling-delay" | "lag" => {
-            Metric::Time(Series::SchedulingDelay, Figure::Percentile(99.0))
+            GoalMetric::Time(Series::SchedulingDelay, Figure::Percentile(99.0))
         }
         _ => {
             let (series, figure) = match name.split_once('.') {
@@ -91,7 +91,7 @@ fn metric(name: &str) -> Option<Metric> {
                 Some(("latency", figure)) => (Series::Latency, figure),
                 _ => (Series::Latency, name),
             };
-            Metric::Time(series, self::figure(figure)?)
+            GoalMetric::Time(series, self::figure(figure)?)
         }
     })
 }
@@ -112,7 +112,7 @@ fn figure(name: &str) -> Option<Figure> {
 
 /// The value that a metric is compared with; a share of errors is a metric of its own.
 #[expect(clippy::cast_precision_loss, reason = "limits are below 2^53")]
-fn limit(metric: Metric, text: &str) -> Result<(Metric, f64), String> {
+fn limit(metric: GoalMetric, text: &str) -> Result<(GoalMetric, f64), String> {
     let share = |text: &str| {
         // The point is moved in the text: a division would not give the nearest number.
         let share: f64 = match text.strip_suffix('%') {
@@ -122,13 +122,13 @@ fn limit(metric: Metric, text: &str) -> Result<(Metric, f64), String> {
         (0.0..=1.0).contains(&share).then_some(share)
     };
     match metric {
-        Metric::Time(..) => Ok((metric, units::duration(text)?.as_nanos() as f64)),
-        Metric::Rate => Ok((metric, units::rate(text)?)),
-        Metric::Errors if text.ends_with('%') => share(text)
-            .map(|share| (Metric::ErrorShare, share))
+        GoalMetric::Time(..) => Ok((metric, units::duration(text)?.as_nanos() as f64)),
+        GoalMetric::Rate => Ok((metric, units::rate(text)?)),
+        GoalMetric::Errors if text.ends_with('%') => share(text)
+            .map(|share| (GoalMetric::ErrorShare, share))
             .ok_or_else(|| format!("`{text}` is not a share of 0% to 100%")),
-        Metric::Errors | Metric::ErrorShare => Ok((metric, units::count(text)? as f64)),
-        Metric::DeliveryRatio | Metric::Achieved => share(text)
+        GoalMetric::Errors | GoalMetric::ErrorShare => Ok((metric, units::count(text)? as f64)),
+        GoalMetric::DeliveryRatio | GoalMetric::Achieved => share(text)
             .map(|share| (metric, share))
             .ok_or_else(|| format!("`{text}` is not a share of 0 to 1, or of 0% to 100%")),
     }
@@ -138,10 +138,10 @@ impl Goal {
     /// What its value counts in.
     pub(crate) const fn unit(&self) -> &'static str {
         match self.metric {
-            Metric::Time(..) => "ns",
-            Metric::Rate => "1/s",
-            Metric::Errors => "count",
-            Metric::ErrorShare | Metric::DeliveryRatio | Metric::Achieved => "share",
+            GoalMetric::Time(..) => "ns",
+            GoalMetric::Rate => "1/s",
+            GoalMetric::Errors => "count",
+            GoalMetric::ErrorShare | GoalMetric::DeliveryRatio | GoalMetric::Achieved => "share",
         }
     }
 
@@ -154,9 +154,9 @@ impl Goal {
         )]
         match (value, self.metric) {
             (None, _) => "not measured".to_owned(),
-            (Some(value), Metric::Time(..)) => crate::base::format::time(value as u64),
-            (Some(value), Metric::Rate) => format!("{}/s", crate::base::format::count(value)),
-            (Some(value), Metric::Errors) => format!("{value:.0}"),
+            (Some(value), GoalMetric::Time(..)) => crate::base::format::time(value as u64),
+            (Some(value), GoalMetric::Rate) => format!("{}/s", crate::base::format::count(value)),
+            (Some(value), GoalMetric::Errors) => format!("{value:.0}"),
             (Some(value), _) => format!("{:.3} %", value * 100.0),
         }
     }

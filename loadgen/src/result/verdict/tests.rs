@@ -8,10 +8,10 @@ use super::Outcome;
 use crate::base::thread_cpu::Switches;
 use crate::cli::arguments::{Cli, Command};
 use crate::plan::Plan;
-use crate::run::cost::{Cost, Source};
+use crate::run::cost::{Cost, CpuSource};
 use crate::run::job::Job;
 use crate::run::outcome::{DeliveryRatio, When};
-use crate::run::stats::{Class, Sent, Stats};
+use crate::run::stats::{ErrorClass, Sent, Stats};
 
 const MS: u64 = 1_000_000;
 
@@ -60,14 +60,16 @@ fn outcome(plan: &Plan, lag: u64, cpu: u64, waited: u64) -> Outcome {
 
 fn cost(nanos: u64) -> Cost {
     let (threads, switches) = (vec![nanos], Switches::default());
-    Cost { nanos, threads, waited: Some(0), switches, system_share: None, source: Source::Ticks }
+    Cost { nanos, threads, waited: Some(0), switches, system_share: None, source: CpuSource::Ticks }
 }
 
 #[test]
 fn connections_without_a_port_are_explained() {
     let closed = plan(&[]);
     let mut short = outcome(&closed, 0, 0, 0);
-    for (class, errno) in [(Class::Connect, 99), (Class::Connect, 111), (Class::Closed, 99)] {
+    for (class, errno) in
+        [(ErrorClass::Connect, 99), (ErrorClass::Connect, 111), (ErrorClass::Closed, 99)]
+    {
         let why = std::io::Error::from_raw_os_error(errno).to_string();
         short.stats.errors.because(class, &why, || why.clone());
     }
@@ -135,10 +137,10 @@ fn the_limiter_is_named() {
 fn one_error_spoils_a_run_and_one_in_a_hundred_voids_it() {
     let plan = plan(&[]);
     let mut outcome = outcome(&plan, 0, 0, 0);
-    outcome.stats.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+    outcome.stats.errors.add(ErrorClass::Unanswered, 10, || "no reply".to_owned());
     assert!(!outcome.is_good() && !outcome.is_void());
     assert!(crate::present::summary::summary(&job(&[]), &outcome, None).contains("messages/s"));
-    outcome.stats.errors.add(Class::Unanswered, 10, || "no reply".to_owned());
+    outcome.stats.errors.add(ErrorClass::Unanswered, 10, || "no reply".to_owned());
     assert!(outcome.is_void());
     let text = crate::present::summary::summary(&job(&[]), &outcome, None);
     assert!(text.contains("No result") && !text.contains("messages/s"), "{text}");

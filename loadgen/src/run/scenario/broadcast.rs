@@ -20,7 +20,7 @@ use crate::run::delivery::{Arrived, Deliveries, Sheet};
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::outcome::Outcome;
 use crate::run::payload::{Payload, WORD};
-use crate::run::stats::{Class, Sent, Stats};
+use crate::run::stats::{ErrorClass, Sent, Stats};
 use crate::run::worker::{Behaviour, Connection, Launch, Thread, send};
 use crate::spec::arrivals::Schedule;
 use crate::spec::options::{DialArgs, LoadArgs, MachineArgs, OutputArgs, TargetArgs, WindowArgs};
@@ -476,23 +476,23 @@ impl Behaviour for Publications {
             Some((publisher, number, u64::from(low) | u64::from(high) << 32, expected))
         });
         let Some((publisher, number, due, expected)) = known else {
-            return context.error(Class::WrongPayload, 1, || {
+            return context.error(ErrorClass::WrongPayload, 1, || {
                 format!("connection {own}: {} bytes that nobody published", message.payload().len())
             });
         };
         if publisher == own {
-            return context.error(Class::Duplicate, 1, || {
+            return context.error(ErrorClass::Duplicate, 1, || {
                 format!("publisher {own} got its own publication {number}")
             });
         }
         if number < *expected {
-            return context.error(Class::Duplicate, 1, || {
+            return context.error(ErrorClass::Duplicate, 1, || {
                 format!("connection {own}: publication {number} of {publisher} arrived twice, or out of order")
             });
         }
         let published = self.tally.counts[publisher].published.load(Ordering::Acquire);
         if u64::from(number) >= published {
-            return context.error(Class::WrongPayload, 1, || {
+            return context.error(ErrorClass::WrongPayload, 1, || {
                 format!(
                     "connection {own}: publication {number} of {publisher}, which never sent it"
                 )
@@ -539,13 +539,13 @@ impl Behaviour for Publications {
 
     fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<ListenerState>>) {
         let owed: usize = self.publishers.iter().map(|publisher| publisher.owed.len()).sum();
-        context.error(Class::NotSent, owed as u64, || "the server took no more".to_owned());
+        context.error(ErrorClass::NotSent, owed as u64, || "the server took no more".to_owned());
         // The tally is everybody's: one tells.
         if self.worker == 0 {
             let missing: u64 =
                 (0..self.tally.counts.len()).map(|number| self.missing(number)).sum();
             let waited = context.plan.timeout;
-            context.error(Class::Lost, missing, || {
+            context.error(ErrorClass::Lost, missing, || {
                 format!("publications had not arrived {waited:?} after the end of the run")
             });
         }

@@ -15,7 +15,7 @@ use crate::plan::workload::{Pace, Traffic, Window, Workload};
 use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
 use crate::run::payload::Payload;
-use crate::run::stats::{Class, Sent, Traced};
+use crate::run::stats::{ErrorClass, Sent, Traced};
 use crate::run::worker::{Behaviour, Connection, Launch, Thread, send};
 use crate::spec::arrivals::Schedule;
 use crate::spec::options::{
@@ -212,11 +212,11 @@ impl<L: HasEchoState> Echoes<L> {
             }
             let Some((place, due)) = schedule.take() else { break };
             let Some(mut ws) = fleet.socket(context.ids[place]) else {
-                context.error(Class::NotSent, 1, || "its connection had ended".to_owned());
+                context.error(ErrorClass::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
             if self.in_flight >= OVERDUE_MAX {
-                context.error(Class::NotSent, 1, || TOO_LATE.to_owned());
+                context.error(ErrorClass::NotSent, 1, || TOO_LATE.to_owned());
                 continue;
             }
             context.stats.tried(due, now, &context.window);
@@ -261,7 +261,7 @@ impl<L: HasEchoState> Echoes<L> {
     ) {
         if context.may_send(now) && !self.send(context, ws, Sent { due: now, at: now }) {
             // There is room for what is in flight: the server is closing the connection.
-            context.error(Class::NotSent, 1, || NO_ROOM.to_owned());
+            context.error(ErrorClass::NotSent, 1, || NO_ROOM.to_owned());
         }
     }
 }
@@ -323,7 +323,7 @@ impl<L: HasEchoState> Behaviour for Echoes<L> {
         let state = ws.data_mut().state.echo_mut();
         let Some(sent) = state.sent.pop_front() else {
             let number = state.number;
-            context.error(Class::WrongPayload, 1, || {
+            context.error(ErrorClass::WrongPayload, 1, || {
                 format!("connection {number}: a message arrived that answers none of those sent")
             });
             return;
@@ -339,7 +339,7 @@ impl<L: HasEchoState> Behaviour for Echoes<L> {
             }
         } else {
             let mut why = || self.payload.difference(message, [expected, number], sent.due);
-            context.error(Class::WrongPayload, 1, || {
+            context.error(ErrorClass::WrongPayload, 1, || {
                 format!("connection {number}, message {expected}: {}", why())
             });
         }
@@ -367,7 +367,7 @@ impl<L: HasEchoState> Behaviour for Echoes<L> {
     fn lost(&mut self, context: &mut Context, state: L) -> u64 {
         let state = state.echo();
         let (lost, waiting) = (state.sent.len() as u64, state.waiting.len() as u64);
-        context.error(Class::NotSent, waiting, || NO_ROOM.to_owned());
+        context.error(ErrorClass::NotSent, waiting, || NO_ROOM.to_owned());
         self.in_flight -= lost + waiting;
         lost
     }
@@ -378,7 +378,7 @@ impl<L: HasEchoState> Behaviour for Echoes<L> {
 
     fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<L>>) {
         let waited = context.plan.timeout;
-        context.error(Class::Unanswered, self.in_flight, || {
+        context.error(ErrorClass::Unanswered, self.in_flight, || {
             format!("no reply within {waited:?} of the end of the run")
         });
     }

@@ -14,7 +14,7 @@ use crate::plan::Parts;
 use crate::plan::workload::{Connections, Window, Workload};
 use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
-use crate::run::stats::{Class, Sent};
+use crate::run::stats::{ErrorClass, Sent};
 use crate::run::worker::{Behaviour, Connection, Launch, Thread};
 use crate::spec::arrivals::{Arrivals, Process, Profile, Schedule};
 use crate::spec::options::{DialArgs, MachineArgs, OutputArgs, SpanArgs, TargetArgs, help};
@@ -150,7 +150,7 @@ impl Behaviour for Pings {
             }
             let (place, due) = schedule.take()?;
             let Some(mut ws) = fleet.socket(context.ids[place]).filter(WebSocket::is_open) else {
-                context.error(Class::NotSent, 1, || "its connection had ended".to_owned());
+                context.error(ErrorClass::NotSent, 1, || "its connection had ended".to_owned());
                 continue;
             };
             let sent = Sent { due, at: now };
@@ -202,7 +202,7 @@ impl Behaviour for Pings {
 
     fn give_up(&mut self, context: &mut Context, _: &mut Fleet<'_, Connection<PingState>>) {
         let waited = context.plan.timeout;
-        context.error(Class::Unanswered, self.in_flight, || {
+        context.error(ErrorClass::Unanswered, self.in_flight, || {
             format!("no pong within {waited:?} of the end of the run")
         });
     }

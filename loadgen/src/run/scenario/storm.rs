@@ -18,7 +18,7 @@ use crate::plan::Parts;
 use crate::plan::workload::{Connections, Window, Workload};
 use crate::run::context::Context;
 use crate::run::job::{Job, Keys, Scenario, ScenarioArgs};
-use crate::run::stats::{Class, Sent, Stats};
+use crate::run::stats::{ErrorClass, Sent, Stats};
 use crate::run::worker::{Launch, Report, SETTLING, Thread};
 use crate::spec::arrivals::{Arrivals, Schedule};
 use crate::spec::lifetime::Lifetime;
@@ -117,7 +117,7 @@ pub(crate) struct Cycles {
     /// Sockets that may exist at once: those whose closing handshake is done wait for the server's
     /// end of TCP.
     sockets: u64,
-    stage: Stage,
+    phase: Phase,
     schedule: Option<Schedule>,
     started: u64,
     failures: u64,
@@ -142,7 +142,7 @@ struct Lives {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     Waiting,
     Running,
     Ending(Nanos),
@@ -190,7 +190,7 @@ impl Cycles {
             context,
             slots,
             sockets: slots + (slots * LINGERING).min(spare / threads),
-            stage: Stage::Waiting,
+            phase: Phase::Waiting,
             schedule: None,
             started: 0,
             failures: 0,
@@ -202,10 +202,10 @@ impl Cycles {
 
     fn advance(&mut self, fleet: &mut Fleet<'_, Attempt>) -> Nanos {
         let now = self.context.clock.read();
-        match self.stage {
-            Stage::Waiting => self.wait(fleet, now),
-            Stage::Running => self.run(fleet, now),
-            Stage::Ending(until) => self.end(fleet, now, until),
+        match self.phase {
+            Phase::Waiting => self.wait(fleet, now),
+            Phase::Running => self.run(fleet, now),
+            Phase::Ending(until) => self.end(fleet, now, until),
         }
     }
 
@@ -218,12 +218,13 @@ impl Cycles {
         }
         if (fleet.is_empty() && !self.is_behind()) || now >= until {
             let missing = self.active;
-            self.context.error(Class::Unanswered, missing, || {
+            self.context.error(ErrorClass::Unanswered, missing, || {
                 "the handshakes had not ended in time".to_owned()
             });
             while self.is_behind() {
                 self.schedule.as_mut().map(Schedule::take);
-                self.context.error(Class::NotSent, 1, || "there was no room in time".to_owned());
+                self.context
+                    .error(ErrorClass::NotSent, 1, || "there was no room in time".to_owned());
             }
             fleet.stop();
         }
@@ -249,7 +250,7 @@ impl Cycles {
             let due = self.lives.is_some().then(|| self.turn(fleet, now)).flatten();
             return due.map_or(next, |due| due.min(next));
         }
-        self.stage = Stage::Running;
+        self.phase = Phase::Running;
         self.context.begin(now);
         let plan = &self.context.plan;
         let turns = plan.turns(plan.connections, self.context.worker);
@@ -263,7 +264,7 @@ impl Cycles {
         let due = self.turn(fleet, now);
         if over {
             let until = now + self.context.control.patience(2 * nanos(self.context.plan.timeout));
-            self.stage = Stage::Ending(until);
+            self.phase = Phase::Ending(until);
             return now;
         }
         self.context.note_done(now, || self.active, true);
