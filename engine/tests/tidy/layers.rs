@@ -1,6 +1,9 @@
 //! The order of the modules of every crate with several: each names those below it, and no other,
 //! so that the graph has no cycle.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
 use super::none;
 use super::source::{Source, closing, line, sources, words};
 
@@ -140,13 +143,18 @@ impl Order {
     }
 }
 
+/// Where a file's own tests stand, if it has some.
+fn tests(code: &str) -> Option<Range<usize>> {
+    words(code, "mod tests").find_map(|at| {
+        let open = at + code[at..].find(['{', ';'])?;
+        code[open..].starts_with('{').then(|| open..closing(code, open))
+    })
+}
+
 /// The paths below the crate's root that a file names, with where each stands.
 fn named(source: &Source, module: &[String]) -> Vec<(usize, Vec<String>)> {
     let code = &source.code;
-    let tests = words(code, "mod tests").find_map(|at| {
-        let open = at + code[at..].find(['{', ';'])?;
-        code[open..].starts_with('{').then(|| open..closing(code, open))
-    });
+    let tests = tests(code);
     let mut found = Vec::new();
     for (root, starts_at_root) in [("crate::", true), ("super::", false)] {
         for (at, _) in code.match_indices(root) {
@@ -227,6 +235,72 @@ fn modules_name_those_below_them_only() {
     }
     assert!(seen > 80, "only {seen} files found");
     none(&findings, "modules that name one above them");
+}
+
+/// The modules of files that lie in a circle of names: the first of each such path comes back to
+/// itself. Tests may close one.
+fn circles(names: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let reached = |from: &str| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        while let Some(next) = open.pop() {
+            for to in names.get(next).into_iter().flatten() {
+                if seen.insert(to.as_str()) {
+                    open.push(to);
+                }
+            }
+        }
+        seen
+    };
+    names.keys().filter(|module| reached(module).contains(module.as_str())).cloned().collect()
+}
+
+#[test]
+fn files_name_each_other_in_no_circle() {
+    let all = sources();
+    let mut findings = Vec::new();
+    for order in ORDERS {
+        let files = all.iter().filter(|source| !source.is_test());
+        let files = files.filter_map(|source| Some((order.module(source)?, source)));
+        let files: BTreeMap<Vec<String>, &Source> = files.collect();
+        let mut names = BTreeMap::<String, BTreeSet<String>>::new();
+        for (module, source) in files.iter().filter(|(module, _)| !module.is_empty()) {
+            let tests = tests(&source.code).unwrap_or(source.code.len()..source.code.len());
+            // A module's own children are named without a root.
+            let children =
+                files.keys().filter(|file| file.split_last().map(|(_, up)| up) == Some(module));
+            let local = children.flat_map(|child| {
+                let name = child.last().map_or("", String::as_str);
+                let used = words(&source.code, name).filter(|at| {
+                    let (before, behind) = source.code.split_at(*at);
+                    behind[name.len()..].starts_with("::") && !before.ends_with("::")
+                });
+                used.map(|at| (at, child.clone()))
+            });
+            for (at, path) in named(source, module).into_iter().chain(local) {
+                // What is named lies in the file of the longest path in front of it.
+                let file = (1..=path.len()).rev().find(|&depth| files.contains_key(&path[..depth]));
+                let Some(file) = file.map(|depth| &path[..depth]) else { continue };
+                if !tests.contains(&at) && file != &module[..] {
+                    names.entry(module.join("::")).or_default().insert(file.join("::"));
+                }
+            }
+        }
+        findings.extend(circles(&names).iter().map(|module| format!("{}{module}", order.folder)));
+    }
+    none(&findings, "files that name each other");
+}
+
+#[test]
+fn a_circle_is_found() {
+    let names = |pairs: &[(&str, &str)]| {
+        let mut names = BTreeMap::<String, BTreeSet<String>>::new();
+        for (from, to) in pairs {
+            names.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        circles(&names)
+    };
+    assert_eq!(names(&[("a", "b"), ("b", "c"), ("a", "c")]), Vec::<String>::new());
+    assert_eq!(names(&[("a", "b"), ("b", "c"), ("c", "b")]), ["b", "c"]);
 }
 
 #[test]

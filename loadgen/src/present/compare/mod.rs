@@ -1,6 +1,7 @@
 //! `loadgen compare`: whether one set of runs is better than another. A run is one sample, for
 //! messages within a run are not independent of each other.
 
+mod comparison;
 mod fingerprint;
 mod page;
 mod statistics;
@@ -16,59 +17,13 @@ use crate::present::arguments::{CompareArgs, Format};
 use crate::present::metric::{self, DEFAULT, Metric};
 use crate::result::document::{Run, read_all};
 
+use comparison::{Cell, Change, Comparison, Row};
 pub(crate) use fingerprint::unlike;
 use fingerprint::{Difference, Standing};
-use statistics::{ALPHA, CONFIDENCE, Interval};
+use statistics::{ALPHA, CONFIDENCE};
 
 /// Fewer runs on a side tell nothing.
 const ENOUGH: usize = 5;
-
-/// Two sets of runs, and what can be said about them.
-#[derive(Debug)]
-pub(crate) struct Comparison {
-    pub(crate) base: Vec<Run>,
-    pub(crate) new: Vec<Run>,
-    pub(crate) differences: Vec<Difference>,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) warnings: Vec<String>,
-    /// What was asked for and cannot be compared.
-    missing: Vec<String>,
-    /// A change for the worse of more than this is a regression.
-    threshold: f64,
-}
-
-/// One metric of both sides.
-#[derive(Debug, Clone)]
-pub(crate) struct Row {
-    pub(crate) metric: Metric,
-    pub(crate) base: Cell,
-    pub(crate) new: Cell,
-    pub(crate) change: Change,
-}
-
-/// The runs of one side.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cell {
-    pub(crate) runs: usize,
-    pub(crate) median: f64,
-    pub(crate) interval: Interval,
-}
-
-/// What the two sides show.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change {
-    NotEnoughRuns,
-    /// Chance alone would do it.
-    Nothing {
-        p: f64,
-    },
-    /// By this factor, within this interval; worse if it is to the metric's disadvantage.
-    Shown {
-        p: f64,
-        ratio: Option<(f64, Interval)>,
-        worse: bool,
-    },
-}
 
 /// Compares, prints, and gives the exit code.
 pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {

@@ -1,7 +1,7 @@
 //! A comparison as a page.
 
+use super::comparison::{Change, Comparison, Row};
 use super::table::{cells, describe, legend, sides};
-use super::{Change, Comparison, Row};
 use crate::base::histogram::Times;
 use crate::present::report::figures;
 use crate::present::report::html::{Cell, escape, page, table};
@@ -69,7 +69,7 @@ mod tests {
     use serde_json::json;
 
     use super::html;
-    use crate::present::compare::Comparison;
+    use crate::present::compare::comparison::Comparison;
     use crate::present::compare::tests::args;
     use crate::result::document::sample::run;
 

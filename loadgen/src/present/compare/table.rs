@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Cell, Change, Comparison, Row};
+use super::comparison::{Cell, Change, Comparison, Row};
 use crate::present::compare::statistics::Interval;
 use crate::result::document::Run;
 

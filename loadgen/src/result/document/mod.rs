@@ -26,10 +26,7 @@ use crate::run::outcome::Outcome;
 use crate::run::seconds::Second;
 use crate::spec::goal;
 
-pub(crate) use run::{Run, read_all};
-
-/// The version of the document's form.
-pub(crate) const SCHEMA: &str = "ringbolt.loadgen/3";
+pub(crate) use run::{Run, SCHEMA, read_all};
 
 /// The document.
 pub(crate) fn document(

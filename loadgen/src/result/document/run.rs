@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{SCHEMA, histogram};
 use crate::base::failure::Failure;
-use crate::base::histogram::Times;
+use crate::base::histogram::{Times, packed};
+
+/// The version of the document's form.
+pub(crate) const SCHEMA: &str = "ringbolt.loadgen/3";
 
 /// A run, as its document tells it.
 #[derive(Debug, Clone)]
@@ -89,7 +91,7 @@ impl Run {
     }
 
     fn read_times(&self, group: &str, key: &str) -> Result<Option<Times>, String> {
-        histogram::read(&self.document[group][key])
+        packed::read(&self.document[group][key])
     }
 
     /// The rows of its time series.
