@@ -7,6 +7,7 @@
 //! there is anything to look at before that, output that was sent or that waits: a byte is known to have been
 //! taken at most a quarter of the timeout later.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::machine::{Action, Look};
@@ -35,6 +36,8 @@ pub(crate) struct Watch {
     taken: u32,
     /// Behind so many there is at most a ping: that the peer's kernel takes it is no sign of life.
     spoken: u32,
+    /// Where the last pings begin in all that was queued, and end.
+    pings: Range<u32>,
     /// There was output before that which it had not taken.
     pub(super) outstanding: bool,
     /// No deadline acts before.
@@ -56,20 +59,48 @@ impl Watch {
         Self { handed: seen, giving: seen, taken: seen, spoken: seen, ..Self::default() }
     }
 
-    /// Takes in what was seen of output, whose last bytes may be a ping of this length; says whether the peer
-    /// has taken any since the last time.
-    fn compare(&mut self, look: Look, ping: u32) -> bool {
+    /// A ping was queued that takes these bytes of all that was.
+    pub(super) fn count_ping(&mut self, ping: Range<u32>) {
+        let bytes = ping.end.wrapping_sub(ping.start);
+        self.handed = self.handed.wrapping_add(bytes);
+        self.giving = self.giving.wrapping_add(bytes);
+        let start = if self.pings.end == ping.start { self.pings.start } else { ping.start };
+        self.pings = start..ping.end;
+    }
+
+    /// How many bytes of pings are the last ones of so many that were queued.
+    const fn pings_behind(&self, queued: u32) -> u32 {
+        if self.pings.end == queued { queued.wrapping_sub(self.pings.start) } else { 0 }
+    }
+
+    /// Takes in what was seen of output; says whether the peer has taken any since the last time, other than
+    /// pings. A ping has at most so many bytes, and if something else was sent, there are so many of pings
+    /// behind it.
+    fn compare(&mut self, look: Look, ping: u32, behind: u32) -> bool {
         let taken = look.given.wrapping_sub(look.untaken);
+        // Pings are counted in `handed` when they are queued, so that what is more was something else.
+        let news = is_ahead(self.giving, self.handed);
+        let waited = is_ahead(self.spoken, self.taken);
+        if news {
+            self.handed = self.giving;
+        }
+        if look.untaken == 0 {
+            (self.taken, self.spoken, self.outstanding) = (taken, taken, false);
+            return news || waited;
+        }
+        if !news && !waited && look.untaken <= ping {
+            // It may be a ping, or the end of the stream.
+            self.outstanding = false;
+            return false;
+        }
         // Older pings that wait wait for their peer to read.
-        let known = look.given.wrapping_sub(ping);
-        let news = self.giving != self.handed || look.untaken > ping;
-        if news && is_ahead(known, self.spoken) {
-            self.spoken = known;
+        let spoken = look.given.wrapping_sub(if news { behind } else { ping });
+        if (news || look.untaken > ping) && is_ahead(spoken, self.spoken) {
+            self.spoken = spoken;
         }
         let outstanding = is_ahead(self.spoken, taken);
         let heard = if outstanding { taken } else { self.spoken };
         let more = is_ahead(heard, self.taken);
-        self.handed = self.giving;
         (self.taken, self.outstanding) = (taken, outstanding);
         more
     }
@@ -186,10 +217,16 @@ impl<A: Application> Shard<A> {
         let (ending, heard, secure) = (slot.ending != Ending::No, slot.heard, slot.secure);
         let heeds_input = reads && !ending;
         let quarter = between_looks(slot, settings);
+        let queued = slot.side.send.handed();
         let watch = slot.watch();
         // What a layer below has added is not known before the first look.
         let unknown = secure && watch.looked == 0;
-        let moved = watch.compare(look, if secure { PING_RECORD } else { PING }) || unknown;
+        let (ping, behind) = match (secure, watch.pings_behind(queued)) {
+            (false, behind) => (PING, behind),
+            (true, 0) => (PING_RECORD, 0),
+            (true, _) => (PING_RECORD, PING_RECORD),
+        };
+        let moved = watch.compare(look, ping, behind) || unknown;
         watch.outstanding |= blocked;
         // It has said something: that is read first.
         watch.not_before = if heeds_input && look.unread > 0 { tick + quarter } else { 0 };

@@ -201,14 +201,14 @@ impl<D> Slot<D> {
         self.side.send.handed() != seen
     }
 
-    /// A ping of so many bytes was sent, which is nothing to look for.
-    pub(super) fn count_ping(&mut self, bytes: u32) {
-        let Some(watch) = &mut self.watch else {
-            self.seen = self.seen.wrapping_add(bytes);
-            return;
-        };
-        watch.handed = watch.handed.wrapping_add(bytes);
-        watch.giving = watch.giving.wrapping_add(bytes);
+    /// A ping was queued behind so many bytes, which is nothing to look for.
+    pub(super) fn count_ping(&mut self, before: u32) {
+        let after = self.side.send.handed();
+        if self.watch.is_none() && self.seen == before {
+            self.seen = after;
+        } else {
+            self.watch().count_ping(before..after);
+        }
     }
 
     /// What is known of its socket; from the last look, if that was forgotten.

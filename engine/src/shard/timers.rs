@@ -177,8 +177,7 @@ impl<A: Application> Shard<A> {
                     deflate_pool: &mut self.context.deflate_pool,
                 };
                 slot.side.outbound.ping(&[], &mut out);
-                let bytes = slot.side.send.handed().wrapping_sub(before);
-                slot.count_ping(bytes);
+                slot.count_ping(before);
                 self.schedule(id);
             }
             Due::Release => {

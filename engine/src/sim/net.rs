@@ -239,7 +239,7 @@ impl Link {
         if n > 0 || ends {
             half.moved = now;
         }
-        if n > PING_MAX && half.waited {
+        if spoken || n > PING_MAX && half.waited {
             half.taken = now;
         }
         half.waited = !half.sent.is_empty() && half.arrived.len() == half.receive_room;

@@ -261,6 +261,26 @@ fn what_is_sent_in_between_ends_silence_a_quarter_of_the_timeout_later_at_most()
 }
 
 #[test]
+fn to_take_a_few_bytes_now_and_then_is_progress() {
+    for (secure, ping) in [(false, 0), (false, 5), (true, 0), (true, 5)] {
+        for (len, eighths) in [(0, 2), (1, 2), (4, 2), (4, 7), (40, 7)] {
+            let interval = IDLE.checked_div(ping).unwrap_or_default();
+            let mut rig = Rig::new(|config| config.ping_interval = interval);
+            rig.shard.table.find(rig.id).expect("it is there").secure = secure;
+            rig.record = if secure { 22 } else { 0 };
+            rig.looked_at_once();
+            for _ in 0..20 {
+                rig.says(len);
+                rig.pass(IDLE * eighths / 8);
+                assert!(!rig.is_ended(), "{len} bytes, {secure}, {ping}");
+            }
+            rig.pass(IDLE * 5 / 4 + 5 * TICK);
+            assert_eq!(rig.closed(CloseReason::Idle), 1, "{len} bytes, {secure}, {ping}");
+        }
+    }
+}
+
+#[test]
 fn what_is_sent_in_between_and_not_taken_makes_nobody_alive() {
     for eighths in 1..8 {
         let mut rig = Rig::new(|config| config.ping_interval = Duration::ZERO);
@@ -327,16 +347,47 @@ fn pings_in_records_are_no_sign_of_life_either() {
 }
 
 #[test]
+fn a_few_bytes_are_known_to_have_been_taken_whenever_that_was() {
+    let mut watch = Watch::new(1000);
+    let mut compare = |sent: u32, pinged: bool, untaken| {
+        let before = watch.handed.wrapping_add(sent);
+        watch.giving = before;
+        if pinged {
+            watch.count_ping(before..before + 2);
+        }
+        let given = watch.giving;
+        let behind = watch.pings_behind(given);
+        watch.compare(Look { given, untaken, unread: 0 }, super::PING, behind)
+    };
+    assert!(!compare(0, false, 0));
+    // Two bytes are on their way when it is looked at.
+    assert!(!compare(2, false, 2));
+    assert!(compare(0, false, 0));
+    assert!(!compare(0, false, 0));
+    // Two others were taken, and a ping is on its way behind them, and taken.
+    assert!(compare(2, true, 2));
+    assert!(!compare(0, false, 0));
+    // They are on their way, with the ping behind them, and one after the other is taken.
+    assert!(!compare(2, true, 4));
+    assert!(compare(0, false, 2));
+    assert!(!compare(0, false, 0));
+    // Pings alone.
+    assert!(!compare(0, true, 2));
+    assert!(!compare(0, true, 4));
+    assert!(!compare(0, false, 0));
+}
+
+#[test]
 fn a_peer_may_take_gigabytes_between_two_looks() {
     let mut watch = Watch::new(1000);
     let mut given = 1000_u32;
     for bytes in [10, 3 << 30, 100, 4_000_000_000] {
         given = given.wrapping_add(bytes);
         watch.giving = given;
-        assert!(watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING), "{bytes}");
+        assert!(watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING, 0), "{bytes}");
         // The end of a stream counts as a byte.
-        assert!(!watch.compare(Look { given, untaken: 1, unread: 0 }, super::PING));
-        assert!(!watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING));
+        assert!(!watch.compare(Look { given, untaken: 1, unread: 0 }, super::PING, 0));
+        assert!(!watch.compare(Look { given, untaken: 0, unread: 0 }, super::PING, 0));
     }
 }
 
