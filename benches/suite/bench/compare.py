@@ -69,11 +69,8 @@ def value_of(path, metric):
     with open(path, encoding="utf-8") as file:
         value = json.load(file)
     for key in place_of(metric):
-        if isinstance(value, dict):
-            # In the form before this one some keys had other names.
-            value = value.get(key, value.get(BEFORE.get(key, key)))
-        else:
-            value = None
+        # In the form before this one some keys had other names.
+        value = value.get(key, value.get(BEFORE.get(key, key))) if isinstance(value, dict) else None
     return value
 
 
