@@ -15,7 +15,7 @@ use ringbolt::{
     WebSocket,
 };
 
-use crate::suite::PATIENCE;
+use crate::suite::{PATIENCE, deserted};
 use crate::variant::settings;
 
 /// Opens connections, sends one message on each, expects it back, and closes.
@@ -114,12 +114,6 @@ fn echo() -> Server {
 fn end(server: Server) {
     server.drain(Duration::ZERO);
     server.join().expect("it ends");
-}
-
-/// An address that nobody listens on.
-fn deserted() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    listener.local_addr().expect("an address")
 }
 
 fn any(all: impl IntoIterator<Item = SocketAddr>) -> Arc<Addresses> {

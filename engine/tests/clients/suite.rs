@@ -158,13 +158,22 @@ fn connections_to_one_address_are_made_in_turn() {
     );
 }
 
+/// An address that nobody listens on, nor can: its port stays taken, or a server of another test might
+/// get it.
+pub(crate) fn deserted() -> SocketAddr {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a port");
+    let address = socket.local_addr().expect("an address").as_socket().expect("of IPv4");
+    Box::leak(Box::new(socket));
+    address
+}
+
 #[test]
 fn a_connection_that_cannot_be_opened_fails_and_lets_the_next_one_try() {
     // covers: HS-C-04, HS-C-02, CLOSE-01
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let to = listener.local_addr().expect("an address");
-    drop(listener);
-    let done = Dialler::new(to, 4).run(settings());
+    let done = Dialler::new(deserted(), 4).run(settings());
     assert_eq!(done.opened, 0);
     assert_eq!(done.reasons, [CloseReason::Transport(111); 4], "refused, each of them");
 }
