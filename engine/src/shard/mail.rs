@@ -209,7 +209,8 @@ impl<A: Application> Shard<A> {
             slot.side.hold.set(Hold::PUBLISHER, false);
             // From now on it is listened to again.
             slot.heard = self.tick;
-            slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
+            let pause = self.context.settings.pause_reading_bytes;
+            self.context.counters.read_pauses += slot.note_pause(pause);
             self.requested.push(Action::Receive(id));
             self.unpark(id);
         }

@@ -388,9 +388,11 @@ impl<A: Application> Machine for Shard<A> {
     }
 
     fn blocked(&mut self, id: ConnectionId, bytes: usize, footprint: usize) {
-        if let Some(slot) = self.table.find(id) {
-            slot.side.send.block(bytes, footprint);
-        }
+        let Some(slot) = self.table.find(id) else { return };
+        slot.side.send.block(bytes, footprint);
+        // Where every send is waited for, nothing else may tell.
+        let pause = self.context.settings.pause_reading_bytes;
+        self.context.counters.read_pauses += slot.note_pause(pause);
     }
 
     fn sent(&mut self, id: ConnectionId, sends: &mut SendBatch, now: Instant) -> Option<Transmit> {
@@ -406,7 +408,8 @@ impl<A: Application> Machine for Shard<A> {
         if !is_back(Fault::ProgressOnlyWhenAllLeft) {
             slot.taken = self.tick;
         }
-        slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
+        let pause = self.context.settings.pause_reading_bytes;
+        self.context.counters.read_pauses += slot.note_pause(pause);
         if slot.deferred && !slot.paused {
             self.unpark(id);
         }
@@ -429,7 +432,8 @@ impl<A: Application> Machine for Shard<A> {
     ) -> Option<Transmit> {
         let slot = self.table.find(id)?;
         let next = slot.side.send.unblock();
-        slot.paused = slot.is_paused(self.context.settings.pause_reading_bytes);
+        let pause = self.context.settings.pause_reading_bytes;
+        self.context.counters.read_pauses += slot.note_pause(pause);
         if slot.deferred && !slot.paused {
             self.unpark(id);
         }

@@ -150,8 +150,8 @@ pub(super) struct Lateness {
     grace: Tick,
     /// When the loop was to be back.
     asked: Option<Instant>,
-    /// Nobody is silent before: he may not have been asked, or heard, in time.
-    pub(super) until: Tick,
+    /// When a wake was last so late.
+    late: Option<Tick>,
 }
 
 impl Lateness {
@@ -164,12 +164,20 @@ impl Lateness {
             from: (shortest.unwrap_or_default() / 4).max(4 * TICK),
             grace: ticks(if grace.is_zero() { *close_timeout } else { grace }) + 1,
             asked: None,
-            until: 0,
+            late: None,
         }
     }
 
     pub(super) const fn sleep_until(&mut self, deadline: Option<Instant>) {
         self.asked = deadline;
+    }
+
+    /// Nobody is silent before: he may not have been asked, or heard, in time. Nothing is asked of one that
+    /// ends: he has one timeout more to take what waits for him.
+    pub(super) fn until<D>(self, slot: &Slot<D>, settings: &Config) -> Tick {
+        let ends = slot.ending != Ending::No;
+        let most = if ends { ticks(settings.close_timeout) } else { Tick::MAX };
+        self.late.map_or(0, |late| late + self.grace.min(most))
     }
 
     #[inline]
@@ -178,7 +186,7 @@ impl Lateness {
             && now.saturating_duration_since(asked) >= self.from
             && !is_back(Fault::NoGraceAfterLateWake)
         {
-            self.until = tick + self.grace;
+            self.late = Some(tick);
         }
     }
 }

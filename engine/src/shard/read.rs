@@ -126,12 +126,8 @@ impl<A: Application> Shard<A> {
     #[cold]
     fn attend_after(&mut self, id: ConnectionId) -> ReadInterest {
         let pause = self.context.settings.pause_reading_bytes;
-        if let Some(slot) = self.table.find(id)
-            && !slot.paused
-            && slot.is_paused(pause)
-        {
-            slot.paused = true;
-            self.context.counters.read_pauses += 1;
+        if let Some(slot) = self.table.find(id) {
+            self.context.counters.read_pauses += slot.note_pause(pause);
         }
         self.context.attention.push(id);
         self.attend();

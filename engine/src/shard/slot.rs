@@ -303,6 +303,13 @@ impl<D> Slot<D> {
         let full = self.side.send.is_blocked() && self.side.send.waiting() > pause;
         (full || self.side.hold.is_anybody()) && matches!(self.ending, Ending::No)
     }
+
+    /// Notes whether nothing more is read from it; 1 if that is new, for the counter of pauses.
+    pub(super) fn note_pause(&mut self, pause: usize) -> u64 {
+        let before = self.paused;
+        self.paused = self.is_paused(pause);
+        u64::from(self.paused && !before)
+    }
 }
 
 // An idle connection costs a slot, its entry in the wheel and one in the driver's table; 256 bytes

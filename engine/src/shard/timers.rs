@@ -102,8 +102,9 @@ impl<A: Application> Shard<A> {
     /// Puts the connection's next deadline into the wheel, unless an entry comes up before it: that
     /// one will put itself back. An entry that was overtaken is ignored when it comes up.
     pub(super) fn schedule(&mut self, id: ConnectionId) {
-        let (now, grace) = (self.tick, self.lateness.until);
+        let (now, lateness) = (self.tick, self.lateness);
         let Some(slot) = self.table.find(id) else { return };
+        let grace = lateness.until(slot, &self.context.settings);
         // With keep-alive off nothing is due, but a later phase will schedule again.
         if let Some((at, _)) = deadline(slot, &self.context.settings, grace, now)
             && at < slot.scheduled
@@ -134,8 +135,9 @@ impl<A: Application> Shard<A> {
 
     /// Does what is due, or sees to it that it will be.
     pub(super) fn decide(&mut self, id: ConnectionId, sends: &mut SendBatch) {
-        let (tick, grace) = (self.tick, self.lateness.until);
+        let (tick, lateness) = (self.tick, self.lateness);
         let Some(slot) = self.table.find(id) else { return };
+        let grace = lateness.until(slot, &self.context.settings);
         let Some((due, what)) = deadline(slot, &self.context.settings, grace, tick) else { return };
         if tick < due {
             return self.schedule(id);

@@ -655,3 +655,26 @@ fn faults_that_are_put_back_are_found() {
         assert!(found.join().is_err(), "nobody sees {fault:?}");
     }
 }
+
+#[test]
+fn late_wakes_keep_no_connection_that_ends_for_long() {
+    let mut rig = Rig::new(|config| config.ping_interval = 100 * CLOSE);
+    // Unmasked: that is an error, and we wait for its end of TCP.
+    rig.hears(b"\x81\x01x");
+    rig.turn(TICK);
+    assert!(rig.shard.table.find(rig.id).is_some(), "its end is waited for");
+    // The process was stopped, and whoever is connected may have spoken meanwhile.
+    rig.turn(3 * CLOSE);
+    assert!(!rig.done.contains(&Action::Close(rig.id)), "it has time to take what it was told");
+    rig.pass(CLOSE * 3 / 2 + 4 * TICK);
+    assert!(rig.done.contains(&Action::Close(rig.id)), "and no more than that: {:?}", rig.done);
+}
+
+#[test]
+fn a_pause_is_counted_where_a_send_blocks() {
+    let mut rig = Rig::new(|_| ());
+    rig.blocks(1_000_000);
+    assert_eq!(rig.shard.context.counters.read_pauses, 1, "nothing is read any more");
+    rig.shard.took(rig.id, 10_000);
+    assert_eq!(rig.shard.context.counters.read_pauses, 1, "it is the same pause");
+}
