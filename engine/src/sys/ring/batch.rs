@@ -46,7 +46,8 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         for index in 0..batch.len() {
             let (id, segments) = batch.part(index);
             let Some(socket) = socket(id) else { continue };
-            if segments == 0 {
+            // A batch that tells more of itself the second time has no room for that.
+            if segments == 0 || segments > 1 && self.headers.len() == self.headers.capacity() {
                 continue;
             }
             self.counters.inline_sends += 1;
@@ -78,8 +79,9 @@ impl<S: Gather, R: Fill> Ring<S, R> {
             );
         }
         let first = self.vectors.len();
-        // Not more than were reserved, whatever the batch says of itself.
-        for segment in segments.take(count) {
+        // Not more than were reserved, whatever the batch says of itself: they must not move.
+        let room = self.vectors.capacity() - first;
+        for segment in segments.take(room) {
             if let Some((start, len)) = self.resolve(segment) {
                 let vector = libc::iovec { iov_base: start.cast_mut().cast(), iov_len: len };
                 self.vectors.push(vector);

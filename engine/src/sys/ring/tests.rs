@@ -413,3 +413,33 @@ fn what_a_short_send_took_is_counted_without_wait_all() {
         assert!(reader.join().expect("no panic").expect("all of it") == rest);
     }
 }
+
+/// A batch that says 2 segments when it is first asked, and many afterwards.
+struct Liar(std::cell::Cell<usize>);
+
+impl InlineSends for Liar {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn part(&self, _: usize) -> (ConnectionId, usize) {
+        (ConnectionId::new(3, 1), self.0.replace(1000))
+    }
+
+    fn segments(&self, _: usize) -> impl Iterator<Item = Segment<'_>> {
+        std::iter::repeat_n(Segment::Bytes(b"x"), 1000)
+    }
+}
+
+#[test]
+fn what_the_kernel_was_shown_stays_where_it_is_whatever_a_batch_says() {
+    for first in [2, 1] {
+        let mut ring = Ring::new(&config(FeatureSet::ALL)).expect("a ring");
+        let (ours, _theirs) = UnixStream::pair().expect("sockets");
+        let socket = Socket::Descriptor(ours.as_raw_fd());
+        let batch = Liar(std::cell::Cell::new(first));
+        let mut out = Vec::new();
+        ring.exchange(&batch, |_| Some(socket), Wait::No, &mut out).expect("it enters");
+        assert!(ring.vectors.capacity() < 1000, "no more than were reserved");
+    }
+}
