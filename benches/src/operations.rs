@@ -77,7 +77,7 @@ pub const ALL: &[Operation] = &[
     }),
     operation("topics/fan-out-1000", "delivery", 1000, fan_out),
     operation("wheel/connection-tick", "timer", 1000, wheel),
-    operation("mailbox/publication", "letter", 64, mail),
+    operation("mailbox/publication", "command", 64, mail),
 ];
 
 const HYBI02: &[u8] = b"GET /demo HTTP/1.1\r\n\

@@ -55,7 +55,7 @@ counters! {
         /// Pauses in reading from connections that published while too much that was published
         /// waited.
         publisher_pauses,
-        /// Letters of publications taken from other shards and threads.
+        /// Publish commands taken from other shards and threads, each with all that one turn published to a topic.
         publish_commands,
         /// Published messages queued to subscribers.
         deliveries,

@@ -10,7 +10,7 @@ pub(crate) use mailbox::{Mailbox, Reservation, Weight};
 /// More than any model puts into a box.
 const MAILBOX_BYTES: u64 = 16 << 20;
 
-/// A letter, by its number; not 0.
+/// A command, by its number; not 0.
 #[derive(Debug)]
 pub(crate) struct PublishCommand(pub(crate) u64);
 

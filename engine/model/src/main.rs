@@ -6,10 +6,10 @@
 //! not needed or not checked.
 //!
 //! By hand these were put in, too, and found: either exchange of `called` relaxed; `asleep` not looked at by
-//! who calls; `called` not looked at by who is about to sleep; a letter put into the box behind its call; a
+//! who calls; `called` not looked at by who is about to sleep; a command put into the box behind its call; a
 //! place given back without a call; room made after those who wait for it were looked up; an entry too many;
 //! `REFUSES` or `GONE` not looked at. That `Room` orders what it counts is not found out when it does not:
-//! letters are ordered by their queue and by calls.
+//! commands are ordered by their queue and by calls.
 //!
 //! Not part of it: the queues, which are crossbeam's, and what `sys::waker` does beyond its promise.
 

@@ -11,7 +11,7 @@ use crate::hub::{Command, Mailbox, PublishCommand, Reservation, Weight};
 pub(crate) type Model = (&'static str, Option<usize>, fn());
 
 pub(crate) const MODELS: &[Model] = &[
-    ("two senders and a shard that sleeps", Some(3), letters),
+    ("two senders and a shard that sleeps", Some(3), commands),
     ("mail and an order for a shard that sleeps", Some(3), mail),
     ("places are taken by two at once", None, places),
     ("two shards wait for one place", Some(3), waiting),
@@ -36,7 +36,7 @@ pub(crate) fn check(bound: Option<usize>, model: fn()) -> u64 {
 
 const ONE: u64 = 1;
 
-/// A box for so many letters, in a server of three shards.
+/// A box for so many commands, in a server of three shards.
 fn mailbox(entries: usize) -> Arc<Mailbox> {
     Arc::new(Mailbox::new(entries, 3).expect("a waker"))
 }
@@ -53,21 +53,21 @@ fn sleep(own: &Mailbox) {
     own.awake();
 }
 
-/// What a shard does with its box in each turn, until it has so many letters.
-fn receive(own: &Mailbox, others: &[Arc<Mailbox>], letters: usize) {
+/// What a shard does with its box in each turn, until it has so many commands.
+fn receive(own: &Mailbox, others: &[Arc<Mailbox>], commands: usize) {
     let mut received = 0;
     loop {
         if own.answer() {
             received += take(own, others);
         }
-        if received == letters {
+        if received == commands {
             return;
         }
         sleep(own);
     }
 }
 
-/// Takes what is there, and calls those that wait for room. Says how many letters it was.
+/// Takes what is there, and calls those that wait for room. Says how many commands it was.
 fn take(own: &Mailbox, others: &[Arc<Mailbox>]) -> usize {
     let (mut places, mut weights) = (0, Weight::default());
     while own.take_publish().is_some() {
@@ -97,7 +97,7 @@ fn place(to: &Mailbox, own: usize) -> Reservation {
     place
 }
 
-/// A shard sends a letter, whatever it has to wait for. Says what came of it.
+/// A shard sends a command, whatever it has to wait for. Says what came of it.
 fn send(to: &Mailbox, own: &Mailbox, index: usize) -> Reservation {
     loop {
         match place(to, index) {
@@ -117,7 +117,7 @@ fn send(to: &Mailbox, own: &Mailbox, index: usize) -> Reservation {
     }
 }
 
-fn letters() {
+fn commands() {
     let own = mailbox(2);
     let senders = [(); 2].map(|()| {
         let to = Arc::clone(&own);

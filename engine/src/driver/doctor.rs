@@ -81,7 +81,7 @@ pub fn diagnose(config: &Config) -> Diagnosis {
     }
 }
 
-/// The first rung that holds, as [`Loop::new`](super::Loop::new) would take it.
+/// The first driver that works, as [`Loop::new`](super::Loop::new) would take it.
 fn takes(
     config: &Config,
     fallbacks: Vec<(Driver, Result<SelectedDriver, StartError>)>,

@@ -5,7 +5,7 @@
 //! - `set_up(&Config)`: what it needs of the kernel, or why the kernel refuses it;
 //! - `probe(&Config)`: the same, and what would come of it, for the doctor;
 //! - `locked_bytes(&Config)`: about how much memory a shard of it locks, if that is much;
-//! - a type with `new(machine, listeners, what set_up made, &Config)`, `taken(because)` and `run(started)`.
+//! - a type with `new(machine, listeners, what set_up made, &Config)`, `selected(because)` and `run(started)`.
 
 use std::io;
 
@@ -135,7 +135,7 @@ pub(super) fn is_final(config: &Config) -> bool {
     config.driver != Driver::Auto || !config.ring.features.required().is_empty()
 }
 
-/// Why the rungs above one do not hold.
+/// Why the drivers before one do not work here.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Vec<(Driver, StartError)>);
 

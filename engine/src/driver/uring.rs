@@ -357,7 +357,7 @@ impl<M: Machine> Uring<M> {
         self.ring.tidy();
     }
 
-    /// Has the kernel wake this thread when the waker is rung; earlier calls are over.
+    /// Has the kernel wake this thread when its waker is called; earlier calls are over.
     fn watch(&mut self) -> io::Result<()> {
         let Some(mailbox) = self.machine.mailbox() else { return Ok(()) };
         mailbox.waker().silence();

@@ -428,13 +428,13 @@ mod tests {
     #[test]
     fn senders_that_wait_for_room_are_called_whatever_the_timing() {
         const SENDERS: usize = 3;
-        const LETTERS: usize = 2_000;
+        const COMMANDS: usize = 2_000;
         let boxes: Arc<[Mailbox]> = (0..=SENDERS).map(|_| mailbox(2)).collect();
         let senders: Vec<_> = (1..=SENDERS)
             .map(|sender| {
                 let boxes = Arc::clone(&boxes);
                 thread::spawn(move || {
-                    for _ in 0..LETTERS {
+                    for _ in 0..COMMANDS {
                         while boxes[0].reserve(Weight::of(1)) != Reservation::Made {
                             boxes[0].wait(sender);
                             if boxes[0].reserve(Weight::of(1)) == Reservation::Made {
@@ -452,7 +452,7 @@ mod tests {
             })
             .collect();
         let mut received = 0;
-        while received < SENDERS * LETTERS {
+        while received < SENDERS * COMMANDS {
             while !boxes[0].answer() {
                 thread::yield_now();
             }

@@ -26,7 +26,7 @@ use crate::wire::CloseCode;
 /// What a command costs beside its frames.
 const COMMAND_BYTES: usize = 64;
 
-/// Letters that wait for room in other shards' mailboxes.
+/// Publish commands that wait for room in other shards' mailboxes.
 #[derive(Debug)]
 pub(super) struct Outboxes {
     /// By shard.

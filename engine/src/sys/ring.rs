@@ -308,7 +308,7 @@ impl<S: Gather, R: Fill> Ring<S, R> {
         self.push(entry, UserData::key(Operation::Close, 0))
     }
 
-    /// Completes each time the waker is rung, or once where the kernel knows no better: its
+    /// Completes each time the waker is called, or once where the kernel knows no better: its
     /// completion tells which.
     pub(crate) fn watch(&mut self, waker: RawFd) -> io::Result<()> {
         let events = u32::from(libc::POLLIN.unsigned_abs());

@@ -184,7 +184,8 @@ fn cited(text: &str) -> Vec<String> {
 fn every_must_is_cited_where_the_code_does_it() {
     let code = sources();
     let code = code.iter().filter(|s| s.path.starts_with("engine/src/") && !s.is_test());
-    let named: Vec<_> = code.flat_map(|source| cited(&source.text)).collect();
+    let without_tests = |text: &str| text.split("\n#[cfg(test)]\nmod tests {").next().map(cited);
+    let named: Vec<_> = code.filter_map(|source| without_tests(&source.text)).flatten().collect();
     assert_eq!(cited("(HS-C-08 to HS-C-10, FR-01)").len(), 3 + 3, "ranges count");
     let missing: Vec<_> = rules()
         .into_iter()

@@ -179,7 +179,7 @@ fn boxes_that_are_full_towards_each_other_lose_nothing_and_wake_nobody_in_vain()
         for byte in 0..200 {
             a.publish(first, byte);
             b.publish(second, byte);
-            // Letters leave, and nobody takes them in.
+            // Commands leave, and nobody takes them in.
             if byte % 3 == 0 {
                 a.shard.forward_publications();
                 b.shard.forward_publications();
