@@ -172,10 +172,12 @@ impl Lateness {
         self.asked = deadline;
     }
 
-    /// Nobody is silent before: he may not have been asked, or heard, in time. Where a shorter time runs, as
-    /// while a connection opens or ends, he has that time once more.
+    /// Nobody is silent before: he may not have been asked, or heard, in time. Nothing is asked of one that
+    /// ends: he has one timeout more to take what waits for him.
     pub(super) fn until<D>(self, slot: &Slot<D>, settings: &Config) -> Tick {
-        self.late.map_or(0, |late| late + self.grace.min(ticks(timeout(slot, settings)) + 1))
+        let ends = slot.ending != Ending::No;
+        let most = if ends { ticks(settings.close_timeout) } else { Tick::MAX };
+        self.late.map_or(0, |late| late + self.grace.min(most))
     }
 
     #[inline]
